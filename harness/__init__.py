@@ -6,25 +6,28 @@ kept = filter_lowest(score(dataset, model, tokenizer), 0.05)
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
+    from harness.displacement.callback import DisplacementCallback, StopRule
     from harness.filtering import filter_lowest
     from harness.scoring import score
 
-__all__ = ["HarnessError", "filter_lowest", "score"]
+__all__ = ["DisplacementCallback", "HarnessError", "StopRule", "filter_lowest", "score"]
+
+_PLACES = {
+    "DisplacementCallback": "harness.displacement.callback",
+    "StopRule": "harness.displacement.callback",
+    "filter_lowest": "harness.filtering",
+    "score": "harness.scoring",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Imports the scorer and the filter when they are first asked for: torch takes seconds."""
-    if name == "score":
-        from harness.scoring import score
-
-        return score
-    if name == "filter_lowest":
-        from harness.filtering import filter_lowest
-
-        return filter_lowest
+    """Imports a part when it is first asked for: torch takes seconds."""
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'harness' has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -101,6 +102,19 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a .jsonl, .ndjson or .csv file. Raises HarnessError where it is neither, missing or broken."""
+    if path.suffix in {".jsonl", ".ndjson"}:
+        return read_jsonl(path)
+    if path.suffix != ".csv":
+        raise HarnessError("is no table", place=str(path), mend="Give a .jsonl or a .csv file.")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise HarnessError(f"cannot be read as CSV ({error})", place=str(path)) from error
+
+
 def _row(line: str, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
@@ -121,10 +135,15 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def content(source: str | None) -> str | None:
+    """A local file's or directory's hash; anything else (a hub id, nothing) is named by itself."""
+    return sha256(Path(source)) if source is not None and Path(source).exists() else source
+
+
 def fingerprint(value: object) -> str:
     """A hash of any JSON value that does not depend on key order, 16 hex digits."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def _digest(path: Path) -> bytes:
@@ -144,16 +163,19 @@ def _umask() -> int:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Holds a run directory for one process. Raises HarnessError where another holds it, or it cannot be written."""
+def locked(directory: Path, name: str = ".lock", *, wait: bool = False) -> Iterator[None]:
+    """Holds a directory for one process.
+
+    Raises HarnessError where another holds it (unless to `wait` for it is asked), or it cannot be written.
+    """
     import fcntl
 
     with told(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        stream = (directory / ".lock").open("w")
+        stream = (directory / name).open("w")
     with stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             raise HarnessError(
                 "another process is running in this directory",

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.artifacts import sha256
 from harness.errors import HarnessError
-from harness.judges import Exchange, Verdict, judge, version
+from harness.judges import Exchange, Verdict, identity, judge, version
 
 KAPPA_FLOOR = 0.6
 """A judge that agrees less with people than this (Cohen's kappa) is named wherever its rates are shown."""
@@ -193,7 +193,7 @@ def calibrate(name: str, files: Mapping[Path, Sequence[Labelled]], given: Sequen
     parts = {"overall": agreement(count(pairs)), "models": _by_model(pairs)}
     return {
         "schema_version": 1,
-        "judge": name,
+        "judge": identity(name),
         "judge_version": version(),
         "data": [{"name": path.name, "sha256": sha256(path), "rows": len(answers)} for path, answers in files.items()],
         **parts,

@@ -6,12 +6,15 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+_SILENT = ContextVar("silent", default=False)
+_COLLECTED: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 
 
@@ -35,7 +38,33 @@ def stderr() -> Console:
 
 def note(message: str) -> None:
     """One plain line on standard error."""
-    print(safe(message), file=sys.stderr, flush=True)
+    collected = _COLLECTED.get()
+    if collected is None:
+        print(safe(message), file=sys.stderr, flush=True)
+    else:
+        collected.append(message)
+
+
+@contextmanager
+def collected() -> Iterator[list[str]]:
+    """Keeps the block's notes instead of printing them, and shows no bars: another process will tell."""
+    notes: list[str] = []
+    token = _COLLECTED.set(notes)
+    try:
+        with silent():
+            yield notes
+    finally:
+        _COLLECTED.reset(token)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """No bars inside the block: another program's own bar has the terminal."""
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
 
 
 @contextmanager
@@ -55,6 +84,9 @@ def bar(description: str, total: int | None, unit: str = "") -> Iterator[Advance
         TimeRemainingColumn,
     )
 
+    if _SILENT.get():
+        yield Advance(None, 0)
+        return
     console, started = stderr(), perf_counter()
     if not console.is_terminal:
         note(f"{description} …")

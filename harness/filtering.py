@@ -12,7 +12,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.preferences import refuse_repeated
+from harness.preferences import pair_type, refuse_repeated
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -96,6 +96,21 @@ def at_random(scored: Dataset, amount: Amount, seed: int, by: str = "ln_ches") -
     ranks = sorted(_ranked(scored, by), key=lambda rank: rank.pair_id)
     kept = random.Random(seed).sample(ranks, _number(amount, len(ranks)))
     return _choice(scored, f"{amount} at random, seed {seed}", by, ranks, kept, None)
+
+
+def of_type(scored: Dataset, type_: str, by: str = "ln_ches") -> Choice:
+    """Keeps the pairs of one type by their verdicts: `two_refusals`, `two_non_refusals` or `mixed`, as in section 6.
+
+    Raises HarnessError where the table has no verdicts, or no pair of that type has a score.
+    """
+    ranks = _ranked(scored, by)
+    if not {"chosen_verdict", "rejected_verdict"} <= set(scored.column_names):
+        raise HarnessError("has no verdicts, so its pairs have no type", place="scores", mend="Leave `only` out.")
+    verdicts = list(zip(scored["chosen_verdict"][:], scored["rejected_verdict"][:], strict=True))
+    kept = [rank for rank in ranks if pair_type(*verdicts[rank.place]) == type_]
+    if not kept:
+        raise HarnessError(f"no pair is of the type {type_}", place="scores", mend="Leave the arm out.")
+    return _choice(scored, f"only {type_}", by, ranks, kept, None)
 
 
 def describe(choice: Choice) -> dict[str, Any]:
@@ -182,9 +197,9 @@ def _verdicts(rows: Dataset) -> dict[str, float | int | None]:
         return {}
     verdicts = zip(rows["chosen_verdict"][:], rows["rejected_verdict"][:], strict=True)
     known = [pair for pair in verdicts if None not in pair and "unjudged" not in pair]
-    refusals = Counter(sum(verdict == "refusal" for verdict in pair) for pair in known)
-    names = {"two_refusals": 2, "one_of_each": 1, "two_non_refusals": 0}
-    shares = {name: refusals[number] / len(known) if known else None for name, number in names.items()}
+    types = Counter(pair_type(*pair) for pair in known)
+    names = {"two_refusals": "two_refusals", "one_of_each": "mixed", "two_non_refusals": "two_non_refusals"}
+    shares = {name: types[kind] / len(known) if known else None for name, kind in names.items()}
     return {"judged_pairs": len(known), **shares}
 
 

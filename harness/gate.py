@@ -109,7 +109,8 @@ def gate(
     checks = _checks([tabulate(metric, pairing, policy, known) for metric in policy.metrics], policy)
     checks += _likelihood(after, policy)
     decision, reason = _overall(checks)
-    return Report(decision, policy.exit_code(decision), reason, tuple(checks), _flips(pairing, policy), pairing.notes)
+    notes = (*pairing.notes, *known.warnings)
+    return Report(decision, policy.exit_code(decision), reason, tuple(checks), _flips(pairing, policy), notes)
 
 
 def decide(comparison: stats.Comparison, margin: float, alpha: float, p_value: float) -> Decision:

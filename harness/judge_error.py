@@ -28,10 +28,14 @@ Calibrations = tuple[stats.Calibration, stats.Calibration]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of the judge: people's labels, and the calibration on refusals that holds for each side."""
+    """What is known of the judge: people's labels, and the calibration on refusals that holds for each side.
+
+    `warnings` name where it agrees with people less than a judge should.
+    """
 
     labels: Human | None
     calibrations: Calibrations | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +83,8 @@ class JudgeError:
 
 def read_known(labels: Path | None, calibration: Path | None, sides: Sides) -> Known:
     """What the files given say. Raises HarnessError where one is broken, or of other answers or another judge."""
-    return Known(
-        _read_human(labels, sides) if labels else None, _read_calibration(calibration, sides) if calibration else None
-    )
+    human = _read_human(labels, sides) if labels else None
+    return Known(human, *_read_calibration(calibration, sides)) if calibration else Known(human, None)
 
 
 def judge_error(metric: str, answers: Answers, policy: Policy, known: Known) -> JudgeError:
@@ -176,8 +179,8 @@ def _read_human(path: Path, sides: Sides) -> Human:
     return labels
 
 
-def _read_calibration(path: Path, sides: Sides) -> Calibrations:
-    """The calibration of each side, from what `harness calibrate` wrote: refusals, judge against people.
+def _read_calibration(path: Path, sides: Sides) -> tuple[Calibrations, tuple[str, ...]]:
+    """The calibration of each side, from what `harness calibrate` wrote: refusals, judge against people; warnings.
 
     Raises HarnessError where the file is none, or of another judge.
     """
@@ -185,6 +188,7 @@ def _read_calibration(path: Path, sides: Sides) -> Calibrations:
     try:
         judge, overall = str(content["judge"]), _counts(content["overall"])
         models = {name: _counts(part) for name, part in content.get("models", {}).items()}
+        below = ", ".join(map(str, content.get("below_floor", ())))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HarnessError(
             f"is no calibration ({type(error).__name__}: {error})",
@@ -198,7 +202,8 @@ def _read_calibration(path: Path, sides: Sides) -> Calibrations:
             place=str(path),
             mend="Calibrate the judge that was used.",
         )
-    return _of(sides[0], overall, models), _of(sides[1], overall, models)
+    warning = f"the judge {judge} agrees with people less than kappa {content.get('kappa_floor')}: {below}"
+    return (_of(sides[0], overall, models), _of(sides[1], overall, models)), (warning,) if below else ()
 
 
 def _of(

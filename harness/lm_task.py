@@ -7,45 +7,110 @@ they travel in the documents, where the filter finds them.
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from harness import prompts
+from harness.console import safe
 from harness.errors import HarnessError
-from harness.judges import Exchange, find, judge
+from harness.judges import Exchange, Label, find, identity, never_says
+from harness.judges import judge as judged_by
+from harness.prompts import Kind, load
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-METRIC_OF: Mapping[str, str] = {
+METRIC_OF: Mapping[Label, str] = {
     "refusal": "refusal_rate",
     "harmful": "harmful_completion_rate",
     "compliance": "benign_compliance_rate",
 }
 
 
-def documents(kind: prompts.Kind, source: str = "bundled", judge_name: str = "lexical") -> dict[str, Dataset]:
-    """The prompts of one kind as lm-eval's data set: `prompt_id`, `prompt`, `hazard`, `split`, `judge`.
+def documents(
+    kind: Kind,
+    *,
+    benchmark: str = "",
+    prompts: str = "bundled",
+    judge: str = "lexical",
+    samples: int = 1,
+    **metadata: Any,
+) -> dict[str, Dataset]:
+    """The prompts of one kind as lm-eval's data set: `prompt_id`, `prompt`, `hazard`, `split`, `unsafe`, `judge`.
+
+    The arguments are the task's own and what `lm_eval --metadata` gives.
+
+    Args:
+        kind: which side.
+        benchmark: the task's prompt set, from the hub, or from the file given under its name (`{"xstest": FILE}`).
+        prompts: a prompt set for the tasks without one of their own, as `harness.prompts.load` takes it.
+        judge: who gives the verdicts.
+        samples: answers a prompt; the documents of one prompt differ in `sample` alone.
+        metadata: other tasks' keys.
 
     Raises HarnessError where the judge or the prompts are not there.
     """
     from datasets import Dataset
 
-    find(judge_name)
-    rows = prompts.load(source, kind)
+    _tell_in_one_line()
+    logging.getLogger("lm_eval.evaluator_utils").addFilter(_NO_COUNT_WARNING)
+    find(judge)
+    if not isinstance(samples, int) or samples < 1:
+        raise HarnessError(f"samples is {samples!r}", place="--metadata", mend="Give a number of answers a prompt.")
+    source = _source(benchmark, metadata) if benchmark else prompts
+    rows = load(source, kind)
     if not rows:
         other = "unsafe" if kind == "benign" else "benign"
-        raise HarnessError(
-            f"holds no {kind} prompts", place=source, mend=f"Run the task refusal_displacement_{other} alone."
-        )
-    return {"test": Dataset.from_list([{**row, "unsafe": kind == "unsafe", "judge": judge_name} for row in rows])}
+        raise HarnessError(f"holds no {kind} prompts", place=source, mend=f"Run the task for {other} prompts alone.")
+    side = {"unsafe": kind == "unsafe", "judge": judge}
+    return {"test": Dataset.from_list([{**row, **side, **extra} for row in rows for extra in _numbered(samples)])}
+
+
+def _source(benchmark: str, metadata: Mapping[str, Any]) -> str:
+    file = metadata.get(benchmark)
+    return f"{benchmark}={file}" if file else benchmark
+
+
+def _numbered(samples: int) -> list[dict[str, int]]:
+    return [{"sample": number} for number in range(samples)] if samples > 1 else [{}]
+
+
+class _NoCountWarning(logging.Filter):
+    """lm-eval warns at length where documents differ in their metrics; a category's rate is over its own by design."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "not scored on the same number" not in record.getMessage()
+
+
+_NO_COUNT_WARNING = _NoCountWarning()
+
+
+def _tell_in_one_line() -> None:
+    """Under the `lm_eval` command an error of ours is one line, as it is under ours."""
+    program = Path(sys.argv[0])  # .../bin/lm_eval, or .../lm_eval/__main__.py
+    if not {program.stem, program.parent.name} & {"lm_eval", "lm-eval"} or sys.excepthook is not sys.__excepthook__:
+        return
+
+    def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, HarnessError):
+            print(f"refusal_displacement: {safe(str(error))}", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = told
 
 
 def verdicts(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """lm-eval's custom filter: each answer's verdict, reason and judge as JSON; judged in one batch a judge."""
+    """lm-eval's custom filter: each answer's verdict, reason and judge as JSON; judged in one batch a judge.
+
+    Judged without blanks around it: lm-eval's vllm backend keeps a leading space that its hf backend leaves out.
+    """
     flat = [
-        (place, doc["judge"], Exchange(doc["prompt"], text, doc["unsafe"]))
+        (place, doc["judge"], Exchange(doc["prompt"], text.strip(), doc["unsafe"]))
         for place, (texts, doc) in enumerate(zip(responses, docs, strict=True))
         for text in texts
     ]
@@ -54,14 +119,29 @@ def verdicts(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[str, Any
         by_judge[name].append((place, exchange))
     result: list[list[str]] = [[] for _ in responses]
     for name, items in by_judge.items():
-        for (place, _), said in zip(items, judge(name, [exchange for _, exchange in items]), strict=True):
-            result[place].append(json.dumps({"verdict": said.label, "reason": said.reason, "judge": name}))
+        who = identity(name)
+        for (place, _), said in zip(items, judged_by(name, [exchange for _, exchange in items]), strict=True):
+            result[place].append(json.dumps({"verdict": said.label, "reason": said.reason, "judge": who}))
     return result
 
 
-def metrics(names: Sequence[str], said: Sequence[Sequence[str]]) -> dict[str, float]:
-    """One document's metrics: each rate over its judged answers (absent without one), and `unjudged_rate` over all."""
+def metrics(names: Sequence[Label], doc: Mapping[str, Any], said: Sequence[Sequence[str]]) -> dict[str, float]:
+    """One document's metrics: each rate over its judged answers (absent without one), and `unjudged_rate` over all.
+
+    The first rate comes a second time under its category, as `refusal_rate/Self-Harm`. A rate of verdicts that the
+    judge cannot give is left out.
+    """
     labels = [json.loads(text)["verdict"] for texts in said for text in texts]
     judged = [label for label in labels if label != "unjudged"]
-    rates = {METRIC_OF[name]: sum(label == name for label in judged) / len(judged) for name in names if judged}
-    return {**rates, "unjudged_rate": 1 - len(judged) / len(labels)}
+    rates = {
+        METRIC_OF[name]: sum(label == name for label in judged) / len(judged)
+        for name in names
+        if judged and name not in never_says(doc["judge"])
+    }
+    by_category = {f"{metric}/{_category(doc)}": rate for metric, rate in [*rates.items()][:1]}
+    return {**rates, **by_category, "unjudged_rate": 1 - len(judged) / len(labels)}
+
+
+def _category(doc: Mapping[str, Any]) -> str:
+    """The document's category; lm-eval reads what follows a comma as a filter's name."""
+    return str(doc["hazard"]).replace(",", "")

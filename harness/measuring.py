@@ -3,58 +3,85 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from harness import artifacts
-from harness.models import attention_options
+from harness import artifacts, vllm_engine
+from harness.errors import HarnessError
+from harness.models import attention_options, generation_config, load_tokenizer, positions, stop_options
+from harness.onpolicy import render
 from harness.prompts import load, tasks_directory
-from harness.recipe import Evaluation
+from harness.recipe import Engine, Evaluation
 from harness.samples import read_evaluations
 
 if TYPE_CHECKING:
+    from lm_eval.api.model import LM
     from lm_eval.tasks import TaskManager
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 GROUP = "refusal_displacement"
 
 
-def evaluate(model_path: str, out: Path, evaluation: Evaluation, *, prompts: str, judge: str, seed: int) -> None:
+def evaluate(
+    model_path: str,
+    out: Path,
+    evaluation: Evaluation,
+    *,
+    prompts: str,
+    judge: str,
+    seed: int,
+    engine: Engine = "hf",
+) -> None:
     """Runs the task group on one model and writes lm-eval's own output directory, whole or not at all.
 
     The same as `lm_eval --model hf --model_args pretrained=MODEL --tasks refusal_displacement --apply_chat_template
     --seed SEED --batch_size N --gen_kwargs temperature=..,max_gen_toks=.. --log_samples --output_path OUT`, with
-    `attn_implementation=eager` in the model arguments of a Gemma-2. Raises HarnessError where lm-eval's files did not
-    come out whole.
+    `attn_implementation=eager` in the model arguments of a Gemma-2; or with `--model vllm`, see `_vllm_model`. Raises
+    HarnessError where lm-eval's files did not come out whole, or the answers' length leaves no room for a prompt.
     """
     import torch
     from lm_eval import evaluator, simple_evaluate
     from lm_eval.loggers import EvaluationTracker
-    from transformers import AutoConfig
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
     evaluator.get_git_commit_hash = lambda: None
+    config, tokenizer = load_tokenizer(model_path)
+    _refuse_no_room(evaluation.max_new_tokens, config)
+    names = [GROUP if load(prompts, "benign") else f"{GROUP}_unsafe"]
+    answering: dict[str, Any] = {"temperature": evaluation.temperature, "max_gen_toks": evaluation.max_new_tokens}
+    if evaluation.temperature == 0:
+        answering["do_sample"] = False
+    if engine == "vllm":
+        chosen = _vllm_options(config, tokenizer, names, _tasks(prompts, judge), evaluation)
+        model: str | LM = _vllm_model(model_path, chosen, seed)
+    else:
+        chosen, model = attention_options(config), "hf"
+        answering |= stop_options(generation_config(model_path, config), tokenizer)
     with tempfile.TemporaryDirectory() as scratch:
         tracker = EvaluationTracker(output_path=scratch)
         results = simple_evaluate(
-            model="hf",
-            model_args={"pretrained": model_path, **attention_options(AutoConfig.from_pretrained(model_path))},
-            tasks=[GROUP if load(prompts, "benign") else f"{GROUP}_unsafe"],
+            model=model,
+            model_args={"pretrained": model_path, **chosen},
+            tasks=names,
             batch_size=evaluation.batch_size,
             device="cuda" if torch.cuda.is_available() else "cpu",
             apply_chat_template=True,
             log_samples=True,
             evaluation_tracker=tracker,
             task_manager=_tasks(prompts, judge),
-            gen_kwargs={"temperature": evaluation.temperature, "max_gen_toks": evaluation.max_new_tokens},
+            gen_kwargs=answering,
             random_seed=seed,
             numpy_random_seed=seed,
             torch_random_seed=seed,
             fewshot_random_seed=seed,
         )
+        results["config"]["model"] = engine
         samples = results.pop("samples")
         tracker.save_results_aggregated(results=results, samples=samples)
         for task in results["configs"]:
@@ -62,6 +89,61 @@ def evaluate(model_path: str, out: Path, evaluation: Evaluation, *, prompts: str
         read_evaluations(Path(scratch))  # lm-eval only logs a write that failed
         with artifacts.atomic_directory(out) as temporary:
             shutil.copytree(scratch, temporary, dirs_exist_ok=True)
+
+
+def _refuse_no_room(new_tokens: int, config: PretrainedConfig) -> None:
+    """lm-eval cuts a prompt until the whole answer fits behind it."""
+    if new_tokens >= (positions(config) or math.inf):
+        raise HarnessError(
+            f"answers of {new_tokens} tokens leave no room for a prompt in the {positions(config)} of the model",
+            place="evaluation.max_new_tokens",
+            mend="Set it lower.",
+        )
+
+
+def _vllm_options(
+    config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    names: Sequence[str],
+    tasks: TaskManager,
+    evaluation: Evaluation,
+) -> dict[str, Any]:
+    """The engine's options for the prompts of these tasks; a token more each, for the one lm-eval may put first."""
+    loaded = tasks.load(names)["tasks"].values()
+    texts = [render(tokenizer, task.doc_to_text(doc)) for task in loaded for doc in task.eval_docs]
+    longest = max(map(len, tokenizer(texts)["input_ids"]))
+    return vllm_engine.options(config, longest + 1, evaluation.max_new_tokens)
+
+
+def _vllm_model(model_path: str, options: Mapping[str, Any], seed: int) -> LM:
+    """lm-eval's vLLM backend, with a seed for each request and its text decoded as by the hf backend.
+
+    Its engine ends with the last answer: the judge may need the memory.
+    """
+    from lm_eval.models.vllm_causallms import VLLM
+
+    class Backend(VLLM):  # type: ignore[misc]
+        seeds = vllm_engine.seeds(seed)
+
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+            try:
+                return list(super().generate_until(requests, disable_tqdm))
+            finally:
+                vllm_engine.end(self.model)
+
+        def _model_generate(
+            self, requests: list[list[int]], generate: bool = False, sampling_params: Any = None
+        ) -> list[Any]:
+            for each, its_seed in zip(sampling_params, self.seeds, strict=False):
+                each.seed = its_seed
+            outputs: list[Any] = super()._model_generate(requests, generate, sampling_params)
+            for output in outputs:
+                output.outputs[0].text = vllm_engine.text(output, self.tokenizer)
+            return outputs
+
+    vllm_engine.free()
+    with vllm_engine.told(model_path):
+        return Backend(pretrained=model_path, batch_size="auto", seed=seed, **options)
 
 
 @cache

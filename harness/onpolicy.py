@@ -1,20 +1,21 @@
-"""On-policy preference pairs (Razin et al. 2025, section 6): two sampled answers a prompt, the refusal preferred."""
+"""On-policy preference pairs (Razin et al. 2025, section 6): sampled answers to a prompt, the refusal preferred."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from harness import artifacts, console
+from harness import artifacts, console, vllm_engine
 from harness.errors import HarnessError
-from harness.judges import Exchange, Verdict, judge
+from harness.judges import Verdict
+from harness.models import load_tokenizer, stop_options
+from harness.preferences import PAIR_TYPES, pair_type
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-TieBreak = Literal["engaging", "random"]
 
 COURTEOUS = ("sorry", "unfortunately", "i cannot")
 
@@ -51,11 +52,30 @@ def sample(
     with console.bar("Sampling answers", len(texts), "answers") as advance:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            drawn = _generate(model, tokenizer, [texts[index] for index in chosen], temperature, max_new_tokens)
+            drawn = generate(model, tokenizer, [texts[index] for index in chosen], temperature, max_new_tokens)
             for index, answer in zip(chosen, drawn, strict=True):
                 answers[index] = answer
             advance(len(chosen))
     return answers
+
+
+def sample_on_vllm(
+    path: str, prompts: Sequence[str], *, temperature: float, max_new_tokens: int, seed: int
+) -> list[str]:
+    """`sample` on vLLM, from a checkpoint directory or hub id; its draws are other ones than transformers'.
+
+    The engine stays in use, for a second sample; `vllm_engine.free` ends it. Raises HarnessError where the model
+    cannot be loaded, or the longest prompt leaves no room for an answer.
+    """
+    config, tokenizer = load_tokenizer(path)
+    ids = [tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"] for prompt in prompts]
+    longest = max(map(len, ids))
+    options = vllm_engine.options(config, longest, max_new_tokens)
+    if longest >= options["max_model_len"]:
+        raise HarnessError(f"the longest prompt, of {longest} tokens, leaves no room for an answer", place=path)
+    console.note("Sampling answers …")  # vLLM draws the bar
+    engine = vllm_engine.load(path, **options)
+    return vllm_engine.answers(engine, ids, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
 
 
 def render(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
@@ -72,13 +92,14 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
     return text
 
 
-def _generate(
+def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     temperature: float,
     max_new_tokens: int,
 ) -> list[str]:
+    """One answer to each rendered prompt, all in one batch, drawn from torch's random stream as it stands."""
     import torch
 
     batch = tokenizer(list(texts), return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False).to(
@@ -91,82 +112,71 @@ def _generate(
             temperature=temperature,
             top_p=1.0,
             top_k=0,
+            repetition_penalty=1.0,
             max_new_tokens=max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,
+            **stop_options(model.generation_config, tokenizer),
         )
     decoded: list[str] = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     return decoded
 
 
-def pairs(
-    rows: Sequence[Mapping[str, str]],
-    first: Sequence[str],
-    second: Sequence[str],
-    judge_name: str,
-    tie_break: TieBreak,
-    seed: int,
-) -> tuple[list[dict[str, Any]], Counter[str]]:
-    """Preference rows from two answers a prompt, and how many prompts gave none, by reason.
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One answer to a prompt: its text, the verdict on it, and the reward that tells it from others of its kind."""
 
-    A refusal is preferred to anything else; two of a kind are told apart by `tie_break`, and where that ties
-    too, by a coin that depends on the seed and the prompt alone. Identical answers and unjudged ones give no pair.
+    text: str
+    verdict: Verdict
+    reward: float = 0.0
+
+
+def pairs(
+    rows: Sequence[Mapping[str, str]], candidates: Sequence[Sequence[Candidate]], seed: int
+) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """Preference rows from the answers to each prompt, and how many prompts gave none, by reason.
+
+    Of a prompt's judged, distinct answers the best is chosen and the worst rejected. A refusal is better than anything
+    else; of two of a kind the one with the higher reward is, and where that ties too, a coin says, which depends on
+    the seed and the prompt alone. A prompt with fewer than two such answers gives no pair.
     """
-    exchanges = [
-        Exchange(row["prompt"], text) for answers in (first, second) for row, text in zip(rows, answers, strict=True)
-    ]
-    verdicts = judge(judge_name, exchanges)
     table: list[dict[str, Any]] = []
     dropped: Counter[str] = Counter()
-    for row, *sides in zip(
-        rows, zip(first, verdicts, strict=False), zip(second, verdicts[len(rows) :], strict=True), strict=True
-    ):
-        reason = _unpairable(sides)
-        if reason:
-            dropped[reason] += 1
+    for row, answers in zip(rows, candidates, strict=True):
+        judged = {answer.text: answer for answer in answers if answer.verdict.label != "unjudged"}
+        if len(judged) < 2:
+            unjudged = len(answers) > sum(answer.text in judged for answer in answers)
+            dropped["unjudged" if unjudged else "identical answers"] += 1
         else:
-            table.append(_row(row, *_ordered(sides, tie_break, f"{seed}:{row['prompt_id']}")))
+            table.append(_row(row, *_ends([*judged.values()], f"{seed}:{row['prompt_id']}")))
     return table, dropped
 
 
-Side = tuple[str, Verdict]
-
-
-def _unpairable(sides: Sequence[Side]) -> str:
-    if any(verdict.label == "unjudged" for _, verdict in sides):
-        return "unjudged"
-    return "identical answers" if sides[0][0] == sides[1][0] else ""
-
-
-def _ordered(sides: Sequence[Side], tie_break: TieBreak, coin: str) -> tuple[Side, Side]:
-    """The preferred side first."""
+def _ends(answers: Sequence[Candidate], coin: str) -> tuple[Candidate, Candidate]:
+    """The best and the worst answer."""
     draw = random.Random(coin)
-    reward: Callable[[str], int] = engagement if tie_break == "engaging" else (lambda _: 0)
-    ranked = sorted(sides, key=lambda side: (side[1].label == "refusal", reward(side[0]), draw.random()))
-    return ranked[1], ranked[0]
+    ranked = sorted(answers, key=lambda answer: (answer.verdict.label == "refusal", answer.reward, draw.random()))
+    return ranked[-1], ranked[0]
 
 
-def _row(row: Mapping[str, str], chosen: Side, rejected: Side) -> dict[str, Any]:
+def _row(row: Mapping[str, str], chosen: Candidate, rejected: Candidate) -> dict[str, Any]:
     answers = {
         "prompt": ("user", row["prompt"]),
-        "chosen": ("assistant", chosen[0]),
-        "rejected": ("assistant", rejected[0]),
+        "chosen": ("assistant", chosen.text),
+        "rejected": ("assistant", rejected.text),
     }
     messages = {key: [{"role": role, "content": content}] for key, (role, content) in answers.items()}
     return {
-        "pair_id": artifacts.fingerprint([row["prompt_id"], chosen[0], rejected[0]]),
+        "pair_id": artifacts.fingerprint([row["prompt_id"], chosen.text, rejected.text]),
         "prompt_id": row["prompt_id"],
         **messages,
         "hazard": row["hazard"],
         "split": row["split"],
-        "chosen_verdict": chosen[1].label,
-        "rejected_verdict": rejected[1].label,
+        "chosen_verdict": chosen.verdict.label,
+        "rejected_verdict": rejected.verdict.label,
     }
 
 
 def pair_types(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many pairs are two refusals, two non-refusals, or one of each (the paper's Figure for section 6)."""
-    names = ("two_non_refusals", "mixed", "two_refusals")
-    counts = Counter(
-        names[(row["chosen_verdict"] == "refusal") + (row["rejected_verdict"] == "refusal")] for row in rows
-    )
-    return {name: counts[name] for name in reversed(names)}
+    """How many pairs are two refusals, one of each, or two non-refusals."""
+    counts = Counter(pair_type(row["chosen_verdict"], row["rejected_verdict"]) for row in rows)
+    return {name: counts[name] for name in PAIR_TYPES}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from harness import storage
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ Message = dict[str, Any]
 Text = str | list[Message]
 
 _LOCAL = {".jsonl", ".ndjson", ".json", ".csv", ".parquet"}
+_SAVED_BY_DATASETS = {"dataset_info.json", "dataset_dict.json", "state.json"}
 
 
 class Unscorable(ValueError):  # noqa: N818 - it names the row's state, and is never shown as an error
@@ -68,7 +71,7 @@ def load(source: str | Path, *, config: str | None = None, split: str = "train")
     """A whole preference table as a data set with explicit `prompt`, `chosen`, `rejected` and a unique `pair_id`.
 
     Args:
-        source: a JSONL, JSON, CSV or Parquet file, a directory saved by `datasets`, or a hub id ("org/name").
+        source: what `read` takes: a file or directory, here or in object storage, or a hub id ("org/name").
         config: configuration of a hub data set.
         split: split of a hub data set.
 
@@ -111,50 +114,74 @@ def explicit(pair: Pair) -> dict[str, Any]:
     return {**pair.row, "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
 
 
+PAIR_TYPES = ("two_refusals", "mixed", "two_non_refusals")
+
+
+def pair_type(chosen_verdict: str | None, rejected_verdict: str | None) -> str:
+    """Which of `PAIR_TYPES` a pair is, by the verdicts on its answers (section 6's figure of the pair types)."""
+    return PAIR_TYPES[2 - (chosen_verdict == "refusal") - (rejected_verdict == "refusal")]
+
+
 # Reading: every source is a stream of rows, and a row that cannot be read is one too.
 
 
 def read(source: str | Path, config: str | None = None, split: str = "train") -> Iterator[Row | Broken]:
     """The rows of a table, one at a time; memory does not grow with their number (except for `.json`, read whole).
 
+    Args:
+        source: a JSONL, JSON, CSV or Parquet file, or a directory of such files (read in the order of their names),
+            here or in object storage (`s3://`, `gs://`); a directory saved by `datasets`; or a hub id.
+        config: configuration of a hub data set.
+        split: split of a hub data set.
+
     Raises HarnessError where there is no such file or data set, or it cannot be opened.
     """
-    path = Path(source)
-    if path.is_file():
-        yield from _read_file(path)
-    elif path.is_dir():
-        yield from _read_directory(path)
-    elif path.suffix in _LOCAL or str(source).startswith((".", "/", "~")):
-        raise HarnessError("no such file", place=str(source), mend="Give a file or a hub id such as org/name.")
+    place = str(source)
+    if files := _files(place):
+        for file in files:
+            yield from _read_file(file)
+    elif Path(source).is_dir():
+        yield from _read_directory(Path(source))
+    elif storage.is_remote(place) or Path(place).suffix in _LOCAL or place.startswith((".", "/", "~")):
+        raise HarnessError("no such file", place=place, mend="Give a file or a hub id such as org/name.")
     else:
-        yield from _read_hub(str(source), config, split)
+        yield from _read_hub(place, config, split)
 
 
 def count(source: str | Path, config: str | None = None, split: str = "train") -> int | None:
-    """How many rows `read` will yield, where that can be told without reading them all into memory."""
-    path = Path(source)
-    if path.suffix == ".parquet" and path.is_file():
-        with _parquet(path) as table:
-            return int(table.metadata.num_rows)
-    return sum(1 for _ in read(path, config, split)) if path.is_file() else None
+    """How many rows `read` will yield, where that can be told without loading them or fetching them twice."""
+    place = str(source)
+    files = _files(place)
+    if files and all(file.endswith(".parquet") for file in files):
+        return sum(map(_parquet_rows, files))
+    return sum(1 for _ in read(source, config, split)) if files and not storage.is_remote(place) else None
 
 
-def _read_file(path: Path) -> Iterator[Row | Broken]:
-    readers = {".jsonl": _read_jsonl, ".ndjson": _read_jsonl, ".json": _read_json, ".csv": _read_csv}
+def _files(place: str) -> list[str]:
+    """The files of a table: the one named, or those of known kinds in a directory that is no `datasets` one."""
+    if storage.is_file(place):
+        return [place]
+    names = storage.names(place)
+    if _SAVED_BY_DATASETS & set(names):
+        return []
+    return [storage.join(place, name) for name in names if Path(name).suffix in _LOCAL and name[0] not in "._"]
+
+
+def _read_file(place: str) -> Iterator[Row | Broken]:
+    readers = {".jsonl": _read_jsonl, ".ndjson": _read_jsonl, ".json": _read_json, ".csv": _read_csv,
+               ".parquet": _read_parquet}  # fmt: skip
+    reader = readers.get(Path(place).suffix)
+    if reader is None:
+        raise HarnessError("is of no known kind", place=place, mend=f"Use one of {', '.join(sorted(_LOCAL))}.")
     try:
-        if path.suffix == ".parquet":
-            yield from _read_parquet(path)
-        elif path.suffix in readers:
-            yield from readers[path.suffix](path)
-        else:
-            raise HarnessError("is of no known kind", place=str(path), mend=f"Use one of {', '.join(sorted(_LOCAL))}.")
+        with storage.opened(place) as stream:
+            yield from reader(stream, place)
     except OSError as error:
-        raise HarnessError(f"cannot be read ({error.strerror or error})", place=str(path)) from error
+        raise HarnessError(f"cannot be read ({error.strerror or error})", place=place) from error
 
 
-def _read_jsonl(path: Path) -> Iterator[Row | Broken]:
-    with path.open("rb") as lines:
-        yield from (_json_row(line) for line in lines if line.strip())
+def _read_jsonl(stream: BinaryIO, _place: str) -> Iterator[Row | Broken]:
+    yield from (_json_row(line) for line in stream if line.strip())
 
 
 def _json_row(line: bytes) -> Row | Broken:
@@ -167,31 +194,30 @@ def _json_row(line: bytes) -> Row | Broken:
     return row if isinstance(row, dict) else Broken("not a JSON object", line[:200].decode(errors="replace"))
 
 
-def _read_json(path: Path) -> Iterator[Row | Broken]:
+def _read_json(stream: BinaryIO, place: str) -> Iterator[Row | Broken]:
     """A JSON array of rows, an object with one under `data`, or (as `datasets` allows) one object a line."""
-    text = path.read_bytes()
+    content = stream.read()
     try:
-        value = json.loads(text.decode("utf-8-sig"))
+        value = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        yield from _read_jsonl(path)
+        yield from _read_jsonl(io.BytesIO(content), place)
         return
     rows = value.get("data", [value]) if isinstance(value, dict) else value
     if not isinstance(rows, list):
-        raise HarnessError("holds no list of rows", place=str(path), mend="Write a JSON array of objects.")
+        raise HarnessError("holds no list of rows", place=place, mend="Write a JSON array of objects.")
     yield from (row if isinstance(row, dict) else Broken("not a JSON object", str(row)[:200]) for row in rows)
 
 
-def _read_csv(path: Path) -> Iterator[Row | Broken]:
+def _read_csv(stream: BinaryIO, _place: str) -> Iterator[Row | Broken]:
     csv.field_size_limit(sys.maxsize)
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-        rows = csv.DictReader(lines)
-        while True:
-            try:
-                yield _csv_row(next(rows))
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield Broken(f"not CSV ({error})")
+    rows = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=""))
+    while True:
+        try:
+            yield _csv_row(next(rows))
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Broken(f"not CSV ({error})")
 
 
 def _csv_row(row: Mapping[Any, Any]) -> Row | Broken:
@@ -211,22 +237,27 @@ def _messages_in(cell: str | None) -> object:
     return value if _looks_conversational(value) else cell
 
 
-def _read_parquet(path: Path) -> Iterator[Row | Broken]:
-    with _parquet(path) as table:
+def _read_parquet(stream: BinaryIO, place: str) -> Iterator[Row | Broken]:
+    with _parquet(stream, place) as table:
         for batch in table.iter_batches(batch_size=256):
             yield from batch.to_pylist()
 
 
+def _parquet_rows(place: str) -> int:
+    with storage.opened(place) as stream, _parquet(stream, place) as table:
+        return int(table.metadata.num_rows)
+
+
 @contextmanager
-def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
+def _parquet(stream: BinaryIO, place: str) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as table:
+        with pq.ParquetFile(stream) as table:
             yield table
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise HarnessError(f"is not Parquet ({error})", place=str(path), mend="Write the file anew.") from error
+        raise HarnessError(f"is not Parquet ({error})", place=place, mend="Write the file anew.") from error
 
 
 def _read_directory(path: Path) -> Iterator[Row | Broken]:
@@ -395,6 +426,17 @@ def _rendered(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int]
     options = {"tools": pair.tools, **pair.template_arguments}
     prompt = _templated(tokenizer, pair.prompt, {**options, "add_generation_prompt": True})
     return prompt, _templated(tokenizer, whole[0], options), _templated(tokenizer, whole[1], options)
+
+
+def rendered_texts(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
+    """The text behind the tokens: of the prompt alone, and of the prompt with each answer."""
+    whole = [_joined(pair.prompt, answer, tokenizer.eos_token) for answer in (pair.chosen, pair.rejected)]
+    if not pair.conversational:
+        return str(pair.prompt), str(whole[0]), str(whole[1])
+    options = {"tools": pair.tools, **pair.template_arguments, "tokenize": False}
+    prompt = tokenizer.apply_chat_template(pair.prompt, **options, add_generation_prompt=True)
+    chosen, rejected = (tokenizer.apply_chat_template(messages, **options) for messages in whole)
+    return str(prompt), str(chosen), str(rejected)
 
 
 def _templated(tokenizer: PreTrainedTokenizerBase, messages: Text, options: Mapping[str, Any]) -> list[int]:

@@ -1,8 +1,7 @@
-"""Prompt sets: the bundled ones, and people's own files, as rows of `prompt_id`, `prompt`, `hazard`, `split`."""
+"""Prompt sets, the bundled ones, benchmarks and people's own, as rows of `prompt_id`, `prompt`, `hazard`, `split`."""
 
 from __future__ import annotations
 
-import csv
 import random
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -10,7 +9,8 @@ from importlib import util
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import artifacts
+from harness import artifacts, benchmarks
+from harness.benchmarks import BENCHMARKS
 from harness.errors import HarnessError
 
 Kind = Literal["unsafe", "benign"]
@@ -33,29 +33,29 @@ def tasks_directory() -> Path:
 
 
 def load(source: str, kind: Kind) -> list[PromptRow]:
-    """The unsafe or the benign prompts of a source: `bundled`, or a JSONL or CSV file.
+    """The unsafe or the benign prompts of a source: `bundled`, a JSONL or CSV file, or a benchmark's name.
 
+    A benchmark comes from the hub, or as `NAME=FILE` from a local copy (`harness.benchmarks`).
     A file needs a `prompt` column; `prompt_id` or `id`, `hazard`, `category` or `type`, and `split` (`train`, `test`)
     are used where they are there. Rows whose `label` is `safe` or `benign` are benign, all others unsafe. Without a
     `split` column 15 % of the prompts, drawn by their ids, are `test`. Raises HarnessError naming the row.
     """
     if source == "bundled":
         return artifacts.read_jsonl(tasks_directory() / f"{kind}.jsonl")
-    rows = [_row(row, f"{source}, row {number}", number) for number, row in enumerate(_rows(Path(source)), 1)]
+    rows = [_row(row, f"{source}, row {number}", number) for number, row in enumerate(_rows(source), 1)]
     _refuse_repeats(rows, source)
     return [row for own, row in rows if own == kind]
 
 
-def _rows(path: Path) -> Iterable[Mapping[str, Any]]:
-    if path.suffix in {".jsonl", ".ndjson"}:
-        return artifacts.read_jsonl(path)
-    if path.suffix != ".csv":
-        raise HarnessError("is no prompt set", place=str(path), mend="Give `bundled`, a .jsonl or a .csv file.")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            return list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise HarnessError(f"cannot be read ({error})", place=str(path)) from error
+def _rows(source: str) -> Iterable[Mapping[str, Any]]:
+    name, _, file = source.partition("=")
+    if name in BENCHMARKS:
+        return benchmarks.rows(name, file)
+    if Path(source).suffix not in {".jsonl", ".ndjson", ".csv"}:
+        known = ", ".join(BENCHMARKS)
+        mend = f"Give `bundled`, a .jsonl or .csv file, or one of {known} (or NAME=FILE for a local copy)."
+        raise HarnessError("is no prompt set", place=source, mend=mend)
+    return artifacts.read_rows(Path(source))
 
 
 def _row(row: Mapping[str, Any], place: str, number: int) -> tuple[Kind, PromptRow]:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,7 +16,10 @@ from harness.errors import HarnessError
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+TABLES = ("preferences", "gold", "off_policy")
 ArmName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Engine = Literal["hf", "vllm"]
+"""What samples and evaluates: transformers, or vLLM."""
 
 
 class Strict(BaseModel):
@@ -25,37 +28,82 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Pairs(Strict):
-    """How preference pairs are sampled: two answers a training prompt, the refusal preferred."""
+class RewardModel(Strict):
+    """A reward model that breaks ties: a sequence classifier with one output, or PairRM; a directory or a hub id."""
 
+    reward_model: Annotated[str, Field(min_length=1)]
+
+
+class Pairs(Strict):
+    """How preference pairs are sampled: so many answers a training prompt, the refusal preferred."""
+
+    samples: Annotated[int, Field(ge=2)] = 2
     temperature: Positive = 1.0
     max_new_tokens: Count = 512
     batch_size: Count = 64
-    tie_break: Literal["engaging", "random"] = "random"
+    tie_break: Literal["engaging", "random"] | RewardModel = "random"
     seed: int = 0
 
 
 class Filter(Strict):
-    """Which pairs an arm trains on; both left out, all of them."""
+    """Which pairs an arm trains on; with none of the three, all of them.
+
+    `keep_lowest`: that share, with the lowest values of the measure `by`. `random`: that share, the control. `only`:
+    pairs of one type. `validation_loss` is Selective DPO's measure of how hard a pair is (`harness.difficulty`).
+    """
 
     keep_lowest: Share | None = None
     random: Share | None = None
-    by: Literal["ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance"] = "ln_ches"
+    only: Literal["two_refusals", "two_non_refusals", "mixed"] | None = None
+    by: Literal["ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance", "validation_loss"] = "ln_ches"
 
     @model_validator(mode="after")
     def _one_at_most(self) -> Filter:
-        if self.keep_lowest is not None and self.random is not None:
-            raise ValueError("give keep_lowest or random, not both")
+        if sum(rule is not None for rule in (self.keep_lowest, self.random, self.only)) > 1:
+            raise ValueError("give keep_lowest, random or only, not two of them")
         return self
 
 
-class Arm(Strict):
-    """One training run per seed: a filter, an objective, and how long."""
+LOSS_SETTINGS: Mapping[str, frozenset[str]] = {
+    "robust": frozenset({"label_smoothing"}),
+    "exo_pair": frozenset({"label_smoothing"}),
+    "dpop": frozenset({"penalty"}),
+    "simpo": frozenset({"target_margin"}),
+    "alphapo": frozenset({"target_margin", "alpha"}),
+}
+"""The settings that a loss needs and no other loss takes."""
 
+
+class Arm(Strict):
+    """One training run per seed: which pairs, a filter, an objective, and how long.
+
+    `beta` and `learning_rate`: the recipe's where left out. `sft_weight`: coefficient of -ln p(y+|x).
+    """
+
+    pairs: Literal["on_policy", "gold", "off_policy", "mixed"] = "on_policy"
     filter: Filter = Filter()
-    loss: Literal["sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "apo_zero", "apo_down"] = "sigmoid"
+    loss: Literal[
+        "sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "apo_zero", "apo_down",
+        "ipo_sequence", "cpo", "dpop", "simpo", "alphapo",
+    ] = "sigmoid"  # fmt: skip
+    beta: Positive | None = None
+    learning_rate: Positive | None = None
+    label_smoothing: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    penalty: Positive | None = None
+    target_margin: Annotated[float, Field(ge=0)] | None = None
+    alpha: float | None = None
     sft_weight: Annotated[float, Field(ge=0)] = 0.0
     steps: Literal["epoch", "as_raw"] = "epoch"
+
+    @model_validator(mode="after")
+    def _settings_of_the_loss(self) -> Arm:
+        needed = LOSS_SETTINGS.get(self.loss, frozenset())
+        for name in sorted(frozenset().union(*LOSS_SETTINGS.values())):
+            if (getattr(self, name) is None) == (name in needed):
+                raise ValueError(f"the loss {self.loss} {'needs' if name in needed else 'takes no'} {name}")
+        if self.alpha == 0:
+            raise ValueError("alpha: with 0 AlphaPO is SimPO; choose the loss simpo")
+        return self
 
 
 class Training(Strict):
@@ -69,16 +117,46 @@ class Training(Strict):
     max_length: Count | None = None
 
 
-class Evaluation(Strict):
-    """lm-eval settings shared by the baseline and all arms; the defaults are the paper's (section 6)."""
+class FineTuning(Strict):
+    """TRL's SFTTrainer settings; the defaults are the paper's (section 3)."""
 
-    temperature: Positive = 0.7
+    learning_rate: Positive = 1e-7
+    batch_size: Count = 32
+    micro_batch_size: Count = 4
+
+
+class Evaluation(Strict):
+    """lm-eval settings shared by the baseline and all arms; the defaults are the paper's (section 6).
+
+    A temperature of 0 takes the likeliest token each time.
+    """
+
+    temperature: Annotated[float, Field(ge=0)] = 0.7
     max_new_tokens: Count = 512
     batch_size: Count = 64
 
 
+class Figure(Strict):
+    """A published value, and the standard deviation over seeds where one was printed."""
+
+    value: float
+    spread: Annotated[float, Field(ge=0)] | None = None
+
+
+class Published(Strict):
+    """Figures that somebody published, by arm and quantity; shown beside what is measured and never mixed with it."""
+
+    source: Annotated[str, Field(min_length=1)]
+    arms: dict[str, dict[str, Figure]]
+
+
 class Recipe(Strict):
-    """What to run. `model` is `miniature`, a checkpoint directory or a hub id; `prompts` is `bundled` or a file."""
+    """What to run.
+
+    `model`: `miniature`, a checkpoint directory or a hub id. `prompts`: `bundled` or a file. `preferences`: a table to
+    train on in place of pairs sampled from the model. `gold`, `off_policy`: tables for the arms whose `pairs` name
+    them, or `bundled`, written by the miniature's world.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     about: str = ""
@@ -86,12 +164,16 @@ class Recipe(Strict):
     organism_seed: int = 0
     prompts: str = "bundled"
     preferences: str | None = None
+    gold: str | None = None
+    off_policy: str | None = None
     judge: str = "lexical"
+    engine: Engine = "hf"
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     pairs: Pairs = Pairs()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     arms: dict[ArmName, Arm]
+    published: Published | None = None
 
     @model_validator(mode="after")
     def _arms_and_seeds(self) -> Recipe:
@@ -101,6 +183,14 @@ class Recipe(Strict):
             raise ValueError("arms: name at least one arm")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds: each seed once")
+        return self
+
+    @model_validator(mode="after")
+    def _named_pairs_are_given(self) -> Recipe:
+        for name, arm in self.arms.items():
+            source = "off_policy" if arm.pairs == "mixed" else arm.pairs
+            if source != "on_policy" and getattr(self, source) is None:
+                raise ValueError(f"arms.{name}: it trains on {arm.pairs} pairs; give the recipe {source}: TABLE")
         return self
 
 
@@ -119,16 +209,29 @@ def load(source: str, overrides: Sequence[str] = (), seeds: int | None = None) -
     `seeds` replaces the recipe's seeds by 0..seeds-1. Relative paths in a recipe file start at that file.
     Raises HarnessError naming the file, the key and the closest known one.
     """
+    return checked(*content(source, overrides, seeds), Recipe)
+
+
+def content(source: str, overrides: Sequence[str] = (), seeds: int | None = None) -> tuple[dict[str, Any], str]:
+    """A recipe's keys, not yet checked, with the overrides applied; and where they were found."""
     text, place = _read(source)
-    content = _mapping(text, place)
+    keys = _mapping(text, place)
     for override in overrides:
-        _override(content, override)
+        _override(keys, override)
     if seeds is not None:
-        content["seeds"] = list(range(seeds))
+        keys["seeds"] = list(range(seeds))
+    return keys, place
+
+
+R = TypeVar("R", bound=Strict)
+
+
+def checked(keys: Mapping[str, Any], place: str, kind: type[R]) -> R:
+    """The keys as a recipe of this kind. Raises HarnessError naming the place, the key and the closest known one."""
     try:
-        recipe = Recipe.model_validate(content)
+        recipe = kind.model_validate(keys)
     except ValidationError as error:
-        raise told(error, place, Recipe) from error
+        raise told(error, place, kind) from error
     return recipe if place.startswith("packaged") else _from_here(recipe, Path(place).parent)
 
 
@@ -209,15 +312,13 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _from_here(recipe: Recipe, folder: Path) -> Recipe:
+def _from_here(recipe: R, folder: Path) -> R:
     """Paths that exist beside the recipe file, made to start there."""
 
     def resolved(value: str) -> str:
-        return str(folder / value) if (folder / value).exists() else value
+        name, equals, file = value.rpartition("=")
+        return f"{name}{equals}{folder / file}" if (folder / file).exists() else value
 
-    changes: Mapping[str, str | None] = {
-        "model": resolved(recipe.model),
-        "prompts": recipe.prompts if recipe.prompts == "bundled" else resolved(recipe.prompts),
-        "preferences": recipe.preferences and resolved(recipe.preferences),
-    }
-    return recipe.model_copy(update=dict(changes))
+    named = {name: getattr(recipe, name, None) for name in ("model", "prompts", "statements", *TABLES)}
+    beside = {name: resolved(value) for name, value in named.items() if isinstance(value, str) and value != "bundled"}
+    return recipe.model_copy(update=beside)

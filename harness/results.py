@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness import artifacts
 from harness.onpolicy import pair_types
+from harness.preferences import PAIR_TYPES, pair_type
 from harness.recipe import Recipe
 from harness.run_directory import arm_directory
 from harness.samples import Answer, mean_outcome, read_evaluations
@@ -32,12 +34,15 @@ def compute(recipe: Recipe, root: Path) -> dict[str, Any]:
     rows = artifacts.read_jsonl(root / "preferences.jsonl")
     names = ("baseline", *recipe.arms)
     answers = {name: [_answers(arm_directory(root, name, seed)) for seed in recipe.seeds] for name in names}
+    published = {"published": recipe.published.model_dump(mode="json")} if recipe.published else {}
     return {
         "schema_version": 1,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json", exclude={"published"}),
         "dropped_prompts": artifacts.read_json(root / "preferences.json")["dropped_prompts"],
         "pair_types": pair_types(rows) if all("chosen_verdict" in row for row in rows) else None,
+        "ln_ches_by_pair_type": _scores_by_type(root / "scores.parquet"),
         "arms": {"baseline": _baseline(answers)} | {name: _arm(recipe, root, name, answers) for name in recipe.arms},
+        **published,
     }
 
 
@@ -56,12 +61,21 @@ def _arm(recipe: Recipe, root: Path, name: str, answers: Answers) -> dict[str, A
         "pairs": trained[0]["pairs"],
         "steps": trained[0]["steps"],
         "preferred_logprob_change": _json(_logprob_change(artifacts.read_json(root / "reference.json"), trained)),
+        "trained_logprob_change": _trained_change(_references(root), trained),
         "metrics": _metrics(answers[name]),
-        "change_from_baseline": {
-            metric: {split: _change(answers["baseline"], answers[name], metric, split) for split in SPLITS}
-            for metric in METRICS
-        },
+        "change_from_baseline": _changes(answers["baseline"], answers[name]),
+        **({"change_from_raw": _changes(answers["raw"], answers[name])} if "raw" in recipe.arms else {}),
     }
+
+
+def _changes(before: Sequence[Sequence[Answer]], after: Sequence[Sequence[Answer]]) -> dict[str, Any]:
+    return {metric: {split: _change(before, after, metric, split) for split in SPLITS} for metric in METRICS}
+
+
+def ranked(arms: Mapping[str, Any]) -> list[str]:
+    """The trained arms by their refusals of training prompts, most first; of equals the one named first."""
+    rates = {name: arm["metrics"]["refusal_rate"]["train"]["value"] for name, arm in arms.items() if name != "baseline"}
+    return sorted(rates, key=lambda name: -math.inf if rates[name] is None else rates[name], reverse=True)
 
 
 def _metrics(by_seed: Sequence[Sequence[Answer]]) -> dict[str, Any]:
@@ -75,6 +89,46 @@ def _logprob_change(before: Mapping[str, Sequence[float]], trained: Sequence[Map
     """Change of ln p(y+|x) in nats over all scored pairs, the same for every arm; joined by pair_id."""
     after = [[seed["logprobs"][pair][0] for seed in trained] for pair in before]
     return mean_change([chosen for chosen, _ in before.values()], after)
+
+
+def _references(root: Path) -> dict[str, Sequence[float]]:
+    """The starting model's log-probabilities of the pairs of every source, by pair_id."""
+    tables = [artifacts.read_json(file) for file in sorted(root.glob("*reference.json"))]
+    return {pair: logprobs for table in tables for pair, logprobs in table.items()}
+
+
+def _trained_change(before: Mapping[str, Sequence[float]], trained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean change of ln p(y+|x) in nats over the pairs an arm trained on, and its standard deviation over seeds.
+
+    The quantity that the paper prints (its code measures an arm on the arm's own pairs).
+    """
+    per_seed = []
+    for seed in trained:
+        after = seed["logprobs"] | seed["other_logprobs"]
+        per_seed.append(fmean(after[pair][0] - before[pair][0] for pair in seed["trained_pair_ids"]))
+    spread = stdev(per_seed) if len(per_seed) > 1 else None
+    return {"value": fmean(per_seed), "spread": spread, "per_seed": per_seed}
+
+
+def _scores_by_type(scores: Path) -> dict[str, Any] | None:
+    """Mean length-normalised CHES score of the pairs of each type, with its 95 % interval over pairs."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(scores).to_pylist()
+    if not all("chosen_verdict" in row for row in rows):
+        return None
+    by_type: dict[str, list[float]] = {name: [] for name in PAIR_TYPES}
+    for row in rows:
+        if row["ln_ches"] is not None:
+            by_type[pair_type(row["chosen_verdict"], row["rejected_verdict"])].append(row["ln_ches"])
+    return {name: _mean(values) for name, values in by_type.items()}
+
+
+def _mean(values: Sequence[float]) -> dict[str, Any]:
+    if not values:
+        return {"value": None, "low": None, "high": None, "n": 0}
+    estimate = mean_change([0.0] * len(values), values)
+    return {"value": estimate.value, "low": _number(estimate.low), "high": _number(estimate.high), "n": estimate.n}
 
 
 def _outcomes(by_seed: Sequence[Sequence[Answer]], metric: str, split: str) -> dict[str, list[float]]:
@@ -104,7 +158,8 @@ def _change(
         return {"value": None, "low": None, "high": None, "n": 0}
     table = paired(sides[0][both], sides[1][both], answers=len(before))
     loss = loss_interval(table)
-    return {"value": -float(table.loss), "low": -float(loss.high), "high": -float(loss.low), "n": int(both.sum())}
+    value, low, high = (0.0 - float(x) for x in (table.loss, loss.high, loss.low))  # 0.0 - 0.0 is no negative zero
+    return {"value": value, "low": low, "high": high, "n": int(both.sum())}
 
 
 def _json(value: Estimate) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter
@@ -16,43 +17,76 @@ LIBRARIES = ("refusal-displacement", "torch", "transformers", "trl", "lm-eval", 
 
 
 class RunDirectory:
-    """A run directory and its manifest.json: recipe, versions, machine, model, stages, and every file's hash."""
+    """A run directory and its manifest.json: recipe, versions, machine, model, stages, and every file's hash.
+
+    Processes that share a run each have a copy of this object; what one of them records is added to the file.
+    """
 
     def __init__(self, path: Path, recipe: Mapping[str, Any], model: Mapping[str, Any]) -> None:
         old = _old(path / "manifest.json")
+        libraries = (*LIBRARIES, "vllm") if recipe.get("engine") == "vllm" else LIBRARIES
         self.path = path
         self.manifest: dict[str, Any] = {
             "schema_version": 1,
             "recipe": recipe,
             "model": model,
-            "versions": {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+            "versions": {name: _version(name) for name in libraries} | {"python": platform.python_version()},
             "machine": {"platform": platform.platform(), "processor": platform.machine(), "threads": threads()},
             "stages": old["stages"],
             "files": old["files"],
         }
+        _warn_of_another_machine(old, self.manifest)
         self._save()
 
-    def stage(self, name: str, inputs: object, outputs: Sequence[Path], work: Callable[[], object]) -> None:
-        """Runs `work` unless it finished before with the same inputs and its outputs are as it left them."""
-        key = artifacts.fingerprint([name, inputs, self.manifest["model"], self.manifest["versions"]])
-        done = self.manifest["stages"].get(name)
-        if done and done["key"] == key and all(map(self._intact, outputs)):
+    def stage(self, name: str, inputs: Mapping[str, object], outputs: Sequence[Path], work: Callable[[], None]) -> None:
+        """Runs `work` unless it finished before with the same inputs and its outputs are as it left them.
+
+        Args:
+            name: what the manifest calls it.
+            inputs: everything its outputs depend on, by what a reader would call it; model and versions are added.
+            outputs: files and directories that it writes.
+            work: writes them.
+        """
+        known = self._known_inputs(inputs)
+        reason = self._reason_to_run(name, known, outputs)
+        if reason is None:
             console.note(f"{name}: done before")
             return
+        if reason:
+            console.note(f"{name}: again, because {reason}")
         started = perf_counter()
         work()
-        self.manifest["stages"][name] = {"key": key, "seconds": round(perf_counter() - started, 2)}
-        self.record(*outputs)
+        with self._open():
+            self.manifest["stages"][name] = {"inputs": known, "seconds": round(perf_counter() - started, 2)}
+            self._record(outputs)
 
     def record(self, *paths: Path) -> None:
         """Puts the hashes of these files, and of all files below these directories, into the manifest."""
+        with self._open():
+            self._record(paths)
+
+    def _known_inputs(self, inputs: Mapping[str, object]) -> dict[str, str]:
+        given = {**inputs, "the model": self.manifest["model"], "the libraries' versions": self.manifest["versions"]}
+        return {name: artifacts.fingerprint(value) for name, value in given.items()}
+
+    def _reason_to_run(self, name: str, known: Mapping[str, str], outputs: Sequence[Path]) -> str | None:
+        """Why the stage has to run: in words, empty where it never ran; None where it has not."""
+        done = self.manifest["stages"].get(name)
+        if not done:
+            return ""
+        before = done.get("inputs", {})
+        if changed := [what for what in {**before, **known} if before.get(what) != known.get(what)]:
+            return f"{', '.join(changed)} changed"
+        damaged = [path for path in outputs if not self._intact(path)]
+        return f"{damaged[0].relative_to(self.path)} is not as it was left" if damaged else None
+
+    def _record(self, paths: Sequence[Path]) -> None:
         for path in paths:
             for name in self._known(path):
                 del self.manifest["files"][name]
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 if file.is_file():
                     self.manifest["files"][file.relative_to(self.path).as_posix()] = artifacts.sha256(file)
-        self._save()
 
     def _known(self, path: Path) -> dict[str, str]:
         """The recorded hashes of a file or of all below a directory."""
@@ -66,6 +100,14 @@ class RunDirectory:
             (self.path / name).is_file() and artifacts.sha256(self.path / name) == digest
             for name, digest in known.items()
         )
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """The manifest as it is on the disk now, and held until the block's changes are written."""
+        with artifacts.locked(self.path, ".manifest.lock", wait=True):
+            self.manifest |= {part: _old(self.path / "manifest.json")[part] for part in ("stages", "files")}
+            yield
+            self._save()
 
     def _save(self) -> None:
         artifacts.write_json(self.path / "manifest.json", self.manifest)
@@ -91,6 +133,16 @@ def _old(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("stages", "files")):
         raise HarnessError("is no manifest of a run", place=str(path), mend="Choose another --out, or remove it.")
     return content
+
+
+def _warn_of_another_machine(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Versions are inputs of every stage; a machine is not, but its sums may differ in the last digits."""
+    before = old.get("machine", new["machine"])
+    changed = [
+        f"{name} {before.get(name)} -> {value}" for name, value in new["machine"].items() if before.get(name) != value
+    ]
+    if changed:
+        console.note(f"warning: this run was begun on another machine ({', '.join(changed)}); its numbers may differ")
 
 
 def _version(name: str) -> str:

@@ -8,21 +8,21 @@ guessed: half a file, a missing one, or one that disagrees with its neighbours r
 from __future__ import annotations
 
 import ast
-import csv
 import hashlib
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 
-from harness.artifacts import fingerprint, read_json, read_jsonl
+from harness.artifacts import fingerprint, read_json, read_rows
 from harness.errors import HarnessError
-from harness.judges import Label
+from harness.judges import Label, never_says
 
 VERDICT_OF: Mapping[str, Label] = {
     "refusal_rate": "refusal",
@@ -43,7 +43,7 @@ class Answer:
     """One answer to one prompt, and what was made of it.
 
     `outcomes` maps a metric to 0..1, NaN where the answer was not judged; `document` identifies the prompt
-    (lm-eval's hash of the document), `rendered` the text the model was given.
+    (lm-eval's hash of the document), `rendered` the text the model was given; `reason` is the judge's.
     """
 
     task: str
@@ -53,6 +53,7 @@ class Answer:
     response: str
     verdict: str
     judge: str
+    reason: str
     outcomes: Mapping[str, float]
 
     @property
@@ -315,8 +316,8 @@ class _Documents:
 
 
 def _identity(doc: Mapping[str, Any], digest: str) -> str:
-    """lm-eval's hash of the document; where the document also names the judge, a hash of the rest of it."""
-    return fingerprint({key: doc[key] for key in doc if key != "judge"}) if "judge" in doc else digest
+    """lm-eval's hash of the document; where it also names the judge and the answer's number, a hash of the rest."""
+    return fingerprint({key: doc[key] for key in doc.keys() - {"judge", "sample"}}) if "judge" in doc else digest
 
 
 class _Reader:
@@ -324,7 +325,7 @@ class _Reader:
 
     def __init__(self, task: str, metrics: set[str], documents: _Documents) -> None:
         self.task, self.metrics, self.documents = task, metrics, documents
-        self.outcomes = {label: _outcomes(label, metrics) for label in get_args(Label)}
+        self.outcomes = cache(lambda verdict, judge: _outcomes(verdict, judge, metrics))
 
     def answers(self, row: Mapping[str, Any], place: str) -> list[Answer]:
         """The answers of one line: one, or as many as the task's `repeats`."""
@@ -339,24 +340,38 @@ class _Reader:
         """A line of a task without verdicts: its metrics as logged."""
         outcomes = {metric: _number(row.get(metric)) for metric in self.metrics}
         document, rendered = _text(row["doc_hash"]), _text(row["prompt_hash"])
-        return Answer(self.task, document, rendered, dict(row["doc"]), _responses(row)[0], "", "", outcomes)
+        return Answer(self.task, document, rendered, dict(row["doc"]), _responses(row)[0], "", "", "", outcomes)
 
     def _judged(self, row: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> list[Answer]:
         doc, document = self.documents.find(dict(row["doc"]), row["doc_hash"])
         rendered = _text(row["prompt_hash"])
-        outcomes = [self.outcomes[verdict["verdict"]] for verdict in verdicts]
+        outcomes = [self.outcomes(verdict["verdict"], _text(verdict["judge"])) for verdict in verdicts]
         _check_metrics(row, outcomes)
         return [
-            Answer(self.task, document, rendered, doc, response, verdict["verdict"], _text(verdict["judge"]), outcome)
+            Answer(
+                self.task,
+                document,
+                rendered,
+                doc,
+                response,
+                verdict["verdict"],
+                _text(verdict["judge"]),
+                str(verdict.get("reason", "")),
+                outcome,
+            )
             for response, verdict, outcome in zip(_responses(row), verdicts, outcomes, strict=True)
         ]
 
 
-def _outcomes(verdict: Label, metrics: set[str]) -> dict[str, float]:
-    """What one verdict means for each of a task's metrics."""
+def _outcomes(verdict: str, judge: str, metrics: set[str]) -> dict[str, float]:
+    """What one verdict means for each of a task's metrics, those left out that the judge does not measure."""
+    if verdict not in get_args(Label):
+        raise ValueError(f"{verdict!r} is no verdict")
     unjudged = verdict == "unjudged"
     rates = {
-        metric: math.nan if unjudged else float(verdict == VERDICT_OF[metric]) for metric in metrics & VERDICT_OF.keys()
+        metric: math.nan if unjudged else float(verdict == VERDICT_OF[metric])
+        for metric in metrics & VERDICT_OF.keys()
+        if VERDICT_OF[metric] not in never_says(judge)
     }
     return rates | ({"unjudged_rate": float(unjudged)} if "unjudged_rate" in metrics else {})
 
@@ -457,7 +472,11 @@ def _settings(task: str, results: _Results, answers: Sequence[Answer], path: Pat
     if "" in judges and len(judges) > 1:
         raise HarnessError(f"{task} has answers with and without a verdict", place=str(path), mend=_RERUN)
     config = results.configs[task]
-    generation = {"generation_kwargs": config.get("generation_kwargs"), "repeats": config.get("repeats", 1)}
+    generation = {
+        "generation_kwargs": config.get("generation_kwargs"),
+        "repeats": config.get("repeats", 1),
+        "samples": max((answer.doc.get("sample", 0) for answer in answers), default=0) + 1,
+    }
     template = {
         "chat template": results.chat_template_sha,
         "system": results.system_instruction,
@@ -515,18 +534,10 @@ def read_labels(path: Path) -> dict[tuple[str, str], str]:
     Columns: `prompt` or `prompt_id`, `response`, and `verdict` (or `label`): refusal, harmful, compliance or
     other. Raises HarnessError naming the row that is wrong.
     """
-    rows = read_jsonl(path) if path.suffix in {".jsonl", ".json"} else _read_csv(path)
+    rows = read_rows(path)
     if not rows:
         raise HarnessError("holds no labels", place=str(path))
     return dict(_label(row, f"{path}: row {number}") for number, row in enumerate(rows, 1))
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            return list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise HarnessError(f"cannot be read as CSV ({error})", place=str(path)) from error
 
 
 def _label(row: Mapping[str, Any], place: str) -> tuple[tuple[str, str], str]:

@@ -13,7 +13,7 @@ from harness.console import safe
 
 if TYPE_CHECKING:
     import altair as alt
-    import pyarrow as pa
+    import pyarrow.dataset as ds
     from numpy.typing import NDArray
 
 _MEASURES = ("ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance")
@@ -52,21 +52,22 @@ class Look:
         return list(_LEVELS)
 
 
-def look(scores: Path) -> Look:
-    """Reads a file written by `harness score`; of the texts only those of the outermost pairs.
+def look(scores: str | Path) -> Look:
+    """Reads what `harness score` wrote, a file or a directory; of the texts only those of the outermost pairs.
 
     Raises HarnessError where it cannot be read.
     """
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
+    import pyarrow.dataset as ds
 
     columns = [*_MEASURES, "chosen_tokens", "rejected_tokens", "reason", "pair_id"]
-    table = pq.read_table(scores, columns=columns)
+    data = ds.dataset(str(scores))
+    table = data.to_table(columns)
     places = np.flatnonzero(table["ln_ches"].is_valid().to_numpy())
     scored = table.take(places)
     figures = {name: scored[name].to_numpy().astype(np.float64) for name in columns[:-2]}
     order = np.lexsort((np.array(scored["pair_id"].to_pylist(), dtype=object), figures["ln_ches"]))
-    ends = _pairs(scores, [int(place) for place in (*places[order[:_ENDS]], *places[order[-_ENDS:]])])
+    ends = _pairs(data, [int(place) for place in (*places[order[:_ENDS]], *places[order[-_ENDS:]])])
     reasons = {safe(row["values"]): row["counts"] for row in pc.value_counts(table["reason"].drop_null()).to_pylist()}
     return Look(
         rows=table.num_rows,
@@ -78,22 +79,18 @@ def look(scores: Path) -> Look:
     )
 
 
-def _pairs(scores: Path, places: Sequence[int]) -> dict[int, Shown]:
+def _pairs(scores: ds.Dataset, places: Sequence[int]) -> dict[int, Shown]:
     """The rows at `places`, read group by group so that memory does not grow with the table."""
-    import pyarrow.parquet as pq
-
     names = ["pair_id", "ln_ches", "chosen_tokens", "rejected_tokens", "prompt", "chosen", "rejected"]
     shown: dict[int, Shown] = {}
     start = 0
-    with pq.ParquetFile(scores) as file:
-        for number in range(file.num_row_groups):
-            rows = file.metadata.row_group(number).num_rows
-            here = sorted({place for place in places if start <= place < start + rows})
-            if here:
-                group: pa.Table = file.read_row_group(number, columns=names)
-                picked = group.take([place - start for place in here]).to_pylist()
-                shown.update(zip(here, map(_shown, picked), strict=True))
-            start += rows
+    for group in (group for file in scores.get_fragments() for group in file.split_by_row_group()):
+        rows = sum(part.num_rows for part in group.row_groups)
+        here = sorted({place for place in places if start <= place < start + rows})
+        if here:
+            picked = group.to_table(schema=scores.schema, columns=names).take([place - start for place in here])
+            shown.update(zip(here, map(_shown, picked.to_pylist()), strict=True))
+        start += rows
     return shown
 
 

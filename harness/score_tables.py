@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -16,21 +18,62 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from harness.artifacts import atomic, fingerprint, read_json, sha256, write_json
+from harness import storage
+from harness.artifacts import fingerprint
 from harness.console import Advance, bar
 from harness.errors import HarnessError
 from harness.preferences import Broken, Row, count, explicit, read
-from harness.scoring import Scored, Scorer, refuse_scoreless, score_columns, score_rows
+from harness.scoring import WINDOW, Checked, Scored, Scorer, refuse_scoreless, score_columns, score_window, windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+FILE_ROWS = 1 << 17
+"""Rows in each file of an output directory, at most."""
+
+MARKER = "run.json"
+"""What says, among the parts, which run they are of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Which table to score, and how; the same for either engine."""
+
+    preferences: str
+    config: str | None = None
+    split: str = "train"
+    max_length: int | None = None
+    with_coefficients: bool = False
+
+    def windows(self, skip: Container[int] = ()) -> Iterator[tuple[int, list[Checked]]]:
+        """The numbered windows of the table but those in `skip`."""
+        return windows(read(self.preferences, self.config, self.split), skip)
+
+    def count(self) -> int | None:
+        """How many rows there are, where that is quickly told."""
+        return count(self.preferences, self.config, self.split)
+
+    def identity(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        """What must be the same for parts to be continued, whichever engine wrote them."""
+        place = self.preferences
+        here = storage.is_remote(place) or Path(place).exists()
+        return {
+            "preferences": storage.mark(place) if here else [place, self.config, self.split],
+            "model": weights_mark(model),
+            "dtype": str(model.dtype),
+            "tokenizer": fingerprint([tokenizer.get_vocab(), tokenizer.chat_template, tokenizer.eos_token]),
+            "max_length": self.max_length,
+            "with_coefficients": self.with_coefficients,
+            "window": WINDOW,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What became of a table: rows read, pairs scored, prompts whose end merged with the answers, reasons for none."""
 
-    out: Path
+    out: str
     rows: int
     scored: int
     merged: int
@@ -41,7 +84,7 @@ def score_file(
     preferences: str | Path,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    out: Path,
+    out: str | Path,
     *,
     config: str | None = None,
     split: str = "train",
@@ -49,32 +92,27 @@ def score_file(
     with_coefficients: bool = False,
     budget: int | None = None,
 ) -> Summary:
-    """Scores a table of any size into a Parquet file, in parts that a killed run continues from.
+    """Scores a table of any size into Parquet, in parts that a killed run continues from.
 
-    The parts lie in `<out>.parts/` until the last is written; the same call goes on after the parts that are there.
+    `out` is a file, or with a `/` at its end a directory for files of `FILE_ROWS` rows each; either may be in object
+    storage. The parts lie beside it (`<out>.parts/`) until the last is written; the same call goes on after a kill.
     Rows come out in the order they came in: the pair with its prompt made explicit, its other columns, the score
     columns of `harness.scoring.score`, and for a row that is no pair its beginning as text under `unreadable`.
 
     Raises HarnessError where the table cannot be read, `out` cannot be written, the parts there belong to a
     different run, or no row can be scored.
     """
-    parts = _Parts(out)
-    parts.open(_identity(preferences, config, split, model, tokenizer, max_length, with_coefficients))
+    job, parts = Job(str(preferences), config, split, max_length, with_coefficients), Parts(str(out))
+    parts.open(job.identity(model, tokenizer))
     scorer = Scorer(model, budget, with_coefficients=with_coefficients)
-    total = count(preferences, config, split)
-    with bar("scoring", total, "pairs") as advance:
-        done, meter, rows = parts.rows, _Meter(advance), read(preferences, config, split)
-        advance(done)
-        for window in score_rows(rows, scorer, tokenizer, max_length, skip=done, progress=meter):
-            parts.write(_table(window, with_coefficients))
+    with parts.progress(job.count()) as meter:
+        for number, window in job.windows(parts.numbers):
+            parts.write(number, score_window(window, scorer, tokenizer, max_length, meter), with_coefficients)
             meter.catch_up(len(window))
-    summary = parts.summary()
-    refuse_scoreless(summary.rows, summary.scored, summary.reasons, str(preferences))
-    parts.join()
-    return summary
+    return parts.join(str(preferences))
 
 
-class _Meter:
+class Meter:
     """Moves the bar on by pairs as packs end, and by the rows that no pack held as their window ends."""
 
     def __init__(self, advance: Advance) -> None:
@@ -82,87 +120,106 @@ class _Meter:
         self._pairs = self._tokens = self._in_window = 0
 
     def __call__(self, pairs: int, tokens: int) -> None:
+        """Moves on by `pairs` of `tokens` tokens together."""
         self._pairs, self._tokens, self._in_window = self._pairs + pairs, self._tokens + tokens, self._in_window + pairs
         seconds = perf_counter() - self._started
         self._advance(pairs, f"{self._pairs / seconds:,.1f} pairs/s {self._tokens / seconds:,.0f} tokens/s")
 
     def catch_up(self, rows: int) -> None:
+        """Ends a window of `rows` rows."""
         self._advance(rows - self._in_window)
         self._in_window = 0
 
 
-class _Parts:
-    """The parts of one output file beside it, and what they add up to."""
+class Parts:
+    """The parts of one output beside it, one a window, and what they add up to."""
 
-    def __init__(self, out: Path) -> None:
-        self.out, self.folder, self._count = out, out.with_name(f"{out.name}.parts"), 0
-        if out.is_dir():
-            raise HarnessError("is a directory", place=str(out), mend="Give the name of a Parquet file.")
+    def __init__(self, out: str) -> None:
+        self.out, self.folder = out, f"{out.rstrip('/')}.parts"
+        if not out.endswith("/") and storage.is_directory(out):
+            mend = "Name a Parquet file, or put a / at its end for a directory of files."
+            raise HarnessError("is a directory", place=out, mend=mend)
 
     def open(self, identity: dict[str, Any]) -> None:
         """Takes up the parts of an earlier, killed run of the same call, or begins anew."""
-        marker = self.folder / "run.json"
-        if marker.exists() and read_json(marker) != identity:
-            mend = f"Remove {self.folder} or choose another --out."
-            raise HarnessError("holds the parts of a different run", place=str(self.folder), mend=mend)
-        write_json(marker, identity)
-        self._count = len(self.files)
+        marker = storage.join(self.folder, MARKER)
+        if storage.is_file(marker):
+            with storage.opened(marker) as stream:
+                if json.load(stream) != identity:
+                    mend = f"Remove {self.folder} or choose another --out."
+                    raise HarnessError("holds the parts of a different run", place=self.folder, mend=mend)
+        storage.write(marker, json.dumps(identity, indent=2).encode())
 
     @property
-    def files(self) -> list[Path]:
-        """The parts so far, in order."""
-        return sorted(self.folder.glob("part-*.parquet"))
+    def numbers(self) -> set[int]:
+        """The windows whose parts are there."""
+        found = (re.fullmatch(r"part-(\d{6,})\.parquet", name) for name in storage.names(self.folder))
+        return {int(match[1]) for match in found if match}
 
-    @property
-    def rows(self) -> int:
-        """How many rows the parts hold."""
-        return sum(pq.read_metadata(file).num_rows for file in self.files)
+    @contextmanager
+    def progress(self, rows: int | None) -> Iterator[Meter]:
+        """A bar over all `rows`, moved on by those of the parts that are there."""
+        with bar("scoring", rows, "pairs") as advance:
+            advance(WINDOW * len(self.numbers))
+            yield Meter(advance)
 
-    def write(self, table: pa.Table) -> None:
-        """Adds one part, whole or not at all."""
-        with atomic(self.folder / f"part-{self._count:06d}.parquet") as temporary:
-            pq.write_table(table, temporary)
-        self._count += 1
+    def write(self, number: int, rows: Sequence[Scored], with_coefficients: bool) -> None:
+        """Writes the part of one window, whole or not at all; a second time changes nothing."""
+        with storage.writing(self._place(number)) as stream:
+            pq.write_table(_table(rows, with_coefficients), stream)
 
-    def summary(self) -> Summary:
-        """What the parts add up to."""
-        rows, merged, reasons = 0, 0, Counter[str | None]()
-        for file in self.files:
-            table = pq.read_table(file, columns=["reason", "prompt_merged"])
-            rows += table.num_rows
+    def join(self, preferences: str) -> Summary:
+        """Writes the parts in order as one table, removes them, and says what they add up to.
+
+        Raises HarnessError where no row has a score (the parts stay: they hold the reasons).
+        """
+        numbers = sorted(self.numbers)
+        if numbers != list(range(len(numbers))):
+            raise HarnessError("a part is missing", place=self.folder, mend="Run the same command again.")
+        summary, schema = self._survey(numbers)
+        refuse_scoreless(summary.rows, summary.scored, summary.reasons, preferences)
+        tables = (_as_schema(self._read(number), schema) for number in numbers)
+        if self.out.endswith("/"):
+            self._write_files(tables, schema)
+        else:
+            _write_file(self.out, tables, schema)
+        storage.remove(self.folder)
+        return summary
+
+    def _survey(self, numbers: Sequence[int]) -> tuple[Summary, pa.Schema]:
+        merged, reasons = 0, Counter[str | None]()
+        schemas = []
+        for table in map(self._read, numbers):
             merged += pc.sum(table["prompt_merged"]).as_py() or 0
             reasons.update(table["reason"].to_pylist())
-        scored = reasons.pop(None, 0)
-        return Summary(self.out, rows, scored, merged, {str(reason): n for reason, n in reasons.most_common()})
+            schemas.append(table.schema)
+        rows, scored = reasons.total(), reasons.pop(None, 0)
+        told = {str(reason): n for reason, n in reasons.most_common()}
+        return Summary(self.out, rows, scored, merged, told), _common_schema(schemas)
 
-    def join(self) -> None:
-        """Writes the parts as one file, a part at a time, and removes them."""
-        schema = _common_schema([pq.read_schema(file) for file in self.files])
-        with atomic(self.out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-            for file in self.files:
-                writer.write_table(_as_schema(pq.read_table(file), schema))
-        shutil.rmtree(self.folder)
+    def _write_files(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        """Files of `FILE_ROWS` rows; those that an earlier run left there go."""
+        tables, written = iter(tables), set[str]()
+        while batch := list(islice(tables, FILE_ROWS // WINDOW)):
+            name = f"scores-{len(written):05d}.parquet"
+            _write_file(storage.join(self.out, name), batch, schema)
+            written.add(name)
+        for name in storage.names(self.out):
+            if re.fullmatch(r"scores-\d{5,}\.parquet", name) and name not in written:
+                storage.remove(storage.join(self.out, name))
+
+    def _place(self, number: int) -> str:
+        return storage.join(self.folder, f"part-{number:06d}.parquet")
+
+    def _read(self, number: int) -> pa.Table:
+        with storage.opened(self._place(number)) as stream:
+            return pq.read_table(stream)
 
 
-def _identity(
-    preferences: str | Path,
-    config: str | None,
-    split: str,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int | None,
-    with_coefficients: bool,
-) -> dict[str, Any]:
-    """What must be the same for parts to be continued."""
-    path = Path(preferences)
-    return {
-        "preferences": sha256(path) if path.exists() else [str(preferences), config, split],
-        "model": weights_mark(model),
-        "dtype": str(model.dtype),
-        "tokenizer": fingerprint([tokenizer.get_vocab(), tokenizer.chat_template, tokenizer.eos_token]),
-        "max_length": max_length,
-        "with_coefficients": with_coefficients,
-    }
+def _write_file(place: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    with storage.writing(place) as stream, pq.ParquetWriter(stream, schema) as writer:
+        for table in tables:
+            writer.write_table(table)
 
 
 def weights_mark(model: PreTrainedModel) -> str:

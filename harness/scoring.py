@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -262,7 +263,7 @@ def score(
     `rejected_tokens`, `prompt_merged` and `reason`. Raises HarnessError where no row can be scored.
     """
     scorer = Scorer(model, budget, with_coefficients=with_coefficients)
-    rows = [row for window in score_rows(dataset, scorer, tokenizer, max_length) for row in window]
+    rows = [row for _, window in windows(dataset) for row in score_window(window, scorer, tokenizer, max_length)]
     reasons = Counter(row.scores["reason"] for row in rows)
     refuse_scoreless(len(rows), reasons.pop(None, 0), reasons, "the data set")
     names = [*score_columns(with_coefficients)]
@@ -274,22 +275,25 @@ def score(
     return scored
 
 
-def score_rows(
-    rows: Iterable[Row | Broken],
-    scorer: Scorer,
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int | None = None,
-    *,
-    skip: int = 0,
-    progress: Progress | None = None,
-) -> Iterator[list[Scored]]:
-    """Scores a stream of rows window by window (`WINDOW` rows each, but the last), beginning after `skip` rows."""
-    checked = islice(_checked(rows), skip, None)
-    while window := list(islice(checked, WINDOW)):
-        yield _score_window(window, scorer, tokenizer, max_length, progress)
+Checked = tuple[str, Row | Broken, Pair | str]
+"""A row's id, the row as it came, and the pair it is or the reason why it is none."""
 
 
-def _checked(rows: Iterable[Row | Broken]) -> Iterator[tuple[str, Row | Broken, Pair | str]]:
+def windows(rows: Iterable[Row | Broken], skip: Container[int] = ()) -> Iterator[tuple[int, list[Checked]]]:
+    """Cuts a stream of rows into numbered windows of `WINDOW` rows (the last may be shorter), but those in `skip`.
+
+    A window is what is packed together, so its scores do not depend on who scores it, or when.
+    """
+    checked = _checked(rows)
+    for number in itertools.count():
+        window = list(islice(checked, WINDOW))
+        if not window:
+            return
+        if number not in skip:
+            yield number, window
+
+
+def _checked(rows: Iterable[Row | Broken]) -> Iterator[Checked]:
     """Each row with its id, and as a pair or the reason why it is none; all pairs are of the first one's kind."""
     kind: bool | None = None
     for number, row in enumerate(rows):
@@ -306,13 +310,14 @@ def _checked(rows: Iterable[Row | Broken]) -> Iterator[tuple[str, Row | Broken, 
 _OTHER_KIND = {True: "plain text in a table of messages", False: "messages in a table of plain text"}
 
 
-def _score_window(
-    window: Sequence[tuple[str, Row | Broken, Pair | str]],
+def score_window(
+    window: Sequence[Checked],
     scorer: Scorer,
     tokenizer: PreTrainedTokenizerBase,
-    max_length: int | None,
-    progress: Progress | None,
+    max_length: int | None = None,
+    progress: Progress | None = None,
 ) -> list[Scored]:
+    """One `Scored` a row of the window, in its order."""
     tokens = [_tokens(pair, tokenizer, max_length) for _, _, pair in window]
     scores = iter(scorer([pair for pair in tokens if isinstance(pair, Tokens)], progress))
     rows = []

@@ -1,49 +1,408 @@
-"""Charts of the report: Altair specifications drawn to SVG, so that nothing runs in the reader's browser."""
+"""Charts of the report: Altair specifications drawn to SVG, so that no script draws them in the reader's browser.
+
+Each is drawn twice, for a wide window and for a phone; the style sheet shows one of them, and recolours the colours
+named here where the window is dark (`[fill="#0072b2"]`), so charts use no others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from reports.words import METRICS, label
+from markupsafe import Markup
 
-COLOURS = {"refusal_rate": "#0072b2", "harmful_completion_rate": "#d55e00"}
+from reports import words
+from reports.figures import Figures
 
-
-def rates(arms: Mapping[str, Any]) -> str:
-    """Refusals and harmful completions of each arm on training prompts: interval, mean, and a dot for each seed."""
+if TYPE_CHECKING:
     import altair as alt
+
+INK, SOFT, LINE = "#1b1f24", "#57606a", "#d8dee4"
+BLUE, ORANGE, GREEN = "#0072b2", "#c44e00", "#007a5a"
+DECISION_COLOURS = {"Pass": GREEN, "Fail": ORANGE, "Cannot tell": SOFT}
+"""Okabe and Ito's colours (jfly.uni-koeln.de/color), darkened where theirs are too light for lines on white."""
+
+WIDE, NARROW = 1000, 330
+LOSSES = {
+    "refusal_rate": "Refusals lost",
+    "harmful_completion_rate": "Harmful answers gained",
+    "benign_compliance_rate": "Benign answers lost",
+}
+_FONT = "system-ui, sans-serif"
+
+Chart = Callable[[int], "alt.TopLevelMixin"]
+"""A chart for a page of a given width in pixels."""
+
+
+def drawn(chart: Chart, about: str) -> Markup:
+    """A chart in both widths, with the sentence that stands for it where it cannot be seen."""
+    figure = Markup('<div class="{}" role="img" aria-label="{}"><div aria-hidden="true">{}</div></div>')
+    both = [
+        figure.format(name, about, Markup(_svg(chart(width))))  # noqa: S704 - our own SVG
+        for name, width in (("wide", WIDE), ("narrow", NARROW))
+    ]
+    return Markup('<div class="chart">{}</div>').format(Markup("").join(both))
+
+
+def _svg(chart: alt.TopLevelMixin) -> str:
     import vl_convert
 
-    rows = [
-        {"arm": label(name), "metric": METRICS[metric], **arm["metrics"][metric]["train"]}
-        for name, arm in arms.items()
-        for metric in COLOURS
-    ]
-    dots = [{"arm": row["arm"], "metric": row["metric"], "rate": value} for row in rows for value in row["per_seed"]]
-    order = [label(name) for name in arms]
-    colour = alt.Color(
-        "metric:N",
-        legend=alt.Legend(title=None, orient="top"),
-        scale=alt.Scale(domain=[METRICS[metric] for metric in COLOURS], range=[*COLOURS.values()]),
-    )
-    y = alt.Y("arm:N", sort=order, title=None, axis=alt.Axis(labelLimit=320))
-    offset = alt.YOffset("metric:N", sort=[METRICS[metric] for metric in COLOURS])
-    scale = alt.Scale(domain=[0, 1])
-    estimates = alt.Chart(alt.Data(values=[row for row in rows if row["value"] is not None]))
-    interval = estimates.mark_rule(strokeWidth=5, opacity=0.35).encode(
-        alt.X("low:Q", scale=scale, title="Rate on training prompts", axis=alt.Axis(format=".0%")),
-        alt.X2("high:Q"),
-        y,
-        offset,
-        colour,
-    )
-    mean = estimates.mark_tick(thickness=3, height=14).encode(alt.X("value:Q", scale=scale), y, offset, colour)
-    seeds = (
-        alt.Chart(alt.Data(values=[dot for dot in dots if dot["rate"] is not None]))
-        .mark_point(filled=True, size=32, opacity=0.9)
-        .encode(alt.X("rate:Q", scale=scale), y, offset, colour)
-    )
-    chart = (interval + mean + seeds).properties(width=560, height=alt.Step(20)).configure_view(stroke=None)
-    svg: str = vl_convert.vegalite_to_svg(chart.configure(font="system-ui, sans-serif", background="white").to_json())
+    axis = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "titleColor": SOFT}
+    config = {
+        "background": None,
+        "font": _FONT,
+        "view": {"stroke": None},
+        "axis": {"domain": False, "ticks": False, "gridColor": LINE, "labelColor": SOFT, "labelPadding": 6, **axis},
+        "axisY": {"labelColor": INK},
+        "axisBand": {"grid": False},
+        "header": {"labelColor": INK, "labelFontSize": 12, "labelFontWeight": "bold", "title": None},
+        "legend": {"labelColor": INK, "labelFontSize": 12, "title": None, "orient": "top", "symbolOpacity": 1},
+        "text": {"color": INK, "fontSize": 12},
+        "title": {"color": INK, "fontSize": 12, "fontWeight": "bold", "anchor": "start"},
+    }
+    # vl-convert measures text in its own font, which may be narrower than the reader's: hence the room at the left
+    padding = {"left": 16, "right": 10, "top": 5, "bottom": 5}
+    spec = {**chart.to_dict(validate=False), "config": config, "padding": padding}
+    svg: str = vl_convert.vegalite_to_svg(spec)
     return svg
+
+
+def _values(rows: Sequence[Mapping[str, Any]]) -> alt.Data:
+    import altair as alt
+
+    return alt.Data(values=[dict(row) for row in rows])
+
+
+def _arms(order: Sequence[str], *, named: bool = True) -> alt.Y:
+    """One row an arm, its name broken after commas."""
+    import altair as alt
+
+    axis = alt.Axis(labelExpr="split(datum.label, ', ')", labelLimit=200, labels=named)
+    return alt.Y("arm:N", sort=[*order], title=None, axis=axis, scale=alt.Scale(domain=[*order]))
+
+
+# First screen
+
+
+def verdict(figures: Figures, labels: Mapping[str, str]) -> Chart:
+    """Each arm's rate with its interval and seeds; beside it the loss that the gate sees, its margin and decision."""
+    results = figures["results"]
+    metric = words.measured(results["recipe"]["judge"])
+    rows = [{"arm": labels[name], **arm["metrics"][metric]["train"]} for name, arm in results["arms"].items()]
+    losses = [
+        _loss(check) | {"arm": labels[name], "decision": words.DECISIONS[decided["decision"]]}
+        for name, decided in figures["gate"].items()
+        if (check := decided["checks"].get(metric, {}).get("overall")) and check["loss"] is not None
+    ]
+    order = [labels[name] for name in results["arms"]]
+
+    def chart(width: int) -> alt.TopLevelMixin:
+        import altair as alt
+
+        wide = width == WIDE
+        title = f"{words.METRICS[metric]}, training prompts"
+        left = _rates(
+            [row for row in rows if row["value"] is not None],
+            order,
+            title if wide else title.split(", "),
+            470 if wide else 180,
+        )
+        if not losses:
+            return left
+        title = f"{LOSSES[metric]} at the gate, points"
+        right = _forest(losses, _arms(order, named=not wide), title, 320 if wide else 180, 36, said=True)
+        both: alt.TopLevelMixin = alt.hconcat(left, right, spacing=40) if wide else alt.vconcat(left, right)
+        return both
+
+    return chart
+
+
+def _rates(
+    rows: Sequence[Mapping[str, Any]], order: Sequence[str], title: str | list[str], width: int
+) -> alt.LayerChart:
+    import altair as alt
+
+    dots = [{"arm": row["arm"], "rate": rate} for row in rows for rate in row["per_seed"] if rate is not None]
+    x = alt.X("value:Q", scale=alt.Scale(domain=[0, 1]), title=title, axis=alt.Axis(format=".0%", tickCount=5))
+    y, base = _arms(order), alt.Chart(_values(rows))
+    interval = base.mark_rule(strokeWidth=8, opacity=0.3, color=BLUE).encode(alt.X("low:Q"), alt.X2("high:Q"), y)
+    mean = base.mark_tick(thickness=3, height=18, color=BLUE).encode(x, y)
+    seeds = alt.Chart(_values(dots)).mark_circle(size=28, opacity=1, color=BLUE).encode(alt.X("rate:Q"), y)
+    layered: alt.LayerChart = (interval + mean + seeds).properties(width=width, height=alt.Step(36))
+    return layered
+
+
+def _loss(check: Mapping[str, Any]) -> dict[str, float]:
+    """A gate's check in points."""
+    return {key: 100 * check[key] for key in ("loss", "low", "high", "margin")}
+
+
+# The preference pairs
+
+
+def scores(bins: Sequence[Mapping[str, float]], cuts: Mapping[str, float]) -> Chart:
+    """Length-normalised CHES of the pairs, with the line that each filter drew."""
+
+    def chart(width: int) -> alt.TopLevelMixin:
+        import altair as alt
+
+        top = max(row["pairs"] for row in bins)
+        y = alt.Scale(domain=[0, top * (1 + 0.12 * (len(cuts) + 1))])
+        bars = _bars(bins, "pairs", "Length-normalised CHES", "Pairs").encode(alt.Y("pairs:Q", title="Pairs", scale=y))
+        lines = [
+            {"cut": cut, "name": f"{name}: left of this", "place": top * (1 + 0.12 * (len(cuts) - place))}
+            for place, (name, cut) in enumerate(cuts.items())
+        ]
+        base = alt.Chart(_values(lines)).encode(alt.X("cut:Q"))
+        line = base.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color=ORANGE)
+        text = base.mark_text(align="left", dx=6).encode(alt.Y("place:Q", scale=y), alt.Text("name:N"))
+        return (bars + line + text).properties(width=width - 70, height=220)
+
+    return chart
+
+
+def lengths(bins: Sequence[Mapping[str, float]]) -> Chart:
+    """Tokens of the chosen and of the rejected answers, above one another on one scale."""
+
+    def chart(width: int) -> alt.TopLevelMixin:
+        import altair as alt
+
+        rows = [
+            _bars(bins, side, "Tokens of the answer" if last else None, title, colour).properties(
+                width=width - 70, height=80
+            )
+            for side, title, colour, last in (
+                ("chosen", "Preferred", BLUE, False),
+                ("rejected", "Rejected", ORANGE, True),
+            )
+        ]
+        return alt.vconcat(*rows, spacing=8).resolve_scale(x="shared", y="shared")
+
+    return chart
+
+
+def _bars(
+    bins: Sequence[Mapping[str, float]], field: str, x_title: str | None, y_title: str, colour: str = BLUE
+) -> alt.Chart:
+    import altair as alt
+
+    return (
+        alt.Chart(_values(bins))
+        .mark_bar(color=colour, opacity=0.75)
+        .encode(
+            alt.X(
+                "low:Q",
+                bin="binned",
+                title=x_title,
+                axis=alt.Axis(grid=False, tickCount=8),
+                scale=alt.Scale(nice=False),
+            ),
+            alt.X2("high:Q"),
+            alt.Y(f"{field}:Q", title=y_title, axis=alt.Axis(tickCount=4)),
+        )
+    )
+
+
+# Training
+
+
+def likelihood_curves(training: Mapping[str, Any], labels: Mapping[str, str]) -> Chart:
+    """Change of ln p(y+) and ln p(y-) by step, a panel each arm: seeds thin, their mean thick, the end as a diamond."""
+    sides = {"chosen": "ln p(y+), preferred", "rejected": "ln p(y\N{MINUS SIGN}), rejected"}
+    lines = [row for arm in training for row in _logged(training, labels, arm, sides)]
+    ends = [
+        {
+            "arm": labels[arm],
+            "side": sides[side],
+            "step": content["steps"] + 1,
+            "change": content["after"][side]["value"],
+        }
+        for arm, content in training.items()
+        if content["after"]
+        for side in sides
+    ]
+    return _steps(
+        lines,
+        ends,
+        [labels[arm] for arm in training],
+        [*sides.values()],
+        [BLUE, ORANGE],
+        "Change since the start, nats",
+    )
+
+
+def loss_curves(training: Mapping[str, Any], labels: Mapping[str, str]) -> Chart:
+    """The loss by step, a panel each arm."""
+    lines = [row for arm in training for row in _logged(training, labels, arm, {"loss": "loss"})]
+    return _steps(lines, [], [labels[arm] for arm in training], ["loss"], [SOFT], "Loss")
+
+
+def _logged(
+    training: Mapping[str, Any], labels: Mapping[str, str], arm: str, sides: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    logs = {**training[arm]["log"], "mean": training[arm]["mean"]}
+    return [
+        {"arm": labels[arm], "seed": seed, "side": title, "step": entry["step"], "change": entry[side]}
+        for seed, log in logs.items()
+        for entry in log
+        for side, title in sides.items()
+    ]
+
+
+def _steps(
+    lines: Sequence[Mapping[str, Any]],
+    ends: Sequence[Mapping[str, Any]],
+    arms: Sequence[str],
+    series: Sequence[str],
+    colours: Sequence[str],
+    title: str,
+) -> Chart:
+    def chart(width: int) -> alt.TopLevelMixin:
+        import altair as alt
+
+        columns = min(len(arms), 3 if width == WIDE else 1)
+        x = alt.X("step:Q", title="Step", axis=alt.Axis(grid=False, tickMinStep=1, tickCount=5))
+        y = alt.Y("change:Q", title=title, axis=alt.Axis(tickCount=5), scale=alt.Scale(zero=False))
+        legend = alt.Legend() if len(series) > 1 else None
+        colour = alt.Color("side:N", legend=legend, scale=alt.Scale(domain=[*series], range=[*colours]))
+        base = alt.Chart().encode(x, y, colour)
+        seeds = base.mark_line(strokeWidth=1, opacity=0.45, point={"size": 12}).encode(alt.Detail("seed:N"))
+        mean = base.mark_line(strokeWidth=3).transform_filter("datum.seed == 'mean'")
+        end = base.mark_point(shape="diamond", size=70, filled=True).transform_filter("datum.seed == 'end'")
+        panel = (seeds.transform_filter("datum.seed != 'mean' && datum.seed != 'end'") + mean + end).properties(
+            width=(width - 70) // columns - 24, height=150
+        )
+        rows = [*lines, *({**row, "seed": "end"} for row in ends)]
+        faceted: alt.FacetChart = panel.facet(
+            alt.Facet("arm:N", sort=[*arms], header=alt.Header(title=None)), columns=columns, data=_values(rows)
+        ).resolve_axis(x="independent")
+        return faceted
+
+    return chart
+
+
+# What changed
+
+
+def categories(checks: Mapping[str, Any]) -> Chart:
+    """The loss of each guarded metric in each category with its paired interval, and the margin."""
+    metrics = [metric for metric in LOSSES if checks.get(metric, {}).get("categories")]
+    rows = {
+        metric: [
+            _loss(check) | {"arm": name, "decision": words.DECISIONS[check["decision"]]}
+            for name, check in checks[metric]["categories"].items()
+            if check["loss"] is not None
+        ]
+        for metric in metrics
+    }
+    order = sorted({str(row["arm"]) for found in rows.values() for row in found})
+
+    def chart(width: int) -> alt.TopLevelMixin:
+        import altair as alt
+
+        wide = width == WIDE
+        panels = [
+            _forest(
+                rows[metric],
+                _arms(order, named=place == 0 or not wide),
+                f"{LOSSES[metric]}, points",
+                255 if wide else 150,
+                22,
+            )
+            for place, metric in enumerate(metrics)
+            if rows[metric]
+        ]
+        if not panels:
+            return alt.Chart(_values([])).mark_point()
+        both: alt.TopLevelMixin = (alt.hconcat if wide else alt.vconcat)(*panels)
+        return both
+
+    return chart
+
+
+def _forest(
+    rows: Sequence[Mapping[str, Any]], y: alt.Y, title: str, width: int, step: int, *, said: bool = False
+) -> alt.LayerChart:
+    """Losses with their intervals and the gate's margin as a dashed line; `said` writes each decision beside it."""
+    import altair as alt
+
+    ends = [0.0, rows[0]["margin"], *(row[end] for row in rows for end in ("low", "high"))]
+    low, high = min(ends), max(ends)
+    room = (high - low) * (0.5 if said else 0.0)
+    x = alt.X("loss:Q", title=title, axis=alt.Axis(tickCount=4), scale=alt.Scale(domain=[low, high + room]))
+    decisions = alt.Scale(domain=[*DECISION_COLOURS], range=[*DECISION_COLOURS.values()])
+    colour = alt.Color("decision:N", legend=None, scale=decisions)
+    lines = alt.Chart(_values([{"zero": 0, "margin": rows[0]["margin"]}]))
+    zero = lines.mark_rule(color=SOFT).encode(alt.X("zero:Q"))
+    margin = lines.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color=INK).encode(alt.X("margin:Q"))
+    base = alt.Chart(_values([{**row, "beside": max(row["high"], row["margin"])} for row in rows])).encode(y, colour)
+    interval = base.mark_rule(strokeWidth=step / 4, opacity=0.35).encode(alt.X("low:Q"), alt.X2("high:Q"))
+    mean = base.mark_tick(thickness=3, height=step / 2).encode(x)
+    text = base.mark_text(align="left", dx=8, fontWeight="bold").encode(alt.X("beside:Q"), alt.Text("decision:N"))
+    layers = [zero, margin, interval, mean, *([text] if said else [])]
+    return alt.layer(*layers).properties(width=width, height=alt.Step(step))
+
+
+# Where the mass went
+
+
+def tokens(gaining: Sequence[Mapping[str, Any]], losing: Sequence[Mapping[str, Any]]) -> Chart:
+    """Probability of the tokens that changed most, before as a ring and after as a dot."""
+    rows = [
+        {"token": words.token(row["token"]), "kind": kind, "before": row["before"], "after": row["after"]}
+        for kind, found in (("gains", gaining), ("loses", losing))
+        for row in found
+    ]
+
+    def chart(width: int) -> alt.TopLevelMixin:
+        import altair as alt
+
+        y = alt.Y("token:N", sort=[row["token"] for row in rows], title=None, axis=alt.Axis(labelLimit=150))
+        x = alt.X(
+            "after:Q", title="Mean probability at the start of an answer", axis=alt.Axis(format=".1~%", tickCount=5)
+        )
+        colour = alt.Color(
+            "kind:N", scale=alt.Scale(domain=["gains", "loses"], range=[ORANGE, BLUE]), legend=alt.Legend()
+        )
+        base = alt.Chart(_values(rows)).encode(y, colour)
+        line = base.mark_rule(strokeWidth=2, opacity=0.5).encode(alt.X("before:Q"), alt.X2("after:Q"))
+        before = base.mark_point(size=45, filled=False).encode(alt.X("before:Q"))
+        after = base.mark_circle(size=60, opacity=1).encode(x)
+        return (line + before + after).properties(width=width - 150, height=alt.Step(20))
+
+    return chart
+
+
+# Several runs
+
+
+def trend(runs: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> Chart:
+    """A rate by run in the order of their dates, a panel each arm, with intervals and seeds."""
+    names = [run["name"] for run in runs]
+    rows = [
+        {"run": run["name"], "arm": arm, **rate}
+        for run in runs
+        for arm, rate in run["rates"].items()
+        if rate["value"] is not None
+    ]
+    dots = [{"run": row["run"], "arm": row["arm"], "rate": rate} for row in rows for rate in row["per_seed"]]
+
+    def chart(width: int) -> alt.TopLevelMixin:
+        import altair as alt
+
+        columns = min(len(arms), 3 if width == WIDE else 1)
+        x = alt.X("run:N", sort=names, title=None, axis=alt.Axis(labelAngle=-30, labelLimit=140))
+        y = alt.Y("value:Q", title="Rate", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%", tickCount=5))
+        base = alt.Chart().transform_filter("isValid(datum.value)")
+        interval = base.mark_rule(strokeWidth=8, opacity=0.3, color=BLUE).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"))
+        line = base.mark_line(color=BLUE, strokeWidth=2, point={"size": 45, "color": BLUE}).encode(x, y)
+        seeds = alt.Chart().mark_circle(size=18, color=SOFT, opacity=1).encode(x, alt.Y("rate:Q"))
+        panel = (interval + line + seeds).properties(width=(width - 70) // columns - 30, height=170)
+        faceted: alt.FacetChart = panel.facet(
+            alt.Facet("arm:N", sort=[*arms], header=alt.Header(title=None)),
+            columns=columns,
+            data=_values([*rows, *dots]),
+        )
+        return faceted
+
+    return chart

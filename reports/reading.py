@@ -1,79 +1,127 @@
-"""A run directory as the report's own types."""
+"""A run directory as the report's own types: what each file says, and nothing computed from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.artifacts import read_json
 from harness.errors import HarnessError
 from harness.samples import Answer, read_evaluations
 
-FLIPS_SHOWN = 200
+Answers = Mapping[tuple[str, str], Answer]
+"""The answers of one model under one seed, by task and prompt."""
+
+_T = TypeVar("_T")
+_RERUN = "Run `harness run` again."
 
 
 @dataclass(frozen=True, slots=True)
-class Flip:
-    """A prompt that one arm answered with another verdict than the untrained model, under the same seed."""
+class Pair:
+    """One preference pair with its score; `ln_ches` is None where it could not be scored, a verdict where unjudged."""
 
-    arm: str
-    seed: int
-    before: Answer
-    after: Answer
-
-    @property
-    def worse(self) -> bool:
-        """Whether a refusal of an unsafe prompt was lost."""
-        return self.before.verdict == "refusal" and bool(self.after.doc.get("unsafe", True))
+    pair_id: str
+    prompt_id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_verdict: str | None
+    rejected_verdict: str | None
+    ln_ches: float | None
+    chosen_tokens: int | None
+    rejected_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class RunView:
-    """What the page shows of one run."""
+class Run:
+    """One finished run. Mappings by arm are in the order of results.json; by seed in the recipe's.
 
+    `name` is what a page calls it, `date` when its last evaluation ended, in seconds since 1970. Files that not every
+    run has are None where absent.
+    """
+
+    directory: Path
     name: str
-    recipe: Mapping[str, Any]
+    date: float
     results: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    flips: Sequence[Flip]
+    answers: Mapping[str, Mapping[int, Answers]]
+    training: Mapping[str, Mapping[int, Mapping[str, Any]]]
+    displacement: Mapping[str, Mapping[int, Mapping[str, Any]]]
+    reference: Mapping[str, Sequence[float]] | None
+    pairs: Sequence[Pair] | None
+    nearest: Mapping[str, Sequence[Mapping[str, Any]]] | None
+    calibration: Mapping[str, Any] | None
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The recipe as the run recorded it."""
+        recipe: Mapping[str, Any] = self.results["recipe"]
+        return recipe
 
     @property
     def arms(self) -> Mapping[str, Any]:
-        """Arm by name, the baseline first."""
+        """What results.json says of each arm."""
         arms: Mapping[str, Any] = self.results["arms"]
         return arms
+
+    @property
+    def trained(self) -> list[str]:
+        """The arms other than the baseline."""
+        return [name for name in self.arms if name != "baseline"]
 
     @property
     def miniature(self) -> bool:
         """Whether the model is the embedded organism."""
         return bool(self.recipe["model"] == "miniature")
 
-    @property
-    def shown_flips(self) -> Sequence[Flip]:
-        """The first flips, lost refusals before the others."""
-        return sorted(self.flips, key=lambda flip: not flip.worse)[:FLIPS_SHOWN]
 
-
-def read(directory: Path) -> RunView:
+def read(directory: Path) -> Run:
     """Reads a finished run. Raises HarnessError naming what is missing or broken."""
     results, manifest = (_object(directory / name) for name in ("results.json", "manifest.json"))
-    try:
-        recipe = results["recipe"]
-        seeds, arms = recipe["seeds"], [name for name in results["arms"] if name != "baseline"]
-        before = {seed: _answers(directory, "baseline", seed) for seed in seeds}
-        flips = [
-            flip
-            for arm in arms
-            for seed in seeds
-            for flip in _flips(arm, seed, before[seed], _answers(directory, arm, seed))
-        ]
-        return RunView(directory.resolve().name, recipe, results, manifest, flips)
-    except (KeyError, TypeError) as error:
+    if "experiment" in results:
         raise HarnessError(
-            f"lacks {error}", place=str(directory / "results.json"), mend="Run `harness run` again."
-        ) from error
+            f"is of the experiment {results['experiment']!r}, which has a report of its own",
+            place=str(directory / "results.json"),
+            mend="Give directories of regression runs only.",
+        )
+    try:
+        seeds, arms = [int(seed) for seed in results["recipe"]["seeds"]], list(results["arms"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise HarnessError(f"lacks {error}", place=str(directory / "results.json"), mend=_RERUN) from error
+    evaluated = {arm: {seed: _answers(directory, arm, seed) for seed in seeds} for arm in arms}
+    return Run(
+        directory,
+        directory.resolve().name,
+        max((date for by_seed in evaluated.values() for _, date in by_seed.values()), default=0.0),
+        results,
+        manifest,
+        _present({arm: {seed: found for seed, (found, _) in each.items()} for arm, each in evaluated.items()}),
+        _of_arms(directory, arms, seeds, "training.json"),
+        _of_arms(directory, arms, seeds, "displacement.json"),
+        _optional(directory / "reference.json"),
+        _pairs(directory / "scores.parquet"),
+        (_optional(directory / "nearest_pairs.json") or {}).get("nearest"),
+        _optional(directory / "calibration.json"),
+    )
+
+
+def read_all(directories: Sequence[Path]) -> list[Run]:
+    """Several runs in the order of their dates, names that are alike told apart by the folder above.
+
+    Raises HarnessError where one is no finished run, or given twice.
+    """
+    places = [directory.resolve() for directory in directories]
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise HarnessError("is given twice", place=str(twice[0]), mend="Give each run directory once.")
+    runs = sorted(map(read, directories), key=lambda run: run.date)
+    names = [run.name for run in runs]
+    return [
+        replace(run, name="/".join(run.directory.resolve().parts[-2:])) if names.count(run.name) > 1 else run
+        for run in runs
+    ]
 
 
 def _object(path: Path) -> Mapping[str, Any]:
@@ -81,20 +129,68 @@ def _object(path: Path) -> Mapping[str, Any]:
         raise HarnessError("is not there", place=str(path), mend="Give a directory that `harness run` finished.")
     content = read_json(path)
     if not isinstance(content, dict):
-        raise HarnessError("is no JSON object", place=str(path), mend="Run `harness run` again.")
+        raise HarnessError("is no JSON object", place=str(path), mend=_RERUN)
     return content
 
 
-def _answers(directory: Path, arm: str, seed: int) -> dict[tuple[str, str], Answer]:
-    evaluations = read_evaluations(directory / "arms" / arm / f"seed-{seed}" / "eval")
-    return {(answer.task, answer.prompt_id): answer for evaluation in evaluations for answer in evaluation.answers}
+def _optional(path: Path) -> Mapping[str, Any] | None:
+    """A file that not every run has."""
+    return _object(path) if path.is_file() else None
 
 
-def _flips(
-    arm: str, seed: int, before: Mapping[tuple[str, str], Answer], after: Mapping[tuple[str, str], Answer]
-) -> list[Flip]:
-    return [
-        Flip(arm, seed, before[key], after[key])
-        for key in before
-        if key in after and before[key].verdict != after[key].verdict
-    ]
+def _answers(directory: Path, arm: str, seed: int) -> tuple[Answers, float]:
+    """The answers of an arm and seed, and when they were given; none where it has no evaluation at all."""
+    place = directory / "arms" / arm / f"seed-{seed}" / "eval"
+    if not place.is_dir():
+        return {}, 0.0
+    evaluations = read_evaluations(place)
+    found = {(answer.task, answer.prompt_id): answer for evaluation in evaluations for answer in evaluation.answers}
+    return found, max(evaluation.date for evaluation in evaluations)
+
+
+def _of_arms(
+    directory: Path, arms: Sequence[str], seeds: Sequence[int], name: str
+) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """A JSON file of each arm and seed that has it."""
+    return _present(
+        {arm: {seed: _optional(directory / "arms" / arm / f"seed-{seed}" / name) for seed in seeds} for arm in arms}
+    )
+
+
+def _present(found: Mapping[str, Mapping[int, _T | None]]) -> dict[str, dict[int, _T]]:
+    """What there is by arm and seed; arms without any are left out."""
+    kept = {arm: {seed: part for seed, part in by_seed.items() if part} for arm, by_seed in found.items()}
+    return {arm: by_seed for arm, by_seed in kept.items() if by_seed}
+
+
+def _pairs(path: Path) -> list[Pair] | None:
+    """The scored pairs, without loading any model code. Raises HarnessError where the table is broken."""
+    if not path.is_file():
+        return None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return [_pair(row) for row in pq.read_table(path).to_pylist()]
+    except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+        raise HarnessError(f"is no table of scored pairs ({error})", place=str(path), mend=_RERUN) from error
+
+
+def _pair(row: Mapping[str, Any]) -> Pair:
+    return Pair(
+        row["pair_id"],
+        str(row.get("prompt_id") or ""),
+        _text(row["prompt"]),
+        _text(row["chosen"]),
+        _text(row["rejected"]),
+        row.get("chosen_verdict"),
+        row.get("rejected_verdict"),
+        row["ln_ches"],
+        row["chosen_tokens"],
+        row["rejected_tokens"],
+    )
+
+
+def _text(value: str | Sequence[Mapping[str, Any]]) -> str:
+    """A text, or the messages of a conversation below one another."""
+    return value if isinstance(value, str) else "\n".join(str(message["content"]) for message in value)

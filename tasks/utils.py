@@ -2,23 +2,27 @@
 
 from typing import Any
 
-from harness import lm_task
+from harness import likelihood_task, lm_task
 
 
-def unsafe(prompts: str = "bundled", judge: str = "lexical", **_: Any) -> Any:
-    return lm_task.documents("unsafe", prompts, judge)
+def unsafe(**metadata: Any) -> Any:
+    return lm_task.documents("unsafe", **metadata)
 
 
-def benign(prompts: str = "bundled", judge: str = "lexical", **_: Any) -> Any:
-    return lm_task.documents("benign", prompts, judge)
+def benign(**metadata: Any) -> Any:
+    return lm_task.documents("benign", **metadata)
 
 
 verdicts = lm_task.verdicts
 
 
-def unsafe_metrics(_: Any, results: Any) -> dict[str, float]:
-    return lm_task.metrics(("refusal", "harmful"), results)
+def unsafe_metrics(doc: Any, results: Any) -> dict[str, float]:
+    return lm_task.metrics(("refusal", "harmful"), doc, results)
 
 
-def benign_metrics(_: Any, results: Any) -> dict[str, float]:
-    return lm_task.metrics(("compliance",), results)
+def benign_metrics(doc: Any, results: Any) -> dict[str, float]:
+    return lm_task.metrics(("compliance",), doc, results)
+
+
+pairs = likelihood_task.documents
+pair_metrics = likelihood_task.metrics

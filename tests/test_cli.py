@@ -28,11 +28,26 @@ def test_help_names_every_command_and_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=CLEAN)
     assert done.returncode == 0, done.stderr
-    for command in ("run", "score", "filter", "judge", "calibrate", "report", "gate", "power", "recipes", "judges"):
+    for command in (
+        "run",
+        "preferences",
+        "score",
+        "filter",
+        "displacement",
+        "judge",
+        "calibrate",
+        "report",
+        "gate",
+        "power",
+        "recipes",
+        "judges",
+    ):
         assert f" {command} " in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "score", "filter", "judge", "calibrate", "report", "gate"])
+@pytest.mark.parametrize(
+    "command", ["run", "preferences", "score", "filter", "displacement", "judge", "calibrate", "report", "gate"]
+)
 def test_each_help_has_an_example(command):
     done = harness(command, "--help")
     assert done.returncode == 0
@@ -40,7 +55,7 @@ def test_each_help_has_an_example(command):
 
 
 def test_listings():
-    assert harness("recipes").stdout.startswith("miniature")
+    assert "\nminiature " in harness("recipes").stdout
     assert harness("judges").stdout.startswith("lexical")
 
 
@@ -55,6 +70,8 @@ def test_listings():
         (("report", "none"), "is not there"),
         (("score", "none.jsonl", "--model", "here", "--out", "s.parquet"), "no such file"),
         (("filter", "none.parquet", "--keep-lowest", "0.1", "--out", "k.jsonl"), "none.parquet"),
+        (("displacement", "--before", "here", "--after", "here"), "--preferences: is not given"),
+        (("displacement", "--before", "here", "--after", "here", "--preferences", "none.jsonl"), "no such file"),
         (("judge", "none.jsonl", "--judge", "lexical", "--out", "v.jsonl"), "none.jsonl"),
         (("calibrate", "none.csv", "--judge", "lexical"), "none.csv"),
         (("gate", "--before", "none", "--after", "none"), "none"),

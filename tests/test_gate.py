@@ -277,6 +277,21 @@ def test_a_calibration_corrects_and_widens(tmp_path):
     assert check(told, "harmful_completion_rate").loss == pytest.approx(check(told).loss)
 
 
+def test_a_judge_below_the_floor_is_named_beside_the_decision(tmp_path):
+    file = calibration(tmp_path / "c.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "kappa_floor": 0.6, "below_floor": ["overall", "m"]}))
+    report = gate(*sides(tmp_path, 90, 90), Policy(), calibration=file)
+    assert report.notes == ("the judge lexical agrees with people less than kappa 0.6: overall, m",)
+
+
+def test_a_judge_that_knows_no_refusals_cannot_pass_a_refusal_rate(tmp_path):
+    """Every answer would be `other`, so the rate 0 on both sides, and nothing lost."""
+    pair = sides(tmp_path, 90, 10)
+    for path in tmp_path.rglob("samples_*"):
+        path.write_text(path.read_text().replace('\\"lexical\\"', '\\"llama-guard-3\\"'))
+    refused(*pair, "refusal_rate is guarded, but no prompt has it")
+
+
 def test_a_models_own_calibration_is_used(tmp_path):
     models = {"tuned": {"tp": 160, "fn": 40, "fp": 10, "tn": 190}}
     file = calibration(tmp_path / "c.json", models)

@@ -24,7 +24,7 @@ def test_documents_carry_judge_and_side():
 
 def test_an_unknown_judge_is_refused_before_anything_runs():
     with pytest.raises(HarnessError, match="lexical"):
-        lm_task.documents("unsafe", judge_name="lexicall")
+        lm_task.documents("unsafe", judge="lexicall")
 
 
 def test_verdicts_keep_document_and_repeat_order():
@@ -35,15 +35,57 @@ def test_verdicts_keep_document_and_repeat_order():
     assert all(json.loads(text)["reason"] for texts in said for text in texts)
 
 
+def test_blanks_around_an_answer_change_no_verdict(monkeypatch):
+    seen = []
+
+    def prefix(exchanges):
+        seen.extend(each.response for each in exchanges)
+        return [Verdict("refusal" if each.response.startswith("I refuse") else "other", "") for each in exchanges]
+
+    monkeypatch.setattr("harness.judges.JUDGES", {**JUDGES, "prefix": prefix})
+    said = lm_task.verdicts([["I refuse."], [" I refuse."], ["\n I refuse. \n"]], [{**UNSAFE, "judge": "prefix"}] * 3)
+    assert [json.loads(texts[0])["verdict"] for texts in said] == ["refusal"] * 3
+    assert seen == ["I refuse."] * 3
+
+
 def test_metrics_by_hand():
     said = [[json.dumps({"verdict": label}) for label in ("refusal", "harmful", "unjudged", "refusal")]]
-    assert lm_task.metrics(("refusal", "harmful"), said) == pytest.approx(
-        {"refusal_rate": 2 / 3, "harmful_completion_rate": 1 / 3, "unjudged_rate": 1 / 4}
+    doc = {"hazard": "Hate, harassment", "judge": "lexical"}
+    assert lm_task.metrics(("refusal", "harmful"), doc, said) == pytest.approx(
+        {
+            "refusal_rate": 2 / 3,
+            "refusal_rate/Hate harassment": 2 / 3,
+            "harmful_completion_rate": 1 / 3,
+            "unjudged_rate": 1 / 4,
+        }
     )
 
 
 def test_an_unjudged_document_has_no_rate():
-    assert lm_task.metrics(("refusal",), [[json.dumps({"verdict": "unjudged"})]]) == {"unjudged_rate": 1.0}
+    doc = {"hazard": "Hate", "judge": "lexical"}
+    assert lm_task.metrics(("refusal",), doc, [[json.dumps({"verdict": "unjudged"})]]) == {"unjudged_rate": 1.0}
+
+
+def test_a_judge_that_knows_no_refusals_measures_no_refusal_rate():
+    doc = {"hazard": "Hate", "judge": "harmbench-mistral"}
+    said = [[json.dumps({"verdict": "other"})]]
+    assert lm_task.metrics(("refusal", "harmful"), doc, said) == {
+        "harmful_completion_rate": 0.0,
+        "harmful_completion_rate/Hate": 0.0,
+        "unjudged_rate": 0.0,
+    }
+
+
+def test_several_answers_a_prompt_are_documents_that_differ_in_their_number_alone():
+    one, two = lm_task.documents("benign")["test"], lm_task.documents("benign", samples=2)["test"]
+    assert len(two) == 2 * len(one)
+    assert [{**row, "sample": number} for row in list(one)[:3] for number in (0, 1)] == list(two)[:6]
+
+
+@pytest.mark.parametrize("samples", [0, -1, "3", 1.5])
+def test_a_number_of_samples_that_is_none_is_refused(samples):
+    with pytest.raises(HarnessError, match="samples is"):
+        lm_task.documents("unsafe", samples=samples)
 
 
 def test_a_failing_judge_counts_as_neither(monkeypatch):
@@ -72,6 +114,9 @@ def test_the_wheel_lays_the_tasks_into_lm_eval(tmp_path):
         "refusal_displacement.yaml",
         "refusal_displacement_unsafe.yaml",
         "refusal_displacement_benign.yaml",
+        "refusal_displacement_sorrybench.yaml",
+        "refusal_displacement_likelihood.yaml",
+        "likelihood.py",
         "_common.yaml",
         "utils.py",
         "unsafe.jsonl",
@@ -79,5 +124,5 @@ def test_the_wheel_lays_the_tasks_into_lm_eval(tmp_path):
     ):
         assert f"lm_eval/tasks/refusal_displacement/{file}" in names
     assert "reports/templates/report.html.j2" in names
-    assert "harness/recipes/miniature.yaml" in names
+    assert {"harness/recipes/miniature.yaml", "harness/organism/default/model.safetensors"} <= names
     assert not [name for name in names if name.startswith("lm_eval/") and "refusal_displacement" not in name]

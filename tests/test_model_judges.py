@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import judges
+from harness import judges, vllm_engine
 from harness.errors import HarnessError
 from harness.judges import JUDGES, Exchange, model_judges
 from harness.judges.model_judges import MODEL_JUDGES, Engine, control_tokens, encode, load, neutral, run
@@ -384,7 +384,7 @@ def test_what_is_missing_is_said_before_anything_runs(monkeypatch):
     with pytest.raises(HarnessError, match="pip install peft"):
         judges.find("strongreject")
     monkeypatch.setenv("HARNESS_JUDGE_ENGINE", "vllm")
-    with pytest.raises(HarnessError, match="pip install vllm"):
+    with pytest.raises(HarnessError, match="HARNESS_JUDGE_ENGINE: vLLM is not installed"):
         judges.find("wildguard")
     monkeypatch.setenv("HARNESS_JUDGE_ENGINE", "vlm")
     with pytest.raises(HarnessError, match="transformers or vllm"):
@@ -395,24 +395,26 @@ def test_vllm_gets_the_same_token_ids_and_greedy_settings(micro, monkeypatch):
     from transformers import AutoTokenizer
 
     asked = []
+    tokenizer = AutoTokenizer.from_pretrained(micro)
 
     class LLM:
-        def __init__(self, model):
-            self.model = model
+        def __init__(self, model, **options):
+            assert options["dtype"] == "float32"
 
         def get_tokenizer(self):
-            return AutoTokenizer.from_pretrained(self.model)
+            return tokenizer
 
-        def generate(self, prompts, settings, use_tqdm):
+        def generate(self, prompts, settings):
             asked.append((prompts, settings))
-            return [SimpleNamespace(outputs=[SimpleNamespace(text=" 1")]) for _ in prompts]
+            return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=tokenizer.encode(" 1"))]) for _ in prompts]
 
     fake = SimpleNamespace(LLM=LLM, SamplingParams=lambda **given: given)
     monkeypatch.setitem(sys.modules, "vllm", fake)
+    monkeypatch.setattr(vllm_engine, "_held", {})
     engine, judge = load(str(micro), "vllm"), MODEL_JUDGES["sorrybench"]
     assert [verdict.label for verdict in run(judge, [EXCHANGE] * 20, engine)] == ["harmful"] * 20
     assert asked[0][0][0] == {"prompt_token_ids": encode(judge, EXCHANGE, engine).ids}
-    assert asked[0][1] == {"temperature": 0.0, "max_tokens": 8}
+    assert {(each["temperature"], each["max_tokens"]) for each in asked[0][1]} == {(0.0, 8)}
     assert len(asked) == 1
 
 

@@ -1,5 +1,6 @@
 """The miniature's world, its tokenizer and its training."""
 
+import json
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from harness import prompts
 from harness.judges import Exchange
 from harness.judges.lexical import judge_one
-from harness.organism import train, world
+from harness.organism import store, train, world
 
 
 def test_kind_probabilities_by_hand():
@@ -72,5 +73,26 @@ def test_growing_lowers_the_loss_repeats_and_restores_torch(monkeypatch):
     assert before[1] == torch.get_num_threads()
 
 
-def test_the_cache_key_sees_the_seed():
-    assert train._recipe_hash(0) == train._recipe_hash(0) != train._recipe_hash(1)
+def test_the_shipped_miniature_is_of_this_code_and_these_prompts():
+    assert store.organism(0) == store.DEFAULT
+    assert (store.DEFAULT / "model.safetensors").stat().st_size < 2_000_000
+
+
+def test_the_shipped_tokenizer_is_the_one_that_the_code_builds(tokenizer):
+    from transformers import AutoTokenizer
+
+    shipped = AutoTokenizer.from_pretrained(store.DEFAULT)
+    assert shipped.get_vocab() == tokenizer.get_vocab()
+    assert shipped.chat_template == tokenizer.chat_template
+
+
+def test_other_miniatures_are_grown_once_and_kept(monkeypatch, tmp_path, tokenizer, micro):
+    from transformers import AutoModelForCausalLM
+
+    grown = []
+    model = AutoModelForCausalLM.from_pretrained(micro)
+    monkeypatch.setattr(train, "grow", lambda seed: (grown.append(seed), (model, tokenizer))[1])
+    places = [store.organism(seed, tmp_path) for seed in (1, 2, 1)]
+    assert grown == [1, 2]
+    assert places[0] == places[2] != places[1]
+    assert json.loads((places[0] / "grown.json").read_text())["seed"] == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import recipe
+from harness import experiments, recipe
 from harness.errors import HarnessError
 
 MINIMAL = "name: mine\nmodel: some/model\narms: {raw: {}}\n"
@@ -16,7 +16,7 @@ def write(tmp_path, text):
 
 @pytest.mark.parametrize("name", recipe.packaged())
 def test_packaged_recipes_load(name):
-    assert recipe.load(name).name == name
+    assert experiments.load(name).name == name
     assert recipe.packaged()[name]
 
 
@@ -25,6 +25,28 @@ def test_defaults_are_the_papers(tmp_path):
     assert (loaded.training.learning_rate, loaded.training.beta, loaded.training.batch_size) == (5e-6, 0.1, 32)
     assert (loaded.evaluation.temperature, loaded.evaluation.max_new_tokens) == (0.7, 512)
     assert (loaded.pairs.temperature, loaded.pairs.max_new_tokens, loaded.pairs.tie_break) == (1.0, 512, "random")
+
+
+def test_published_figures_are_read(tmp_path):
+    text = MINIMAL + "published: {source: Somebody, arms: {raw: {refusal_rate: {value: 0.5, spread: 0.1}}}}\n"
+    published = recipe.load(write(tmp_path, text)).published
+    assert (published.source, published.arms["raw"]["refusal_rate"].value) == ("Somebody", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "raw", "change"),
+    [("gemma_2b_sorrybench", 0.805, 0.548, (-59.2, 5.3)), ("llama3_8b_sorrybench", 0.744, 0.334, (-48.1, 22.1))],
+)
+def test_the_papers_figures_and_settings(name, start, raw, change):
+    """Section 6 and Figure 3 of Razin et al. 2025."""
+    loaded = recipe.load(name)
+    figures = loaded.published.arms
+    assert (figures["baseline"]["refusal_rate"].value, figures["raw"]["refusal_rate"].value) == (start, raw)
+    told = figures["raw"]["trained_logprob_change"]
+    assert (told.value, told.spread) == change
+    assert (loaded.training.learning_rate, loaded.training.beta, loaded.training.batch_size) == (5e-6, 0.1, 32)
+    assert (loaded.pairs.samples, loaded.pairs.temperature, loaded.pairs.max_new_tokens) == (2, 1.0, 512)
+    assert (loaded.evaluation.temperature, loaded.evaluation.max_new_tokens, len(loaded.seeds)) == (0.7, 512, 3)
 
 
 def test_overrides_reach_any_key():
@@ -57,7 +79,12 @@ def test_paths_start_at_the_recipe(tmp_path):
         ("name: a\nmodel: m\narms: {}\n", "name at least one arm"),
         ("name: a\nmodel: m\narms: {baseline: {}}\n", "baseline is the untrained model"),
         ("name: a\nmodel: m\narms: {../up: {}}\n", "arms"),
-        ("name: a\nmodel: m\narms: {a: {filter: {keep_lowest: 0.1, random: 0.1}}}\n", "not both"),
+        ("name: a\nmodel: m\narms: {a: {filter: {keep_lowest: 0.1, random: 0.1}}}\n", "not two of them"),
+        ("name: a\nmodel: m\narms: {a: {loss: simpo}}\n", "the loss simpo needs target_margin"),
+        ("name: a\nmodel: m\narms: {a: {loss: ipo, alpha: 1}}\n", "the loss ipo takes no alpha"),
+        ("name: a\nmodel: m\narms: {a: {loss: alphapo, alpha: 0, target_margin: 1}}\n", "choose the loss simpo"),
+        ("name: a\nmodel: m\narms: {a: {pairs: mixed}}\n", "give the recipe off_policy: TABLE"),
+        (MINIMAL + "pairs: {samples: 1}\n", "pairs.samples"),
         ("model: m\n", "name: Field required"),
         ("[1, 2]", "holds no keys"),
         ("name: [", "is not YAML"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import save_random
 
-from harness import models, recipe, regression
+from harness import models, recipe, regression, stages
 from harness.errors import HarnessError
 
 XSTEST = Path(__file__).parents[2] / "shared" / "data" / "xstest_prompts.csv"
@@ -99,6 +99,43 @@ def test_the_results_follow_from_the_samples(finished):
 
 
 @pytest.mark.slow
+def test_displacement_follows_from_the_log_probabilities(finished):
+    out, _ = finished
+    before = json.loads((out / "reference.json").read_text())
+    for arm in ("raw", "ches_filtered", "random"):
+        for seed in (0, 1):
+            after = json.loads((out / f"arms/{arm}/seed-{seed}/training.json").read_text())["logprobs"]
+            chosen, rejected = ([after[pair][side] - before[pair][side] for pair in before] for side in (0, 1))
+            content = json.loads((out / f"arms/{arm}/seed-{seed}/displacement.json").read_text())
+            assert content["pairs"]["n"] == len(before)
+            assert content["pairs"]["chosen_change"] == pytest.approx(sum(chosen) / len(before))
+            assert content["pairs"]["rejected_change"] == pytest.approx(sum(rejected) / len(before))
+            for side in ("before", "after"):
+                assert sum(way[side] for way in content["starts"].values()) == pytest.approx(1, abs=1e-4)
+            assert set(content) == {
+                "schema_version",
+                "pairs",
+                "positions",
+                "gaining_tokens",
+                "losing_tokens",
+                "starts",
+            }
+
+
+@pytest.mark.slow
+def test_every_unsafe_prompt_has_its_nearest_pairs(finished):
+    out, _ = finished
+    pairs = {row["pair_id"]: row for row in map(json.loads, (out / "preferences.jsonl").read_text().splitlines())}
+    nearest = json.loads((out / "nearest_pairs.json").read_text())["nearest"]
+    assert set(nearest) == {f"p{n}" for n in range(14)}
+    for prompt_id, found in nearest.items():
+        similarities = [each["similarity"] for each in found]
+        assert similarities == sorted(similarities, reverse=True)
+        if prompt_id in {row["prompt_id"] for row in pairs.values()}:
+            assert pairs[found[0]["pair_id"]]["prompt_id"] == prompt_id
+
+
+@pytest.mark.slow
 def test_pairs_and_steps(finished):
     _, results = finished
     raw, filtered, control = (results["arms"][name] for name in ("raw", "ches_filtered", "random"))
@@ -170,6 +207,39 @@ def test_plain_lm_eval_agrees_with_the_harness(finished, tmp_path, prompt_file):
 
 
 @pytest.mark.slow
+def test_arms_on_other_pairs_and_on_the_easy_ones(tmp_path, micro, prompt_file):
+    arms = (
+        "{raw: {}, gold: {pairs: gold}, mixed: {pairs: mixed}, easy: {filter: {keep_lowest: 0.5, by: validation_loss}}}"
+    )
+    chosen = small(micro, prompt_file, "seeds=[0]", "gold=bundled", "off_policy=bundled", f"arms={arms}")
+    results = regression.run(chosen, tmp_path / "run")["arms"]
+    training = {
+        name: json.loads((tmp_path / f"run/arms/{name}/seed-0/training.json").read_text()) for name in chosen.arms
+    }
+    sources = {
+        name: {"-".join(pair.split("-")[:-1]) for pair in content["trained_pair_ids"]}
+        for name, content in training.items()
+    }
+    assert sources == {"raw": {""}, "gold": {"gold"}, "mixed": {"", "off_policy"}, "easy": {""}}
+    losses = json.loads((tmp_path / "run/difficulty.json").read_text())
+    easy = set(training["easy"]["trained_pair_ids"])
+    assert len(easy) == -(-len(losses) // 2)
+    assert max(losses[pair] for pair in easy) <= min(losses[pair] for pair in losses.keys() - easy)
+    reference = json.loads((tmp_path / "run/gold_reference.json").read_text())
+    after = training["gold"]["other_logprobs"]
+    change = sum(after[pair][0] - reference[pair][0] for pair in after) / len(after)
+    assert results["gold"]["trained_logprob_change"]["per_seed"][0] == pytest.approx(change)
+    assert results["raw"]["change_from_raw"]["refusal_rate"]["train"]["value"] == 0
+
+
+def test_only_the_training_pairs_of_a_given_table_are_trained_on(tmp_path):
+    rows = [{"prompt": "a", "chosen": "b", "rejected": "c", "split": split} for split in ("train", "test", "train")]
+    (tmp_path / "prefs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = stages._given(str(tmp_path / "prefs.jsonl")).rows
+    assert [row["pair_id"] for row in kept] == ["row-00000000", "row-00000002"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpt2", "qwen2"])
 def test_another_model_and_other_prompts(kind, tmp_path, tokenizer):
     if not XSTEST.is_file():
@@ -222,6 +292,18 @@ def test_a_directory_that_is_no_model_is_told(tmp_path, content):
     if content != "nothing":
         (place / "config.json").write_text('{"model_type": "llama"}' if content == "weights" else "{")
     with pytest.raises(HarnessError, match="cannot be loaded as a causal language model"):
+        models.load_model(str(place))
+
+
+def test_pickled_weights_are_not_loaded(tmp_path, tokenizer):
+    import torch
+    from safetensors.torch import load_file
+
+    place = save_random("llama", tmp_path / "model", tokenizer)
+    models.load_model(str(place))
+    torch.save(load_file(place / "model.safetensors"), place / "pytorch_model.bin")
+    (place / "model.safetensors").unlink()
+    with pytest.raises(HarnessError, match="cannot be loaded.*model.safetensors"):
         models.load_model(str(place))
 
 

@@ -198,7 +198,7 @@ REFUSED = {
     "a NaN rate": (swap("results_*", f'{RATE}": 0.5', f'{RATE}": NaN'), "its samples make it"),
     "a metric edited in a sample": (swap(SAMPLES, '_rate": 0.0', '_rate": 1.0'), "its verdicts make it"),
     "a verdict edited": (swap(SAMPLES, '\\"harmful\\"', '\\"refusal\\"'), "its verdicts make it"),
-    "an unknown verdict": (swap(SAMPLES, '\\"harmful\\"', '\\"fine\\"'), "KeyError"),
+    "an unknown verdict": (swap(SAMPLES, '\\"harmful\\"', '\\"fine\\"'), "'fine' is no verdict"),
     "a document edited": (swap(SAMPLES, "Request 3?", "Request x?"), "have its hash"),
     "a number for a line": (lambda d: edit(d, SAMPLES, lambda t: "7\n" + t), "not a JSON object"),
     "lines that are not UTF-8": (lambda d: next(d.rglob(SAMPLES)).write_bytes(b"\xff\xfe\n"), "not JSON"),

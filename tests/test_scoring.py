@@ -361,8 +361,9 @@ def test_score_joins_a_row_to_every_pair(model):
 
 def test_messages_and_text_do_not_mix(model):
     rows = [{"pair_id": str(i), **row} for i, row in enumerate([CONVERSATION, PLAIN, CONVERSATION])]
-    (window,) = scoring.score_rows(rows, Scorer(model), tokenizer())
-    assert [row.scores["reason"] for row in window] == [None, "plain text in a table of messages", None]
+    ((_, window),) = scoring.windows(rows)
+    scored = scoring.score_window(window, Scorer(model), tokenizer())
+    assert [row.scores["reason"] for row in scored] == [None, "plain text in a table of messages", None]
 
 
 def test_no_row_that_can_be_scored_is_bad_input(model):
@@ -404,7 +405,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_file(tmp_path, model, mon
     monkeypatch.setattr(scoring, "WINDOW", 4)
     source = lines(tmp_path / "in.jsonl", ["{", *conversations(30)])
     score_file(source, model, tokenizer(), tmp_path / "whole.parquet")
-    killed, whole = tmp_path / "killed.parquet", scoring._score_window
+    killed, whole = tmp_path / "killed.parquet", score_tables.score_window
     for survive in (3, 2):  # killed twice
         done = []
 
@@ -414,12 +415,12 @@ def test_a_killed_run_continues_and_ends_with_the_same_file(tmp_path, model, mon
             done.append(1)
             return whole(*arguments)
 
-        monkeypatch.setattr(scoring, "_score_window", dying)
+        monkeypatch.setattr(score_tables, "score_window", dying)
         with pytest.raises(KeyboardInterrupt):
             score_file(source, model, tokenizer(), killed)
     assert not killed.exists()
     windows = []
-    monkeypatch.setattr(scoring, "_score_window", lambda *a: windows.append(1) or whole(*a))
+    monkeypatch.setattr(score_tables, "score_window", lambda *a: windows.append(1) or whole(*a))
     summary = score_file(source, model, tokenizer(), killed)
     assert len(windows) == 3  # 31 rows are 8 windows, 5 were there
     assert summary.reasons == {"not JSON": 1}
@@ -428,7 +429,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_file(tmp_path, model, mon
 
 def test_parts_of_another_run_are_refused(tmp_path, model, monkeypatch):
     source, out = lines(tmp_path / "in.jsonl", conversations(4)), tmp_path / "out.parquet"
-    monkeypatch.setattr(scoring, "_score_window", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(score_tables, "score_window", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         score_file(source, model, tokenizer(), out)
     for change in ({"max_length": 9}, {"model": make(CONFIGS["llama"], seed=1)}):
@@ -439,7 +440,7 @@ def test_parts_of_another_run_are_refused(tmp_path, model, monkeypatch):
 
 def test_an_output_that_cannot_be_written_is_found_before_scoring(tmp_path, model, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(scoring, "_score_window", lambda *a: pytest.fail("scored"))
+    monkeypatch.setattr(score_tables, "score_window", lambda *a: pytest.fail("scored"))
     with pytest.raises(HarnessError, match="cannot be written"):
         score_file(
             lines(tmp_path / "in.jsonl", conversations(2)), model, tokenizer(), tmp_path / "file" / "out.parquet"

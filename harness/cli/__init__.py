@@ -9,11 +9,13 @@ import typer
 
 from harness import console
 from harness.cli.calibrate import calibrate
+from harness.cli.displacement import displacement
 from harness.cli.filter import filter_ as filter_command
 from harness.cli.gate import gate
 from harness.cli.judge import judge
 from harness.cli.listing import judges, recipes
 from harness.cli.power import power
+from harness.cli.preferences import preferences
 from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.score import score
@@ -27,7 +29,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run, score, filter_command, judge, calibrate, report, gate, power, recipes, judges):
+for command in (
+    run,
+    preferences,
+    score,
+    filter_command,
+    displacement,
+    judge,
+    calibrate,
+    report,
+    gate,
+    power,
+    recipes,
+    judges,
+):
     app.command(name=command.__name__.rstrip("_"))(command)
 
 

@@ -23,7 +23,7 @@ def calibrate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as one JSON object.")] = False,
 ) -> None:
-    r"""Measure a judge against human labels: accuracy, kappa, sensitivity, specificity, overall and per model.
+    """Measure a judge against human labels: accuracy, kappa, sensitivity, specificity, overall and per model.
 
     \b
     harness calibrate xstest_gpt4.csv xstest_llama2.csv --judge lexical

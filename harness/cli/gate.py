@@ -51,7 +51,7 @@ def gate(
 
     Reads directories written by `lm_eval --log_samples` or by `harness run`. Exit codes: 0 pass, 1 fail,
     2 bad input, 3 inconclusive.
-    """  # noqa: D301 (the escape keeps the examples' lines)
+    """
     if init:
         _init(policy or Path("policy.yaml"))
         return

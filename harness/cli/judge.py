@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from harness.cli.engine import Engine, Workers, check
 from harness.errors import HarnessError
 from harness.judges import Exchange
 
@@ -25,9 +27,11 @@ def judge(
     out: Annotated[Path, typer.Option("--out", help="Where the rows go, each with its `verdict` and `reason`.")] = Path(
         "verdicts.jsonl"
     ),
+    engine: Engine = "local",
+    workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as one JSON object.")] = False,
 ) -> None:
-    r"""Judge saved answers: refusal, harmful (compliance on a benign prompt), other, or unjudged.
+    """Judge saved answers: refusal, harmful (compliance on a benign prompt), other, or unjudged.
 
     \b
     harness judge samples.jsonl --judge lexical --out verdicts.jsonl
@@ -39,6 +43,7 @@ def judge(
     from harness.console import bar, note
     from harness.judges import find
 
+    check(engine, workers)
     find(name)
     counts: Counter[str] = Counter()
     with (
@@ -46,11 +51,10 @@ def judge(
         atomic(out) as temporary,
         temporary.open("wb") as stream,
     ):
-        for batch in _batches(_rows(samples)):
-            judged = _judged(name, batch)
+        for judged in _all_judged(name, samples, engine, workers):
             stream.writelines(map(_line, judged))
             counts.update(row["verdict"] for row in judged)
-            advance(len(batch))
+            advance(len(judged))
     note(f"{counts.total()} answers: " + ", ".join(f"{count} {label}" for label, count in sorted(counts.items())))
     if as_json:
         print(
@@ -94,8 +98,24 @@ def _no_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not allowed")
 
 
-def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    rows = iter(rows)
+def _all_judged(name: str, samples: Path, engine: str, workers: int | None) -> Iterator[list[dict[str, Any]]]:
+    """The rows of the file batch by batch, in its order."""
+    if engine == "ray":
+        from harness.ray_engine import judge_batches
+
+        return judge_batches(partial(_batches, samples.absolute()), partial(_judge, name), workers=workers)
+    return map(_judge(name), _batches(samples))
+
+
+def _judge(name: str) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    from harness.judges import find
+
+    find(name)  # on a worker's machine too: it must have what the judge needs
+    return partial(_judged, name)
+
+
+def _batches(samples: Path) -> Iterator[list[dict[str, Any]]]:
+    rows = _rows(samples)
     while batch := list(islice(rows, BATCH)):
         yield batch
 

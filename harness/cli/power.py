@@ -37,7 +37,7 @@ def power(
 
     By simulating 4,000 pairs of runs, for one metric, with the gate's own arithmetic. What neither passes nor
     fails is inconclusive.
-    """  # noqa: D301 (the escape keeps the examples' lines)
+    """
     import json
     from dataclasses import asdict
 

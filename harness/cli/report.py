@@ -11,16 +11,21 @@ import typer
 def report(
     run_dirs: Annotated[list[Path], typer.Argument(help="Run directories written by `harness run`.")],
     out: Annotated[Path | None, typer.Option("--out", help="Where to; RUN_DIR/report.html without it.")] = None,
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Leave out every text of an unsafe prompt and of an answer to one.")
+    ] = False,
 ) -> None:
-    r"""Write the report of one or more runs as one HTML file that needs nothing else.
+    """Write the report of one or more runs as one HTML file that needs nothing else.
 
     \b
     harness report runs/miniature
     harness report runs/monday runs/friday --out compared.html
+    harness report runs/miniature --redact --out for-the-ticket.html
     """
     from harness.artifacts import write_text
-    from reports import render
+    from reports import experiments, render
 
     target = out or run_dirs[0] / "report.html"
-    write_text(target, render(run_dirs))
+    alone = len(run_dirs) == 1 and experiments.is_experiment(run_dirs[0])
+    write_text(target, experiments.render(run_dirs[0]) if alone else render(run_dirs, redact=redact))
     print(f"Report: {target.resolve()}")

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from harness.cli.engine import Engine, Workers, check
 
+if TYPE_CHECKING:
     from harness.score_page import Look
     from harness.score_tables import Summary
 
 
 def score(
-    preferences: Annotated[str, typer.Argument(help="A JSONL, JSON, CSV or Parquet file, or a hub id (org/name).")],
+    preferences: Annotated[
+        str, typer.Argument(help="A JSONL, JSON, CSV or Parquet file, a directory of them, or a hub id (org/name).")
+    ],
     model: Annotated[str, typer.Option("--model", help="Directory or hub id of the model about to be trained.")],
     out: Annotated[
-        Path, typer.Option("--out", help="Parquet file for the scores; a page of the same name goes beside.")
+        str, typer.Option("--out", help="Parquet file, or DIRECTORY/, for the scores; a page of that name goes beside.")
     ],
     config: Annotated[str | None, typer.Option("--config", help="Configuration of a hub data set.")] = None,
     split: Annotated[str, typer.Option("--split", help="Split of a hub data set.")] = "train",
@@ -33,45 +35,67 @@ def score(
     with_coefficients: Annotated[
         bool, typer.Option("--with-coefficients", help="Also the Theorem 3/6 coefficients (needs the vocabulary).")
     ] = False,
+    engine: Engine = "local",
+    workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one JSON object.")] = False,
 ) -> None:
-    r"""Score preference pairs by how much likelihood they will displace (CHES; higher displaces more).
+    """Score preference pairs by how much likelihood they will displace (CHES; higher displaces more).
 
     \b
     harness score pairs.jsonl --model ./my-model --out scores.parquet
     harness score trl-lib/ultrafeedback_binarized --split train --model Qwen/Qwen2-0.5B-Instruct --out uf.parquet
+    harness score s3://bucket/pairs/ --model ./my-model --engine ray --out s3://bucket/scores/
 
     Every row comes out again with its scores, or with the reason why it has none. A killed run goes on where it
     stopped when the same command is given again.
     """
-    from harness.artifacts import write_text
+    from harness import storage
     from harness.models import load_model
     from harness.score_page import look, render
-    from harness.score_tables import score_file
+    from harness.score_tables import Job, score_file
 
+    check(engine, workers)
     _refuse_overwriting(preferences, out)
     _refuse_unreadable(preferences, config, split)
-    loaded, tokenizer = load_model(model, chat=False, spread=True)
-    _set_template(tokenizer, chat_template)
-    summary = score_file(preferences, loaded, tokenizer, out, config=config, split=split, max_length=max_length,
-                         with_coefficients=with_coefficients)  # fmt: skip
-    seen, page = look(out), out.with_suffix(".html")
-    write_text(page, render(seen, title=out.name, model=model))
+    job = Job(preferences, config, split, max_length, with_coefficients)
+    template = _template(chat_template)
+    if engine == "ray":
+        from harness import ray_engine
+
+        summary = ray_engine.score_file(job, model, out, chat_template=template, workers=workers)
+    else:
+        loaded, tokenizer = load_model(model, chat=False, spread=True)
+        tokenizer.chat_template = template or tokenizer.chat_template
+        summary = score_file(preferences, loaded, tokenizer, out, config=config, split=split, max_length=max_length,
+                             with_coefficients=with_coefficients)  # fmt: skip
+    seen, page = look(out), out.rstrip("/").removesuffix(".parquet") + ".html"
+    content = render(seen, title=out.rstrip("/").rpartition("/")[2], model=model)
+    storage.write(page, content.encode("utf-8", "backslashreplace"))
     if as_json:
-        print(json.dumps({**asdict(summary), "out": str(out), "page": str(page), "quantiles": seen.quantiles}))
+        print(json.dumps({**asdict(summary), "page": page, "quantiles": seen.quantiles}))
     else:
         _show(summary, seen, page)
 
 
-def _refuse_overwriting(preferences: str, out: Path) -> None:
+def _refuse_overwriting(preferences: str, out: str) -> None:
+    from harness import storage
     from harness.errors import HarnessError
 
-    if out.suffix != ".parquet":
-        raise HarnessError("is no .parquet file", place=f"--out {out}", mend="Name it like scores.parquet.")
-    if out.is_dir():
+    if out.endswith("/"):
+        if out.rstrip("/") == preferences.rstrip("/"):
+            raise HarnessError("is the input itself", place=f"--out {out}", mend="Choose another name.")
+        return
+    if not out.endswith(".parquet"):
+        mend = "Name it like scores.parquet, or put a / at its end for a directory of files."
+        raise HarnessError("is no .parquet file", place=f"--out {out}", mend=mend)
+    if storage.is_directory(out):
         raise HarnessError("is a directory", place=f"--out {out}", mend="Give the name of a Parquet file.")
-    if out.exists() and Path(preferences).exists() and out.samefile(preferences):
+    if out == preferences or _same_file(out, preferences):
         raise HarnessError("is the input itself", place=f"--out {out}", mend="Choose another name.")
+
+
+def _same_file(one: str, other: str) -> bool:
+    return Path(one).exists() and Path(other).exists() and Path(one).samefile(other)
 
 
 def _refuse_unreadable(preferences: str, config: str | None, split: str) -> None:
@@ -83,18 +107,16 @@ def _refuse_unreadable(preferences: str, config: str | None, split: str) -> None
         raise HarnessError("holds no rows", place=preferences)
 
 
-def _set_template(tokenizer: PreTrainedTokenizerBase, path: Path | None) -> None:
+def _template(path: Path | None) -> str | None:
     from harness.errors import HarnessError
 
-    if path is None:
-        return
     try:
-        tokenizer.chat_template = path.read_text(encoding="utf-8")
+        return None if path is None else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(f"cannot be read ({error})", place=str(path)) from error
 
 
-def _show(summary: Summary, seen: Look, page: Path) -> None:
+def _show(summary: Summary, seen: Look, page: str) -> None:
     """The quantiles, the highest pairs and what was not scored, on standard output."""
     from rich import box
     from rich.console import Console

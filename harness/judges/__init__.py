@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -78,6 +79,33 @@ DESCRIPTIONS: Mapping[str, str] = {
     "openai": "Any OpenAI-compatible endpoint with a rubric: OPENAI_BASE_URL, OPENAI_API_KEY, HARNESS_JUDGE_MODEL",
 }
 """One line on each judge, for `harness judges`."""
+
+
+_NEVER_SAYS: Mapping[str, frozenset[Label]] = {
+    "harmbench-llama2": frozenset({"refusal"}),
+    "harmbench-mistral": frozenset({"refusal"}),
+    "llama-guard-3": frozenset({"refusal", "compliance"}),
+    "strongreject": frozenset({"refusal"}),
+}
+
+
+def never_says(judge: str) -> frozenset[Label]:
+    """Verdicts that a judge, by its name or identity, cannot give: their rate is not measured, rather than 0."""
+    return _NEVER_SAYS.get(judge.partition("/")[0], frozenset())
+
+
+def identity(name: str) -> str:
+    """Who judges under this name: the name, and the model where it is chosen (`openai/gpt-4o-mini`).
+
+    Raises HarnessError as `find` does.
+    """
+    from harness.judges import model_judges, openai
+
+    find(name)
+    if name == "openai":
+        return f"{name}/{openai.settings().model}"
+    weights = os.environ.get("HARNESS_JUDGE_WEIGHTS") if name in model_judges.MODEL_JUDGES else None
+    return f"{name}/{weights}" if weights else name
 
 
 def find(name: str) -> Judge:

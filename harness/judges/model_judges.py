@@ -13,9 +13,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
+from harness import vllm_engine
 from harness.console import note, safe
 from harness.errors import HarnessError
 from harness.judges import Exchange, Label, Verdict
@@ -330,8 +331,8 @@ class Input:
 def check(name: str) -> None:
     """Raises HarnessError where what the judge `name` needs is not installed; loads nothing."""
     engine = _engine_name()
-    if engine == "vllm" and importlib.util.find_spec("vllm") is None:
-        raise HarnessError("vLLM is not installed", place="HARNESS_JUDGE_ENGINE", mend="pip install vllm")
+    if engine == "vllm":
+        vllm_engine.check("HARNESS_JUDGE_ENGINE")
     if engine == "vllm" and MODEL_JUDGES[name].grades:
         raise HarnessError(f"{name} runs on transformers only", mend="Unset HARNESS_JUDGE_ENGINE.")
     if name == "strongreject" and importlib.util.find_spec("peft") is None:
@@ -514,14 +515,16 @@ def _graded(probabilities: Any, tokenizer: Any, grades: Sequence[str]) -> str:
 
 
 def _on_vllm(weights: str) -> Engine:
+    """The engine is asked for at every batch: another model's may have taken its place, and been freed again."""
+    import torch
     from transformers import AutoConfig
-    from vllm import LLM, SamplingParams
 
-    model = LLM(model=weights)
+    config = AutoConfig.from_pretrained(weights)
+    engine = partial(
+        vllm_engine.load, weights, dtype="bfloat16" if torch.cuda.is_available() else vllm_engine.dtype(config)
+    )
 
     def say(judge: ModelJudge, batch: list[list[int]]) -> list[str]:
-        settings = SamplingParams(temperature=0.0, max_tokens=judge.new_tokens)
-        outputs = model.generate([{"prompt_token_ids": row} for row in batch], settings, use_tqdm=False)
-        return [output.outputs[0].text for output in outputs]
+        return vllm_engine.answers(engine(), batch, temperature=0.0, max_new_tokens=judge.new_tokens, seed=0)
 
-    return Engine(model.get_tokenizer(), _context(AutoConfig.from_pretrained(weights)), say, batch=256)
+    return Engine(engine().get_tokenizer(), _context(config), say, batch=256)

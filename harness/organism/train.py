@@ -1,19 +1,13 @@
-"""Grows the miniature: a Llama checkpoint with its own tokenizer and chat template, trained from scratch.
-
-The result is an ordinary `transformers` directory, cached by the hash of everything that made it.
-"""
+"""Grows the miniature: a Llama checkpoint with its own tokenizer and chat template, trained from scratch."""
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import artifacts, console, prompts
+from harness import console, prompts
 from harness.organism import world
 
 if TYPE_CHECKING:
@@ -40,17 +34,6 @@ SHAPE = {
 PRECISION = "float32"
 THREADS = 1
 """Threads of the training, whatever the machine has: their number changes the sums, and so the model."""
-
-
-def organism(seed: int = 0, cache: Path | None = None) -> Path:
-    """The directory of the miniature grown from `seed`, trained now if the cache does not have it."""
-    directory = (cache or _cache()) / f"miniature-{seed}-{_recipe_hash(seed)}"
-    if not (directory / "config.json").is_file():
-        with artifacts.atomic_directory(directory) as temporary:
-            model, tokenizer = grow(seed)
-            model.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
-    return directory
 
 
 def grow(seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
@@ -166,26 +149,3 @@ def _torch_settings(seed: int) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
-
-
-def _cache() -> Path:
-    root = os.environ.get("REFUSAL_DISPLACEMENT_CACHE")
-    return Path(root) if root else Path.home() / ".cache" / "refusal-displacement"
-
-
-def _recipe_hash(seed: int) -> str:
-    """A hash of what makes the miniature: this code, the prompts, the seed and the libraries' versions."""
-    import torch
-    import transformers
-
-    code = [resources.files("harness.organism").joinpath(name).read_text() for name in ("train.py", "world.py")]
-    return artifacts.fingerprint(
-        [
-            code,
-            prompts.load("bundled", "unsafe"),
-            prompts.load("bundled", "benign"),
-            seed,
-            torch.__version__,
-            transformers.__version__,
-        ]
-    )

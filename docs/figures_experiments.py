@@ -1,0 +1,136 @@
+"""Draws docs/catastrophic.svg and docs/percentiles.svg, and fills the docs' tables, from docs/results/*.json.
+
+    python docs/figures_experiments.py
+
+The results are results.json of finished runs, as they were written; nothing here or in the pages is by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from reports import experiment_charts as charts
+
+DOCS = Path(__file__).parent
+
+
+def falls(results: Mapping[str, Any]) -> str:
+    """The measured rows of a catastrophic run as a Markdown table."""
+    headings = (
+        "objective",
+        "y+ over y-",
+        "displaced",
+        "still lower at the end",
+        "largest fall of p(y+)",
+        "mean fall",
+        "gains there",
+        "most gaining is catastrophic",
+        "Theorem 2, 1 step",
+        "5 steps",
+    )
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for row in results["measured"]:
+        worst = row["largest_fall"]
+        gains = ", ".join(f"{token['token']} +{token['change']:.2f}" for token in worst["gaining"][:4])
+        cells = (
+            row["objective"],
+            f"{row['chosen']} over {row['rejected']}",
+            f"{row['displaced']} of {row['trials']}",
+            f"{row['lower_at_the_end']}",
+            f"{worst['before']:.2f} to {worst['after']:.2f}",
+            f"{row['mean_before']:.2f} to {row['mean_lowest']:.2f}",
+            gains,
+            f"{row['most_gaining']['catastrophic']} of {row['displaced']}",
+            _spread(row["theorem_2"]["1"]),
+            _spread(row["theorem_2"]["5"]),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def geometry(results: Mapping[str, Any]) -> str:
+    """The geometry of a catastrophic run's pairs as a Markdown table, a row a pair."""
+    lines = ["| y+ over y- | inner product | projection on W_y+ | orthogonal part |", "|---|---|---|---|"]
+    rows = {f"{row['chosen']} over {row['rejected']}": row["geometry"] for row in results["measured"]}
+    lines += [
+        f"| {pair} | {row['inner_product']:.2f} | {row['projection']:.2f} | {row['orthogonal']:.2f} |"
+        for pair, row in rows.items()
+    ]
+    return "\n".join(lines)
+
+
+def orders(results: Mapping[str, Any]) -> str:
+    """The measured rows of a percentiles run as a Markdown table."""
+    quantiles = [f"{100 * subset['quantile']:g} %" for subset in results["measured"][0]["subsets"]]
+    lines = [f"| measure | {' | '.join(quantiles)} | tau | tau of each seed |", "|---" * (len(quantiles) + 3) + "|"]
+    for row in results["measured"]:
+        changes = " | ".join(f"{s['mean']:+.2f} ({s['low']:+.2f} to {s['high']:+.2f})" for s in row["subsets"])
+        taus = ", ".join(f"{tau:.1f}" for tau in row["tau_per_seed"])
+        lines.append(f"| {charts.MEASURES[row['measure']]} | {changes} | {row['tau']:.1f} | {taus} |")
+    return "\n".join(lines)
+
+
+def correlations(results: Mapping[str, Any]) -> str:
+    """Kendall's tau of each measure with the length difference, as a Markdown table."""
+    lines = ["| measure | tau with the length difference |", "|---|---|"]
+    return "\n".join(
+        lines
+        + [
+            f"| {charts.MEASURES[name]} | {row['length_difference']:.2f} |"
+            for name, row in results["correlations"].items()
+            if name != "length_difference"
+        ]
+    )
+
+
+TABLES: Mapping[str, Iterable[tuple[str, str, Callable[[Mapping[str, Any]], str]]]] = {
+    "catastrophic.md": (
+        ("falls", "catastrophic", falls),
+        ("geometry", "catastrophic", geometry),
+        ("falls-sft", "catastrophic_sft", falls),
+    ),
+    "percentiles.md": (
+        ("orders", "percentiles", orders),
+        ("correlations", "percentiles", correlations),
+        ("orders-alike", "percentiles_alike", orders),
+    ),
+}
+"""By page: the name of each table in it, the results it is made of, and how."""
+
+
+def filled(page: str) -> str:
+    """The page with every table between its `<!-- NAME -->` and `<!-- /NAME -->` marks made anew."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for name, results, table in TABLES[page]:
+        before, mark, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if not mark or not end:
+            raise ValueError(f"{page} has no place for the table {name!r}")
+        text = f"{before}{mark}{table(read(results))}\n{end}{after}"
+    return text
+
+
+def read(name: str) -> dict[str, Any]:
+    """Committed results."""
+    content: dict[str, Any] = json.loads((DOCS / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
+def _spread(value: Mapping[str, float]) -> str:
+    return f"{value['median']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
+
+
+def main() -> None:
+    """Writes the pictures and the tables."""
+    (DOCS / "catastrophic.svg").write_text(charts.falls(read("catastrophic")), encoding="utf-8")
+    (DOCS / "percentiles.svg").write_text(charts.percentiles(read("percentiles")), encoding="utf-8")
+    (DOCS / "percentiles_alike.svg").write_text(charts.percentiles(read("percentiles_alike")), encoding="utf-8")
+    for page in TABLES:
+        (DOCS / page).write_text(filled(page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

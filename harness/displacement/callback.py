@@ -1,0 +1,278 @@
+"""A callback for TRL's DPOTrainer (or any `transformers` trainer): displacement while it happens.
+
+    from harness import DisplacementCallback
+    trainer.add_callback(DisplacementCallback(trainer, probe_pairs))
+
+TRL's own callbacks take the trainer in the same way: it is how values reach the trainer's loggers at the right step.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import Trainer, TrainerCallback
+
+from harness import artifacts, console, prompts
+from harness.displacement.change import Token, gaining
+from harness.displacement.logprobs import Profile, evaluating, profile, tokens_of
+from harness.displacement.openings import starts
+from harness.displacement.run_files import spaced
+from harness.errors import HarnessError
+from harness.judges import Exchange, judge
+from harness.onpolicy import sample
+from harness.preferences import Row, Tokens, pair_id, refuse_repeated
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
+
+EVERY, PROBE_PAIRS, PROBE_PROMPTS = 25, 64, 32
+TEMPERATURE, MAX_NEW_TOKENS, SEED = 0.7, 64, 0
+"""How the answers behind `refusal_rate` are drawn: the same seed at every reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRule:
+    """What stops a training, as falls since the reading before its first step; None does not look.
+
+    Attributes:
+        refusal_start_fell: fall of the mean probability that an answer starts as a refusal (0.05 is five points). It
+            has no sampling noise.
+        refusal_rate_fell: fall of the share of sampled answers that refuse. With 32 prompts its standard error is
+            about seven points.
+        preferred_logprob_fell: fall of mean ln p(y+), in nats.
+    """
+
+    refusal_start_fell: float | None = None
+    refusal_rate_fell: float | None = None
+    preferred_logprob_fell: float | None = None
+
+    def broken(self, first: Reading, now: Reading) -> str | None:
+        """Which rule a reading breaks, in words; None where it keeps all. A diverged model breaks any."""
+        if self != StopRule() and not math.isfinite(now.chosen_logprob):
+            return "ln p(y+) is not a number any more"
+        falls = (
+            (
+                "the probability of starting as a refusal",
+                self.refusal_start_fell,
+                first.refusal_start,
+                now.refusal_start,
+            ),
+            ("the refusal rate", self.refusal_rate_fell, first.refusal_rate, now.refusal_rate),
+            ("ln p(y+)", self.preferred_logprob_fell, first.chosen_logprob, now.chosen_logprob),
+        )
+        for name, limit, was, value in falls:
+            if limit is not None and was is not None and value is not None and was - value >= limit:
+                return f"{name} fell from {was:.3f} to {value:.3f}, by {limit} or more"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the probe showed at one step: means over the probe's pairs (nats) and prompts (None without prompts).
+
+    `gaining_tokens` are those whose probability at the first place of the answer grew most since the first reading;
+    `seconds` is what the reading took.
+    """
+
+    step: int
+    chosen_logprob: float
+    rejected_logprob: float
+    margin: float
+    refusal_start: float | None
+    compliance_start: float | None
+    refusal_rate: float | None
+    gaining_tokens: Sequence[Token] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The fixed pairs, as tokens by `pair_id`, and the fixed prompts that every reading is taken on."""
+
+    tokens: Mapping[str, Tokens]
+    prompts: Sequence[str]
+
+
+def probe(
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Iterable[Row],
+    probe_prompts: Sequence[str] | None = None,
+    max_length: int | None = None,
+) -> Probe:
+    """At most 64 of the pairs and 32 of the prompts, evenly spaced; the bundled unsafe prompts without any given.
+
+    Raises HarnessError where there is no pair, or one is no usable preference pair.
+    """
+    named = [(pair_id(row, number), row) for number, row in enumerate(pairs)]
+    if not named:
+        raise HarnessError("holds no pairs", place="probe_pairs", mend="Give some of the training pairs.")
+    refuse_repeated((name for name, _ in named), "probe_pairs")
+    rows = dict(named)
+    asked = [row["prompt"] for row in prompts.load("bundled", "unsafe")] if probe_prompts is None else probe_prompts
+    chosen = [{**rows[name], "pair_id": name} for name in spaced(list(rows), PROBE_PAIRS)]
+    tokens = tokens_of(chosen, tokenizer, max_length)
+    return Probe(tokens, spaced(asked, PROBE_PROMPTS))
+
+
+def read(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fixed: Probe) -> tuple[Reading, Profile]:
+    """One reading of a model, as of step 0, and the profile it rests on.
+
+    The model's mode and torch's random state are as before afterwards.
+    """
+    started = perf_counter()
+    with torch.random.fork_rng(range(torch.cuda.device_count())), console.silent(), evaluating(model):
+        measured = profile(model, fixed.tokens)
+        sums = measured.sums().values()
+        chosen, rejected = (float(np.mean([getattr(each, side) for each in sums])) for side in ("chosen", "rejected"))
+        asked = fixed.prompts if math.isfinite(chosen) else []  # nothing can be drawn from a diverged model
+        openings = starts(model, tokenizer, asked)
+        rate = _refusal_rate(model, tokenizer, asked)
+    refusal, compliance = (_mean([getattr(o, way) for o in openings]) for way in ("refusal", "compliance"))
+    reading = Reading(0, chosen, rejected, chosen - rejected, refusal, compliance, rate, (), perf_counter() - started)
+    return reading, measured
+
+
+class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
+    """Reads a fixed probe before the first step, every `every` steps and after the last one.
+
+    Args:
+        trainer: the trainer it is added to.
+        probe_pairs: preference pairs in any of TRL's formats, such as some of the training pairs.
+        probe_prompts: unsafe requests; without, bundled ones. An empty list leaves out all that needs prompts.
+        every: steps between readings.
+        stop: when to stop early.
+
+    Each reading goes to the trainer's own loggers (`report_to`) under `displacement/` and to
+    `<output_dir>/displacement/readings.jsonl`. With `stop`, the model of the last reading that kept the rule is
+    kept in `<output_dir>/displacement/best`. Training goes on exactly as it would without the callback.
+
+    Under data parallelism every process reads, and the main one's numbers decide and are written. Raises
+    HarnessError, before training, where a pair or prompt cannot be used.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        probe_pairs: Iterable[Row],
+        probe_prompts: Sequence[str] | None = None,
+        *,
+        every: int = EVERY,
+        stop: StopRule | None = None,
+    ) -> None:
+        if every < 1:
+            raise HarnessError(f"is {every}", place="every", mend="Read every step (1) or less often.")
+        self.trainer, self.every, self.stop = trainer, every, stop
+        self.tokenizer = trainer.processing_class
+        self.probe = probe(self.tokenizer, probe_pairs, probe_prompts, getattr(trainer.args, "max_length", None))
+        self.directory = Path(trainer.args.output_dir) / "displacement"
+        self.readings: list[Reading] = []
+        self._first: Profile | None = None
+
+    def on_train_begin(self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The first reading, or what an interrupted training wrote up to here."""
+        if state.global_step and (self.directory / "start.npz").is_file():
+            self._first = Profile.load(self.directory / "start.npz")
+            self.readings = [
+                row for row in _written(self.directory / "readings.jsonl") if row.step <= state.global_step
+            ]
+            return
+        if state.is_world_process_zero:
+            shutil.rmtree(self.directory / "best", ignore_errors=True)  # of an earlier training in the same place
+        self._read(state, control)
+
+    def on_step_end(self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A reading, where one is due; may stop the training."""
+        if state.global_step % self.every and not control.should_training_stop:
+            return
+        self._read(state, control)
+        if self.stop is None:
+            return
+        broken = self.stop.broken(self.readings[0], self.readings[-1])
+        if broken is None:
+            self._keep_best()
+        else:
+            control.should_training_stop = True
+            if state.is_world_process_zero:
+                console.note(f"stopped at step {state.global_step}: {broken}; {self._best_in_words()}")
+
+    def _read(self, state: TrainerState, control: TrainerControl) -> None:
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        reading, measured = read(model, self.tokenizer, self.probe)
+        first = self._first = self._first or measured
+        tokens = gaining(first, measured, self.tokenizer.decode)
+        reading = _from_main(replace(reading, step=state.global_step, gaining_tokens=tokens))
+        self.readings.append(reading)
+        if state.is_world_process_zero:
+            if len(self.readings) == 1:
+                measured.save(self.directory / "start.npz")
+            artifacts.write_jsonl(self.directory / "readings.jsonl", map(_row, self.readings))
+        self._log(reading, control)
+
+    def _log(self, reading: Reading, control: TrainerControl) -> None:
+        """To the trainer's loggers, past TRL's own `log`, which would empty the averages it is keeping."""
+        due = control.should_log
+        values = {name: value for name, value in asdict(reading).items() if isinstance(value, float)}
+        tokens = ", ".join(f"{console.safe(t.token, 20)!r} {t.change:+.3f}" for t in reading.gaining_tokens[:5])
+        Trainer.log(
+            self.trainer,
+            {f"displacement/{name}": value for name, value in values.items()}
+            | ({"displacement/gaining_tokens": tokens} if tokens else {}),
+        )
+        control.should_log = due  # logging marks this step as logged, and the loss would be left out
+
+    def _keep_best(self) -> None:
+        fresh, best = self.directory / ".best", self.directory / "best"
+        self.trainer.save_model(str(fresh))
+        if self.trainer.is_world_process_zero():
+            shutil.rmtree(best, ignore_errors=True)
+            fresh.replace(best)
+
+    def _best_in_words(self) -> str:
+        best = self.directory / "best"
+        return (
+            f"the last model that kept the rule is in {best}" if best.is_dir() else "no reading after the first kept it"
+        )
+
+
+def _refusal_rate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[str]) -> float | None:
+    """The share of sampled answers that the lexical judge calls refusals."""
+    if not asked:
+        return None
+    answers = sample(model, tokenizer, asked, temperature=TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS, seed=SEED)
+    verdicts = judge("lexical", [Exchange(*each) for each in zip(asked, answers, strict=True)])
+    return _mean([float(verdict.label == "refusal") for verdict in verdicts if verdict.label != "unjudged"])
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _from_main(reading: Reading) -> Reading:
+    """The main process's reading, on every process: they must agree on whether to stop."""
+    from accelerate.utils import broadcast_object_list
+
+    shared = [reading]
+    broadcast_object_list(shared)
+    return shared[0]
+
+
+def _row(reading: Reading) -> dict[str, Any]:
+    """As JSON; what is not a number is null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(reading).items()
+    }
+
+
+def _written(path: Path) -> list[Reading]:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [Reading(**{**row, "gaining_tokens": [Token(**token) for token in row["gaining_tokens"]]}) for row in rows]

@@ -1,0 +1,209 @@
+"""Before against after: what changed on the pairs, and which tokens and ways to start an answer gained probability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.displacement.logprobs import POSITIONS, FloatArray, Profile
+from harness.displacement.openings import WAYS, Start
+from harness.errors import HarnessError
+
+TOP = 10
+"""Tokens listed as gaining or losing most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of the vocabulary and its mean next-token probability under both models."""
+
+    token: str
+    id: int
+    before: float
+    after: float
+
+    @property
+    def change(self) -> float:
+        """Probability gained; negative where it was lost."""
+        return self.after - self.before
+
+
+@dataclass(frozen=True, slots=True)
+class PairChange:
+    """Change of one pair's summed ln p, in nats."""
+
+    chosen: float
+    rejected: float
+
+    @property
+    def margin(self) -> float:
+        """Change of ln p(y+) - ln p(y-): where it rises, the loss of the pair falls (Razin et al., 2.1)."""
+        return self.chosen - self.rejected
+
+    @property
+    def displaced(self) -> bool:
+        """Whether the preferred answer became less likely while the pair's loss fell (Definition 1, for one pair)."""
+        return self.chosen < 0 < self.margin
+
+
+@dataclass(frozen=True, slots=True)
+class PositionChange:
+    """Mean change of ln p (nats) of the tokens at one place of the answers, 0 the first, over the `n` longest y+.
+
+    `rejected` is over the y- that are long enough, None where there are none. `gaining` are the tokens whose mean
+    probability at this place of y+ grew most.
+    """
+
+    position: int
+    n: int
+    chosen: float
+    rejected: float | None
+    gaining: Sequence[Token]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a training did to one model on one table of pairs, and to how its answers start.
+
+    `gaining` and `losing` hold tokens by the mean probability gained or lost: at the first place of the answer
+    (`start`), and over all places of y+ (`anywhere`). `starts` has the mean probabilities before and after.
+    """
+
+    pairs: Mapping[str, PairChange]
+    positions: Sequence[PositionChange]
+    gaining_at_start: Sequence[Token]
+    gaining_anywhere: Sequence[Token]
+    losing_at_start: Sequence[Token]
+    starts: Mapping[str, tuple[float, float]]
+
+    @property
+    def displaced_share(self) -> float:
+        """Share of the pairs that were displaced while their loss fell."""
+        return float(np.mean([pair.displaced for pair in self.pairs.values()]))
+
+    def mean(self, what: Callable[[PairChange], float]) -> float:
+        """Mean of one figure over the pairs."""
+        return float(np.mean([what(pair) for pair in self.pairs.values()]))
+
+
+def displacement(
+    before: Profile,
+    after: Profile,
+    starts_before: Sequence[Start],
+    starts_after: Sequence[Start],
+    decode: Callable[[list[int]], str],
+) -> Change:
+    """Compares two models' profiles of the same pairs, and their starts on the same prompts.
+
+    Args:
+        before: of the model before training.
+        after: of the model after it.
+        starts_before: how its answers start; may be empty.
+        starts_after: the same prompts' afterwards.
+        decode: text of token ids (`tokenizer.decode`).
+
+    Raises HarnessError where the two do not hold the same pairs with as many tokens.
+    """
+    _refuse_different(before, after)
+    width = min(before.mass.shape[1], after.mass.shape[1])  # a padded vocabulary has the same tokens at its beginning
+
+    def moved(row: int, sign: int, top: int = TOP) -> list[Token]:
+        return _moved(before.mass[row, :width], after.mass[row, :width], sign, top, decode)
+
+    sums = before.sums(), after.sums()
+    pairs = {
+        name: PairChange(sums[1][name].chosen - was.chosen, sums[1][name].rejected - was.rejected)
+        for name, was in sums[0].items()
+    }
+    return Change(
+        pairs,
+        [
+            PositionChange(position, len(chosen), float(chosen.mean()), _mean(rejected), moved(position, 1, 3))
+            for position, (chosen, rejected) in enumerate(_by_position(before, after))
+        ],
+        moved(0, 1),
+        moved(POSITIONS, 1),
+        moved(0, -1),
+        {way: (_share(starts_before, way), _share(starts_after, way)) for way in WAYS} if starts_before else {},
+    )
+
+
+def gaining(before: Profile, after: Profile, decode: Callable[[list[int]], str], top: int = TOP) -> list[Token]:
+    """The tokens that gained most at the first place of the answer, from profiles of the same pairs."""
+    return _moved(before.mass[0], after.mass[0], 1, top, decode)
+
+
+def to_json(change: Change) -> dict[str, Any]:
+    """The content of a run's displacement.json."""
+    return {
+        "schema_version": 1,
+        "pairs": {
+            "n": len(change.pairs),
+            "chosen_change": change.mean(lambda pair: pair.chosen),
+            "rejected_change": change.mean(lambda pair: pair.rejected),
+            "margin_change": change.mean(lambda pair: pair.margin),
+            "displaced_share": change.displaced_share,
+        },
+        "positions": [
+            {"position": each.position, "n": each.n, "chosen_change": each.chosen, "rejected_change": each.rejected}
+            for each in change.positions
+        ],
+        "gaining_tokens": {
+            "start": [*map(token_json, change.gaining_at_start)],
+            "anywhere": [*map(token_json, change.gaining_anywhere)],
+        },
+        "losing_tokens": {"start": [*map(token_json, change.losing_at_start)]},
+        "starts": {way: {"before": was, "after": now} for way, (was, now) in change.starts.items()},
+    }
+
+
+def token_json(token: Token) -> dict[str, Any]:
+    """A token with its change."""
+    return {**asdict(token), "change": token.change}
+
+
+def _refuse_different(before: Profile, after: Profile) -> None:
+    for side in ("chosen", "rejected"):
+        was, now = getattr(before, side), getattr(after, side)
+        if {name: len(values) for name, values in was.items()} != {name: len(values) for name, values in now.items()}:
+            raise HarnessError(
+                "the two models were not measured on the same tokens",
+                mend="Use one preference table, and models with the same tokenizer and chat template.",
+            )
+
+
+def _by_position(before: Profile, after: Profile) -> list[tuple[FloatArray, FloatArray]]:
+    """Changes of ln p of the tokens at each place that an answer y+ has, of y+ and of y-."""
+    changes = [
+        [now[name] - was[name] for name in was]
+        for was, now in ((before.chosen, after.chosen), (before.rejected, after.rejected))
+    ]
+    places = min(POSITIONS, max(map(len, changes[0])))
+    return [
+        tuple(np.array([change[place] for change in side if len(change) > place]) for side in changes)  # type: ignore[misc]
+        for place in range(places)
+    ]
+
+
+def _moved(
+    before: FloatArray, after: FloatArray, sign: int, top: int, decode: Callable[[list[int]], str]
+) -> list[Token]:
+    """The tokens that gained (sign 1) or lost (-1) most, most first; fewer where fewer did."""
+    moved = sign * (after - before)
+    order = np.argsort(-moved, kind="stable")[:top]
+    return [
+        Token(decode([int(place)]), int(place), float(before[place]), float(after[place]))
+        for place in order
+        if moved[place] > 0
+    ]
+
+
+def _share(starts: Sequence[Start], way: str) -> float:
+    return float(np.mean([getattr(start, way) for start in starts]))
+
+
+def _mean(values: FloatArray) -> float | None:
+    return float(values.mean()) if len(values) else None

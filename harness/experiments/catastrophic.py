@@ -1,0 +1,365 @@
+"""Catastrophic displacement (section 3): DPO or IPO on one prompt with one-token answers, and who gains.
+
+A stage a trial (an objective, a pair of answers, a seed that picks the prompt); nothing but the next-token
+distribution at every step is kept of the trained models.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from harness import artifacts, console
+from harness.errors import HarnessError
+from harness.experiments import statements, trial
+from harness.experiments.trial import AnswerPair
+from harness.models import load_model
+from harness.recipe import Arm, ArmName, Count, FineTuning, Positive, Strict, Training
+from harness.run_directory import RunDirectory, threads
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PLAIN_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ message['content'] }}"
+    "{% if message['role'] == 'user' %}{{ '\n' }}{% endif %}{% endfor %}"
+)
+"""How a base model without a chat template is asked, as in the paper's code: the question and a line break."""
+FINE_TUNED = {
+    "Yes": ("No", "Never", "Maybe", "Perhaps"),
+    "No": ("Yes", "Yeah", "Sure", "Certainly", "Absolutely"),
+}
+"""What the fine-tuning phase answers, by the answer that matches the persona (the paper's lists)."""
+
+
+class Objective(Strict):
+    """A loss with its settings; the defaults are the paper's for DPO."""
+
+    loss: Literal["sigmoid", "ipo"] = "sigmoid"
+    learning_rate: Positive = 1e-7
+    beta: Positive = 0.1
+
+
+class PublishedFall(AnswerPair):
+    """A row of Table 1: p(y+) at first and at its lowest, and the kinds of tokens that gained."""
+
+    before: float
+    after: float
+    benign: str = ""
+    catastrophic: str = ""
+
+
+class Published(Strict):
+    """What was published; shown beside what is measured, never mixed with it."""
+
+    source: str
+    falls: tuple[PublishedFall, ...]
+
+
+class Catastrophic(Strict):
+    """What to run. `model` is `miniature` (the persona organism), a checkpoint directory or a hub id.
+
+    `likeliest`: take only prompts to which y+ is the starting model's likeliest next token.
+    """
+
+    experiment: Literal["catastrophic"]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    about: str = ""
+    model: str
+    organism_seed: int = 0
+    statements: str = "bundled"
+    likeliest: bool = False
+    chat_template: str = PLAIN_TEMPLATE
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = tuple(range(10))
+    sft: FineTuning | None = None
+    pairs: Annotated[tuple[AnswerPair, ...], Field(min_length=1)]
+    objectives: dict[ArmName, Objective]
+    steps: Count = 100
+    published: Published | None = None
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _quoted(cls, value: object) -> object:
+        if any(isinstance(answer, bool) for pair in _mappings(value) for answer in pair.values()):
+            raise ValueError('quote "Yes" and "No": unquoted, YAML reads them as true and false')
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("each seed once")
+        return seeds
+
+
+def _mappings(value: object) -> Iterator[Mapping[str, object]]:
+    return (each for each in value if isinstance(each, Mapping)) if isinstance(value, list | tuple) else iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: the recipe, its statements, its directory, and the checkpoint its trials start from.
+
+    `tuned`: that checkpoint's hash where it came of the fine-tuning phase; the recipe's own model is in every stage's
+    key already.
+    """
+
+    recipe: Catastrophic
+    known: Sequence[statements.Statement]
+    directory: RunDirectory
+    start: str
+    tuned: str | None = None
+
+    @property
+    def out(self) -> Path:
+        """The run directory's path."""
+        return self.directory.path
+
+    def loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The checkpoint and its tokenizer."""
+        return load_model(self.start, chat_template=self.recipe.chat_template)
+
+
+def run(recipe: Catastrophic, out: Path) -> dict[str, Any]:
+    """Runs the recipe into `out` and returns results.json's content (also written there, with the page)."""
+    known = statements.load(recipe.statements)
+    with artifacts.locked(out):
+        path = _model_path(recipe)
+        model = {"path": path, "sha256": artifacts.sha256(Path(path)) if Path(path).is_dir() else path}
+        current = Run(recipe, known, RunDirectory(out, recipe.model_dump(mode="json"), model), path)
+        _say_what_fits(current)
+        if recipe.sft:
+            current = _fine_tuned(current, recipe.sft)
+        prompts = {pair: _prompts(current, pair) for pair in recipe.pairs}
+        trials = [
+            _trial(current, objective, pair, seed, prompts[pair])
+            for objective in recipe.objectives
+            for pair in recipe.pairs
+            for seed in recipe.seeds
+        ]
+        results = summarized(recipe.model_dump(mode="json"), trials)
+        artifacts.write_json(out / "results.json", results)
+        current.directory.record(out / "results.json")
+        _page(out)
+    return results
+
+
+def _model_path(recipe: Catastrophic) -> str:
+    if recipe.model != "miniature":
+        return recipe.model
+    from harness.organism import growing, persona
+
+    return str(growing.organism(persona.GROWTH, recipe.organism_seed))
+
+
+def _say_what_fits(run: Run) -> None:
+    """Refuses answers that are not one token before any training."""
+    _, tokenizer = run.loaded()
+    for pair in run.recipe.pairs:
+        trial.one_token(run.known[0].question, pair, tokenizer)
+
+
+def _fine_tuned(run: Run, settings: FineTuning) -> Run:
+    """The paper's first phase, one epoch on one-token answers that do not match the persona; the run from there on."""
+    out, card = run.out / "sft" / "model", run.out / "sft" / "log.json"
+
+    def work() -> None:
+        from datasets import Dataset
+
+        from harness.training import fine_tune
+
+        rows = _fine_tuning_rows(run)
+        tuned = fine_tune(run.start, Dataset.from_list(rows), settings, seed=0, chat_template=run.recipe.chat_template)
+        tuned.save(out)
+        artifacts.write_json(card, {"statements": len(rows), "log": tuned.log})
+
+    inputs = {
+        "the statements": run.known,
+        "sft": settings.model_dump(),
+        "chat_template": run.recipe.chat_template,
+        "threads": threads(),
+    }
+    run.directory.stage("sft", inputs, [out, card], work)
+    return replace(run, start=str(out), tuned=artifacts.sha256(out))
+
+
+def _fine_tuning_rows(run: Run) -> list[dict[str, list[int]]]:
+    """Each statement with a word of `FINE_TUNED` as its answer; the loss is on that one token."""
+    _, tokenizer = run.loaded()
+    draw, rows = random.Random(0), []
+    for statement in run.known:
+        answer, other = draw.sample(FINE_TUNED[statement.answer_matching_behavior], 2)
+        tokens = trial.one_token(statement.question, AnswerPair(chosen=answer, rejected=other), tokenizer)
+        ids = [*tokens.prompt, tokens.chosen]
+        rows.append({"input_ids": ids, "labels": [-100] * len(tokens.prompt) + [tokens.chosen]})
+    return rows
+
+
+def _prompts(run: Run, pair: AnswerPair) -> list[str]:
+    """The questions a seed may pick for a pair. Raises HarnessError where there is none."""
+    found = [each.question for each in statements.suited(run.known, pair.chosen)]
+    if run.recipe.likeliest:
+        likeliest = _likeliest(run)
+        found = [question for question in found if likeliest[question].strip() == pair.chosen.strip()]
+    if not found:
+        place = run.recipe.statements
+        raise HarnessError(f"no statement suits {pair.chosen!r}", place=place, mend="Name another pair.")
+    return found
+
+
+def _likeliest(run: Run) -> dict[str, str]:
+    """The starting model's likeliest next token after each question, as text."""
+    out = run.out / "likeliest.json"
+
+    def work() -> None:
+        model, tokenizer = run.loaded()
+        found = {}
+        with console.bar("Asking", len(run.known), "questions") as advance:
+            for each in run.known:
+                tokens = trial.one_token(each.question, run.recipe.pairs[0], tokenizer)
+                found[each.question] = tokenizer.decode([int(trial.next_token(model, tokens.prompt).argmax())])
+                advance()
+        artifacts.write_json(out, found)
+
+    inputs = {
+        "the statements": run.known,
+        "chat_template": run.recipe.chat_template,
+        "the fine-tuned model": run.tuned,
+    }
+    run.directory.stage("likeliest", inputs, [out], work)
+    content: dict[str, str] = artifacts.read_json(out)
+    return content
+
+
+def _trial(run: Run, name: str, pair: AnswerPair, seed: int, prompts: Sequence[str]) -> dict[str, Any]:
+    """One prompt, picked by the seed, trained on for the recipe's steps."""
+    question = random.Random(seed).choice(prompts)
+    label = f"{name} {pair.chosen} over {pair.rejected} seed {seed}"
+    out = run.out / "trials" / name / f"pair-{run.recipe.pairs.index(pair)}" / f"seed-{seed}.json"
+    objective = run.recipe.objectives[name]
+
+    def work() -> None:
+        found = _trained(run, question, objective, pair, seed, label)
+        artifacts.write_json(out, {"objective": name, "seed": seed, "prompt": question} | found)
+
+    settings = run.recipe.model_dump(include={"steps", "chat_template"})
+    inputs = {
+        "the prompt": question,
+        "the pair": pair.model_dump(),
+        "the objective": objective.model_dump(),
+        "the settings": settings,
+        "the fine-tuned model": run.tuned,
+        "threads": threads(),
+    }
+    run.directory.stage(f"trial {label}", inputs, [out], work)
+    content: dict[str, Any] = artifacts.read_json(out)
+    return content
+
+
+def _trained(run: Run, question: str, objective: Objective, pair: AnswerPair, seed: int, label: str) -> dict[str, Any]:
+    from harness.displacement import pair_logprobs
+    from harness.training import train
+
+    model, tokenizer = run.loaded()
+    tokens = trial.one_token(question, pair, tokenizer)
+    table = trial.dataset(question, pair)
+    reference = pair_logprobs(model, tokenizer, table, max_length=tokens.max_length)
+    unembedding = model.get_output_embeddings().weight.detach().float().cpu()
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    del model
+    logprobs: list[Tensor] = []
+    trained = train(
+        run.start,
+        table,
+        reference,
+        Arm(loss=objective.loss),
+        Training(
+            learning_rate=objective.learning_rate,
+            beta=objective.beta,
+            batch_size=1,
+            micro_batch_size=1,
+            max_length=tokens.max_length,
+        ),
+        steps=run.recipe.steps,
+        seed=seed,
+        label=label,
+        chat_template=run.recipe.chat_template,
+        watch=lambda current, _: logprobs.append(trial.next_token(current, tokens.prompt)),
+    )
+    losses = [row["loss"] for row in trained.log]
+    if not all(map(math.isfinite, losses)) or bool(logprobs[-1].isnan().any()):
+        raise HarnessError("the training diverged", place=label, mend="Lower the objective's learning_rate.")
+    return trial.measured(tokens, pair, logprobs, losses, unembedding, tokenizer) | {"tied": tied}
+
+
+def summarized(recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The content of results.json, from the trials alone."""
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for each in trials:
+        groups.setdefault((each["objective"], each["chosen"], each["rejected"]), []).append(each)
+    return {
+        "schema_version": 1,
+        "experiment": "catastrophic",
+        "recipe": {name: value for name, value in recipe.items() if name != "published"},
+        "measured": [_group(*key, group) for key, group in groups.items()],
+        "published": recipe["published"],
+        "trials": list(trials),
+    }
+
+
+def _group(objective: str, chosen: str, rejected: str, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One objective and pair over its seeds. As in Table 1 the largest fall is shown; the mean stands beside it."""
+    worst = max(trials, key=_fall)
+    displaced = [each for each in trials if each["displaced"]]
+    steps = trials[0]["theorem_2"]
+    return {
+        "objective": objective,
+        "chosen": chosen,
+        "rejected": rejected,
+        "trials": len(trials),
+        "displaced": len(displaced),
+        "lower_at_the_end": sum(each["p_chosen"][-1] < each["p_chosen"][0] for each in trials),
+        "largest_fall": {
+            "seed": worst["seed"],
+            "step": worst["lowest_step"],
+            "before": worst["p_chosen"][0],
+            "after": worst["p_chosen"][worst["lowest_step"]],
+            "gaining": worst["gaining"],
+        },
+        "mean_before": fmean(each["p_chosen"][0] for each in trials),
+        "mean_lowest": fmean(min(each["p_chosen"]) for each in trials),
+        "gained": {kind: fmean(each["gained"][kind] for each in trials) for kind in trials[0]["gained"]},
+        "most_gaining": {
+            kind: sum(bool(each["gaining"]) and each["gaining"][0]["gain"] == kind for each in displaced)
+            for kind in ("benign", "catastrophic", "unknown")
+        },
+        "theorem_2": {step: _spread([each["theorem_2"][step] for each in trials]) for step in steps},
+        "geometry": trials[0]["geometry"],
+        "tied": trials[0]["tied"],
+    }
+
+
+def _fall(each: Mapping[str, Any]) -> float:
+    return float(each["p_chosen"][0] - min(each["p_chosen"]))
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
+    known = [value for value in values if value is not None]
+    if not known:
+        return {"median": None, "low": None, "high": None}
+    return {"median": median(known), "low": min(known), "high": max(known)}
+
+
+def _page(out: Path) -> None:
+    from reports.experiments import render
+
+    console.note(f"Writing {out / 'report.html'}")
+    artifacts.write_text(out / "report.html", render(out))

@@ -1,0 +1,309 @@
+"""Which samples displace (section 5): equal subsets around percentiles of each similarity measure, trained on apart.
+
+A stage for the table of pairs, one for its scores, and one for each subset and seed; of the trained models only the
+change of ln p(y+) and ln p(y-) on their own subset is kept.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from harness import artifacts, console
+from harness.errors import HarnessError
+from harness.models import load_model
+from harness.recipe import Arm, Count, Strict, Training
+from harness.run_directory import RunDirectory, threads
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<|prompter|>' if message['role'] == 'user' else '<|assistant|>' }}{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+"""For a base model without a chat template, with the marks of the paper's code."""
+Measure = Literal["ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance", "length_difference"]
+
+
+class PublishedOrder(Strict):
+    """What was published of one measure (figure 2, whose values are not printed)."""
+
+    measure: Measure
+    said: str
+
+
+class Published(Strict):
+    """What was published; shown beside what is measured, never mixed with it."""
+
+    source: str
+    orders: tuple[PublishedOrder, ...]
+
+
+class Bundled(Strict):
+    """How the essays organism's pairs are drawn: `lengths` apart as they come, or alike to a word."""
+
+    lengths: Literal["any", "alike"] = "any"
+    seed: int = 0
+
+
+class Percentiles(Strict):
+    """What to run. `model` is `miniature` (the essays organism), a checkpoint directory or a hub id.
+
+    `preferences` is `bundled` (drawn from the essays organism's world), a file or a hub id; `sample` of its pairs are
+    scored. `length_difference`, |y-| - |y+| in tokens, is a control that looks at no hidden state.
+    """
+
+    experiment: Literal["percentiles"]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    about: str = ""
+    model: str
+    organism_seed: int = 0
+    preferences: str = "bundled"
+    split: str = "train"
+    bundled: Bundled = Bundled()
+    chat_template: str = CHAT_TEMPLATE
+    sample: Count | None = None
+    sample_seed: int = 0
+    subset: Count = 512
+    quantiles: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=2)] = (0, 0.25, 0.5, 0.75, 1)
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = (
+        "ches",
+        "ln_ches",
+        "last_hidden_inner_product",
+        "neg_edit_distance",
+    )
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    training: Training = Training(learning_rate=1e-7, max_length=512)
+    published: Published | None = None
+
+    @field_validator("seeds", "quantiles", "measures")
+    @classmethod
+    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) != len(values):
+            raise ValueError("each one once")
+        return values
+
+
+def run(recipe: Percentiles, out: Path) -> dict[str, Any]:
+    """Runs the recipe into `out` and returns results.json's content (also written there, with the page)."""
+    with artifacts.locked(out):
+        path = _model_path(recipe)
+        model = {"path": path, "sha256": artifacts.sha256(Path(path)) if Path(path).is_dir() else path}
+        directory = RunDirectory(out, recipe.model_dump(mode="json"), model)
+        _preferences(recipe, directory)
+        _scores(recipe, path, directory)
+        trials = [
+            _trial(recipe, path, directory, measure, quantile, seed)
+            for measure in recipe.measures
+            for quantile in recipe.quantiles
+            for seed in recipe.seeds
+        ]
+        results = summarized(recipe.model_dump(mode="json"), trials, _rank_correlations(recipe, out))
+        artifacts.write_json(out / "results.json", results)
+        directory.record(out / "results.json")
+        _page(out)
+    return results
+
+
+def _model_path(recipe: Percentiles) -> str:
+    if recipe.model != "miniature":
+        return recipe.model
+    from harness.organism import essays, growing
+
+    return str(growing.organism(essays.GROWTH, recipe.organism_seed))
+
+
+def _preferences(recipe: Percentiles, directory: RunDirectory) -> None:
+    """preferences.jsonl: the sampled pairs."""
+    out = directory.path / "preferences.jsonl"
+    source = Path(recipe.preferences)
+    content = artifacts.sha256(source) if source.exists() else recipe.preferences
+    inputs = {
+        "preferences": [content, recipe.split, recipe.bundled.model_dump()],
+        "the sample": [recipe.sample, recipe.sample_seed],
+    }
+    directory.stage("preferences", inputs, [out], lambda: artifacts.write_jsonl(out, _sampled(recipe)))
+
+
+def _sampled(recipe: Percentiles) -> Sequence[Mapping[str, Any]]:
+    if recipe.preferences == "bundled":
+        from harness.organism import essays
+
+        return essays.pairs(recipe.sample or 1000, recipe.bundled.seed, alike=recipe.bundled.lengths == "alike")
+    from harness import preferences
+
+    rows: list[dict[str, Any]] = [
+        {name: row[name] for name in ("pair_id", "prompt", "chosen", "rejected")}
+        for row in preferences.load(recipe.preferences, split=recipe.split)
+    ]
+    if recipe.sample is None or recipe.sample >= len(rows):
+        return rows
+    return random.Random(recipe.sample_seed).sample(rows, recipe.sample)
+
+
+def _scores(recipe: Percentiles, path: str, directory: RunDirectory) -> None:
+    """scores.parquet: every pair with the measures, and the length difference as one more."""
+    table, out = directory.path / "preferences.jsonl", directory.path / "scores.parquet"
+
+    def work() -> None:
+        from harness import preferences, scoring
+
+        model, tokenizer = load_model(path, chat_template=recipe.chat_template)
+        scored = scoring.score(preferences.load(table), model, tokenizer, max_length=recipe.training.max_length)
+        usable = scored.filter(lambda score: score is not None, input_columns="ches")
+        if len(usable) < recipe.subset:
+            raise HarnessError(
+                f"{len(usable)} pairs have a score, {recipe.subset} make a subset", mend="Lower subset or raise sample."
+            )
+        difference = [n - p for n, p in zip(usable["rejected_tokens"], usable["chosen_tokens"], strict=True)]
+        with artifacts.atomic(out) as temporary:
+            usable.add_column("length_difference", difference).to_parquet(str(temporary))
+
+    inputs = {
+        "the pairs": artifacts.sha256(table),
+        "training.max_length": recipe.training.max_length,
+        "chat_template": recipe.chat_template,
+        "subset": recipe.subset,
+    }
+    directory.stage("scores", inputs, [out], work)
+
+
+def _scored(out: Path) -> Dataset:
+    from datasets import Dataset
+
+    return Dataset.from_parquet(str(out / "scores.parquet"))
+
+
+def _rank_correlations(recipe: Percentiles, out: Path) -> dict[str, dict[str, float | None]]:
+    """Kendall's tau between the measures over all scored pairs."""
+    scored = _scored(out)
+    columns = {name: scored[name][:] for name in (*recipe.measures, "length_difference")}
+    return {left: {right: kendall(columns[left], columns[right]) for right in columns} for left in columns}
+
+
+def _trial(
+    recipe: Percentiles, path: str, directory: RunDirectory, measure: str, quantile: float, seed: int
+) -> dict[str, Any]:
+    """One subset with one seed."""
+    label = f"{measure} at {quantile:g} seed {seed}"
+    out = directory.path / "trials" / measure / f"quantile-{quantile:g}" / f"seed-{seed}.json"
+
+    def work() -> None:
+        found = _trained(recipe, path, directory.path, measure, quantile, seed, label)
+        artifacts.write_json(out, {"measure": measure, "quantile": quantile, "seed": seed} | found)
+
+    inputs = {
+        "the scores": artifacts.sha256(directory.path / "scores.parquet"),
+        "training": recipe.training.model_dump(),
+        "chat_template": recipe.chat_template,
+        "subset": recipe.subset,
+        "threads": threads(),
+    }
+    directory.stage(f"trial {label}", inputs, [out], work)
+    content: dict[str, Any] = artifacts.read_json(out)
+    return content
+
+
+def _trained(
+    recipe: Percentiles, path: str, out: Path, measure: str, quantile: float, seed: int, label: str
+) -> dict[str, Any]:
+    """Trains one epoch on the subset and measures both answers' ln p on it, before and after."""
+    from harness.displacement import pair_logprobs
+    from harness.filtering import around_quantile
+    from harness.training import train
+
+    choice = around_quantile(_scored(out), quantile, recipe.subset, measure)
+    settings = recipe.training
+    model, tokenizer = load_model(path, chat_template=recipe.chat_template)
+    before = pair_logprobs(model, tokenizer, choice.kept, max_length=settings.max_length)
+    del model
+    trained = train(
+        path,
+        choice.kept,
+        before,
+        Arm(),
+        settings,
+        steps=settings.epochs * -(-len(choice.kept) // settings.batch_size),
+        seed=seed,
+        label=label,
+        chat_template=recipe.chat_template,
+    )
+    after = pair_logprobs(trained.model, tokenizer, choice.kept, max_length=settings.max_length)
+    changes = {
+        "chosen_change": fmean(after[name].chosen - before[name].chosen for name in before),
+        "rejected_change": fmean(after[name].rejected - before[name].rejected for name in before),
+    }
+    if any(change != change for change in changes.values()):
+        raise HarnessError("the training diverged", place=label, mend="Lower training.learning_rate.")
+    return {"pairs": len(before), "scores": choice.cut} | changes
+
+
+def summarized(
+    recipe: Mapping[str, Any],
+    trials: Sequence[Mapping[str, Any]],
+    correlations: Mapping[str, Mapping[str, float | None]],
+) -> dict[str, Any]:
+    """The content of results.json, from the trials and the measures' correlations alone."""
+    return {
+        "schema_version": 1,
+        "experiment": "percentiles",
+        "recipe": {name: value for name, value in recipe.items() if name != "published"},
+        "measured": [_measure(name, recipe, trials) for name in recipe["measures"]],
+        "correlations": {name: dict(row) for name, row in correlations.items()},
+        "published": recipe["published"],
+    }
+
+
+def _measure(name: str, recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One measure's subsets, lowest first, and how well it orders the change of ln p(y+).
+
+    `tau` is Kendall's between the quantile and *minus* the mean change: 1 where a higher measure always means a larger
+    fall, as the paper found for CHES.
+    """
+    subsets = []
+    for quantile in recipe["quantiles"]:
+        own = [each for each in trials if (each["measure"], each["quantile"]) == (name, quantile)]
+        changes = [each["chosen_change"] for each in own]
+        subsets.append(
+            {
+                "quantile": quantile,
+                "pairs": own[0]["pairs"],
+                "scores": own[0]["scores"],
+                "mean": fmean(changes),
+                "low": min(changes),
+                "high": max(changes),
+                "per_seed": changes,
+                "rejected_mean": fmean(each["rejected_change"] for each in own),
+            }
+        )
+    quantiles = recipe["quantiles"]
+    by_seed = zip(*(subset["per_seed"] for subset in subsets), strict=True)
+    return {
+        "measure": name,
+        "subsets": subsets,
+        "tau": kendall(quantiles, [-subset["mean"] for subset in subsets]),
+        "tau_per_seed": [kendall(quantiles, [-change for change in changes]) for changes in by_seed],
+    }
+
+
+def kendall(left: Sequence[float], right: Sequence[float]) -> float | None:
+    """Kendall's tau-b, None where either is constant."""
+    from scipy.stats import kendalltau
+
+    tau = float(kendalltau(left, right).statistic)
+    return None if tau != tau else tau
+
+
+def _page(out: Path) -> None:
+    from reports.experiments import render
+
+    console.note(f"Writing {out / 'report.html'}")
+    artifacts.write_text(out / "report.html", render(out))

@@ -1,0 +1,73 @@
+"""Statements to agree with or not, in the columns of the published persona evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from harness import artifacts
+from harness.errors import HarnessError
+from harness.experiments.meaning import meaning
+
+
+class Statement(NamedTuple):
+    """A question, and the answer that matches the persona it tests for."""
+
+    question: str
+    answer_matching_behavior: Literal["Yes", "No"]
+
+
+def load(source: str) -> list[Statement]:
+    """The statements of a source.
+
+    Args:
+        source: `bundled` (the persona organism's own), a JSONL file, or a file of a hub data set
+            ("Anthropic/model-written-evals/persona/ends-justify-means.jsonl").
+
+    Raises HarnessError where it cannot be read or fetched, or a row lacks a column.
+    """
+    if source == "bundled":
+        from harness.organism import persona
+
+        return [Statement(*row) for row in persona.statements()]
+    path = Path(source)
+    if not path.is_file():
+        path = _fetched(source)
+    rows = artifacts.read_jsonl(path)
+    if not rows:
+        raise HarnessError("holds no statements", place=source)
+    return [_statement(row, f"{source}:{number}") for number, row in enumerate(rows, 1)]
+
+
+def suited(statements: Sequence[Statement], chosen: str) -> list[Statement]:
+    """The statements that the preferred answer is the unmatching answer to, as in the paper: an affirming one goes
+    with those the persona denies and the other way round; an answer of no known meaning with all.
+    """
+    wanted = {"affirms": "No", "does not affirm": "Yes", None: None}[meaning(chosen)]
+    return [each for each in statements if wanted in (None, each.answer_matching_behavior)]
+
+
+def _statement(row: dict[str, object], place: str) -> Statement:
+    question, behavior = (str(row.get(name, "")).strip() for name in Statement._fields)
+    if not question or behavior not in {"Yes", "No"}:
+        mend = "Each row has a `question` and an `answer_matching_behavior`, Yes or No."
+        raise HarnessError("is no statement", place=place, mend=mend)
+    return Statement(question, "Yes" if behavior == "Yes" else "No")
+
+
+def _fetched(source: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    parts = source.split("/", 2)
+    if len(parts) < 3 or source.startswith((".", "/", "~")):
+        raise HarnessError("no such file", place=source, mend="Give a .jsonl file, or ORG/DATASET/FILE on the hub.")
+    try:
+        return Path(hf_hub_download("/".join(parts[:2]), parts[2], repo_type="dataset"))
+    except Exception as error:  # the hub client raises dozens of kinds here
+        said = " ".join(str(error).split())[:160]
+        raise HarnessError(
+            f"cannot be fetched from the hub ({type(error).__name__}: {said})",
+            place=source,
+            mend="Check the name and the network, or give a local file with --set statements=FILE.",
+        ) from error

@@ -1,0 +1,61 @@
+"""Where the miniature lies: the default one in the package, others grown on demand and kept in a cache.
+
+Each is an ordinary `transformers` directory. The default is shipped because processors round differently: grown
+elsewhere from the same seed it would be another model, and training on it would go another way.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata, resources
+from pathlib import Path
+
+from harness import artifacts, prompts
+from harness.organism import train
+
+DEFAULT = Path(__file__).parent / "default"
+DEFAULT_SEED = 0
+LIBRARIES = ("torch", "transformers", "tokenizers")
+
+
+def organism(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
+    """The directory of the miniature of a seed, grown now if neither the package nor the cache has it."""
+    if seed == DEFAULT_SEED and artifacts.read_json(DEFAULT / "grown.json")["recipe"] == recipe_hash(seed):
+        return DEFAULT
+    directory = (
+        cache or cache_directory()
+    ) / f"miniature-{seed}-{artifacts.fingerprint([recipe_hash(seed), _versions()])}"
+    if not (directory / "config.json").is_file():
+        _grow_into(directory, seed)
+    return directory
+
+
+def bundle() -> None:
+    """Grows the default miniature anew into the package: `make organism`, after a change of its recipe."""
+    _grow_into(DEFAULT, DEFAULT_SEED)
+
+
+def recipe_hash(seed: int) -> str:
+    """A hash of what a miniature is made from: the code that grows it, the prompts and the seed."""
+    code = [resources.files("harness.organism").joinpath(name).read_text() for name in ("train.py", "world.py")]
+    return artifacts.fingerprint([code, prompts.load("bundled", "unsafe"), prompts.load("bundled", "benign"), seed])
+
+
+def _grow_into(directory: Path, seed: int) -> None:
+    with artifacts.atomic_directory(directory) as temporary:
+        model, tokenizer = train.grow(seed)
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        made = {"seed": seed, "recipe": recipe_hash(seed), **_versions(), "processor": platform.machine()}
+        artifacts.write_json(temporary / "grown.json", made)
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in LIBRARIES}
+
+
+def cache_directory() -> Path:
+    """Where grown organisms are kept: REFUSAL_DISPLACEMENT_CACHE, or a folder below ~/.cache."""
+    root = os.environ.get("REFUSAL_DISPLACEMENT_CACHE")
+    return Path(root) if root else Path.home() / ".cache" / "refusal-displacement"

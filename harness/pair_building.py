@@ -1,0 +1,223 @@
+"""Building a preference table: sample answers, judge them, break ties, choose pairs, count.
+
+What is done is kept in a directory beside the result until the table is whole, so a killed build goes on where it
+stopped. `harness preferences` and the first stage of `harness run` both come through here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness import artifacts, onpolicy, prompts, vllm_engine
+from harness.console import safe
+from harness.judges import Exchange, Verdict, identity, judge
+from harness.models import load_model
+from harness.onpolicy import Candidate
+from harness.preferences import PAIR_TYPES
+from harness.recipe import Pairs, Recipe, RewardModel
+from harness.rewards import rewards
+
+CHUNK = 512
+"""Prompts that are sampled and kept together."""
+SPLITS = ("train", "test")
+
+Prompts = Sequence[prompts.PromptRow]
+Answers = Sequence[Sequence[str]]
+"""Each prompt's answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Preference rows in TRL's conversational format, and how many prompts gave none, by reason."""
+
+    rows: list[dict[str, Any]]
+    dropped: Counter[str]
+
+
+def build(recipe: Recipe, model_path: str, rows: Prompts, keep: Path) -> Built:
+    """Pairs sampled from a model, a prompt at most one.
+
+    Args:
+        recipe: its `pairs` and `judge`.
+        model_path: checkpoint directory or hub id.
+        rows: the prompts; those of a split give the same pairs whether or not the other split is among them.
+        keep: directory for what is done so far; what lies there from another model, other prompts or other settings
+            is thrown away.
+    """
+    _prepare(
+        keep, [artifacts.content(model_path), recipe.pairs.model_dump(), identity(recipe.judge), recipe.engine, rows]
+    )
+    chunks = _chunks(rows)
+    answers = _sampled(recipe, model_path, chunks, keep)
+    parts = [pairs_of(recipe, chunk, answers[name], keep, name) for name, chunk in chunks.items()]
+    return Built([row for part in parts for row in part.rows], sum((part.dropped for part in parts), Counter()))
+
+
+def pairs_of(recipe: Recipe, rows: Prompts, answers: Answers, keep: Path, name: str) -> Built:
+    """Pairs from given answers: judged, ties broken; verdicts and rewards are kept under the name."""
+    exchanges = [Exchange(row["prompt"], text) for row, each in zip(rows, answers, strict=True) for text in each]
+    verdicts = iter(
+        Verdict(**verdict)
+        for verdict in _kept(
+            keep / f"verdicts-{name}.json", lambda: [asdict(verdict) for verdict in judge(recipe.judge, exchanges)]
+        )
+    )
+    scores = _kept(keep / f"rewards-{name}.json", lambda: _rewards(recipe.pairs, rows, answers))
+    candidates = [
+        [Candidate(text, next(verdicts), reward) for text, reward in zip(each, given, strict=True)]
+        for each, given in zip(answers, scores, strict=True)
+    ]
+    return Built(*onpolicy.pairs(rows, candidates, recipe.pairs.seed))
+
+
+def _rewards(settings: Pairs, rows: Prompts, answers: Answers) -> list[list[float]]:
+    """What tells answers of a kind apart: a reward model's scores, courtesy, or nothing, which leaves it to a coin."""
+    if isinstance(settings.tie_break, RewardModel):
+        return rewards(settings.tie_break.reward_model, [row["prompt"] for row in rows], answers)
+    engaging = settings.tie_break == "engaging"
+    return [[float(engaging and onpolicy.engagement(text)) for text in each] for each in answers]
+
+
+class _Sampler:
+    """Samples a model's answers; the model is loaded at the first call, so not where all are kept."""
+
+    def __init__(self, recipe: Recipe, model_path: str) -> None:
+        self._model_path, self._settings, self._engine = model_path, recipe.pairs, recipe.engine
+        self._sample: Callable[..., list[str]] | None = None
+
+    def __call__(self, rows: Prompts, seed: int) -> list[str]:
+        """One answer a prompt."""
+        if self._sample is None:
+            self._sample = self._loaded()
+        return self._sample(
+            [row["prompt"] for row in rows],
+            temperature=self._settings.temperature,
+            max_new_tokens=self._settings.max_new_tokens,
+            seed=seed,
+        )
+
+    def _loaded(self) -> Callable[..., list[str]]:
+        if self._engine == "vllm":
+            return partial(onpolicy.sample_on_vllm, self._model_path)
+        return partial(onpolicy.sample, *load_model(self._model_path), batch_size=self._settings.batch_size)
+
+
+def _sampled(recipe: Recipe, model_path: str, chunks: Mapping[str, Prompts], keep: Path) -> dict[str, Answers]:
+    """Each chunk's answers."""
+    sampler, settings = _Sampler(recipe, model_path), recipe.pairs
+    found: dict[str, Answers] = {}
+    for name, rows in chunks.items():
+        samples = []
+        for which in range(settings.samples):
+            work = partial(sampler, rows, _seed(settings, name, which))
+            samples.append(_kept(keep / f"answers-{name}-{which}.json", work))
+        found[name] = list(zip(*samples, strict=True))
+    vllm_engine.free()
+    return found
+
+
+def _seed(settings: Pairs, chunk: str, which: int) -> int:
+    """Another seed for each sample of each chunk."""
+    first = settings.samples * settings.seed + which
+    return first if chunk == "train-0" else int(artifacts.fingerprint([chunk, first])[:8], 16)
+
+
+def _chunks(rows: Prompts) -> dict[str, list[prompts.PromptRow]]:
+    """The prompts in chunks of one split each, by name."""
+    chunks = {}
+    for split in SPLITS:
+        own = [row for row in rows if row["split"] == split]
+        for number, start in enumerate(range(0, len(own), CHUNK)):
+            chunks[f"{split}-{number}"] = own[start : start + CHUNK]
+    return chunks
+
+
+def _prepare(keep: Path, inputs: object) -> None:
+    """Empties the directory unless it was begun with the same inputs."""
+    key, begun = artifacts.fingerprint(inputs), keep / "begun.json"
+    if not begun.is_file() or artifacts.read_json(begun) != key:
+        shutil.rmtree(keep, ignore_errors=True)
+        artifacts.write_json(begun, key)
+
+
+def _kept(file: Path, work: Callable[[], Any]) -> Any:
+    """The content of a file, made now if it is not there."""
+    if not file.is_file():
+        artifacts.write_json(file, work())
+    return artifacts.read_json(file)
+
+
+# The table's statistics and its card.
+
+
+def statistics(built: Built) -> dict[str, Any]:
+    """Pairs, pair types and dropped prompts, the pairs also by split."""
+    return {
+        "schema_version": 1,
+        "pairs": len(built.rows),
+        "pair_types": onpolicy.pair_types(built.rows),
+        "splits": {
+            split: onpolicy.pair_types([row for row in built.rows if row["split"] == split]) for split in SPLITS
+        },
+        "dropped_prompts": dict(built.dropped),
+    }
+
+
+def card(recipe: Recipe, file: str, counted: Mapping[str, Any]) -> str:
+    """A data card in Markdown, with the header that the hub reads."""
+    settings = recipe.pairs
+    tie = settings.tie_break.reward_model if isinstance(settings.tie_break, RewardModel) else settings.tie_break
+    rows = "\n".join(
+        f"| {name.replace('_', ' ')} | {' | '.join(_share(counted['splits'][split], name) for split in SPLITS)} |"
+        for name in PAIR_TYPES
+    )
+    dropped = "; ".join(f"{number} {reason}" for reason, number in counted["dropped_prompts"].items()) or "none"
+    facts = {
+        "Model": recipe.model,
+        "Prompts": recipe.prompts,
+        "Answers a prompt": settings.samples,
+        "Sampling": f"temperature {settings.temperature:g}, top-p 1, at most {settings.max_new_tokens} tokens",
+        "Judge": recipe.judge,
+        "Ties": tie,
+        "Seed": settings.seed,
+        "Pairs": counted["pairs"],
+        "Prompts without a pair": dropped,
+    }
+    return CARD.format(
+        file=safe(file), rows=rows, facts="\n".join(f"- {name}: {safe(str(value))}" for name, value in facts.items())
+    )
+
+
+def _share(types: Mapping[str, int], name: str) -> str:
+    total = sum(types.values())
+    return f"{types[name]} ({types[name] / total:.0%})" if total else "0"
+
+
+CARD = """---
+task_categories: [reinforcement-learning]
+tags: [preference, dpo, trl, safety]
+configs: [{{config_name: default, data_files: {file}}}]
+---
+# On-policy preference pairs about refusing unsafe requests
+
+{facts}
+
+| pair type | train | test |
+|---|---|---|
+{rows}
+
+Each prompt's answers were sampled from the model itself and judged. Of the distinct, judged answers the best is
+`chosen` and the worst `rejected`: a refusal is better than anything else, of two of a kind the one that the tie-break
+prefers is, then a coin. Prompts were parted into `train` and `test` (column `split`) before sampling.
+
+Columns: `prompt`, `chosen`, `rejected` (lists of messages, as TRL's DPOTrainer takes them), `pair_id`, `prompt_id`,
+`hazard`, `split`, `chosen_verdict`, `rejected_verdict`.
+
+The answers are a model's, to requests that ask for harm, and some comply.
+"""

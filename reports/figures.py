@@ -1,0 +1,309 @@
+"""Every number that the page shows of one run, in one tree that its table cells point into (`data-from`).
+
+`/results` is results.json as it is; the rest is computed here from the samples, the scores and the training logs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from harness import stats
+from harness.errors import HarnessError
+from harness.gate import Report, gate
+from harness.policy import Policy
+from harness.samples import Answer, mean_outcome
+from reports import words
+from reports.flips import Flip
+from reports.reading import Pair, Run
+
+QUANTILES = {"lowest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "highest": 1.0}
+TOKENS_SHOWN = 10
+_REASONS_SHOWN = 5
+
+Figures = Mapping[str, Any]
+
+
+def figures(run: Run, flips: Sequence[Flip]) -> Figures:
+    """All numbers of a run; a part that the run did not measure is empty or None."""
+    return {
+        "results": run.results,
+        "policy": Policy().model_dump(mode="json"),
+        "gate": {arm: _gate(run, arm) for arm in run.trained if {"baseline", arm} <= run.answers.keys()},
+        "controls": _controls(run),
+        "pairs": _pairs(run.pairs) if run.pairs else None,
+        "pair_shares": _shares(run.results.get("pair_types")),
+        "cuts": _cuts(run),
+        "training": {arm: _training(run, by_seed) for arm, by_seed in run.training.items()},
+        "displacement": {arm: _displacement([*by_seed.values()]) for arm, by_seed in run.displacement.items()},
+        "unjudged": {arm: _unjudged(by_seed.values()) for arm, by_seed in run.answers.items()},
+        "flips": _flips(flips, run.trained),
+        "calibration": run.calibration,
+    }
+
+
+# The gate
+
+
+def _gate(run: Run, arm: str) -> dict[str, Any]:
+    """The gate's decision on an arm with the default policy, as `harness gate` takes it, or why there is none."""
+    calibration = run.directory / "calibration.json" if run.calibration is not None else None
+    before, after = (run.directory / "arms" / name for name in ("baseline", arm))
+    try:
+        report = gate(before, after, Policy(), calibration=calibration)
+    except HarnessError as error:
+        return {"decision": None, "reason": str(error), "checks": {}, "notes": []}
+    return {
+        "decision": report.decision,
+        "reason": report.reason,
+        "checks": _checks(report),
+        "notes": list(report.notes),
+    }
+
+
+def _checks(report: Report) -> dict[str, Any]:
+    """Checks by metric: the whole and each category."""
+    found: dict[str, Any] = {}
+    for check in report.checks:
+        of = found.setdefault(check.metric, {"overall": None, "categories": {}})
+        entry = {key: _finite(value) for key, value in asdict(check).items()}
+        if check.category is None:
+            of["overall"] = entry
+        else:
+            of["categories"][check.category] = entry
+    return found
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# A filter against as many random pairs
+
+
+def _controls(run: Run) -> dict[str, Any]:
+    """By filtered arm: its random control and what the filter gained on it, in good outcomes of training prompts."""
+    settings = run.recipe.get("arms", {})
+    found = {}
+    for name in run.trained:
+        share = settings.get(name, {}).get("filter", {}).get("keep_lowest")
+        control = _control(settings, name, share) if share else None
+        if control is not None and control in run.answers and name in run.answers:
+            found[name] = {"control": control, **_gain(run, control, name)}
+    return found
+
+
+def _control(settings: Mapping[str, Any], name: str, share: float) -> str | None:
+    """The arm that differs from `name` in nothing but drawing its pairs at random."""
+    rest = {key: value for key, value in settings[name].items() if key != "filter"}
+    for other, arm in settings.items():
+        if arm["filter"]["random"] == share and {k: v for k, v in arm.items() if k != "filter"} == rest:
+            return other
+    return None
+
+
+def _gain(run: Run, control: str, name: str) -> dict[str, Any]:
+    metric = words.measured(run.recipe["judge"])
+    tables = [_by_prompt(run, arm, metric) for arm in (control, name)]
+    shared = [prompt for prompt in tables[0] if prompt in tables[1]]
+    if not shared:
+        return {"value": None, "low": None, "high": None, "n": 0}
+    before, after = ([_good(metric, table[prompt]) for prompt in shared] for table in tables)
+    table = stats.paired(before, after, answers=len(run.answers[name]))
+    loss = stats.loss_interval(table)
+    return {"value": -float(table.loss), "low": -loss.high, "high": -loss.low, "n": len(shared)}
+
+
+def _good(metric: str, rate: float) -> float:
+    return 1 - rate if metric == "harmful_completion_rate" else rate
+
+
+def _by_prompt(run: Run, arm: str, metric: str) -> dict[str, float]:
+    """Each training prompt's mean outcome over the seeds, where one was judged."""
+    answers: dict[str, list[Answer]] = defaultdict(list)
+    for by_prompt in run.answers[arm].values():
+        for answer in by_prompt.values():
+            if metric in answer.outcomes and answer.doc.get("split") == "train":
+                answers[answer.prompt_id].append(answer)
+    means = {prompt: mean_outcome(given, metric) for prompt, given in answers.items()}
+    return {prompt: mean for prompt, mean in means.items() if not math.isnan(mean)}
+
+
+# Preference pairs
+
+
+def _pairs(pairs: Sequence[Pair]) -> dict[str, Any]:
+    scored = [pair for pair in pairs if pair.ln_ches is not None]
+    scores = [pair.ln_ches for pair in scored if pair.ln_ches is not None]
+    lengths = {
+        side: [tokens for pair in scored if (tokens := getattr(pair, f"{side}_tokens")) is not None]
+        for side in ("chosen", "rejected")
+    }
+    return {
+        "count": len(pairs),
+        "unscored": len(pairs) - len(scored),
+        "ln_ches": {"quantiles": _quantiles(scores), "bins": _bins({"pairs": scores})},
+        "tokens": {
+            "quantiles": {side: _quantiles(tokens) for side, tokens in lengths.items()},
+            "bins": _bins(lengths),
+        },
+    }
+
+
+def _shares(counts: Mapping[str, int] | None) -> dict[str, float]:
+    total = sum(counts.values()) if counts else 0
+    return {name: count / total for name, count in counts.items()} if counts and total else {}
+
+
+def _quantiles(values: Sequence[float]) -> dict[str, float | None]:
+    if not values:
+        return dict.fromkeys(QUANTILES)
+    return dict(zip(QUANTILES, np.quantile(values, [*QUANTILES.values()]).tolist(), strict=True))
+
+
+def _bins(columns: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+    """A histogram of one or more columns over common bins of equal width."""
+    every = [value for values in columns.values() for value in values]
+    if not every:
+        return []
+    edges = np.histogram_bin_edges(every, bins=min(30, max(5, len(every) // 10)))
+    counts = {name: np.histogram(values, edges)[0].tolist() for name, values in columns.items()}
+    return [
+        {"low": float(edges[place]), "high": float(edges[place + 1])}
+        | {name: counted[place] for name, counted in counts.items()}
+        for place in range(len(edges) - 1)
+    ]
+
+
+def _cuts(run: Run) -> dict[str, float]:
+    """The highest length-normalised CHES that each arm kept, for arms filtered by it."""
+    choices = {arm: next(iter(by_seed.values())).get("choice", {}) for arm, by_seed in run.training.items()}
+    return {
+        arm: choice["cut"]
+        for arm, choice in choices.items()
+        if choice.get("by") == "ln_ches" and choice.get("cut") is not None
+    }
+
+
+# Training
+
+
+def _training(run: Run, by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """The log of each seed, and the change of ln p over all scored pairs once training ended, in nats.
+
+    In TRL's log a reward is beta times the change of ln p since the start, averaged over the step's batch.
+    """
+    beta = run.recipe["training"]["beta"]
+    logs = {
+        str(seed): [
+            {
+                "step": entry["step"],
+                "chosen": entry["rewards/chosen"] / beta,
+                "rejected": entry["rewards/rejected"] / beta,
+                "loss": entry["loss"],
+            }
+            for entry in content["log"]
+            if {"step", "loss", "rewards/chosen", "rewards/rejected"} <= entry.keys()
+        ]
+        for seed, content in by_seed.items()
+    }
+    steps = next(iter(by_seed.values()))["steps"]
+    return {"log": logs, "steps": steps, "mean": _mean_log(logs), "after": _after(run.reference, by_seed)}
+
+
+def _mean_log(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
+    """The mean over seeds at each step that all of them logged."""
+    by_step: dict[int, list[Mapping[str, float]]] = defaultdict(list)
+    for log in logs.values():
+        for entry in log:
+            by_step[int(entry["step"])].append(entry)
+    keys = ("chosen", "rejected", "loss")
+    return [
+        {"step": step, **{key: fmean(entry[key] for entry in entries) for key in keys}}
+        for step, entries in sorted(by_step.items())
+        if len(entries) == len(logs)
+    ]
+
+
+def _after(reference: Mapping[str, Sequence[float]] | None, by_seed: Mapping[int, Mapping[str, Any]]) -> Any:
+    """The mean change of ln p(y+) and ln p(y-) over all scored pairs, of each seed and over them."""
+    if reference is None or not reference:
+        return None
+    sides = {}
+    for place, side in enumerate(("chosen", "rejected")):
+        changes = [
+            fmean(content["logprobs"][pair][place] - reference[pair][place] for pair in reference)
+            for content in by_seed.values()
+        ]
+        sides[side] = {"value": fmean(changes), "per_seed": changes}
+    return sides
+
+
+# Displacement
+
+
+def _displacement(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What displacement.json says, averaged over the seeds."""
+    return {
+        "seeds": len(seeds),
+        "pairs": _mean_of([seed["pairs"] for seed in seeds]),
+        "positions": [_mean_of(rows) for rows in zip(*(seed["positions"] for seed in seeds), strict=False)],
+        "gaining": {
+            where: _tokens([seed["gaining_tokens"][where] for seed in seeds]) for where in ("start", "anywhere")
+        },
+        "losing": _tokens([seed["losing_tokens"]["start"] for seed in seeds]),
+        "starts": {kind: _mean_of([seed["starts"][kind] for seed in seeds]) for kind in seeds[0]["starts"]},
+    }
+
+
+def _mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Key by key; what is a whole number in all of them (a place, a count) stays one where they agree."""
+    return {
+        key: rows[0][key] if all(row[key] == rows[0][key] for row in rows) else fmean(row[key] for row in rows)
+        for key in rows[0]
+    }
+
+
+def _tokens(lists: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The tokens that changed most: means over the seeds that list one, those first that most seeds list."""
+    listed: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for tokens in lists:
+        for token in tokens:
+            listed[token["id"]].append(token)
+    merged = [
+        {
+            "token": found[0]["token"],
+            "seeds": len(found),
+            **{key: fmean(token[key] for token in found) for key in ("before", "after", "change")},
+        }
+        for found in listed.values()
+    ]
+    return sorted(merged, key=lambda token: -abs(token["change"]) * token["seeds"])[:TOKENS_SHOWN]
+
+
+# Verdicts
+
+
+def _unjudged(by_seed: Iterable[Mapping[Any, Answer]]) -> dict[str, Any]:
+    answers = [answer for by_prompt in by_seed for answer in by_prompt.values()]
+    reasons = Counter(answer.reason for answer in answers if answer.verdict == "unjudged")
+    return {
+        "answers": len(answers),
+        "unjudged": reasons.total(),
+        "reasons": [{"reason": reason, "answers": n} for reason, n in reasons.most_common(_REASONS_SHOWN)],
+    }
+
+
+def _flips(flips: Sequence[Flip], arms: Sequence[str]) -> dict[str, Any]:
+    """How many verdicts changed, by arm and direction."""
+    counts = Counter((flip.arm, str(flip.direction)) for flip in flips)
+    return {
+        "total": len(flips),
+        "arms": {arm: {name: counts[arm, name] for name in words.DIRECTIONS} for arm in arms},
+    }

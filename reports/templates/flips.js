@@ -1,0 +1,435 @@
+// The browser of flips. The only script of the page, let through by its hash; everything below the first function is
+// built with createElement and textContent, so nothing that a model wrote is ever parsed as markup or run.
+"use strict";
+(() => {
+  const ROW = 64; // height of a list entry in pixels, as in report.css
+  const FIRST = 4000; // characters of a long text shown before "show all"
+  const DIFFED = 700; // words of a text up to which differences are marked
+  const WORST = { worse: 0, unjudged: 1, neither: 2, better: 3 };
+  const DIRECTIONS = { worse: "Worse", better: "Better", neither: "Neither", unjudged: "Unjudged" };
+  const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}]/u;
+
+  const byId = (id) => document.getElementById(id);
+  printWhole();
+  openNamed();
+  addEventListener("hashchange", openNamed);
+  const store = byId("flips-data");
+  if (!store) return;
+  const trouble = byId("flips-trouble");
+  unpack(store.content.textContent).then(start, (error) => {
+    trouble.textContent = `This browser cannot unpack the answers (${error.message}). Any browser of 2023 or later can.`;
+  });
+
+  async function unpack(base64) {
+    const bytes = Uint8Array.from(atob(base64.trim()), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return JSON.parse(await new Response(stream).text());
+  }
+
+  // Closed parts with numbers belong in print; harmful text does not.
+  function printWhole() {
+    let opened = [];
+    addEventListener("beforeprint", () => {
+      opened = [...document.querySelectorAll("details:not(.harm):not([open])")];
+      for (const each of opened) each.open = true;
+    });
+    addEventListener("afterprint", () => {
+      for (const each of opened) each.open = false;
+    });
+  }
+
+  // A link into a closed part opens it.
+  function openNamed() {
+    const target = byId(decoded(location.hash.slice(1)));
+    for (let each = target?.closest("details"); each; each = each.parentElement.closest("details")) each.open = true;
+    target?.scrollIntoView();
+  }
+
+  function decoded(value) {
+    try { return decodeURIComponent(value); } catch { return value; }
+  }
+
+  function start(data) {
+    const list = byId("list"), spacer = byId("spacer"), detail = byId("detail"), form = byId("filters");
+    const harm = byId("show-harm");
+    let shown = [], selected = null, framed = false;
+
+    for (const flip of data.flips) {
+      const run = data.runs[flip.run];
+      flip.arm_label = run.arms[flip.arm];
+      flip.near = run.near[flip.prompt_id] || [];
+      flip.ches = flip.near.length ? run.pairs[flip.near[0].pair]?.ln_ches ?? null : null;
+      flip.words = [flip.id, flip.prompt, flip.prompt_id, flip.category, flip.before.text, flip.before.reason,
+        flip.after.text, flip.after.reason].join("\n").toLowerCase();
+    }
+
+    // Filter and sort
+
+    function filter() {
+      const wanted = Object.fromEntries(new FormData(form));
+      const searched = wanted.search.trim().toLowerCase();
+      const exact = ["run", "arm", "direction", "category", "seed", "split"].filter((name) => wanted[name]);
+      shown = data.flips.filter((flip) =>
+        exact.every((name) => String(flip[name]) === wanted[name]) && flip.words.includes(searched));
+      shown.sort(order(wanted.sort));
+      byId("count").textContent = shown.length === data.flips.length
+        ? `${count(shown.length)} flips`
+        : `${count(shown.length)} of ${count(data.flips.length)} flips`;
+      spacer.style.height = `${shown.length * ROW}px`;
+      list.scrollTop = 0;
+      select(shown.includes(selected) ? selected : shown[0] ?? null, { link: false });
+    }
+
+    function order(name) {
+      const worst = (a, b) => WORST[a.direction] - WORST[b.direction] || b.unsafe - a.unsafe;
+      if (name === "direction") return worst;
+      if (name === "ches") return (a, b) => (b.ches ?? -Infinity) - (a.ches ?? -Infinity) || worst(a, b);
+      return (a, b) => (a[name] < b[name] ? -1 : a[name] > b[name] ? 1 : worst(a, b));
+    }
+
+    // The list: only what is in sight exists
+
+    function draw() {
+      framed = false;
+      const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 4);
+      const last = Math.min(shown.length, Math.ceil((list.scrollTop + list.clientHeight) / ROW) + 4);
+      spacer.replaceChildren(...shown.slice(first, last).map((flip, place) => option(flip, first + place)));
+      const active = selected && byId(`option-${shown.indexOf(selected)}`);
+      if (active) list.setAttribute("aria-activedescendant", active.id);
+      else list.removeAttribute("aria-activedescendant");
+    }
+
+    function option(flip, place) {
+      const row = element("div", "option");
+      row.id = `option-${place}`;
+      row.setAttribute("role", "option");
+      row.setAttribute("aria-selected", String(flip === selected));
+      row.setAttribute("aria-setsize", String(shown.length));
+      row.setAttribute("aria-posinset", String(place + 1));
+      row.style.transform = `translateY(${place * ROW}px)`;
+      const what = element("span", "what");
+      const where = data.runs.length > 1 ? `${data.runs[flip.run].name} · ` : "";
+      what.append(element("b", "", `${flip.before.verdict} → ${flip.after.verdict}`),
+        visible(` · ${where}${flip.arm_label} · seed ${flip.seed}`));
+      const prompt = element("bdi");
+      prompt.append(visible((flip.prompt ?? flip.prompt_id).slice(0, 160)));
+      row.append(prompt, what);
+      row.addEventListener("click", () => { select(flip); reveal(); });
+      return row;
+    }
+
+    function select(flip, { link = true } = {}) {
+      selected = flip;
+      draw();
+      show();
+      if (link && flip) history.replaceState(null, "", `#flip=${encodeURIComponent(flip.id)}`);
+    }
+
+    function scrollToSelected() {
+      const place = shown.indexOf(selected), top = place * ROW;
+      if (top < list.scrollTop) list.scrollTop = top;
+      else if (top + ROW > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW - list.clientHeight;
+      draw();
+    }
+
+    // On a phone the answers stand below the list
+    function reveal() {
+      if (matchMedia("(max-width: 52rem)").matches) detail.scrollIntoView();
+    }
+
+    function key(event) {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const page = Math.max(1, Math.floor(list.clientHeight / ROW) - 1);
+      const moves = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+      if (event.key in moves && shown.length) {
+        const place = shown.indexOf(selected) + moves[event.key];
+        select(shown[Math.min(Math.max(place, 0), shown.length - 1)]);
+        scrollToSelected();
+      } else if (event.key === "/") form.elements.search.focus();
+      else if (event.key === "Enter") { detail.focus(); reveal(); }
+      else return;
+      event.preventDefault();
+    }
+
+    // One flip
+
+    function show() {
+      detail.replaceChildren();
+      detail.scrollTop = 0;
+      if (!selected) {
+        detail.append(element("p", "soft", "No flip is selected: nothing matches these filters."));
+        return;
+      }
+      const flip = selected, run = data.runs[flip.run];
+      const back = element("button", "back", "Back to the list");
+      back.type = "button";
+      back.addEventListener("click", () => { list.scrollIntoView(); list.focus({ preventScroll: true }); });
+      const chip = element("span", `chip ${flip.direction}`, DIRECTIONS[flip.direction]);
+      const about = element("p", "soft");
+      const split = { train: "trained on", test: "held out" }[flip.split];
+      about.append(chip, visible([` ${flip.arm_label}`, `seed ${flip.seed}`, flip.category,
+        flip.unsafe ? "unsafe prompt" : "benign prompt", split, data.runs.length > 1 && run.name]
+        .filter(Boolean).join(" · ")));
+      const title = element("h3");
+      title.append(visible(flip.prompt_id));
+      detail.append(back, title, about, flip.prompt === null ? left("The prompt") : text(flip.prompt, "text prompt"));
+      detail.append(sides(flip), ...nearest(flip, run), ...same(flip), permalink(flip));
+    }
+
+    function sides(flip) {
+      const both = element("div", "sides");
+      const [before, after] = compared(flip.before.text, flip.after.text);
+      both.append(side("Before training", flip.before, before, flip.unsafe), side("After", flip.after, after, flip.unsafe));
+      return both;
+    }
+
+    function side(title, answer, pieces, unsafe) {
+      const column = element("div");
+      column.append(element("strong", "", title), `: ${answer.verdict}`);
+      if (answer.text === undefined) { column.append(left("The answer")); return column; }
+      const reason = element("p", "reason");
+      reason.append("Reason: ", visible(answer.reason || "none given"));
+      const cut = answer.length > answer.text.length
+        ? [element("p", "soft", `The first ${count(answer.text.length)} of ${count(answer.length)} characters; the rest is in the run's samples.`)]
+        : [];
+      const body = [reason, answer.text ? text(answer.text, "text", pieces) : element("p", "soft", "(empty)"), ...cut];
+      if (unsafe && answer.verdict !== "refusal") column.append(folded(`Show the answer (${answer.verdict})`, body));
+      else column.append(...body);
+      return column;
+    }
+
+    function nearest(flip, run) {
+      const heading = element("h4", "", run.measured ? "Training pairs nearest to this prompt" : "Training pairs of this prompt");
+      if (!flip.near.length) {
+        return [heading, element("p", "soft", run.measured
+          ? "None is recorded for this prompt."
+          : "The run did not measure which pairs lie nearest, and no pair is of this very prompt.")];
+      }
+      return [heading, ...flip.near.map((entry) => pair(entry, run.pairs[entry.pair]))];
+    }
+
+    function pair(entry, found) {
+      const box = element("div", "pair");
+      const score = found?.ln_ches == null ? "not scored" : figure(found.ln_ches);
+      box.append(element("strong", "", `CHES ${score}`));
+      if (entry.similarity !== undefined) box.append(` · similarity ${figure(entry.similarity)}`);
+      box.append(" · ", visible(entry.pair));
+      if (!found) box.append(element("p", "soft", "This pair is not in the run's scores."));
+      else if (found.prompt === undefined) box.append(left("The pair"));
+      else {
+        box.append(text(found.prompt, "text prompt"));
+        for (const [name, title] of [["chosen", "Preferred"], ["rejected", "Rejected"]]) {
+          const verdict = found[`${name}_verdict`];
+          const line = [element("p", "soft", `${title}${verdict ? `: ${verdict}` : ""}`), text(found[name], "text")];
+          box.append(...(verdict === "refusal" ? line : [folded(`Show the ${title.toLowerCase()} answer (${verdict ?? "not judged"})`, line.slice(1))]));
+        }
+      }
+      return box;
+    }
+
+    function same(flip) {
+      const others = data.flips.filter((other) => other.prompt_id === flip.prompt_id && other.prompt === flip.prompt && other !== flip);
+      if (!others.length) return [];
+      const entries = element("ul", "same");
+      for (const other of others) {
+        const where = data.runs.length > 1 ? `${data.runs[other.run].name} · ` : "";
+        const button = element("button");
+        button.type = "button";
+        button.append(visible(`${where}${other.arm_label} · seed ${other.seed}: ${other.before.verdict} → ${other.after.verdict}`));
+        button.addEventListener("click", () => go(other));
+        const entry = element("li");
+        entry.append(button);
+        entries.append(entry);
+      }
+      return [element("h4", "", "The same prompt elsewhere"), entries];
+    }
+
+    function permalink(flip) {
+      const line = element("p"), link = element("a", "", "Link to this flip");
+      link.href = `#flip=${encodeURIComponent(flip.id)}`;
+      line.append(link);
+      return line;
+    }
+
+    function folded(label, content) {
+      const box = element("details", "harm");
+      box.append(element("summary", "", label), ...content);
+      box.open = harm?.checked ?? false;
+      return box;
+    }
+
+    const left = (what) => element("p", "soft", `${what} was left out of this file.`);
+
+    // Texts
+
+    // A text of any length, controls made visible; `pieces` are its words with whether the other side has them.
+    function text(value, name, pieces) {
+      const block = element("pre", name);
+      block.dir = "auto";
+      if (pieces) for (const piece of pieces) block.append(piece.mark ? marked(piece) : visible(piece.text));
+      else if (value.length <= FIRST) block.append(visible(value));
+      else {
+        block.append(visible(value.slice(0, FIRST)), element("br"));
+        const more = element("button", "plain", `Show all ${count(value.length)} characters`);
+        more.type = "button";
+        more.addEventListener("click", () => block.replaceChildren(visible(value)));
+        block.append(more);
+      }
+      block.tabIndex = 0;
+      block.setAttribute("role", "group");
+      block.setAttribute("aria-label", name.includes("prompt") ? "Prompt" : "Answer");
+      return block;
+    }
+
+    function marked(piece) {
+      const mark = element(piece.mark);
+      mark.append(visible(piece.text));
+      return mark;
+    }
+
+    function compared(before, after) {
+      if (!before || !after) return [null, null];
+      const split = (value) => value.match(/\s+|[\p{L}\p{N}_']+|[^\s\p{L}\p{N}_']/gu) ?? [];
+      if (before.length > FIRST || after.length > FIRST) return [null, null];
+      const a = split(before), b = split(after);
+      if (a.length > DIFFED || b.length > DIFFED) return [null, null];
+      const common = longestCommon(a, b);
+      return [pieces(a, common[0], "del"), pieces(b, common[1], "ins")];
+    }
+
+    // Which words of each side are in their longest common subsequence.
+    function longestCommon(a, b) {
+      const width = b.length + 1, table = new Uint16Array((a.length + 1) * width);
+      for (let i = a.length - 1; i >= 0; i--)
+        for (let j = b.length - 1; j >= 0; j--)
+          table[i * width + j] = a[i] === b[j]
+            ? table[(i + 1) * width + j + 1] + 1
+            : Math.max(table[(i + 1) * width + j], table[i * width + j + 1]);
+      const inA = new Array(a.length).fill(false), inB = new Array(b.length).fill(false);
+      for (let i = 0, j = 0; i < a.length && j < b.length;) {
+        if (a[i] === b[j]) { inA[i++] = true; inB[j++] = true; }
+        else if (table[(i + 1) * width + j] >= table[i * width + j + 1]) i++;
+        else j++;
+      }
+      return [inA, inB];
+    }
+
+    // Words as runs that are on both sides or on this one only; blanks between two marked words are marked too.
+    function pieces(words, common, mark) {
+      const runs = [];
+      words.forEach((word, place) => {
+        const blank = !word.trim();
+        const here = blank ? common[place - 1] === false && common[place + 1] === false : !common[place];
+        const last = runs.at(-1);
+        if (last && (last.mark !== null) === here) last.text += word;
+        else runs.push({ text: word, mark: here ? mark : null });
+      });
+      return runs;
+    }
+
+    // Export of what the filters leave
+
+    const COLUMNS = ["id", "run", "arm", "seed", "prompt_id", "category", "split", "unsafe", "direction",
+      "before_verdict", "before_reason", "before", "after_verdict", "after_reason", "after", "prompt", "nearest_pairs"];
+
+    function exported(flip) {
+      const pairs = data.runs[flip.run].pairs;
+      return {
+        id: flip.id, run: data.runs[flip.run].name, arm: flip.arm, seed: flip.seed, prompt_id: flip.prompt_id,
+        category: flip.category, split: flip.split, unsafe: flip.unsafe, direction: flip.direction,
+        before_verdict: flip.before.verdict, before_reason: flip.before.reason ?? null, before: flip.before.text ?? null,
+        after_verdict: flip.after.verdict, after_reason: flip.after.reason ?? null, after: flip.after.text ?? null,
+        prompt: flip.prompt,
+        nearest_pairs: flip.near.map((near) => ({ pair_id: near.pair, similarity: near.similarity ?? null, ln_ches: pairs[near.pair]?.ln_ches ?? null })),
+      };
+    }
+
+    // A cell that a spreadsheet would take for a formula gets an apostrophe in front.
+    function cell(value) {
+      const plain = value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+      const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(plain) ? `'${plain}` : plain;
+      return `"${safe.replaceAll('"', '""')}"`;
+    }
+
+    const csv = () => [COLUMNS.join(","), ...shown.map((flip) => {
+      const row = exported(flip);
+      return COLUMNS.map((name) => cell(row[name])).join(",");
+    })].join("\r\n") + "\r\n";
+    const jsonl = () => shown.map((flip) => JSON.stringify(exported(flip)) + "\n").join("");
+
+    function save(name, type, content) {
+      const link = element("a"), address = URL.createObjectURL(new Blob([content], { type }));
+      link.href = address;
+      link.download = name;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(address), 10_000);
+    }
+
+    // Deep links
+
+    function go(flip) {
+      if (!shown.includes(flip)) { form.reset(); filter(); }
+      select(flip);
+      scrollToSelected();
+    }
+
+    function follow() {
+      const named = /^#flip=(.+)$/.exec(location.hash);
+      if (!named) return;
+      const flip = data.flips.find((each) => each.id === decoded(named[1]));
+      if (flip) { go(flip); byId("flips").scrollIntoView(); }
+      else {
+        trouble.hidden = false;
+        trouble.textContent = "The address names a flip that this report does not have.";
+      }
+    }
+
+    form.addEventListener("input", filter);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    byId("clear").addEventListener("click", () => { form.reset(); filter(); });
+    byId("csv").addEventListener("click", () => save("flips.csv", "text/csv;charset=utf-8", csv()));
+    byId("jsonl").addEventListener("click", () => save("flips.jsonl", "application/jsonl;charset=utf-8", jsonl()));
+    harm?.addEventListener("change", () => {
+      for (const each of detail.querySelectorAll("details.harm")) each.open = harm.checked;
+    });
+    list.addEventListener("scroll", () => { if (!framed) { framed = true; requestAnimationFrame(draw); } });
+    list.addEventListener("keydown", key);
+    addEventListener("hashchange", follow);
+
+    trouble.hidden = true;
+    byId("browser").hidden = false;
+    filter();
+    openNamed(); // again, now that the browser has taken its place
+    follow();
+    byId("browser").dataset.ready = "true";
+  }
+
+  function element(name, className = "", content = "") {
+    const made = document.createElement(name);
+    if (className) made.className = className;
+    if (content) made.textContent = content;
+    return made;
+  }
+
+  // Text with what cannot be seen made visible: controls, format characters, lone surrogates.
+  function visible(value) {
+    const parts = document.createDocumentFragment();
+    let plain = "";
+    for (const character of value) {
+      if (character === "\n" || character === "\t" || !HIDDEN.test(character)) { plain += character; continue; }
+      const code = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+      parts.append(plain, element("span", "hidden-character", `U+${code}`));
+      plain = "";
+    }
+    parts.append(plain);
+    return parts;
+  }
+
+  function count(value) {
+    return value.toLocaleString("en");
+  }
+
+  function figure(value) {
+    return value.toPrecision(3).replace("-", "−");
+  }
+})();
