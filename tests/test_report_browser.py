@@ -77,6 +77,11 @@ def options(page):
     return page.locator("#list [role=option]")
 
 
+def addressed(page, flip):
+    """Waits, as the browser tells of a new address a little after the page has set it."""
+    playwright.expect(page).to_have_url(re.compile(re.escape(f"#flip={flip}") + "$"))
+
+
 def count(page):
     return page.locator("#count").inner_text()
 
@@ -141,11 +146,23 @@ def test_a_deep_link_opens_its_flip_and_selecting_one_changes_the_address(visit)
     assert page.locator("#detail h3").inner_text() == "unsafe-007"
     assert "Random 25\N{NO-BREAK SPACE}%" in page.locator("#detail").inner_text()
     assert page.locator("#detail").bounding_box()["y"] < 800
-    options(page).first.click()
-    assert page.url.endswith("#flip=raw%2F0%2Funsafe-002")
+    options(page).filter(has_text="Unsafe request 7?").filter(has_text="All pairs · seed 0").click()
+    addressed(page, "raw%2F0%2Funsafe-007")
     page.get_by_text("Link to this flip").click()
     page.evaluate("location.hash = '#flip=none'")
     page.get_by_text("names a flip that this report does not have").wait_for()
+
+
+def test_a_click_counts_though_the_list_is_drawn_anew_under_it(visit):
+    page = visit("whole")
+    options(page).nth(2).scroll_into_view_if_needed()
+    box = options(page).nth(2).bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.evaluate("const list = document.getElementById('list'); list.scrollTop = 8")
+    page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    page.mouse.up()
+    playwright.expect(options(page).nth(2)).to_have_attribute("aria-selected", "true")
 
 
 def test_the_list_is_worked_by_keyboard(visit):
@@ -175,7 +192,7 @@ def test_a_flip_shows_what_it_rests_on(visit):
     assert page.locator("#detail del").first.inner_text() == "I cannot help with that"
     assert page.locator("#detail ins").first.inner_text() == "Sure, step 1 is a placeholder"
     page.get_by_role("button", name="All pairs · seed 0: refusal → harmful").click()
-    assert page.url.endswith("#flip=raw%2F0%2Funsafe-004")
+    addressed(page, "raw%2F0%2Funsafe-004")
 
 
 def test_the_selection_is_exported(visit, tmp_path):

@@ -52,6 +52,7 @@
   function start(data) {
     const list = byId("list"), spacer = byId("spacer"), detail = byId("detail"), form = byId("filters");
     const harm = byId("show-harm");
+    const drawn = new Map(); // the rows in the page, by their place among those shown
     let shown = [], selected = null, framed = false;
 
     for (const flip of data.flips) {
@@ -77,6 +78,8 @@
         : `${count(shown.length)} of ${count(data.flips.length)} flips`;
       spacer.style.height = `${shown.length * ROW}px`;
       list.scrollTop = 0;
+      spacer.replaceChildren();
+      drawn.clear();
       select(shown.includes(selected) ? selected : shown[0] ?? null, { link: false });
     }
 
@@ -87,13 +90,18 @@
       return (a, b) => (a[name] < b[name] ? -1 : a[name] > b[name] ? 1 : worst(a, b));
     }
 
-    // The list: only what is in sight exists
+    // The list: only what is in sight exists. What stays in sight is left in place, for a row that is taken out between
+    // the two halves of a click gets no click.
 
     function draw() {
       framed = false;
       const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 4);
       const last = Math.min(shown.length, Math.ceil((list.scrollTop + list.clientHeight) / ROW) + 4);
-      spacer.replaceChildren(...shown.slice(first, last).map((flip, place) => option(flip, first + place)));
+      for (const [place, row] of drawn) if (place < first || place >= last) { row.remove(); drawn.delete(place); }
+      for (let place = last - 1, next = null; place >= first; next = drawn.get(place--)) {
+        if (!drawn.has(place)) drawn.set(place, spacer.insertBefore(option(shown[place], place), next));
+        drawn.get(place).setAttribute("aria-selected", String(shown[place] === selected));
+      }
       const active = selected && byId(`option-${shown.indexOf(selected)}`);
       if (active) list.setAttribute("aria-activedescendant", active.id);
       else list.removeAttribute("aria-activedescendant");
@@ -103,7 +111,6 @@
       const row = element("div", "option");
       row.id = `option-${place}`;
       row.setAttribute("role", "option");
-      row.setAttribute("aria-selected", String(flip === selected));
       row.setAttribute("aria-setsize", String(shown.length));
       row.setAttribute("aria-posinset", String(place + 1));
       row.style.transform = `translateY(${place * ROW}px)`;
