@@ -146,6 +146,15 @@ def fingerprint(value: object) -> str:
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]
 
 
+def begun(directory: Path, inputs: object) -> Path:
+    """A directory for unfinished work, emptied unless it was begun with the same inputs."""
+    key, mark = fingerprint(inputs), directory / "begun.json"
+    if not mark.is_file() or read_json(mark) != key:
+        shutil.rmtree(directory, ignore_errors=True)
+        write_json(mark, key)
+    return directory
+
+
 def _digest(path: Path) -> bytes:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()

@@ -17,7 +17,7 @@ from harness.arms import steps
 from harness.displacement import PairLogprobs, pair_logprobs
 from harness.errors import HarnessError
 from harness.recipe import Arm, Training
-from harness.training import train
+from harness.training import Job, train
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -70,6 +70,5 @@ def _trained_on(
 ) -> dict[str, PairLogprobs]:
     """The other half's log-probabilities under a model trained on this one."""
     count = steps(Arm(), training, len(half), len(half))
-    label = f"on a half, run {seed}"
-    trained = train(model_path, half, reference, Arm(), training, steps=count, seed=seed, label=label)
+    trained = train(Job(model_path, half, reference, Arm(), training, count, seed, f"on a half, run {seed}"))
     return pair_logprobs(trained.model, trained.tokenizer, other, max_length=training.max_length)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    path: str, *, chat: bool = True, spread: bool = False, chat_template: str | None = None
+    path: str,
+    *,
+    chat: bool = True,
+    spread: bool = False,
+    placed: bool = True,
+    chat_template: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer from a checkpoint directory or the hub.
 
@@ -23,12 +29,14 @@ def load_model(
         path: the directory, or the hub id.
         chat: whether a chat template is needed; without, one may be set later.
         chat_template: for a tokenizer that has none, as base models' often have.
+        placed: on a device; a trainer wants to do that itself.
+        options: further arguments of `from_pretrained`.
         spread: over all accelerators, and in float32 where there is none; otherwise on one, in the model's own type.
 
     Raises HarnessError where either cannot be loaded, or a chat template is needed and there is none.
     """
     with _told(path):
-        model, tokenizer = _loaded(path, _spread() if spread else {})
+        model, tokenizer = _loaded(path, {**(_spread() if spread else {}), **(options or {})})
     tokenizer.chat_template = tokenizer.chat_template or chat_template
     if chat and not tokenizer.chat_template:
         raise HarnessError(
@@ -38,7 +46,7 @@ def load_model(
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model if spread else model.to(_device()), tokenizer
+    return model.to(_device()) if placed and not spread else model, tokenizer
 
 
 def load_tokenizer(path: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:

@@ -6,7 +6,6 @@ stopped. `harness preferences` and the first stage of `harness run` both come th
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -50,7 +49,7 @@ def build(recipe: Recipe, model_path: str, rows: Prompts, keep: Path) -> Built:
         keep: directory for what is done so far; what lies there from another model, other prompts or other settings
             is thrown away.
     """
-    _prepare(
+    artifacts.begun(
         keep, [artifacts.content(model_path), recipe.pairs.model_dump(), identity(recipe.judge), recipe.engine, rows]
     )
     chunks = _chunks(rows)
@@ -136,14 +135,6 @@ def _chunks(rows: Prompts) -> dict[str, list[prompts.PromptRow]]:
         for number, start in enumerate(range(0, len(own), CHUNK)):
             chunks[f"{split}-{number}"] = own[start : start + CHUNK]
     return chunks
-
-
-def _prepare(keep: Path, inputs: object) -> None:
-    """Empties the directory unless it was begun with the same inputs."""
-    key, begun = artifacts.fingerprint(inputs), keep / "begun.json"
-    if not begun.is_file() or artifacts.read_json(begun) != key:
-        shutil.rmtree(keep, ignore_errors=True)
-        artifacts.write_json(begun, key)
 
 
 def _kept(file: Path, work: Callable[[], Any]) -> Any:

@@ -106,23 +106,77 @@ class Arm(Strict):
         return self
 
 
-class Training(Strict):
-    """TRL's DPOTrainer settings shared by all arms; the defaults are the paper's for DPO (section 6)."""
+class Optimization(Strict):
+    """What TRL's trainers share.
+
+    `micro_batch_size`: pairs that one process takes at a time, at most. `bf16` (mixed precision) and
+    `gradient_checkpointing`: where there is a GPU, unless said.
+    """
+
+    learning_rate: Positive
+    batch_size: Count = 32
+    micro_batch_size: Count = 4
+    bf16: bool | None = None
+    gradient_checkpointing: bool | None = None
+
+
+class Lora(Strict):
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) trained in place of the weights, then merged into them.
+
+    `quantize`: the frozen weights in 4 bits meanwhile (QLoRA, Dettmers et al. 2023, arXiv 2305.14314).
+    """
+
+    rank: Count = 16
+    alpha: Count = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    quantize: Literal["nf4"] | None = None
+
+
+class Launch(Strict):
+    """`accelerate launch` for each arm: so many processes (GPUs) over so many machines.
+
+    `config`: `ddp`, `fsdp2` or `deepspeed`, or the path of an Accelerate configuration.
+    """
+
+    config: Annotated[str, Field(min_length=1)]
+    processes: Count
+    machines: Count = 1
+
+    @model_validator(mode="after")
+    def _alike(self) -> Launch:
+        if self.processes % self.machines:
+            raise ValueError("processes: as many on each machine, so a multiple of machines")
+        return self
+
+
+class Training(Optimization):
+    """TRL's DPOTrainer settings shared by all arms; the defaults are the paper's for DPO (section 6).
+
+    `checkpoint_every`: steps after which a training can go on when it is killed.
+    """
 
     learning_rate: Positive = 5e-6
     beta: Positive = 0.1
-    batch_size: Count = 32
-    micro_batch_size: Count = 4
     epochs: Count = 1
     max_length: Count | None = None
+    checkpoint_every: Count = 100
+    lora: Lora | None = None
+    launch: Launch | None = None
+
+    @model_validator(mode="after")
+    def _batches_can_be_shared(self) -> Training:
+        if self.launch and self.batch_size % self.launch.processes:
+            raise ValueError(
+                f"batch_size: {self.launch.processes} processes cannot share {self.batch_size} pairs evenly"
+            )
+        return self
 
 
-class FineTuning(Strict):
+class FineTuning(Optimization):
     """TRL's SFTTrainer settings; the defaults are the paper's (section 3)."""
 
     learning_rate: Positive = 1e-7
-    batch_size: Count = 32
-    micro_batch_size: Count = 4
 
 
 class Evaluation(Strict):

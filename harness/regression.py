@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import artifacts, console, prompts, stages, vllm_engine, workers
+from harness import artifacts, console, launching, prompts, stages, vllm_engine, workers
 from harness.errors import HarnessError
 from harness.judges import identity
 from harness.recipe import Recipe
@@ -80,6 +80,12 @@ def _checked_before_work(recipe: Recipe) -> None:
     identity(recipe.judge)
     if recipe.engine == "vllm":
         vllm_engine.check("engine")
+    if recipe.training.launch:
+        launching.check(recipe.training.launch)
+    if recipe.training.lora and recipe.training.lora.quantize:
+        from harness.training import check_quantization
+
+        check_quantization()
     unsafe = prompts.load(recipe.prompts, "unsafe")
     if not unsafe:
         raise HarnessError("holds no unsafe prompts", place=recipe.prompts)
@@ -104,8 +110,9 @@ def _plan(recipe: Recipe, path: str, at_most: int | None) -> Plan:
     """Processes for the arms; a model that is not here yet is taken to be too large to have twice on a CPU."""
     weights = [file.stat().st_size for file in Path(path).glob("*.safetensors")]
     plan = workers.plan(sum(weights) if weights else 1 << 40, at_most)
-    # vLLM's engine for CPUs takes all cores for itself.
-    return workers.plan(0, 1) if recipe.engine == "vllm" and not plan.devices else plan
+    # A launched training takes all GPUs for itself, vLLM's engine for CPUs all cores.
+    alone = recipe.training.launch or (recipe.engine == "vllm" and not plan.devices)
+    return workers.plan(0, 1) if alone else plan
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from harness.errors import HarnessError
 from harness.judges import identity
 from harness.models import load_model
 from harness.pair_building import Built
-from harness.recipe import Recipe
+from harness.recipe import Recipe, Training
 from harness.run_directory import RunDirectory, arm_directory, threads
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ OTHER_SOURCES: Mapping[str, tuple[str, ...]] = {
     "mixed": ("off_policy",),
 }
 """The tables beside the on-policy pairs that an arm's `pairs` need."""
+QUANTIZED = "quantized_logprobs.json"
+"""What QLoRA's objective refers to: the pairs' log-probabilities under the quantized weights that it starts from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +157,23 @@ def reference(run: Run) -> None:
         for source in run.other_sources:
             logprobs = pair_logprobs(model, tokenizer, _scored(run, source), max_length=length)
             artifacts.write_json(_files(run.out, source)[2], _json(logprobs))
+        if quantize:
+            from harness.training import load_quantized
 
+            model, tokenizer = load_quantized(run.model_path, quantize)
+            tables = [pair_logprobs(model, tokenizer, _scored(run, source), max_length=length) for source in sources]
+            artifacts.write_json(run.out / QUANTIZED, {name: pair for each in tables for name, pair in _json(each).items()})
+
+    quantize = run.recipe.training.lora.quantize if run.recipe.training.lora else None
     sources = (ON_POLICY, *run.other_sources)
     inputs = {
         "the scores": [artifacts.sha256(_files(run.out, source)[1]) for source in sources],
         "the prompts": run.inputs()["the prompts"],
         "training.max_length": length,
+        "training.lora.quantize": quantize,
     }
     outputs = [run.out / name for name in REFERENCE_FILES] + [_files(run.out, name)[2] for name in run.other_sources]
+    outputs += [run.out / QUANTIZED] if quantize else []
     run.directory.stage("reference", inputs, outputs, work)
 
 
@@ -204,10 +215,13 @@ def _scored(run: Run, source: str) -> Dataset:
 
 
 def _reference(run: Run) -> dict[str, PairLogprobs]:
-    """The starting model's log-probabilities of every pair of every source."""
+    """The log-probabilities of every pair of every source under the model that training starts from."""
     from harness.displacement import PairLogprobs
 
-    files = [_files(run.out, source)[2] for source in (ON_POLICY, *run.other_sources)]
+    if run.recipe.training.lora and run.recipe.training.lora.quantize:
+        files = [run.out / QUANTIZED]
+    else:
+        files = [_files(run.out, source)[2] for source in (ON_POLICY, *run.other_sources)]
     return {name: PairLogprobs(*pair) for file in files for name, pair in artifacts.read_json(file).items()}
 
 
@@ -225,20 +239,14 @@ def train(run: Run, name: str, seed: int) -> None:
         from harness import arms
         from harness.displacement import pair_logprobs, profile, tokens_of
         from harness.displacement.run_files import write_change
-        from harness.training import train
+        from harness.training import Job, train
 
         scored = {source: _scored(run, source) for source in sources}
         kept, choice = arms.choose(arm, scored, seed)
         steps = arms.steps(arm, settings, len(kept), len(scored[ON_POLICY]))
+        job = Job(run.model_path, kept, _reference(run), arm, settings, steps, seed, f"{name}, seed {seed}")
         trained = train(
-            run.model_path,
-            kept,
-            _reference(run),
-            arm,
-            settings,
-            steps=steps,
-            seed=seed,
-            label=f"{name}, seed {seed}",
+            job, keep=artifacts.begun(home / "training.partial", [run.directory.manifest["versions"], inputs])
         )
         model, tokenizer = trained.model, trained.tokenizer
         measured = profile(model, tokens_of(scored[ON_POLICY], tokenizer, settings.max_length))
@@ -260,18 +268,26 @@ def train(run: Run, name: str, seed: int) -> None:
                 "other_logprobs": _json(of_others),
             },
         )
+        shutil.rmtree(home / "training.partial")
 
     inputs = {
         "the scores": [artifacts.sha256(_files(run.out, source)[1]) for source in sources],
         "the reference": artifacts.sha256(run.out / "reference_starts.json"),
         "the difficulty": artifacts.content(str(run.out / "difficulty.json")) if _by_difficulty(run, name) else None,
         f"arms.{name}": arm.model_dump(),
-        "training": settings.model_dump(),
+        "training": _training(settings),
         "seed": seed,
         "threads": threads(),
     }
     outputs = [home / "model", home / "training.json", home / "displacement.json"]
     run.directory.stage(f"train {name} seed {seed}", inputs, outputs, work)
+
+
+def _training(settings: Training) -> dict[str, object]:
+    """The settings, and the content of an Accelerate configuration that they name."""
+    return settings.model_dump() | {
+        "configuration": artifacts.content(settings.launch.config) if settings.launch else None
+    }
 
 
 def _by_difficulty(run: Run, name: str) -> bool:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from harness import artifacts, console, losses
+from harness import artifacts, console, launching, losses
 from harness.displacement import PairLogprobs
+from harness.errors import HarnessError
 from harness.models import load_model
-from harness.recipe import LOSS_SETTINGS, Arm, FineTuning, Training
+from harness.recipe import LOSS_SETTINGS, Arm, FineTuning, Launch, Lora, Optimization, Training
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -23,8 +28,14 @@ if TYPE_CHECKING:
 
     Loss = Callable[[losses.Batch], Tensor]
 
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # says at import that a faster kernel is not installed
+
 Watch = Callable[["PreTrainedModel", int], None]
-"""Called with the model in training and the number of optimizer steps taken: before the first, and after each."""
+"""Called with the model in training and the number of optimizer steps taken: before the first of them, after each."""
+
+
+SAVED, LOG, COMPLETE = "saved", "log.jsonl", "complete"
+"""In a training's folder: what it ends with, its log, and the mark of a whole checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +53,54 @@ class Trained:
             self.tokenizer.save_pretrained(temporary)
 
 
-def train(
-    model_path: str,
-    pairs: Dataset,
-    reference: Mapping[str, PairLogprobs],
-    arm: Arm,
-    training: Training,
-    *,
-    steps: int,
-    seed: int,
-    label: str,
-    chat_template: str | None = None,
-    watch: Watch | None = None,
-) -> Trained:
-    """Trains a copy of the model on the pairs.
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training of a copy of a model on preference pairs.
 
-    Args:
+    Attributes:
         model_path: checkpoint directory or hub id of the starting (and reference) model.
         pairs: explicit preference pairs with `pair_id`.
         reference: the starting model's log-probabilities of every pair, so no reference model is held.
         arm: the objective.
         training: DPOTrainer's settings; as in the paper's runs the rate is constant and gradients are not clipped.
         steps: optimizer steps.
-        seed: of the batch order.
+        seed: of the batch order, and of the adapters' weights.
         label: what the bar calls the run.
         chat_template: for a tokenizer that has none.
-        watch: sees the model before the first step and after each.
     """
-    model, tokenizer = _loaded(model_path, seed, chat_template)
-    with _callbacks(f"Training {label}", steps, watch) as callbacks, tempfile.TemporaryDirectory() as scratch:
-        trainer = _trainer(arm, training)(
-            model=model,
-            args=_config(arm, training, steps, seed, scratch),
-            train_dataset=_table(pairs, reference),
-            processing_class=tokenizer,
-            callbacks=callbacks,
-        )
-        return _trained(trainer, tokenizer)
+
+    model_path: str
+    pairs: Dataset
+    reference: Mapping[str, PairLogprobs]
+    arm: Arm
+    training: Training
+    steps: int
+    seed: int
+    label: str
+    chat_template: str | None = None
+
+
+def train(job: Job, *, watch: Watch | None = None, keep: Path | None = None) -> Trained:
+    """Does the training, in this process or, where the settings name a launch, in several.
+
+    Args:
+        job: what to train.
+        watch: sees the model before the first step and after each; not in a launched training.
+        keep: directory for checkpoints, from which the same training goes on; nothing is kept without it.
+
+    Raises HarnessError where launched processes fail, or what the settings need is not installed.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = keep or Path(scratch)
+        if job.training.launch is not None:
+            return _launched(job, job.training.launch, folder)
+        with _callbacks(f"Training {job.label}", job.steps, watch) as callbacks:
+            trainer = _trainer(job, folder, callbacks, keeps=keep is not None)
+            _run(trainer, _complete_checkpoint(folder))
+        if job.training.lora is None:
+            return Trained(trainer.model, trainer.processing_class, _log(trainer))
+        trainer.save_model(str(folder / SAVED))
+        return _merged(job, folder / SAVED, _log(trainer))
 
 
 def fine_tune(
@@ -95,34 +117,57 @@ def fine_tune(
     """
     from trl import SFTConfig, SFTTrainer
 
-    model, tokenizer = _loaded(model_path, seed, chat_template)
     steps = -(-len(answers) // settings.batch_size)
     with _callbacks("Fine-tuning", steps) as callbacks, tempfile.TemporaryDirectory() as scratch:
+        config = SFTConfig(num_train_epochs=1, max_length=None, **_shared(settings, seed, Path(scratch)))
+        model, tokenizer = _loaded(model_path, seed, chat_template)
         trainer = SFTTrainer(
+            model=model, args=config, train_dataset=answers, processing_class=tokenizer, callbacks=callbacks
+        )
+        _run(trainer)
+        return Trained(trainer.model, tokenizer, _log(trainer))
+
+
+# The trainer
+
+
+def _trainer(job: Job, folder: Path, callbacks: list[Any], *, keeps: bool, processes: int = 1) -> DPOTrainer:
+    """TRL's trainer, ready to train. The configuration comes first: it tells transformers how to load the weights."""
+    config = _config(job, folder, keeps, processes)
+    model, tokenizer = _loaded(job.model_path, job.seed, job.chat_template, job.training.lora)
+    with _no_reference_model():
+        return _trainer_class(job)(
             model=model,
-            args=SFTConfig(num_train_epochs=1, max_length=None, **_shared(settings, seed, scratch)),
-            train_dataset=answers,
+            args=config,
+            train_dataset=_table(job.pairs, job.reference),
             processing_class=tokenizer,
             callbacks=callbacks,
+            peft_config=_adapters(job.training.lora),
         )
-        return _trained(trainer, tokenizer)
 
 
-def _loaded(model_path: str, seed: int, chat_template: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _loaded(
+    model_path: str, seed: int, chat_template: str | None, lora: Lora | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """In float32, as the paper's code trains: half-precision weights would round steps of 5e-6 away."""
     from transformers import set_seed
 
     set_seed(seed)
-    model, tokenizer = load_model(model_path, chat_template=chat_template)
+    if lora is not None and lora.quantize is not None:
+        return load_quantized(model_path, lora.quantize, chat_template)
+    model, tokenizer = load_model(model_path, chat_template=chat_template, placed=False)
     return model.float(), tokenizer
 
 
-def _trained(trainer: Any, tokenizer: PreTrainedTokenizerBase) -> Trained:
+def _run(trainer: Any, checkpoint: Path | None = None) -> None:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return Trained(trainer.model, tokenizer, [row for row in trainer.state.log_history if "loss" in row])
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _log(trainer: Any) -> list[dict[str, float]]:
+    return [row for row in trainer.state.log_history if "loss" in row]
 
 
 def _table(pairs: Dataset, reference: Mapping[str, PairLogprobs]) -> Dataset:
@@ -133,38 +178,43 @@ def _table(pairs: Dataset, reference: Mapping[str, PairLogprobs]) -> Dataset:
     return table.add_column("ref_rejected_logps", [each.rejected for each in known])
 
 
-def _config(arm: Arm, training: Training, steps: int, seed: int, scratch: str) -> Any:
+def _config(job: Job, folder: Path, keeps: bool, processes: int) -> Any:
     from trl import DPOConfig
 
-    own = _own_loss(arm, _beta(arm, training)) is not None
+    arm, training = job.arm, job.training
+    own = _own_loss(arm, _beta(job)) is not None
     return DPOConfig(
-        max_steps=steps,
-        beta=_beta(arm, training),
+        max_steps=job.steps,
+        beta=_beta(job),
         loss_type=["sigmoid" if own else arm.loss] + ["sft"] * bool(arm.sft_weight),
         label_smoothing=arm.label_smoothing or 0.0,
         precompute_ref_log_probs=True,
         max_length=training.max_length,
-        **_shared(training, seed, scratch) | {"learning_rate": arm.learning_rate or training.learning_rate},
+        **_shared(training, job.seed, folder, processes)
+        | {"learning_rate": arm.learning_rate or training.learning_rate}
+        | ({"save_strategy": "steps", "save_steps": training.checkpoint_every, "save_total_limit": 1} if keeps else {}),
     )
 
 
-def _shared(settings: Training | FineTuning, seed: int, scratch: str) -> dict[str, Any]:
+def _shared(settings: Optimization, seed: int, folder: Path, processes: int = 1) -> dict[str, Any]:
     """What both trainers are told."""
     import torch
 
-    micro = min(settings.micro_batch_size, settings.batch_size)
+    gpu = torch.cuda.is_available()
+    micro = micro_batch(settings, processes)
     return {
-        "output_dir": scratch,
+        "output_dir": str(folder),
         "seed": seed,
         "data_seed": seed,
+        "use_cpu": not gpu,
         "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": settings.batch_size // micro,
+        "gradient_accumulation_steps": settings.batch_size // (micro * processes),
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": "constant",
         "max_grad_norm": 0.0,
         "optim": "rmsprop",
-        "bf16": torch.cuda.is_available(),
-        "gradient_checkpointing": torch.cuda.is_available(),
+        "bf16": gpu if settings.bf16 is None else settings.bf16,
+        "gradient_checkpointing": gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing,
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",
@@ -173,8 +223,80 @@ def _shared(settings: Training | FineTuning, seed: int, scratch: str) -> dict[st
     }
 
 
-def _beta(arm: Arm, training: Training) -> float:
-    return arm.beta or training.beta
+def micro_batch(settings: Optimization, processes: int = 1) -> int:
+    """Pairs that a process takes at a time: the most that the settings allow and that share a batch evenly."""
+    share = settings.batch_size // processes
+    return next(size for size in range(min(settings.micro_batch_size, share), 0, -1) if share % size == 0)
+
+
+def _adapters(lora: Lora | None) -> Any:
+    """What peft is told."""
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=modules,
+        task_type="CAUSAL_LM",
+    )
+
+
+def load_quantized(
+    model_path: str, kind: str, chat_template: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model as QLoRA trains it: its weights in 4-bit normal floats, with quantized constants (section 3 of its paper).
+
+    Raises HarnessError where bitsandbytes is missing.
+    """
+    check_quantization()
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_quant_storage=torch.bfloat16,  # FSDP shards weights of one type only
+    )
+    options = {"quantization_config": quantization}
+    return load_model(model_path, chat_template=chat_template, placed=False, options=options)
+
+
+def check_quantization() -> None:
+    """Raises HarnessError where 4-bit weights need a package that is not there."""
+    if find_spec("bitsandbytes") is None:
+        mend = "pip install 'refusal-displacement[qlora]', or leave out training.lora.quantize."
+        raise HarnessError("bitsandbytes is not installed", place="training.lora.quantize", mend=mend)
+
+
+def _merged(job: Job, adapters: Path, log: list[dict[str, float]]) -> Trained:
+    """The starting model with the trained adapters added to its weights, which are in float32 and never quantized."""
+    from peft import PeftModel
+
+    base, tokenizer = load_model(job.model_path, chat_template=job.chat_template)
+    return Trained(PeftModel.from_pretrained(base.float(), str(adapters)).merge_and_unload(), tokenizer, log)
+
+
+@contextmanager
+def _no_reference_model() -> Iterator[None]:
+    """Inside the block TRL loads no reference model, as under FSDP it does though the log-probabilities are given."""
+    from trl.trainer import dpo_trainer
+
+    loads = dpo_trainer.create_model_from_path
+    dpo_trainer.create_model_from_path = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        dpo_trainer.create_model_from_path = loads
+
+
+def _beta(job: Job) -> float:
+    return job.arm.beta or job.training.beta
 
 
 def _own_loss(arm: Arm, beta: float) -> Loss | None:
@@ -190,11 +312,11 @@ def _own_loss(arm: Arm, beta: float) -> Loss | None:
     return partial(own[arm.loss], beta=beta, **settings) if arm.loss in own else None
 
 
-def _trainer(arm: Arm, training: Training) -> type[DPOTrainer]:
+def _trainer_class(job: Job) -> type[DPOTrainer]:
     """DPOTrainer with the arm's loss where TRL lacks it, and the SFT term over whole answers."""
     from trl import DPOTrainer
 
-    own = _own_loss(arm, _beta(arm, training))
+    arm, own = job.arm, _own_loss(job.arm, _beta(job))
 
     class Trainer(DPOTrainer):  # type: ignore[misc]
         def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:  # noqa: ARG002
@@ -230,15 +352,16 @@ def _batch(model: Any, inputs: Mapping[str, Tensor]) -> tuple[losses.Batch, Any]
 
 @contextmanager
 def _callbacks(label: str, steps: int, watch: Watch | None = None) -> Iterator[list[Any]]:
-    """A bar that follows the training, and one who watches it."""
+    """A bar that follows the training, one who watches it, and a mark on each checkpoint that is whole."""
     from transformers import TrainerCallback
 
     with console.bar(label, steps, "steps") as advance:
 
         class Follower(TrainerCallback):  # type: ignore[misc]
             def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+                advance(state.global_step)
                 if watch:
-                    watch(model, 0)
+                    watch(model, state.global_step)
 
             def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
                 if watch:
@@ -248,4 +371,137 @@ def _callbacks(label: str, steps: int, watch: Watch | None = None) -> Iterator[l
                 if logs and "loss" in logs:
                     advance(extra=f"loss {logs['loss']:.3f}")
 
-        yield [Follower()]
+        yield [Follower(), _marker()]
+
+
+# Checkpoints
+
+
+def _marker() -> Any:
+    """Marks each checkpoint when all processes have written their part: one that is killed half-way has no mark."""
+    from accelerate import PartialState
+    from transformers import TrainerCallback
+
+    class Marker(TrainerCallback):  # type: ignore[misc]
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+            PartialState().wait_for_everyone()
+            if state.is_world_process_zero:
+                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+    return Marker()
+
+
+def _complete_checkpoint(folder: Path) -> Path | None:
+    """The last whole checkpoint of an earlier try; what is not whole is removed."""
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [path for path in checkpoints if (path / COMPLETE).is_file()]
+    for path in checkpoints:
+        if path not in whole:
+            shutil.rmtree(path)
+    return whole[-1] if whole else None
+
+
+# Several processes: what they need is written to a folder, and each of them runs this module on it
+
+
+def _launched(job: Job, launch: Launch, folder: Path) -> Trained:
+    with console.bar(f"Training {job.label}", job.steps, "steps") as advance:
+        _write(job, folder)
+        _free_memory()
+        launching.run(launch, "harness.training", folder, folder / "launch.log", _follower(folder / LOG, advance))
+    log = artifacts.read_jsonl(folder / LOG)
+    if job.training.lora is not None:
+        return _merged(job, folder / SAVED, log)
+    model, tokenizer = load_model(str(folder / SAVED))
+    return Trained(model, tokenizer, log)
+
+
+def _write(job: Job, folder: Path) -> None:
+    """The job as files; the log starts anew, as the trainer writes all of it again."""
+    checkpoint = _complete_checkpoint(folder)
+    pairs = folder / "pairs"
+    shutil.rmtree(pairs, ignore_errors=True)
+    job.pairs.save_to_disk(str(pairs))
+    (folder / LOG).unlink(missing_ok=True)
+    artifacts.write_json(
+        folder / "job.json",
+        {
+            "model_path": job.model_path,
+            "reference": {name: [each.chosen, each.rejected] for name, each in job.reference.items()},
+            "arm": job.arm.model_dump(),
+            "training": job.training.model_dump(),
+            "steps": job.steps,
+            "seed": job.seed,
+            "label": job.label,
+            "chat_template": job.chat_template,
+            "checkpoint": str(checkpoint) if checkpoint else None,
+        },
+    )
+
+
+def _read(folder: Path) -> tuple[Job, Path | None]:
+    from datasets import Dataset
+
+    written = artifacts.read_json(folder / "job.json")
+    checkpoint = written.pop("checkpoint")
+    typed = {
+        "pairs": Dataset.load_from_disk(str(folder / "pairs")),
+        "reference": {name: PairLogprobs(*pair) for name, pair in written["reference"].items()},
+        "arm": Arm.model_validate(written["arm"]),
+        "training": Training.model_validate(written["training"]),
+    }
+    return Job(**(written | typed)), Path(checkpoint) if checkpoint else None
+
+
+def _free_memory() -> None:
+    """Hands what this process holds of a GPU to those that will train."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def _follower(log: Path, advance: console.Advance) -> Callable[[], None]:
+    """Moves the bar on by the rows that the log has gained."""
+    seen = 0
+
+    def follow() -> None:
+        nonlocal seen
+        rows = log.read_text(encoding="utf-8").count("\n") if log.is_file() else 0
+        advance(rows - seen)
+        seen = rows
+
+    return follow
+
+
+def _logger(log: Path) -> Any:
+    """Writes the trainer's log, a row a step, for the process that waits."""
+    from transformers import TrainerCallback
+
+    class Logger(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+            if state.is_world_process_zero:
+                rows = [row for row in state.log_history if "loss" in row]
+                artifacts.write_jsonl(log, rows)
+
+    return Logger()
+
+
+def main(folder: Path) -> None:
+    """One of the processes of a launched training: trains, and saves the model or its adapters."""
+    from accelerate import PartialState
+
+    launching.end_with_launcher()
+    job, checkpoint = _read(folder)
+    import torch
+
+    processes = PartialState(cpu=not torch.cuda.is_available()).num_processes
+    trainer = _trainer(job, folder, [_logger(folder / LOG), _marker()], keeps=True, processes=processes)
+    _run(trainer, checkpoint)
+    trainer.save_model(str(folder / SAVED))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

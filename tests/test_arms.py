@@ -122,13 +122,13 @@ def test_the_trainers_first_loss_is_the_equations(arm, pairs, micro):
     from harness.displacement import pair_logprobs
     from harness.models import load_model
     from harness.preferences import check, tokenize
-    from harness.training import train
+    from harness.training import Job, train
 
     model, tokenizer = load_model(str(micro))
     reference = pair_logprobs(model, tokenizer, pairs)
     tokens = {row["pair_id"]: tokenize(check(row), tokenizer) for row in pairs}
     training = Training(batch_size=3, micro_batch_size=3, learning_rate=1e-4)
-    log = train(str(micro), pairs, reference, arm, training, steps=1, seed=0, label="test").log
+    log = train(Job(str(micro), pairs, reference, arm, training, 1, 0, "test")).log
 
     def softplus(x):
         return math.log1p(math.exp(x))

@@ -33,6 +33,8 @@ ORDER = [
     "displacement",
     "arms",
     "losses",
+    "accelerate",
+    "launching",
     "training",
     "difficulty",
     "samples",

@@ -266,7 +266,7 @@ def _trial(run: Run, name: str, pair: AnswerPair, seed: int, prompts: Sequence[s
 
 def _trained(run: Run, question: str, objective: Objective, pair: AnswerPair, seed: int, label: str) -> dict[str, Any]:
     from harness.displacement import pair_logprobs
-    from harness.training import train
+    from harness.training import Job, train
 
     model, tokenizer = run.loaded()
     tokens = trial.one_token(question, pair, tokenizer)
@@ -276,22 +276,16 @@ def _trained(run: Run, question: str, objective: Objective, pair: AnswerPair, se
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     del model
     logprobs: list[Tensor] = []
+    settings = Training(
+        learning_rate=objective.learning_rate,
+        beta=objective.beta,
+        batch_size=1,
+        micro_batch_size=1,
+        max_length=tokens.max_length,
+    )
+    arm, template = Arm(loss=objective.loss), run.recipe.chat_template
     trained = train(
-        run.start,
-        table,
-        reference,
-        Arm(loss=objective.loss),
-        Training(
-            learning_rate=objective.learning_rate,
-            beta=objective.beta,
-            batch_size=1,
-            micro_batch_size=1,
-            max_length=tokens.max_length,
-        ),
-        steps=run.recipe.steps,
-        seed=seed,
-        label=label,
-        chat_template=run.recipe.chat_template,
+        Job(run.start, table, reference, arm, settings, run.recipe.steps, seed, label, template),
         watch=lambda current, _: logprobs.append(trial.next_token(current, tokens.prompt)),
     )
     losses = [row["loss"] for row in trained.log]

@@ -84,6 +84,13 @@ class Percentiles(Strict):
     training: Training = Training(learning_rate=1e-7, max_length=512)
     published: Published | None = None
 
+    @field_validator("training")
+    @classmethod
+    def _in_this_process(cls, training: Training) -> Training:
+        if training.launch or (training.lora and training.lora.quantize):
+            raise ValueError("launch and lora.quantize are for recipes of arms")
+        return training
+
     @field_validator("seeds", "quantiles", "measures")
     @classmethod
     def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -218,24 +225,15 @@ def _trained(
     """Trains one epoch on the subset and measures both answers' ln p on it, before and after."""
     from harness.displacement import pair_logprobs
     from harness.filtering import around_quantile
-    from harness.training import train
+    from harness.training import Job, train
 
     choice = around_quantile(_scored(out), quantile, recipe.subset, measure)
     settings = recipe.training
     model, tokenizer = load_model(path, chat_template=recipe.chat_template)
     before = pair_logprobs(model, tokenizer, choice.kept, max_length=settings.max_length)
     del model
-    trained = train(
-        path,
-        choice.kept,
-        before,
-        Arm(),
-        settings,
-        steps=settings.epochs * -(-len(choice.kept) // settings.batch_size),
-        seed=seed,
-        label=label,
-        chat_template=recipe.chat_template,
-    )
+    steps = settings.epochs * -(-len(choice.kept) // settings.batch_size)
+    trained = train(Job(path, choice.kept, before, Arm(), settings, steps, seed, label, recipe.chat_template))
     after = pair_logprobs(trained.model, tokenizer, choice.kept, max_length=settings.max_length)
     changes = {
         "chosen_change": fmean(after[name].chosen - before[name].chosen for name in before),

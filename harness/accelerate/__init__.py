@@ -1,0 +1,1 @@
+"""Packaged configurations of Accelerate, one YAML file each."""

@@ -1,0 +1,135 @@
+"""Several processes for one training: `accelerate launch`, on this machine or on several."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.recipe import Launch
+
+PACKAGED = ("ddp", "fsdp2", "deepspeed")
+PREFIX = "HARNESS_LAUNCHER"
+"""Environment variable: the command that starts another one on each machine (`srun --nodes 2 --ntasks-per-node 1`)."""
+_PARENT = "HARNESS_LAUNCHED_BY"
+
+
+def configuration(launch: Launch) -> Path:
+    """The Accelerate configuration that a recipe names. Raises HarnessError where there is none."""
+    if launch.config in PACKAGED:
+        return Path(str(resources.files("harness.accelerate").joinpath(f"{launch.config}.yaml")))
+    path = Path(launch.config)
+    if not path.is_file():
+        mend = f"Give {', '.join(PACKAGED)} or the path of a file that `accelerate config` wrote."
+        raise HarnessError("no such Accelerate configuration", place=launch.config, mend=mend)
+    return path.resolve()
+
+
+def check(launch: Launch) -> None:
+    """Raises HarnessError where the processes could not be started, before any work."""
+    import torch
+
+    configuration(launch)
+    here, gpus = launch.processes // launch.machines, torch.cuda.device_count()
+    if gpus and here > gpus:
+        raise HarnessError(
+            f"{here} processes on a machine with {gpus} GPUs", place="training.launch", mend="Give processes as many."
+        )
+    if launch.config in PACKAGED[1:] and not gpus and launch.machines == 1:
+        raise HarnessError(
+            f"{launch.config} needs GPUs, and this machine has none", place="training.launch", mend="Use config: ddp."
+        )
+    if launch.machines > 1 and not os.environ.get(PREFIX):
+        raise HarnessError(
+            f"{launch.machines} machines, and nothing to start processes on them with",
+            place="training.launch",
+            mend=f"Set {PREFIX} to a command that does, such as 'srun --nodes {launch.machines} --ntasks-per-node 1'.",
+        )
+
+
+def run(launch: Launch, module: str, argument: Path, log: Path, follow: Callable[[], None]) -> None:
+    """Runs `python -m module argument` in the processes and waits for them.
+
+    Args:
+        launch: how many, where and with what.
+        module: a module whose main runs in each process.
+        argument: a path that means the same on all machines.
+        log: where what they print goes.
+        follow: called a few times a second meanwhile.
+
+    Raises HarnessError where one of them fails; all are stopped then, as they are when this process ends.
+    """
+    with log.open("w", encoding="utf-8") as stream:
+        process = subprocess.Popen(  # noqa: S603 (the prefix is the user's own)
+            _command(launch, module, argument),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            env=_environment(launch),
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None:
+                follow()
+                time.sleep(0.2)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    if process.returncode:
+        told = f"a training process failed (exit code {process.returncode}); the file tells why, at its end"
+        raise HarnessError(told, place=str(log))
+    follow()
+
+
+def end_with_launcher() -> None:
+    """In a launched process: ends it when the run that asked for it has ended on this machine, however that ended."""
+    host, _, parent = os.environ.get(_PARENT, "").rpartition(":")
+    if host == socket.gethostname():
+        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    import psutil
+
+    while psutil.pid_exists(parent):
+        time.sleep(1)
+    os._exit(1)
+
+
+def _command(launch: Launch, module: str, argument: Path) -> list[str]:
+    several = [
+        *("--machine_rank", "0", "--rdzv_backend", "c10d"),
+        *("--main_process_ip", os.environ.get("MASTER_ADDR", socket.gethostname())),
+        *("--main_process_port", os.environ.get("MASTER_PORT", "29500")),
+    ]
+    return [
+        *shlex.split(os.environ.get(PREFIX, "") if launch.machines > 1 else ""),
+        *(sys.executable, "-m", "accelerate.commands.launch"),
+        *("--config_file", str(configuration(launch))),
+        *("--num_processes", str(launch.processes), "--num_machines", str(launch.machines)),
+        *(several if launch.machines > 1 else ["--machine_rank", "0", "--main_process_port", "0"]),
+        *("-m", module, str(argument)),
+    ]
+
+
+def _environment(launch: Launch) -> dict[str, str]:
+    import torch
+
+    here = launch.processes // launch.machines
+    threads = max(1, torch.get_num_threads() // here)
+    kept = {name: value for name, value in os.environ.items() if name not in {"RANK", "WORLD_SIZE", "LOCAL_RANK"}}
+    return kept | {
+        "OMP_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        _PARENT: f"{socket.gethostname()}:{os.getpid()}",
+    }
