@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -39,6 +40,9 @@ def check(launch: Launch) -> None:
     import torch
 
     configuration(launch)
+    if launch.config == "deepspeed" and find_spec("deepspeed") is None:
+        mend = "pip install 'refusal-displacement[deepspeed]', or use config: fsdp2."
+        raise HarnessError("DeepSpeed is not installed", place="training.launch", mend=mend)
     here, gpus = launch.processes // launch.machines, torch.cuda.device_count()
     if gpus and here > gpus:
         raise HarnessError(

@@ -162,7 +162,9 @@ def reference(run: Run) -> None:
 
             model, tokenizer = load_quantized(run.model_path, quantize)
             tables = [pair_logprobs(model, tokenizer, _scored(run, source), max_length=length) for source in sources]
-            artifacts.write_json(run.out / QUANTIZED, {name: pair for each in tables for name, pair in _json(each).items()})
+            artifacts.write_json(
+                run.out / QUANTIZED, {name: pair for each in tables for name, pair in _json(each).items()}
+            )
 
     quantize = run.recipe.training.lora.quantize if run.recipe.training.lora else None
     sources = (ON_POLICY, *run.other_sources)

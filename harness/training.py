@@ -248,7 +248,7 @@ def _adapters(lora: Lora | None) -> Any:
 def load_quantized(
     model_path: str, kind: str, chat_template: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model as QLoRA trains it: its weights in 4-bit normal floats, with quantized constants (section 3 of its paper).
+    """A model as QLoRA trains it: weights in 4-bit normal floats, with quantized constants (section 3 of its paper).
 
     Raises HarnessError where bitsandbytes is missing.
     """

@@ -107,6 +107,9 @@ def test_a_launch_that_cannot_be_is_told_before_any_work(monkeypatch):
     launching.check(Launch(config="ddp", processes=2))
     with pytest.raises(HarnessError, match=r"no-such\.yaml: no such Accelerate configuration"):
         launching.check(Launch(config="no-such.yaml", processes=2))
+    monkeypatch.setattr(launching, "find_spec", lambda _: None)
+    with pytest.raises(HarnessError, match=r"pip install 'refusal-displacement\[deepspeed\]'"):
+        launching.check(Launch(config="deepspeed", processes=2))
     with pytest.raises(HarnessError, match="fsdp2 needs GPUs, and this machine has none"):
         launching.check(Launch(config="fsdp2", processes=2))
     with pytest.raises(HarnessError, match="Set HARNESS_LAUNCHER to a command that does"):
@@ -117,9 +120,7 @@ def test_a_launch_that_cannot_be_is_told_before_any_work(monkeypatch):
     launching.check(Launch(config="fsdp2", processes=2))
 
 
-@pytest.mark.parametrize(
-    ("config", "kind"), [("ddp", "MULTI_GPU"), ("fsdp2", "FSDP"), ("deepspeed", "DEEPSPEED")]
-)
+@pytest.mark.parametrize(("config", "kind"), [("ddp", "MULTI_GPU"), ("fsdp2", "FSDP"), ("deepspeed", "DEEPSPEED")])
 def test_accelerate_reads_the_packaged_configurations(config, kind):
     from accelerate.commands.config.config_args import load_config_from_file
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
@@ -143,14 +144,14 @@ def test_accelerate_reads_the_packaged_configurations(config, kind):
 # Checkpoints
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
 def stop_after(step):
     def watch(_, done):
         if done == step:
-            raise Stop
+            raise StopError
 
     return watch
 
@@ -158,7 +159,7 @@ def stop_after(step):
 @pytest.mark.slow
 def test_a_stopped_training_goes_on_to_the_same_weights(job, tmp_path):
     whole = train(job(steps=4, checkpoint_every=1))
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train(job(steps=4, checkpoint_every=1), watch=stop_after(3), keep=tmp_path)
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
     seen = []
@@ -171,7 +172,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(job, tmp_path):
 
 @pytest.mark.slow
 def test_half_a_checkpoint_is_not_gone_on_from(job, tmp_path):
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train(job(steps=3, checkpoint_every=1), watch=stop_after(2), keep=tmp_path)
     (tmp_path / "checkpoint-1" / COMPLETE).unlink()
     seen = []
@@ -275,7 +276,7 @@ def in_one_process(pairs, reference, micro):
     trained = train(Job(str(micro), pairs, reference, Arm(), Training(**SETTINGS), 2, seed=0, label="one"))
     found = changes(trained.model, trained.tokenizer, pairs, reference)
     assert max(map(abs, found)) > 0.1, "training has to move something for a comparison to mean anything"
-    return found
+    return found, [row["loss"] for row in trained.log]
 
 
 @pytest.mark.slow
@@ -283,8 +284,9 @@ def test_two_processes_train_what_one_does(job, in_one_process, pairs, reference
     launch = Launch(config="ddp", processes=2)
     trained = train(job(steps=2, launch=launch, checkpoint_every=2), keep=tmp_path)
     assert len(list((tmp_path / "checkpoint-2").glob("rng_state_*.pth"))) == 2, "one process alone would write one"
-    assert changes(trained.model, trained.tokenizer, pairs, reference) == pytest.approx(in_one_process, abs=1e-3)
-    assert [row["loss"] for row in trained.log] == pytest.approx([0.6931, trained.log[1]["loss"]], abs=1e-3)
+    moved, losses = in_one_process
+    assert changes(trained.model, trained.tokenizer, pairs, reference) == pytest.approx(moved, abs=1e-3)
+    assert [row["loss"] for row in trained.log] == pytest.approx(losses, abs=1e-3)
 
 
 TWO_MACHINES = """#!/bin/sh
@@ -305,7 +307,8 @@ def test_two_machines_train_what_one_does(job, in_one_process, pairs, reference,
     launch = Launch(config="ddp", processes=2, machines=2)
     trained = train(job(steps=2, launch=launch, checkpoint_every=2), keep=tmp_path / "keep")
     assert len(list((tmp_path / "keep" / "checkpoint-2").glob("rng_state_*.pth"))) == 2
-    assert changes(trained.model, trained.tokenizer, pairs, reference) == pytest.approx(in_one_process, abs=1e-3)
+    moved, _ = in_one_process
+    assert changes(trained.model, trained.tokenizer, pairs, reference) == pytest.approx(moved, abs=1e-3)
 
 
 @pytest.mark.slow
@@ -337,7 +340,7 @@ def test_a_killed_run_takes_its_launched_processes_with_it(micro, tmp_path):
     assert len(pids) == 2, (tmp_path / "launch.log").read_text()
     process.send_signal(signal.SIGKILL)
     process.wait()
-    gone, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=30)
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=30)
     assert not alive
 
 
@@ -359,7 +362,9 @@ def test_a_run_with_launched_adapters_end_to_end(micro, tmp_path):
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text(
         "".join(
-            json.dumps({"prompt_id": f"{kind}-{n}", "prompt": f"{kind} {n}?", "label": kind, "hazard": "x", "split": "train"})
+            json.dumps(
+                {"prompt_id": f"{kind}-{n}", "prompt": f"{kind} {n}?", "label": kind, "hazard": "x", "split": "train"}
+            )
             + "\n"
             for kind in ("unsafe", "safe")
             for n in range(8)
@@ -370,4 +375,3 @@ def test_a_run_with_launched_adapters_end_to_end(micro, tmp_path):
     home = out / "arms" / "raw" / "seed-0"
     assert {path.name for path in home.iterdir()} == {"model", "training.json", "displacement.json", "eval"}
     assert json.loads((home / "training.json").read_text())["log"]
-
