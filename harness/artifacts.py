@@ -60,7 +60,8 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        full = "No space left" in str(error)  # safetensors has an error of its own for a full disk
+        # Safetensors and torch have errors of their own for a full disk.
+        full = any(said in str(error) for said in ("No space left", "PytorchStreamWriter failed", "unexpected pos"))
         if not full and not isinstance(error, OSError):
             raise
         mend = "Free some space and run the same command again." if full else "Choose another place."

@@ -96,7 +96,8 @@ def train(job: Job, *, watch: Watch | None = None, keep: Path | None = None) -> 
             return _launched(job, job.training.launch, folder)
         with _callbacks(f"Training {job.label}", job.steps, watch) as callbacks:
             trainer = _trainer(job, folder, callbacks, keeps=keep is not None)
-            _run(trainer, _complete_checkpoint(folder))
+            with artifacts.told(folder):
+                _run(trainer, _complete_checkpoint(folder))
         if job.training.lora is None:
             return Trained(trainer.model, trainer.processing_class, _log(trainer))
         trainer.save_model(str(folder / SAVED))

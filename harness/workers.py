@@ -134,6 +134,9 @@ def _start(devices: Any, threads: int, log: Path) -> None:
     os.dup2(sys.stderr.fileno(), 2)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system's, which a killed process leaves behind
 
     torch.set_num_threads(threads)
 
