@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness import artifacts, console, losses
 from harness.displacement import PairLogprobs
-from harness.models import load_model
+from harness.models import ModelPath, load_model
 from harness.recipe import LOSS_SETTINGS, Arm, FineTuning, Training
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Trained:
 
 
 def train(
-    model_path: str,
+    model_path: str | ModelPath,
     pairs: Dataset,
     reference: Mapping[str, PairLogprobs],
     arm: Arm,
@@ -82,7 +82,12 @@ def train(
 
 
 def fine_tune(
-    model_path: str, answers: Dataset, settings: FineTuning, *, seed: int, chat_template: str | None = None
+    model_path: str | ModelPath,
+    answers: Dataset,
+    settings: FineTuning,
+    *,
+    seed: int,
+    chat_template: str | None = None,
 ) -> Trained:
     """One epoch of supervised fine-tuning with TRL's SFTTrainer.
 
@@ -108,7 +113,9 @@ def fine_tune(
         return _trained(trainer, tokenizer)
 
 
-def _loaded(model_path: str, seed: int, chat_template: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _loaded(
+    model_path: str | ModelPath, seed: int, chat_template: str | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """In float32, as the paper's code trains: half-precision weights would round steps of 5e-6 away."""
     from transformers import set_seed
 
