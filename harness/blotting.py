@@ -11,6 +11,7 @@ import os
 import re
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -29,9 +30,10 @@ _HEADER = re.compile(r"(authorization\W{1,6}(?:bearer|basic)\s+)[^\s'\",]+", re.
 
 def blotted(text: str) -> str:
     """The text with every secret in it replaced by `***`."""
-    for secret in sorted(_secrets(), key=len, reverse=True):
+    for secret in _secrets(tuple(os.environb.items())):
         text = text.replace(secret, BLOT)
-    text = _HEADER.sub(rf"\g<1>{BLOT}", text)
+    if "uthorization" in text or "UTHORIZATION" in text:
+        text = _HEADER.sub(rf"\g<1>{BLOT}", text)
     if ":/" not in text:
         return text
     return _QUERY.sub(rf"\g<1>{BLOT}", _USER.sub(rf"\g<1>{BLOT}@", text))
@@ -46,10 +48,12 @@ def blotted_in(value: Any) -> Any:
     return [blotted_in(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _secrets() -> set[str]:
-    """The environment's secrets, also as they stand in an address."""
-    found = {form for name, value in os.environ.items() for secret in _of(name, value) for form in _forms(secret)}
-    return {secret for secret in found if len(secret) >= SHORTEST}
+@lru_cache(maxsize=1)
+def _secrets(environment: tuple[tuple[bytes, bytes], ...]) -> list[str]:
+    """The environment's secrets, also as they stand in an address; longest first."""
+    decoded = ((os.fsdecode(name), os.fsdecode(value)) for name, value in environment)
+    found = {form for name, value in decoded for secret in _of(name, value) for form in _forms(secret)}
+    return sorted((secret for secret in found if len(secret) >= SHORTEST), key=len, reverse=True)
 
 
 def _of(name: str, value: str) -> Iterator[str]:

@@ -59,8 +59,9 @@ def model_path(recipe: Start) -> ModelPath:
 def _on_hub(recipe: Start) -> list[tuple[str, str, hub.Kind]]:
     """Key, hub id and kind of all that the recipe takes from the hub."""
     given = dict(recipe)
-    models = [(key, source, "model") for key, source in _models(given) if hub.on_hub(source)]
-    return [*models, *((key, source, "dataset") for key, source in _tables(given) if hub.on_hub(source))]
+    kinds: tuple[tuple[hub.Kind, Iterator[tuple[str, str]]], ...]
+    kinds = ("model", _models(given)), ("dataset", _tables(given))
+    return [(key, source, kind) for kind, named in kinds for key, source in named if hub.on_hub(source)]
 
 
 def _models(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

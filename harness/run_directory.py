@@ -24,8 +24,8 @@ LIBRARIES = ("refusal-displacement", "torch", "transformers", "trl", "lm-eval", 
 class RunDirectory:
     """A run directory and its manifest.json: recipe, versions, machine, model, stages, and every file's hash.
 
-    `facts` are further parts of the manifest, on which no stage depends. Secrets are blotted out. Processes that share a
-    run each have a copy of this object; what one of them records is added to the file.
+    `facts` are further parts of the manifest, on which no stage depends. Secrets are blotted out. Processes that share
+    a run each have a copy of this object; what one of them records is added to the file.
     """
 
     def __init__(

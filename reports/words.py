@@ -122,6 +122,16 @@ def measured(judge: str) -> str:
     return "refusal_rate" if tells_refusals(judge) else "harmful_completion_rate"
 
 
+def ran_code(recipe: Mapping[str, Any]) -> bool:
+    """Whether the recipe let code from the model's repository run; the miniature has none."""
+    return bool(recipe.get("trust_remote_code")) and recipe["model"] != "miniature"
+
+
+def model(recipe: Mapping[str, Any]) -> str:
+    """The model, with the hub's revision where it has one."""
+    return f"{recipe['model']}@{recipe['revision']}" if recipe.get("revision") else str(recipe["model"])
+
+
 def labels(recipe: Mapping[str, Any], arms: Sequence[str]) -> dict[str, str]:
     """What the page calls each arm: its filter, objective and length as the recipe has them, alike ones by name."""
     settings = recipe.get("arms", {})
@@ -270,7 +280,7 @@ def differences(recipe: Mapping[str, Any], miniature: bool) -> list[str]:
     return [
         "Model: a grown organism of about 0.4 million parameters (paper: Llama-3-8B-Instruct, Gemma-2B-IT)."
         if miniature
-        else f"Model: {recipe['model']} (paper: Llama-3-8B-Instruct, Gemma-2B-IT).",
+        else f"Model: {model(recipe)} (paper: Llama-3-8B-Instruct, Gemma-2B-IT).",
         f"Prompts: {recipe['prompts']} (paper: SORRY-Bench).",
         f"Judge: {recipe['judge']} (paper: SORRY-Bench's).",
         *pairs,

@@ -343,7 +343,7 @@ def check(name: str) -> None:
 
 
 def judge(name: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
-    """Verdicts of the model judge `NAME` or `NAME@REVISION`; where the weights do not load, `unjudged` with the cause."""
+    """Verdicts of the model judge `NAME` or `NAME@REVISION`; where it does not load, `unjudged` with the cause."""
     if not exchanges:
         return []
     source = weights(name)
