@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,11 @@ def visible(text: str) -> str:
 
 
 # Names
+
+
+def short(name: str) -> str:
+    """A name with its commit cut to what tells it from others; the recipe's table has it whole."""
+    return re.sub(r"(?<=@)([0-9a-f]{8})[0-9a-f]{32}\b", r"\1", name)
 
 
 def tells_refusals(judge: str) -> bool:
@@ -280,9 +286,9 @@ def differences(recipe: Mapping[str, Any], miniature: bool) -> list[str]:
     return [
         "Model: a grown organism of about 0.4 million parameters (paper: Llama-3-8B-Instruct, Gemma-2B-IT)."
         if miniature
-        else f"Model: {model(recipe)} (paper: Llama-3-8B-Instruct, Gemma-2B-IT).",
-        f"Prompts: {recipe['prompts']} (paper: SORRY-Bench).",
-        f"Judge: {recipe['judge']} (paper: SORRY-Bench's).",
+        else f"Model: {short(model(recipe))} (paper: Llama-3-8B-Instruct, Gemma-2B-IT).",
+        f"Prompts: {short(recipe['prompts'])} (paper: SORRY-Bench).",
+        f"Judge: {short(recipe['judge'])} (paper: SORRY-Bench's).",
         *pairs,
         f"Learning rate {training['learning_rate']:g} (5e-06), beta {training['beta']:g} (0.1), "
         f"batch {training['batch_size']} (32), epochs {training['epochs']} (1).",

@@ -96,6 +96,15 @@ def test_the_report_of_an_ordinary_run_says_nothing_of_code():
     assert words.ran_code({"model": "org/name", "trust_remote_code": True})
 
 
+def test_a_commit_is_shown_short_where_it_is_read_and_whole_where_it_is_copied():
+    from reports import words
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    assert words.short(f"wildguard@{commit}") == "wildguard@01234567"
+    assert words.short("lexical") == "lexical"
+    assert words.model({"model": "org/name", "revision": commit}) == f"org/name@{commit}"
+
+
 def test_pickled_weights_of_a_reward_model_or_judge_are_not_loaded(micro, tmp_path):
     import shutil
 
@@ -252,7 +261,7 @@ def harness(endpoint, tmp_path):
     env = {**os.environ, **SECRETS, **given, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
 
     def run(*arguments):
-        command = [sys.executable, "-m", "harness", *map(str, arguments)]
+        command = [sys.executable, "-c", "from harness.cli import main; main()", *map(str, arguments)]
         return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=280)
 
     return run
