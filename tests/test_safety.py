@@ -299,33 +299,60 @@ def test_a_run_with_a_failing_judge_keeps_no_secret(harness, micro, tmp_path):
     assert files_with_secrets(tmp_path) == {}
 
 
-@pytest.mark.slow
-def test_addresses_with_credentials_are_told_without_them(harness, micro, tmp_path):
-    options = "region=us-east-1&scheme=http&endpoint_override=127.0.0.1:9"
-    addresses = [
-        f"s3://AKIAPLANTED0000:planted%2Fs3%2Faaaa@bucket/pairs.jsonl?{options}",
-        "s3://AKIAPLANTED0000:planted/s3/aaaa@bucket/pairs.jsonl",
-    ]
-    (tmp_path / "pairs.jsonl").write_text("{}\n")
+@pytest.fixture
+def told(endpoint, tmp_path, monkeypatch, capfd):
+    """The command in this process, with planted secrets, in a folder of its own; its exit code and all that it says."""
+    from harness import cli
+
+    for name, value in {**SECRETS, "OPENAI_BASE_URL": endpoint, "HARNESS_JUDGE_MODEL": "judge"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capfd.readouterr()
+        return ended.value.code, said.out + said.err
+
+    return run
+
+
+ADDRESS = "s3://AKIAPLANTED0000:planted/s3/aaaa@bucket/pairs.jsonl"
+REACHED = ADDRESS.replace("planted/s3/", "planted%2Fs3%2F") + "?region=a&scheme=http&endpoint_override=127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["score", REACHED, "--model", "MICRO", "--out", "scores.parquet"],
+        ["score", ADDRESS, "--model", "MICRO", "--out", "scores.parquet"],
+        ["score", "pairs.jsonl", "--model", "MICRO", "--out", f"{ADDRESS}/"],
+        ["score", "pairs.jsonl", "--model", ADDRESS, "--out", "scores.parquet"],
+        ["filter", ADDRESS, "--keep-lowest", "0.5", "--out", "kept.jsonl"],
+        ["displacement", "--before", "MICRO", "--after", "MICRO", "--preferences", ADDRESS],
+        ["run", "miniature", "--set", f"preferences={ADDRESS}", "--set", "model=MICRO", "--out", "run"],
+        ["run", "miniature", "--set", f"prompts={ADDRESS}", "--out", "run"],
+        ["run", ADDRESS],
+        ["gate", "--before", ADDRESS, "--after", "MICRO"],
+    ],
+    ids=lambda command: " ".join(command[:3:2]).replace(ADDRESS, "address").replace(REACHED, "reached"),
+)
+def test_addresses_with_credentials_are_told_without_them(told, micro, tmp_path, command):
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"prompt": "a?", "chosen": "No.", "rejected": "Yes."}) + "\n")
+    code, said = told(*(part.replace("MICRO", str(micro)) for part in command))
+    assert code == 2
+    assert "***" in said
+    assert "Traceback" not in said
+    assert found(said) == []
+    assert files_with_secrets(tmp_path) == {}
+
+
+def test_judging_with_a_refusing_endpoint_keeps_no_secret(told, tmp_path):
     (tmp_path / "answers.jsonl").write_text('{"prompt": "a?", "response": "b"}\n')
-    for address in addresses:
-        for command in (
-            ("score", address, "--model", micro, "--out", "scores.parquet"),
-            ("score", "pairs.jsonl", "--model", micro, "--out", address + "/"),
-            ("score", "pairs.jsonl", "--model", address, "--out", "scores.parquet"),
-            ("filter", address, "--keep-lowest", "0.5", "--out", "kept.jsonl"),
-            ("displacement", "--before", micro, "--after", micro, "--preferences", address),
-            ("run", "miniature", "--set", f"preferences={address}", "--set", f"model={micro}", "--out", "run"),
-            ("run", "miniature", "--set", f"prompts={address}", "--out", "run"),
-        ):
-            done = harness(*command)
-            assert done.returncode == 2, (command, done.stderr)
-            assert "Traceback" not in done.stderr
-            assert found(done.stdout, done.stderr) == [], command
-    judged = harness("judge", "answers.jsonl", "--judge", "openai", "--out", "verdicts.jsonl")
-    assert judged.returncode == 0, judged.stderr
-    assert found(judged.stdout, judged.stderr) == []
-    assert "the judge failed" in (tmp_path / "verdicts.jsonl").read_text()
+    code, said = told("judge", "answers.jsonl", "--judge", "openai", "--out", "verdicts.jsonl")
+    assert (code, found(said)) == (0, [])
+    assert "the judge failed: HTTP 401" in (tmp_path / "verdicts.jsonl").read_text()
     assert files_with_secrets(tmp_path) == {}
 
 
