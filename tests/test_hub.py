@@ -8,7 +8,19 @@ import pytest
 from conftest import COMMITS, put_on_hub, save_random
 from test_regression import PROMPTS, SMALL
 
-from harness import benchmarks, hub, judges, models, pinning, preferences, prompts, recipe, regression, rewards
+from harness import (
+    artifacts,
+    benchmarks,
+    hub,
+    judges,
+    models,
+    pinning,
+    preferences,
+    prompts,
+    recipe,
+    regression,
+    rewards,
+)
 from harness.errors import HarnessError
 from harness.experiments import Catastrophic, Percentiles, statements
 
@@ -235,6 +247,11 @@ def test_a_run_keeps_its_commits_when_the_hub_moves_on(two_commits, tmp_path, ca
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["hub"] == {"model": {"given": "org/name", "pinned": f"org/name@{OLD}"}}
     assert manifest["model"] == {"path": f"org/name@{OLD}", "sha256": None}
+    assert manifest["seeds"] == {"training and evaluation": [0], "pairs": 0, "organism": 0}
+    assert manifest["data"]["judge"]["identity"] == "lexical"
+    assert manifest["data"]["prompts"] == artifacts.fingerprint(
+        [prompts.load(str(file), kind) for kind in ("unsafe", "benign")]
+    )
     assert first["recipe"]["revision"] == OLD
     assert f"org/name@{OLD}" in (out / "report.html").read_text()
 
@@ -250,6 +267,23 @@ def test_a_run_keeps_its_commits_when_the_hub_moves_on(two_commits, tmp_path, ca
     (results,) = (out / "arms/baseline/seed-0/eval").rglob("results_*.json")
     assert json.loads(results.read_text())["config"]["model_args"]["pretrained"].endswith(f"snapshots/{OLD}")
     assert pinning.pinned(asked, {})[0].revision == NEW
+
+
+def test_a_build_of_pairs_that_goes_on_keeps_its_commits(counted, monkeypatch, tmp_path):
+    from harness.cli.preferences import _build
+
+    built = []
+
+    def stop(recipe, *_):
+        built.append(recipe.revision)
+        raise HarnessError("stopped")
+
+    monkeypatch.setattr("harness.pair_building.build", stop)
+    monkeypatch.setattr("harness.regression.model_path", lambda _: None)
+    for _ in range(2):
+        with pytest.raises(HarnessError, match="stopped"):
+            _build(given(), tmp_path / "pairs.jsonl")
+    assert built == [f"{1:040d}"] * 2
 
 
 def test_the_manifest_says_what_made_the_run(tmp_path):
