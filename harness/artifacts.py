@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from harness.errors import HarnessError
 
 
@@ -126,6 +128,31 @@ def _row(line: str, place: str) -> dict[str, Any]:
     return row
 
 
+LONGEST_YAML = 1 << 18
+"""Characters of a YAML file, at most: no recipe or policy is longer, and reading one takes seconds at worst."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """SafeLoader without aliases: a few lines of nested ones stand for billions of values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not taken, write the value out", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+
+def parse_yaml(text: str) -> Any:
+    """The value in a YAML text, of plain data only. Raises ValueError, in one line, where there is none."""
+    if len(text) > LONGEST_YAML:
+        raise ValueError(f"is longer than {LONGEST_YAML} characters")
+    try:
+        return yaml.load(text, _PlainLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"is not YAML ({' '.join(str(error).split())})") from error
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, or of every file below a directory with its name, as hex."""
     if not path.is_dir():
@@ -137,7 +164,7 @@ def sha256(path: Path) -> str:
 
 
 def content(source: str | None) -> str | None:
-    """A local file's or directory's hash; anything else (a hub id, nothing) is named by itself."""
+    """A local file's or directory's hash; anything else (a hub id with its revision, nothing) is named by itself."""
     return sha256(Path(source)) if source is not None and Path(source).exists() else source
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness import artifacts
+from harness import artifacts, hub
 from harness.console import safe
 from harness.errors import HarnessError
 
@@ -147,18 +147,19 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 }
 
 
-def rows(name: str, source: str = "") -> list[dict[str, Any]]:
+def rows(name: str, source: str = "", revision: str | None = None) -> list[dict[str, Any]]:
     """A benchmark's prompts, both sides.
 
     Args:
         name: one of BENCHMARKS.
         source: a .jsonl or .csv file with the hub's columns or those of the authors' own file, a directory with one
             such file a split (its name contains the split's), or nothing for the hub.
+        revision: of the data on the hub; what is newest without it.
 
     Raises HarnessError in one line where the data cannot be reached, is gated, or has other columns.
     """
     benchmark = BENCHMARKS[name]
-    tables = _local(benchmark, Path(source)) if source else _from_hub(name)
+    tables = _local(benchmark, Path(source)) if source else _from_hub(name, revision)
     found = [
         _row(name, benchmark, row, side, f"{place}, row {number}", number)
         for side, place, table in tables
@@ -187,26 +188,30 @@ def _local(benchmark: Benchmark, path: Path) -> Iterator[Table]:
 
 
 @cache
-def _from_hub(name: str) -> list[Table]:
-    """A run asks for its prompts at every stage; the hub is asked once."""
+def _from_hub(name: str, revision: str | None) -> list[Table]:
+    """A run asks for its prompts at every stage; the hub is asked once.
+
+    Read from the files of the one commit: out of reach of the hub, `load_dataset` would take any that it has prepared.
+    """
     from datasets import load_dataset
 
     benchmark = BENCHMARKS[name]
     try:
+        files = hub.directory(f"{benchmark.hub}@{revision}" if revision else benchmark.hub, "dataset")
         return [
-            (side, benchmark.hub, load_dataset(benchmark.hub, benchmark.config, split=split))
+            (side, benchmark.hub, load_dataset(files, benchmark.config, split=split))
             for split, side in benchmark.splits.items()
         ]
-    except (OSError, ValueError, RuntimeError) as error:
+    except (HarnessError, OSError, ValueError, RuntimeError) as error:
         raise _unreachable(name, benchmark, error) from error
 
 
 def _unreachable(name: str, benchmark: Benchmark, error: Exception) -> HarnessError:
     terms = f"Accept its terms at https://huggingface.co/datasets/{benchmark.hub} and run `hf auth login`"
     mend = f"{terms if benchmark.gated else 'Check the connection'}; or give a local copy: `{name}=FILE`"
-    told = safe(str(error).split("\n")[0], 120)
+    told = error.cause if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}".split("\n")[0]
     return HarnessError(
-        f"cannot be loaded from the hub ({type(error).__name__}: {told})",
+        f"cannot be loaded from the hub ({safe(told, 200)})",
         place=benchmark.hub,
         mend=f'{mend}, with lm_eval --metadata \'{{"{name}": "FILE"}}\'.',
     )

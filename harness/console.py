@@ -9,22 +9,27 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from harness.blotting import blotted
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
 _SILENT = ContextVar("silent", default=False)
 _COLLECTED: ContextVar[list[str] | None] = ContextVar("collected", default=None)
+_LONGEST_SECRET = 4096
+"""Characters beyond a limit that are looked at, so that no secret is cut before it is known."""
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 
 
 def safe(text: str, limit: int | None = None) -> str:
-    """Text from a model or a file as one printable line: no control, format or surrogate characters.
+    """Text from a model, a file or a library as one printable line: no secrets, no control or format characters.
 
     Anything a terminal might act on (ANSI escapes, right-to-left overrides) becomes a space; `limit`
     shortens to that many characters, the last one an ellipsis.
     """
-    head = text if limit is None else text[: 4 * limit]
+    head = blotted(text if limit is None else text[: 4 * limit + _LONGEST_SECRET])
+    head = head if limit is None else head[: 4 * limit]
     line = " ".join("".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in head).split())
     return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
 
@@ -42,7 +47,7 @@ def note(message: str) -> None:
     if collected is None:
         print(safe(message), file=sys.stderr, flush=True)
     else:
-        collected.append(message)
+        collected.append(blotted(message))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from harness.arms import steps
 from harness.displacement import PairLogprobs, pair_logprobs
 from harness.errors import HarnessError
+from harness.models import ModelPath
 from harness.recipe import Arm, Training
 from harness.training import Job, train
 
@@ -26,7 +27,7 @@ RUNS = 3
 
 
 def validation_losses(
-    model_path: str, pairs: Dataset, reference: Mapping[str, PairLogprobs], training: Training
+    model_path: str | ModelPath, pairs: Dataset, reference: Mapping[str, PairLogprobs], training: Training
 ) -> dict[str, float]:
     """The mean DPO loss of each pair, by `pair_id`, under models trained on the halves without it.
 
@@ -61,7 +62,7 @@ def _halves(n: int, seed: int) -> list[tuple[Sequence[int], Sequence[int]]]:
 
 
 def _trained_on(
-    model_path: str,
+    model_path: str | ModelPath,
     half: Dataset,
     other: Dataset,
     reference: Mapping[str, PairLogprobs],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from harness.blotting import blotted
+
 
 class HarnessError(Exception):
-    """Bad usage or bad input, told to a person in one line; the command exits with 2.
+    """Bad usage or bad input, told to a person in one line without any secret; the command exits with 2.
 
     Args:
         cause: what is wrong, as a clause ("no such file").
@@ -19,4 +21,4 @@ class HarnessError(Exception):
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""
         mend = f". {self.mend}" if self.mend else ""
-        return " ".join(f"{where}{self.cause.rstrip('.')}{mend}".split())
+        return blotted(" ".join(f"{where}{self.cause.rstrip('.')}{mend}".split()))

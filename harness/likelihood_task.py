@@ -32,6 +32,7 @@ def documents(
     pretrained: str | None = None,
     tokenizer: str | None = None,
     add_bos_token: bool | None = None,
+    revision: str | None = None,
     **_: Any,
 ) -> dict[str, Dataset]:
     """The pairs as lm-eval's data set: `pair_id`, `context`, and `continuations` to it.
@@ -41,6 +42,7 @@ def documents(
         pretrained: the model, which lm-eval passes on from `--model_args`.
         tokenizer: its tokenizer, where `--model_args` names another.
         add_bos_token: as in `--model_args`.
+        revision: of the tokenizer on the hub, as in `--model_args`.
 
     The continuations are y+ and y-, each with its end of turn. Whitespace at the end of the prompt, which lm-eval
     would count to the continuation, is moved there and comes alone as a third, to be taken off again. Raises
@@ -60,7 +62,7 @@ def documents(
         )
     table = load(preferences)
     try:
-        own = AutoTokenizer.from_pretrained(source)
+        own = AutoTokenizer.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise HarnessError(f"has no tokenizer ({safe(str(error), 120)})", place=str(source)) from error
     encode = _Encoder(own, add_bos_token)

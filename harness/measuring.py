@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, vllm_engine
 from harness.errors import HarnessError
-from harness.models import attention_options, generation_config, load_tokenizer, positions, stop_options
+from harness.models import (
+    ModelPath,
+    attention_options,
+    generation_config,
+    load_tokenizer,
+    located,
+    positions,
+    stop_options,
+)
 from harness.onpolicy import render
 from harness.prompts import load, tasks_directory
 from harness.recipe import Engine, Evaluation
@@ -28,7 +36,7 @@ GROUP = "refusal_displacement"
 
 
 def evaluate(
-    model_path: str,
+    model_path: str | ModelPath,
     out: Path,
     evaluation: Evaluation,
     *,
@@ -41,7 +49,8 @@ def evaluate(
 
     The same as `lm_eval --model hf --model_args pretrained=MODEL --tasks refusal_displacement --apply_chat_template
     --seed SEED --batch_size N --gen_kwargs temperature=..,max_gen_toks=.. --log_samples --output_path OUT`, with
-    `attn_implementation=eager` in the model arguments of a Gemma-2; or with `--model vllm`, see `_vllm_model`. Raises
+    `use_safetensors=True`, for a Gemma-2 `attn_implementation=eager`, and the model's `trust_remote_code` in the model
+    arguments; or with `--model vllm`, see `_vllm_model`. A hub id's files are fetched first. Raises
     HarnessError where lm-eval's files did not come out whole, or the answers' length leaves no room for a prompt.
     """
     import torch
@@ -51,7 +60,8 @@ def evaluate(
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
     evaluator.get_git_commit_hash = lambda: None
-    config, tokenizer = load_tokenizer(model_path)
+    place = located(model_path)
+    config, tokenizer = load_tokenizer(place)
     _refuse_no_room(evaluation.max_new_tokens, config)
     names = [GROUP if load(prompts, "benign") else f"{GROUP}_unsafe"]
     answering: dict[str, Any] = {"temperature": evaluation.temperature, "max_gen_toks": evaluation.max_new_tokens}
@@ -59,15 +69,15 @@ def evaluate(
         answering["do_sample"] = False
     if engine == "vllm":
         chosen = _vllm_options(config, tokenizer, names, _tasks(prompts, judge), evaluation)
-        model: str | LM = _vllm_model(model_path, chosen, seed)
+        model: str | LM = _vllm_model(place, chosen, seed)
     else:
-        chosen, model = attention_options(config), "hf"
-        answering |= stop_options(generation_config(model_path, config), tokenizer)
+        chosen, model = {"use_safetensors": True, **attention_options(config)}, "hf"
+        answering |= stop_options(generation_config(place, config), tokenizer)
     with tempfile.TemporaryDirectory() as scratch:
         tracker = EvaluationTracker(output_path=scratch)
         results = simple_evaluate(
             model=model,
-            model_args={"pretrained": model_path, **chosen},
+            model_args={"pretrained": place.directory, **place.options, **chosen},
             tasks=names,
             batch_size=evaluation.batch_size,
             device="cuda" if torch.cuda.is_available() else "cpu",
@@ -115,7 +125,7 @@ def _vllm_options(
     return vllm_engine.options(config, longest + 1, evaluation.max_new_tokens)
 
 
-def _vllm_model(model_path: str, options: Mapping[str, Any], seed: int) -> LM:
+def _vllm_model(model_path: ModelPath, options: Mapping[str, Any], seed: int) -> LM:
     """lm-eval's vLLM backend, with a seed for each request and its text decoded as by the hf backend.
 
     Its engine ends with the last answer: the judge may need the memory.
@@ -142,8 +152,8 @@ def _vllm_model(model_path: str, options: Mapping[str, Any], seed: int) -> LM:
             return outputs
 
     vllm_engine.free()
-    with vllm_engine.told(model_path):
-        return Backend(pretrained=model_path, batch_size="auto", seed=seed, **options)
+    with vllm_engine.told(str(model_path)):
+        return Backend(pretrained=model_path.directory, batch_size="auto", seed=seed, **model_path.options, **options)
 
 
 @cache

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import artifacts, hub
 from harness.console import safe
 from harness.errors import HarnessError
 
@@ -14,8 +16,57 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
+@dataclass(frozen=True, slots=True)
+class ModelPath:
+    """Which model: the directory that holds it, and whether code that lies there may run.
+
+    `name` is what people call it and what its stages depend on: a hub id with its commit, or nothing for a directory of
+    one's own. Usable wherever a path is.
+    """
+
+    directory: str
+    name: str = ""
+    trust_remote_code: bool = False
+
+    def __fspath__(self) -> str:
+        return self.directory
+
+    def __str__(self) -> str:
+        return self.name or self.directory
+
+    @property
+    def content(self) -> str:
+        """What changes with the model: the id with its commit, or the directory's hash."""
+        return self.name or artifacts.sha256(Path(self.directory))
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What a manifest says of the model, and its stages depend on."""
+        known = {"path": str(self), "sha256": None if self.name else self.content}
+        return known | ({"trust_remote_code": True} if self.trust_remote_code else {})
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What transformers, lm-eval and vLLM are told; never left out, as transformers would ask on the terminal."""
+        return {"trust_remote_code": self.trust_remote_code}
+
+
+def located(path: str | ModelPath) -> ModelPath:
+    """A model's directory, or the one that a hub id's files are fetched to; its own code does not run.
+
+    Raises HarnessError where there is none.
+    """
+    if isinstance(path, ModelPath):
+        return path
+    if hub.on_hub(path):
+        return ModelPath(hub.directory(path), path)
+    if not Path(path).is_dir():
+        raise HarnessError("no such model directory", place=path, mend="Give a checkpoint directory or a hub id.")
+    return ModelPath(path)
+
+
 def load_model(
-    path: str,
+    path: str | ModelPath,
     *,
     chat: bool = True,
     spread: bool = False,
@@ -23,10 +74,10 @@ def load_model(
     chat_template: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model and its tokenizer from a checkpoint directory or the hub.
+    """A causal language model and its tokenizer from a checkpoint directory or the hub, its weights from safetensors.
 
     Args:
-        path: the directory, or the hub id.
+        path: the directory, or the hub id (`org/name`, `org/name@revision`); a `ModelPath` may let its code run.
         chat: whether a chat template is needed; without, one may be set later.
         chat_template: for a tokenizer that has none, as base models' often have.
         placed: on a device; a trainer wants to do that itself.
@@ -35,13 +86,14 @@ def load_model(
 
     Raises HarnessError where either cannot be loaded, or a chat template is needed and there is none.
     """
-    with _told(path):
-        model, tokenizer = _loaded(path, {**(_spread() if spread else {}), **(options or {})})
+    place = located(path)
+    with _told(place):
+        model, tokenizer = _loaded(place, {**(_spread() if spread else {}), **(options or {})})
     tokenizer.chat_template = tokenizer.chat_template or chat_template
     if chat and not tokenizer.chat_template:
         raise HarnessError(
             "the tokenizer has no chat template",
-            place=path,
+            place=str(place),
             mend="Use an instruction-tuned model, or set tokenizer.chat_template and save it again.",
         )
     if tokenizer.pad_token_id is None:
@@ -49,10 +101,11 @@ def load_model(
     return model.to(_device()) if placed and not spread else model, tokenizer
 
 
-def load_tokenizer(path: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
+def load_tokenizer(path: str | ModelPath) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
     """A model's configuration and tokenizer, without its weights. Raises HarnessError where they cannot be loaded."""
-    with _told(path):
-        return _config_and_tokenizer(path)
+    place = located(path)
+    with _told(place):
+        return _config_and_tokenizer(place)
 
 
 def positions(config: PretrainedConfig) -> int | None:
@@ -60,12 +113,12 @@ def positions(config: PretrainedConfig) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
-def generation_config(path: str, config: PretrainedConfig) -> GenerationConfig:
+def generation_config(path: ModelPath, config: PretrainedConfig) -> GenerationConfig:
     """How the model was published to generate; what its configuration says where it has no such file."""
     from transformers import GenerationConfig
 
     try:
-        return GenerationConfig.from_pretrained(path)
+        return GenerationConfig.from_pretrained(path.directory)
     except OSError:
         return GenerationConfig.from_model_config(config)
 
@@ -93,37 +146,47 @@ def attention_options(config: PretrainedConfig) -> dict[str, str]:
     return {"attn_implementation": "eager"} if getattr(config, "attn_logit_softcapping", None) else {}
 
 
-def _loaded(path: str, options: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _loaded(path: ModelPath, options: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from transformers import AutoModelForCausalLM
 
     config, tokenizer = _config_and_tokenizer(path)
-    # Pickled weights can run code when they are loaded; so can a repository's own modules, which are never loaded.
-    model = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, **options, **attention_options(config))
+    options = {**options, **path.options, **attention_options(config)}
+    # Pickled weights can run code when they are loaded.
+    model = AutoModelForCausalLM.from_pretrained(path.directory, use_safetensors=True, **options)
     return model, tokenizer
 
 
-def _config_and_tokenizer(path: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
+def _config_and_tokenizer(path: ModelPath) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
     from transformers import AutoConfig, AutoTokenizer
 
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path.directory, **path.options)
     refuse_encoder_decoder(config)
-    return config, AutoTokenizer.from_pretrained(path)
+    return config, AutoTokenizer.from_pretrained(path.directory, **path.options)
 
 
 @contextmanager
-def _told(path: str) -> Iterator[None]:
+def _told(path: ModelPath) -> Iterator[None]:
     """What keeps a model from loading, as one line."""
-    if path.startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
-        raise HarnessError("no such model directory", place=path, mend="Give a checkpoint directory or a hub id.")
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        if not path.trust_remote_code and "trust_remote_code" in str(error):
+            raise _needs_code(path) from error
         said = safe(f"{type(error).__name__}: {error}", 160)
         raise HarnessError(
             f"cannot be loaded as a causal language model ({said})",
-            place=path,
+            place=str(path),
             mend="Give a directory written by save_pretrained, or a hub id.",
         ) from error
+
+
+def _needs_code(path: ModelPath) -> HarnessError:
+    return HarnessError(
+        "loads only by running the Python code in its repository, which is not allowed",
+        place=str(path),
+        mend="Read that code; if you trust it, a recipe's key allows it: `trust_remote_code: true`, "
+        "or `harness run ... --set trust_remote_code=true`.",
+    )
 
 
 def _spread() -> dict[str, Any]:

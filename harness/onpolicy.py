@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts, console, vllm_engine
 from harness.errors import HarnessError
 from harness.judges import Verdict
-from harness.models import load_tokenizer, stop_options
+from harness.models import ModelPath, load_tokenizer, located, stop_options
 from harness.preferences import PAIR_TYPES, pair_type
 
 if TYPE_CHECKING:
@@ -60,21 +60,22 @@ def sample(
 
 
 def sample_on_vllm(
-    path: str, prompts: Sequence[str], *, temperature: float, max_new_tokens: int, seed: int
+    path: str | ModelPath, prompts: Sequence[str], *, temperature: float, max_new_tokens: int, seed: int
 ) -> list[str]:
     """`sample` on vLLM, from a checkpoint directory or hub id; its draws are other ones than transformers'.
 
     The engine stays in use, for a second sample; `vllm_engine.free` ends it. Raises HarnessError where the model
     cannot be loaded, or the longest prompt leaves no room for an answer.
     """
-    config, tokenizer = load_tokenizer(path)
+    place = located(path)
+    config, tokenizer = load_tokenizer(place)
     ids = [tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"] for prompt in prompts]
     longest = max(map(len, ids))
     options = vllm_engine.options(config, longest, max_new_tokens)
     if longest >= options["max_model_len"]:
-        raise HarnessError(f"the longest prompt, of {longest} tokens, leaves no room for an answer", place=path)
+        raise HarnessError(f"the longest prompt, of {longest} tokens, leaves no room for an answer", place=str(path))
     console.note("Sampling answers …")  # vLLM draws the bar
-    engine = vllm_engine.load(path, **options)
+    engine = vllm_engine.load(place.directory, **options, **place.options)
     return vllm_engine.answers(engine, ids, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from harness import artifacts, onpolicy, prompts, vllm_engine
 from harness.console import safe
 from harness.judges import Exchange, Verdict, identity, judge
-from harness.models import load_model
+from harness.models import ModelPath, load_model, located
 from harness.onpolicy import Candidate
 from harness.preferences import PAIR_TYPES
 from harness.recipe import Pairs, Recipe, RewardModel
@@ -39,7 +39,7 @@ class Built:
     dropped: Counter[str]
 
 
-def build(recipe: Recipe, model_path: str, rows: Prompts, keep: Path) -> Built:
+def build(recipe: Recipe, model_path: str | ModelPath, rows: Prompts, keep: Path) -> Built:
     """Pairs sampled from a model, a prompt at most one.
 
     Args:
@@ -50,7 +50,7 @@ def build(recipe: Recipe, model_path: str, rows: Prompts, keep: Path) -> Built:
             is thrown away.
     """
     artifacts.begun(
-        keep, [artifacts.content(model_path), recipe.pairs.model_dump(), identity(recipe.judge), recipe.engine, rows]
+        keep, [located(model_path).content, recipe.pairs.model_dump(), identity(recipe.judge), recipe.engine, rows]
     )
     chunks = _chunks(rows)
     answers = _sampled(recipe, model_path, chunks, keep)
@@ -86,7 +86,7 @@ def _rewards(settings: Pairs, rows: Prompts, answers: Answers) -> list[list[floa
 class _Sampler:
     """Samples a model's answers; the model is loaded at the first call, so not where all are kept."""
 
-    def __init__(self, recipe: Recipe, model_path: str) -> None:
+    def __init__(self, recipe: Recipe, model_path: str | ModelPath) -> None:
         self._model_path, self._settings, self._engine = model_path, recipe.pairs, recipe.engine
         self._sample: Callable[..., list[str]] | None = None
 
@@ -107,7 +107,9 @@ class _Sampler:
         return partial(onpolicy.sample, *load_model(self._model_path), batch_size=self._settings.batch_size)
 
 
-def _sampled(recipe: Recipe, model_path: str, chunks: Mapping[str, Prompts], keep: Path) -> dict[str, Answers]:
+def _sampled(
+    recipe: Recipe, model_path: str | ModelPath, chunks: Mapping[str, Prompts], keep: Path
+) -> dict[str, Answers]:
     """Each chunk's answers."""
     sampler, settings = _Sampler(recipe, model_path), recipe.pairs
     found: dict[str, Answers] = {}
@@ -170,7 +172,7 @@ def card(recipe: Recipe, file: str, counted: Mapping[str, Any]) -> str:
     )
     dropped = "; ".join(f"{number} {reason}" for reason, number in counted["dropped_prompts"].items()) or "none"
     facts = {
-        "Model": recipe.model,
+        "Model": f"{recipe.model}@{recipe.revision}" if recipe.revision else recipe.model,
         "Prompts": recipe.prompts,
         "Answers a prompt": settings.samples,
         "Sampling": f"temperature {settings.temperature:g}, top-p 1, at most {settings.max_new_tokens} tokens",

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from harness.artifacts import parse_yaml
 from harness.errors import HarnessError
 
 Difference = Literal["prompts", "generation", "judge", "version", "template", "order"]
@@ -119,15 +119,15 @@ allow: []
 def read_policy(path: Path) -> Policy:
     """The policy in a YAML file. Raises HarnessError naming the key that is wrong and the closest known one."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(
             f"cannot be read ({getattr(error, 'strerror', None) or error})",
             place=str(path),
             mend="Write a policy with `harness gate --init`.",
         ) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise HarnessError(f"is not YAML ({error})", place=str(path)) from error
+    except ValueError as error:
+        raise HarnessError(str(error), place=str(path), mend="Mend the line it names.") from error
     if not isinstance(content, dict):
         raise HarnessError(
             "is not a mapping of keys to values", place=str(path), mend="Write a policy with `harness gate --init`."

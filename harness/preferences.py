@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from harness import storage
+from harness import hub, storage
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ def read(source: str | Path, config: str | None = None, split: str = "train") ->
 
     Args:
         source: a JSONL, JSON, CSV or Parquet file, or a directory of such files (read in the order of their names),
-            here or in object storage (`s3://`, `gs://`); a directory saved by `datasets`; or a hub id.
+            here or in object storage (`s3://`, `gs://`); a directory saved by `datasets`; or a hub id,
+            with `@REVISION` at its end or without.
         config: configuration of a hub data set.
         split: split of a hub data set.
 
@@ -272,14 +273,16 @@ def _read_directory(path: Path) -> Iterator[Row | Broken]:
     yield from data
 
 
-def _read_hub(name: str, config: str | None, split: str) -> Iterator[Row | Broken]:
+def _read_hub(source: str, config: str | None, split: str) -> Iterator[Row | Broken]:
     from datasets import load_dataset
 
+    name, revision = hub.parted(source)
+    chosen = {"revision": revision} if revision else {}
     try:
-        yield from load_dataset(name, config, split=split, streaming=True)
+        yield from load_dataset(name, config, split=split, streaming=True, **chosen)
     except Exception as error:  # `datasets` and the hub client raise dozens of kinds here
         reason = f"cannot be loaded from the hub ({type(error).__name__}: {error})"
-        raise HarnessError(reason, place=name, mend="Check the id, --config, --split and the network.") from error
+        raise HarnessError(reason, place=source, mend="Check the id, --config, --split and the network.") from error
 
 
 # Checking: TRL's standard and conversational formats, with explicit and implicit prompts.

@@ -9,7 +9,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import artifacts, benchmarks
+from harness import artifacts, benchmarks, hub
 from harness.benchmarks import BENCHMARKS
 from harness.errors import HarnessError
 
@@ -35,7 +35,8 @@ def tasks_directory() -> Path:
 def load(source: str, kind: Kind) -> list[PromptRow]:
     """The unsafe or the benign prompts of a source: `bundled`, a JSONL or CSV file, or a benchmark's name.
 
-    A benchmark comes from the hub, or as `NAME=FILE` from a local copy (`harness.benchmarks`).
+    A benchmark comes from the hub, as `NAME@REVISION` from that revision of it, or as `NAME=FILE` from a local copy
+    (`harness.benchmarks`).
     A file needs a `prompt` column; `prompt_id` or `id`, `hazard`, `category` or `type`, and `split` (`train`, `test`)
     are used where they are there. Rows whose `label` is `safe` or `benign` are benign, all others unsafe. Without a
     `split` column 15 % of the prompts, drawn by their ids, are `test`. Raises HarnessError naming the row.
@@ -48,9 +49,10 @@ def load(source: str, kind: Kind) -> list[PromptRow]:
 
 
 def _rows(source: str) -> Iterable[Mapping[str, Any]]:
-    name, _, file = source.partition("=")
+    named, _, file = source.partition("=")
+    name, revision = hub.parted(named)
     if name in BENCHMARKS:
-        return benchmarks.rows(name, file)
+        return benchmarks.rows(name, file, revision)
     if Path(source).suffix not in {".jsonl", ".ndjson", ".csv"}:
         known = ", ".join(BENCHMARKS)
         mend = f"Give `bundled`, a .jsonl or .csv file, or one of {known} (or NAME=FILE for a local copy)."

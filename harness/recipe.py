@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import unquote, urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from harness.artifacts import parse_yaml
 from harness.errors import HarnessError
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-TABLES = ("preferences", "gold", "off_policy")
+TABLES = ("prompts", "preferences", "gold", "off_policy", "statements")
+"""The keys that name tables to read."""
+RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 ArmName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Engine = Literal["hf", "vllm"]
 """What samples and evaluates: transformers, or vLLM."""
@@ -204,18 +207,27 @@ class Published(Strict):
     arms: dict[str, dict[str, Figure]]
 
 
-class Recipe(Strict):
-    """What to run.
+class Start(Strict):
+    """What every kind of recipe says of itself and of the model it starts from.
 
-    `model`: `miniature`, a checkpoint directory or a hub id. `prompts`: `bundled` or a file. `preferences`: a table to
+    `model`: `miniature`, a checkpoint directory or a hub id. `revision`: the hub's branch, tag or commit; what is
+    newest without it. `trust_remote_code`: whether Python code that lies beside the weights may run.
+    """
+
+    name: RecipeName
+    about: str = ""
+    model: Annotated[str, Field(min_length=1)]
+    revision: Annotated[str, Field(pattern=r"^[\w./-]{1,100}$")] | None = None
+    trust_remote_code: bool = False
+    organism_seed: int = 0
+
+
+class Recipe(Start):
+    """What to run. `prompts`: `bundled` or a file. `preferences`: a table to
     train on in place of pairs sampled from the model. `gold`, `off_policy`: tables for the arms whose `pairs` name
     them, or `bundled`, written by the miniature's world.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    about: str = ""
-    model: str
-    organism_seed: int = 0
     prompts: str = "bundled"
     preferences: str | None = None
     gold: str | None = None
@@ -252,24 +264,28 @@ def packaged() -> dict[str, str]:
     """Name and description of every packaged recipe."""
     folder = resources.files("harness.recipes")
     files = sorted(item.name for item in folder.iterdir() if item.name.endswith(".yaml"))
-    return {
-        name.removesuffix(".yaml"): str(yaml.safe_load(folder.joinpath(name).read_text())["about"]) for name in files
-    }
+    return {name.removesuffix(".yaml"): str(parse_yaml(folder.joinpath(name).read_text())["about"]) for name in files}
 
 
 def load(source: str, overrides: Sequence[str] = (), seeds: int | None = None) -> Recipe:
     """The recipe in a YAML file or packaged under a name, with `key.path=value` overrides applied.
 
-    `seeds` replaces the recipe's seeds by 0..seeds-1. Relative paths in a recipe file start at that file.
+    `seeds` replaces the recipe's seeds by 0..seeds-1. Relative paths in a recipe file start at that file; those in an
+    override, where the command runs. A table that the file names lies below one of the two.
     Raises HarnessError naming the file, the key and the closest known one.
     """
     return checked(*content(source, overrides, seeds), Recipe)
 
 
 def content(source: str, overrides: Sequence[str] = (), seeds: int | None = None) -> tuple[dict[str, Any], str]:
-    """A recipe's keys, not yet checked, with the overrides applied; and where they were found."""
-    text, place = _read(source)
+    """A recipe's keys, not yet checked, with the overrides applied; and where they were found.
+
+    Raises HarnessError where there is none, or the file names a table that is not its to name.
+    """
+    text, place, folder = _read(source)
     keys = _mapping(text, place)
+    if folder is not None:
+        keys |= _beside(keys, folder, place, {override.partition("=")[0] for override in overrides})
     for override in overrides:
         _override(keys, override)
     if seeds is not None:
@@ -283,10 +299,9 @@ R = TypeVar("R", bound=Strict)
 def checked(keys: Mapping[str, Any], place: str, kind: type[R]) -> R:
     """The keys as a recipe of this kind. Raises HarnessError naming the place, the key and the closest known one."""
     try:
-        recipe = kind.model_validate(keys)
+        return kind.model_validate(keys)
     except ValidationError as error:
         raise told(error, place, kind) from error
-    return recipe if place.startswith("packaged") else _from_here(recipe, Path(place).parent)
 
 
 def told(error: ValidationError, place: str, model: type[BaseModel]) -> HarnessError:
@@ -316,12 +331,15 @@ def _keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     return list(model.model_fields)
 
 
-def _read(source: str) -> tuple[str, str]:
+def _read(source: str) -> tuple[str, str, Path | None]:
+    """A recipe's text, what to call the place, and its folder; none for a packaged one."""
     path = Path(source)
     try:
         if path.suffix in {".yaml", ".yml"} or path.is_file():
-            return path.read_text(encoding="utf-8"), str(path)
-        return resources.files("harness.recipes").joinpath(f"{source}.yaml").read_text(), f"packaged recipe {source}"
+            return path.read_text(encoding="utf-8"), str(path), path.parent
+        if path.name != source:
+            raise FileNotFoundError(source)
+        return resources.files("harness.recipes").joinpath(f"{source}.yaml").read_text(), f"packaged {source}", None
     except UnicodeDecodeError as error:
         raise HarnessError("is not a text file", place=source, mend="Give a YAML recipe.") from error
     except OSError as error:
@@ -331,9 +349,9 @@ def _read(source: str) -> tuple[str, str]:
 
 def _mapping(text: str, place: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise HarnessError(f"is not YAML ({error})", place=place, mend="Mend the line it names.") from error
+        content = parse_yaml(text)
+    except ValueError as error:
+        raise HarnessError(str(error), place=place, mend="Mend the line it names.") from error
     if not isinstance(content, dict):
         raise HarnessError("holds no keys", place=place, mend="A recipe is a YAML mapping; see `harness recipes`.")
     return content
@@ -351,9 +369,9 @@ def _override(content: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise HarnessError(f"--set {override!r}: {part!r} holds a value, not keys")
     try:
-        parsed = yaml.safe_load(value)
+        parsed = parse_yaml(value)
         inner[last] = float(value) if isinstance(parsed, str) and _is_number(value) else parsed
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise HarnessError(f"--set {override!r}: the value is not YAML") from error
 
 
@@ -366,13 +384,41 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _from_here(recipe: R, folder: Path) -> R:
-    """Paths that exist beside the recipe file, made to start there."""
+def _beside(keys: Mapping[str, Any], folder: Path, place: str, overridden: Container[str]) -> dict[str, str]:
+    """The model and the tables that the file names, made to start at its folder where they are there."""
+    found = {}
+    for key in ("model", *TABLES):
+        value = keys.get(key)
+        if isinstance(value, str) and value != "bundled" and key not in overridden:
+            label, equals, file = value.rpartition("=")
+            found[key] = f"{label}{equals}{folder / file}" if (folder / file).exists() else value
+            if key != "model":
+                _refuse_elsewhere(found[key], folder, f"{place}, {key}")
+    return found
 
-    def resolved(value: str) -> str:
-        name, equals, file = value.rpartition("=")
-        return f"{name}{equals}{folder / file}" if (folder / file).exists() else value
 
-    named = {name: getattr(recipe, name, None) for name in ("model", "prompts", "statements", *TABLES)}
-    beside = {name: resolved(value) for name, value in named.items() if isinstance(value, str) and value != "bundled"}
-    return recipe.model_copy(update=beside)
+def _refuse_elsewhere(value: str, folder: Path, place: str) -> None:
+    """A recipe may come from anyone: what it makes the command read, and put into a report, must lie around it."""
+    roots = folder.resolve(), Path.cwd().resolve()
+    try:
+        outside = [file for file in _named(value) if not any(file.is_relative_to(root) for root in roots)]
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, links in a circle
+        raise HarnessError(f"names no file ({error})", place=place) from error
+    if outside:
+        key = place.rpartition(" ")[2]
+        raise HarnessError(
+            f"names {value}, which lies outside the recipe's folder and the working directory",
+            place=place,
+            mend=f"If you mean that file, say so on the command line: --set {key}={value}",
+        )
+
+
+def _named(value: str) -> Iterator[Path]:
+    """Every file that a table's name may be read as, links followed; in a directory, all that it links to."""
+    for name in {value, value.partition("=")[2], value.rpartition("=")[2]} - {""}:
+        if "://" in name and not name.lower().startswith("file:"):
+            continue
+        path = Path(unquote(urlsplit(name).path)) if "://" in name else Path(name)
+        yield path.resolve()
+        if path.is_dir():
+            yield from (inside.resolve() for inside in path.rglob("*") if inside.is_symlink())

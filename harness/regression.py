@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import artifacts, console, launching, prompts, stages, vllm_engine, workers
+from harness import artifacts, console, judges, launching, pinning, prompts, run_directory, stages, vllm_engine, workers
 from harness.errors import HarnessError
 from harness.judges import identity
+from harness.models import ModelPath
 from harness.recipe import Recipe
 from harness.run_directory import RunDirectory
 from harness.stages import Run
@@ -35,14 +36,15 @@ def run(recipe: Recipe, out: Path, at_most: int | None = None) -> dict[str, Any]
         out: the run directory; a run that was stopped goes on.
         at_most: a limit on the processes that train and evaluate arms.
     """
+    recipe, pins = pinning.pinned(recipe, run_directory.pins(out))
     _checked_before_work(recipe)
     path = model_path(recipe)
     plan = _plan(recipe, path, at_most)
     if plan.processes > 1:
         workers.warm_up()
     with artifacts.locked(out), _threads(plan.threads):
-        model = {"path": path, "sha256": artifacts.content(path)}
-        current = Run(recipe, path, RunDirectory(out, recipe.model_dump(mode="json"), model))
+        facts = {"hub": pins, "seeds": _seeds(recipe), "data": _data(recipe)}
+        current = Run(recipe, path, RunDirectory(out, recipe.model_dump(mode="json"), path.described, facts))
         stages.preferences(current)
         stages.scores(current)
         for source in current.other_sources:
@@ -66,13 +68,28 @@ def piece(run: Run, which: Piece) -> None:
     stages.evaluate(run, name, seed)
 
 
-def model_path(recipe: Recipe) -> str:
-    """Where the recipe's model is: its directory or hub id, or the miniature's, grown now if need be."""
+def model_path(recipe: Recipe) -> ModelPath:
+    """Where the recipe's model is: its directory, fetched now if need be, or the miniature's, grown now if need be."""
     if recipe.model != "miniature":
-        return recipe.model
+        return pinning.model_path(recipe)
     from harness.organism.store import organism
 
-    return str(organism(recipe.organism_seed))
+    return ModelPath(str(organism(recipe.organism_seed)))
+
+
+def _seeds(recipe: Recipe) -> dict[str, Any]:
+    return {"training and evaluation": recipe.seeds, "pairs": recipe.pairs.seed, "organism": recipe.organism_seed}
+
+
+def _data(recipe: Recipe) -> dict[str, Any]:
+    """Hashes of what the run reads, and who judges."""
+    kinds: tuple[prompts.Kind, ...] = ("unsafe", "benign")
+    tables = {name: artifacts.content(getattr(recipe, name)) for name in ("preferences", "gold", "off_policy")}
+    return {
+        "prompts": artifacts.fingerprint([prompts.load(recipe.prompts, kind) for kind in kinds]),
+        **{name: content for name, content in tables.items() if content is not None},
+        "judge": {"identity": identity(recipe.judge), "version": judges.version()},
+    }
 
 
 def _checked_before_work(recipe: Recipe) -> None:
@@ -106,7 +123,7 @@ def _warn_of_size(unsafe: int, seeds: int) -> None:
         )
 
 
-def _plan(recipe: Recipe, path: str, at_most: int | None) -> Plan:
+def _plan(recipe: Recipe, path: ModelPath, at_most: int | None) -> Plan:
     """Processes for the arms; a model that is not here yet is taken to be too large to have twice on a CPU."""
     weights = [file.stat().st_size for file in Path(path).glob("*.safetensors")]
     plan = workers.plan(sum(weights) if weights else 1 << 40, at_most)

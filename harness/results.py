@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import artifacts
+from harness.blotting import blotted_in
 from harness.onpolicy import pair_types
 from harness.preferences import PAIR_TYPES, pair_type
 from harness.recipe import Recipe
@@ -37,7 +38,7 @@ def compute(recipe: Recipe, root: Path) -> dict[str, Any]:
     published = {"published": recipe.published.model_dump(mode="json")} if recipe.published else {}
     return {
         "schema_version": 1,
-        "recipe": recipe.model_dump(mode="json", exclude={"published"}),
+        "recipe": blotted_in(recipe.model_dump(mode="json", exclude={"published"})),
         "dropped_prompts": artifacts.read_json(root / "preferences.json")["dropped_prompts"],
         "pair_types": pair_types(rows) if all("chosen_verdict" in row for row in rows) else None,
         "ln_ches_by_pair_type": _scores_by_type(root / "scores.parquet"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness import console
+from harness import console, hub
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BATCH = 8
+_NO_CODE = {"trust_remote_code": False}
+"""Said outright: transformers would ask on the terminal."""
 PAIRRM_SOURCE, PAIRRM_CANDIDATES = "<|source|>", ("<|candidate1|>", "<|candidate2|>")
 PAIRRM_SOURCE_TOKENS, PAIRRM_TOKENS = 1224, 2048
 
@@ -21,8 +23,9 @@ def rewards(source: str, prompts: Sequence[str], answers: Sequence[Sequence[str]
     """A reward for each answer to each prompt; only answers to the same prompt are to be compared.
 
     Args:
-        source: directory or hub id of a sequence-classification reward model with one output, or of PairRM in its
-            transformers form (`llm-blender/PairRM-hf`).
+        source: directory or hub id (`org/name`, `org/name@revision`) of a sequence-classification reward model with one
+            output, or of PairRM in its transformers form (`llm-blender/PairRM-hf`). Its weights are read from
+            safetensors, and no code of its own runs.
         prompts: the prompts.
         answers: each prompt's answers.
 
@@ -30,6 +33,7 @@ def rewards(source: str, prompts: Sequence[str], answers: Sequence[Sequence[str]
     (Jiang et al. 2023, arXiv 2306.02561) compares two answers; an answer's reward is the sum over the others of its
     comparison with them, both ways round. Raises HarnessError where the model cannot be loaded or has another head.
     """
+    source = hub.directory(source)
     config, tokenizer = _opened(source)
     if "DebertaV2PairRM" in (config.architectures or ()):
         return _pairrm_rewards(source, tokenizer, prompts, answers)
@@ -42,7 +46,7 @@ def _opened(source: str) -> tuple[Any, PreTrainedTokenizerBase]:
     from transformers import AutoConfig, AutoTokenizer
 
     try:
-        return AutoConfig.from_pretrained(source), AutoTokenizer.from_pretrained(source)
+        return AutoConfig.from_pretrained(source, **_NO_CODE), AutoTokenizer.from_pretrained(source, **_NO_CODE)
     except (OSError, ValueError) as error:
         raise _unloadable(source, error) from error
 
@@ -63,7 +67,8 @@ def _classifier_rewards(
         mend = "A reward model has one output."
         raise HarnessError(f"has {config.num_labels} outputs", place=source, mend=mend)
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(source).to(_device()).eval()
+        loaded = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True, **_NO_CODE)
+        model = loaded.to(_device()).eval()
     except (OSError, ValueError) as error:
         raise _unloadable(source, error) from error
     if tokenizer.pad_token_id is None:
@@ -144,7 +149,7 @@ def _pairrm(source: str) -> Any:
             return comparison
 
     try:
-        return DebertaV2PairRM.from_pretrained(source).to(_device()).eval()
+        return DebertaV2PairRM.from_pretrained(source, use_safetensors=True).to(_device()).eval()
     except (OSError, ValueError) as error:
         raise _unloadable(source, error) from error
 

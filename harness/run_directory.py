@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from harness import artifacts, console
+from harness.blotting import blotted_in
 from harness.errors import HarnessError
 
 LIBRARIES = ("refusal-displacement", "torch", "transformers", "trl", "lm-eval", "datasets", "tokenizers", "numpy")
@@ -19,23 +24,29 @@ LIBRARIES = ("refusal-displacement", "torch", "transformers", "trl", "lm-eval", 
 class RunDirectory:
     """A run directory and its manifest.json: recipe, versions, machine, model, stages, and every file's hash.
 
-    Processes that share a run each have a copy of this object; what one of them records is added to the file.
+    `facts` are further parts of the manifest, on which no stage depends. Secrets are blotted out. Processes that share
+    a run each have a copy of this object; what one of them records is added to the file.
     """
 
-    def __init__(self, path: Path, recipe: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, recipe: Mapping[str, Any], model: Mapping[str, Any], facts: Mapping[str, Any] | None = None
+    ) -> None:
         old = _old(path / "manifest.json")
         libraries = (*LIBRARIES, "vllm") if recipe.get("engine") == "vllm" else LIBRARIES
         self.path = path
         self.manifest: dict[str, Any] = {
             "schema_version": 1,
-            "recipe": recipe,
-            "model": model,
+            "recipe": blotted_in(recipe),
+            "model": blotted_in(model),
+            **blotted_in(facts or {}),
+            "source": _source(),
             "versions": {name: _version(name) for name in libraries} | {"python": platform.python_version()},
-            "machine": {"platform": platform.platform(), "processor": platform.machine(), "threads": threads()},
+            "machine": _machine(),
             "stages": old["stages"],
             "files": old["files"],
         }
         _warn_of_another_machine(old, self.manifest)
+        _warn_of_other_code(old, self.manifest)
         self._save()
 
     def stage(self, name: str, inputs: Mapping[str, object], outputs: Sequence[Path], work: Callable[[], None]) -> None:
@@ -125,6 +136,12 @@ def threads() -> int:
     return int(torch.get_num_threads())
 
 
+def pins(path: Path) -> dict[str, Any]:
+    """What a run directory's run took from the hub when it began (`harness.pinning`); nothing where it is new."""
+    found: dict[str, Any] = _old(path / "manifest.json").get("hub", {})
+    return found
+
+
 def _old(path: Path) -> dict[str, Any]:
     """What an earlier run recorded. Raises HarnessError where its manifest is broken."""
     if not path.is_file():
@@ -137,12 +154,64 @@ def _old(path: Path) -> dict[str, Any]:
 
 def _warn_of_another_machine(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Versions are inputs of every stage; a machine is not, but its sums may differ in the last digits."""
-    before = old.get("machine", new["machine"])
+    before = old.get("machine", {})
     changed = [
-        f"{name} {before.get(name)} -> {value}" for name, value in new["machine"].items() if before.get(name) != value
+        f"{name} {before[name]} -> {value}"
+        for name, value in new["machine"].items()
+        if name in before and before[name] != value
     ]
     if changed:
         console.note(f"warning: this run was begun on another machine ({', '.join(changed)}); its numbers may differ")
+
+
+def _warn_of_other_code(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Between releases the version stays while the code does not."""
+    before, now = old.get("source"), new["source"]
+    if before and now and before != now:
+        told = " -> ".join(f"{each['revision'][:12]}{', edited' if each['edited'] else ''}" for each in (before, now))
+        console.note(f"warning: this run was begun with other code of the harness ({told}); its numbers may differ")
+
+
+@cache
+def _source() -> dict[str, Any] | None:
+    """The revision of the checkout that the harness runs from, and whether it was edited since; None for a package."""
+    root, git = Path(__file__).parents[1], shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return None
+    asked = (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "harness", "reports", "tasks"])
+    try:
+        revision, edits = (
+            subprocess.run([git, "-C", str(root), *each], capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603
+            for each in asked
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"revision": revision.strip(), "edited": bool(edits.strip())}
+
+
+def _machine() -> dict[str, Any]:
+    """What the numbers were computed on."""
+    import psutil
+    import torch
+
+    return {
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "gpus": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())],
+        "threads": threads(),
+    }
+
+
+def _cpu() -> str:
+    """The processor's name as its maker gives it, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "not known")
 
 
 def _version(name: str) -> str:

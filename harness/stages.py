@@ -7,14 +7,14 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, console, prompts
 from harness.errors import HarnessError
 from harness.judges import identity
-from harness.models import load_model
+from harness.models import ModelPath, load_model
 from harness.pair_building import Built
 from harness.recipe import Recipe, Training
 from harness.run_directory import RunDirectory, arm_directory, threads
@@ -42,7 +42,7 @@ class Run:
     """One run: the recipe, the model it starts from, and its directory."""
 
     recipe: Recipe
-    model_path: str
+    model_path: ModelPath
     directory: RunDirectory
 
     @property
@@ -311,7 +311,8 @@ def _refuse_diverged(logprobs: Mapping[str, PairLogprobs], place: str) -> None:
 def evaluate(run: Run, name: str, seed: int) -> None:
     """One arm, or the baseline, with one seed: lm-eval's output in eval/."""
     home, recipe = arm_directory(run.out, name, seed), run.recipe
-    model_path = run.model_path if name == "baseline" else str(home / "model")
+    trained = replace(run.model_path, directory=str(home / "model"), name="")
+    model_path = run.model_path if name == "baseline" else trained
 
     def work() -> None:
         from harness import measuring
@@ -329,7 +330,7 @@ def evaluate(run: Run, name: str, seed: int) -> None:
 
     inputs = {
         **run.inputs(),
-        "the trained model": artifacts.content(model_path),
+        "the trained model": model_path.content,
         "evaluation": recipe.evaluation.model_dump(),
         "seed": seed,
         "threads": threads(),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from harness.artifacts import atomic, fingerprint, sha256
+from harness.console import safe
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -153,4 +154,4 @@ def _located(place: str) -> tuple[fs.FileSystem, str]:
 
 
 def _said(error: OSError) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return safe(str(error).splitlines()[0], 200) if str(error) else type(error).__name__

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from harness import artifacts, console, launching, losses
 from harness.displacement import PairLogprobs
 from harness.errors import HarnessError
-from harness.models import load_model
+from harness.models import ModelPath, load_model, located
 from harness.recipe import LOSS_SETTINGS, Arm, FineTuning, Launch, Lora, Optimization, Training
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Job:
         chat_template: for a tokenizer that has none.
     """
 
-    model_path: str
+    model_path: str | ModelPath
     pairs: Dataset
     reference: Mapping[str, PairLogprobs]
     arm: Arm
@@ -105,7 +105,12 @@ def train(job: Job, *, watch: Watch | None = None, keep: Path | None = None) -> 
 
 
 def fine_tune(
-    model_path: str, answers: Dataset, settings: FineTuning, *, seed: int, chat_template: str | None = None
+    model_path: str | ModelPath,
+    answers: Dataset,
+    settings: FineTuning,
+    *,
+    seed: int,
+    chat_template: str | None = None,
 ) -> Trained:
     """One epoch of supervised fine-tuning with TRL's SFTTrainer.
 
@@ -148,7 +153,7 @@ def _trainer(job: Job, folder: Path, callbacks: list[Any], *, keeps: bool, proce
 
 
 def _loaded(
-    model_path: str, seed: int, chat_template: str | None, lora: Lora | None = None
+    model_path: str | ModelPath, seed: int, chat_template: str | None, lora: Lora | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """In float32, as the paper's code trains: half-precision weights would round steps of 5e-6 away."""
     from transformers import set_seed
@@ -247,7 +252,7 @@ def _adapters(lora: Lora | None) -> Any:
 
 
 def load_quantized(
-    model_path: str, kind: str, chat_template: str | None = None
+    model_path: str | ModelPath, kind: str, chat_template: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model as QLoRA trains it: weights in 4-bit normal floats, with quantized constants (section 3 of its paper).
 
@@ -427,7 +432,7 @@ def _write(job: Job, folder: Path) -> None:
     artifacts.write_json(
         folder / "job.json",
         {
-            "model_path": job.model_path,
+            "model_path": asdict(located(job.model_path)),
             "reference": {name: [each.chosen, each.rejected] for name, each in job.reference.items()},
             "arm": job.arm.model_dump(),
             "training": job.training.model_dump(),
@@ -446,6 +451,7 @@ def _read(folder: Path) -> tuple[Job, Path | None]:
     written = artifacts.read_json(folder / "job.json")
     checkpoint = written.pop("checkpoint")
     typed = {
+        "model_path": ModelPath(**written["model_path"]),
         "pairs": Dataset.load_from_disk(str(folder / "pairs")),
         "reference": {name: PairLogprobs(*pair) for name, pair in written["reference"].items()},
         "arm": Arm.model_validate(written["arm"]),

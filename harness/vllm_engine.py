@@ -61,11 +61,11 @@ def _everywhere() -> dict[str, Any]:
     # vLLM would also stop at the tokenizer's model_max_length, which transformers does not heed.
     os.environ.setdefault("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1")
     # Without a GPU, compiling takes longer than it saves.
-    return {"enforce_eager": not torch.cuda.is_available()}
+    return {"enforce_eager": not torch.cuda.is_available(), "load_format": "safetensors"}
 
 
 def load(path: str, **chosen: Any) -> LLM:
-    """The engine of a checkpoint made with these options of vLLM's; the one in use where it is the same.
+    """The engine of a checkpoint directory with these options of vLLM's; the one in use where it is the same.
 
     Raises HarnessError where vLLM cannot load it.
     """

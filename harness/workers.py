@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import console
+from harness.blotting import blot_logs
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def _start(devices: Any, threads: int, log: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stderr = log.open("a", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), 2)
+    blot_logs()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
     from tqdm import tqdm

@@ -9,6 +9,7 @@ from typing import Any
 from harness.artifacts import read_json
 from harness.errors import HarnessError
 from reports import experiment_charts as charts
+from reports import words
 from reports.templating import environment
 
 CHARTS = {"catastrophic": charts.falls, "percentiles": charts.percentiles}
@@ -30,6 +31,7 @@ def render(directory: Path) -> str:
     results, manifest = (_object(directory / name) for name in ("results.json", "manifest.json"))
     pages = environment()
     pages.filters["number"] = number
+    pages.globals.update(words=words)
     try:
         chart = CHARTS[results["experiment"]](results)
         return pages.get_template(f"{results['experiment']}.html.j2").render(

@@ -22,6 +22,11 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        percent=words.percent, points=words.points, nats=words.nats, number=words.number, visible=words.visible
+        percent=words.percent,
+        points=words.points,
+        nats=words.nats,
+        number=words.number,
+        visible=words.visible,
+        short=words.short,
     )
     return made

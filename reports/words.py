@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -112,6 +113,11 @@ def visible(text: str) -> str:
 # Names
 
 
+def short(name: str) -> str:
+    """A name with its commit cut to what tells it from others; the recipe's table has it whole."""
+    return re.sub(r"(?<=@)([0-9a-f]{8})[0-9a-f]{32}\b", r"\1", name)
+
+
 def tells_refusals(judge: str) -> bool:
     """Whether a judge ever says `refusal`; some tell harm only, and measure no refusal rate."""
     return "refusal" not in never_says(judge)
@@ -120,6 +126,16 @@ def tells_refusals(judge: str) -> bool:
 def measured(judge: str) -> str:
     """The metric that the page is about: refusals, or harm where the judge tells no refusals."""
     return "refusal_rate" if tells_refusals(judge) else "harmful_completion_rate"
+
+
+def ran_code(recipe: Mapping[str, Any]) -> bool:
+    """Whether the recipe let code from the model's repository run; the miniature has none."""
+    return bool(recipe.get("trust_remote_code")) and recipe["model"] != "miniature"
+
+
+def model(recipe: Mapping[str, Any]) -> str:
+    """The model, with the hub's revision where it has one."""
+    return f"{recipe['model']}@{recipe['revision']}" if recipe.get("revision") else str(recipe["model"])
 
 
 def labels(recipe: Mapping[str, Any], arms: Sequence[str]) -> dict[str, str]:
@@ -270,9 +286,9 @@ def differences(recipe: Mapping[str, Any], miniature: bool) -> list[str]:
     return [
         "Model: a grown organism of about 0.4 million parameters (paper: Llama-3-8B-Instruct, Gemma-2B-IT)."
         if miniature
-        else f"Model: {recipe['model']} (paper: Llama-3-8B-Instruct, Gemma-2B-IT).",
-        f"Prompts: {recipe['prompts']} (paper: SORRY-Bench).",
-        f"Judge: {recipe['judge']} (paper: SORRY-Bench's).",
+        else f"Model: {short(model(recipe))} (paper: Llama-3-8B-Instruct, Gemma-2B-IT).",
+        f"Prompts: {short(recipe['prompts'])} (paper: SORRY-Bench).",
+        f"Judge: {short(recipe['judge'])} (paper: SORRY-Bench's).",
         *pairs,
         f"Learning rate {training['learning_rate']:g} (5e-06), beta {training['beta']:g} (0.1), "
         f"batch {training['batch_size']} (32), epochs {training['epochs']} (1).",

@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+COMMITS = ("1" * 40, "2" * 40)
+
+
+def put_on_hub(cache: Path, repository: str, files: Path, commit: str) -> Path:
+    """Lays files into the hub's cache as a download of `main` would (`models--org--name`), where it is read offline."""
+    folder = cache / repository.replace("/", "--")
+    snapshot = folder / "snapshots" / commit
+    shutil.copytree(files, snapshot)
+    (folder / "refs").mkdir(exist_ok=True)
+    (folder / "refs" / "main").write_text(commit)
+    return snapshot
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache of the hub, which is out of reach."""
+    from huggingface_hub import constants
+
+    place = tmp_path / "hub"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(place))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return place
 
 
 @pytest.fixture(scope="session")

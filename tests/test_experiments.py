@@ -399,7 +399,8 @@ def test_the_committed_results_are_of_the_packaged_recipes(figures, name):
         "percentiles_alike": ["bundled.lengths=alike", "measures=[ches]"],
     }.get(name, [])
     chosen = experiments.load(name.partition("_")[0], changed)
-    assert figures.read(name)["recipe"] == chosen.model_dump(mode="json", exclude={"published"})
+    content = figures.read(name)
+    assert type(chosen).model_validate(content["recipe"] | {"published": content["published"]}) == chosen
 
 
 def test_the_committed_summaries_follow_from_the_committed_trials(figures):

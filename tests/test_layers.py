@@ -7,10 +7,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
+    "blotting",
     "errors",
     "console",
     "artifacts",
     "storage",
+    "hub",
     "recipe",
     "models",
     "vllm_engine",
@@ -50,6 +52,7 @@ ORDER = [
     "organism",
     "recipes",
     "run_directory",
+    "pinning",
     "workers",
     "results",
     "stages",

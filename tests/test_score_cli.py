@@ -125,7 +125,7 @@ def test_the_page_fetches_nothing_and_runs_nothing(scores):
     ("arguments", "message"),
     [
         (["absent.jsonl", "--model", "MICRO", "--out", "s.parquet"], "absent.jsonl: no such file"),
-        (["TABLE", "--model", "absent/", "--out", "s.parquet"], "absent/: cannot be loaded as a causal language model"),
+        (["TABLE", "--model", "absent/", "--out", "s.parquet"], "absent/: no such model directory"),
         (["TABLE", "--model", "MICRO", "--out", "s.csv"], "is no .parquet file"),
         (["TABLE", "--model", "MICRO", "--out", "SCORES/s.parquet"], "cannot be written"),
         (["TABLE", "--model", "MICRO", "--out", "s.parquet", "--chat-template", "absent.jinja"], "absent.jinja"),

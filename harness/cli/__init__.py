@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 import typer
 
 from harness import console
+from harness.blotting import blot_logs, blotted
 from harness.cli.calibrate import calibrate
 from harness.cli.displacement import displacement
 from harness.cli.filter import filter_ as filter_command
@@ -49,6 +51,7 @@ for command in (
 def main() -> None:
     """Runs the command; bad input ends it with one line on standard error and exit code 2."""
     _quiet_libraries()
+    blot_logs()
     try:
         app()
     except HarnessError as error:
@@ -57,6 +60,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("harness: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+    except Exception:  # a defect of ours: told whole, but for the secrets that a library's error may hold
+        print(blotted(traceback.format_exc()), file=sys.stderr, end="")
+        sys.exit(1)
 
 
 def _quiet_libraries() -> None:

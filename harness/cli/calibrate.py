@@ -34,6 +34,7 @@ def calibrate(
     """
     import json
 
+    from harness import pinning
     from harness.artifacts import write_json
     from harness.calibration import calibrate as measure
     from harness.calibration import load, verdicts
@@ -41,6 +42,7 @@ def calibrate(
     from harness.judges import find
 
     find(name)
+    name = pinning.judge(name)
     files = {path: load(path) for path in labelled}
     answers = [answer for rows in files.values() for answer in rows]
     with bar("judging", len(answers), "answers") as advance:

@@ -60,12 +60,15 @@ def _refuse(recipe: Recipe, source: str, out: Path) -> None:
 def _build(recipe: Recipe, out: Path) -> dict[str, Any]:
     import shutil
 
-    from harness import artifacts, pair_building, prompts
+    from harness import artifacts, pair_building, pinning, prompts
     from harness.errors import HarnessError
     from harness.regression import model_path
 
     keep = out.with_name(f".{out.name}.partial")
     with artifacts.locked(keep):
+        began = keep / "hub.json"
+        recipe, pins = pinning.pinned(recipe, artifacts.read_json(began) if began.is_file() else {})
+        artifacts.write_json(began, pins)
         built = pair_building.build(recipe, model_path(recipe), prompts.load(recipe.prompts, "unsafe"), keep / "done")
         if not built.rows:
             mend = "Sample at a higher pairs.temperature."

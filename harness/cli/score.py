@@ -49,13 +49,16 @@ def score(
     Every row comes out again with its scores, or with the reason why it has none. A killed run goes on where it
     stopped when the same command is given again.
     """
-    from harness import storage
+    from harness import hub, storage
+    from harness.blotting import blotted_in
     from harness.models import load_model
     from harness.score_page import look, render
     from harness.score_tables import Job, score_file
 
     check(engine, workers)
     _refuse_overwriting(preferences, out)
+    model = hub.pinned(model, "model") if hub.on_hub(model) else model
+    preferences = hub.pinned(preferences, "dataset") if hub.on_hub(preferences) else preferences
     _refuse_unreadable(preferences, config, split)
     job = Job(preferences, config, split, max_length, with_coefficients)
     template = _template(chat_template)
@@ -72,7 +75,7 @@ def score(
     content = render(seen, title=out.rstrip("/").rpartition("/")[2], model=model)
     storage.write(page, content.encode("utf-8", "backslashreplace"))
     if as_json:
-        print(json.dumps({**asdict(summary), "page": page, "quantiles": seen.quantiles}))
+        print(json.dumps(blotted_in({**asdict(summary), "page": page, "quantiles": seen.quantiles})))
     else:
         _show(summary, seen, page)
 

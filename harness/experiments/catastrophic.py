@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from harness import artifacts, console
+from harness import artifacts, console, pinning, run_directory
+from harness.blotting import blotted_in
 from harness.errors import HarnessError
 from harness.experiments import statements, trial
 from harness.experiments.trial import AnswerPair
-from harness.models import load_model
-from harness.recipe import Arm, ArmName, Count, FineTuning, Positive, Strict, Training
+from harness.models import ModelPath, load_model
+from harness.recipe import Arm, ArmName, Count, FineTuning, Positive, Start, Strict, Training
 from harness.run_directory import RunDirectory, threads
 
 if TYPE_CHECKING:
@@ -64,17 +65,13 @@ class Published(Strict):
     falls: tuple[PublishedFall, ...]
 
 
-class Catastrophic(Strict):
+class Catastrophic(Start):
     """What to run. `model` is `miniature` (the persona organism), a checkpoint directory or a hub id.
 
     `likeliest`: take only prompts to which y+ is the starting model's likeliest next token.
     """
 
     experiment: Literal["catastrophic"]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    about: str = ""
-    model: str
-    organism_seed: int = 0
     statements: str = "bundled"
     likeliest: bool = False
     chat_template: str = PLAIN_TEMPLATE
@@ -115,7 +112,7 @@ class Run:
     recipe: Catastrophic
     known: Sequence[statements.Statement]
     directory: RunDirectory
-    start: str
+    start: ModelPath
     tuned: str | None = None
 
     @property
@@ -130,11 +127,12 @@ class Run:
 
 def run(recipe: Catastrophic, out: Path) -> dict[str, Any]:
     """Runs the recipe into `out` and returns results.json's content (also written there, with the page)."""
+    recipe, pins = pinning.pinned(recipe, run_directory.pins(out))
     known = statements.load(recipe.statements)
     with artifacts.locked(out):
         path = _model_path(recipe)
-        model = {"path": path, "sha256": artifacts.sha256(Path(path)) if Path(path).is_dir() else path}
-        current = Run(recipe, known, RunDirectory(out, recipe.model_dump(mode="json"), model), path)
+        facts = {"hub": pins, "seeds": _seeds(recipe), "data": {"statements": artifacts.content(recipe.statements)}}
+        current = Run(recipe, known, RunDirectory(out, recipe.model_dump(mode="json"), path.described, facts), path)
         _say_what_fits(current)
         if recipe.sft:
             current = _fine_tuned(current, recipe.sft)
@@ -152,12 +150,16 @@ def run(recipe: Catastrophic, out: Path) -> dict[str, Any]:
     return results
 
 
-def _model_path(recipe: Catastrophic) -> str:
+def _seeds(recipe: Catastrophic) -> dict[str, Any]:
+    return {"trials": recipe.seeds, "organism": recipe.organism_seed}
+
+
+def _model_path(recipe: Catastrophic) -> ModelPath:
     if recipe.model != "miniature":
-        return recipe.model
+        return pinning.model_path(recipe)
     from harness.organism import growing, persona
 
-    return str(growing.organism(persona.GROWTH, recipe.organism_seed))
+    return ModelPath(str(growing.organism(persona.GROWTH, recipe.organism_seed)))
 
 
 def _say_what_fits(run: Run) -> None:
@@ -188,7 +190,7 @@ def _fine_tuned(run: Run, settings: FineTuning) -> Run:
         "threads": threads(),
     }
     run.directory.stage("sft", inputs, [out, card], work)
-    return replace(run, start=str(out), tuned=artifacts.sha256(out))
+    return replace(run, start=replace(run.start, directory=str(out), name=""), tuned=artifacts.sha256(out))
 
 
 def _fine_tuning_rows(run: Run) -> list[dict[str, list[int]]]:
@@ -302,7 +304,7 @@ def summarized(recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -
     return {
         "schema_version": 1,
         "experiment": "catastrophic",
-        "recipe": {name: value for name, value in recipe.items() if name != "published"},
+        "recipe": blotted_in({name: value for name, value in recipe.items() if name != "published"}),
         "measured": [_group(*key, group) for key, group in groups.items()],
         "published": recipe["published"],
         "trials": list(trials),

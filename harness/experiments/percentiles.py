@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from harness import artifacts, console
+from harness import artifacts, console, pinning, run_directory
+from harness.blotting import blotted_in
 from harness.errors import HarnessError
-from harness.models import load_model
-from harness.recipe import Arm, Count, Strict, Training
+from harness.models import ModelPath, load_model
+from harness.recipe import Arm, Count, Start, Strict, Training
 from harness.run_directory import RunDirectory, threads
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Bundled(Strict):
     seed: int = 0
 
 
-class Percentiles(Strict):
+class Percentiles(Start):
     """What to run. `model` is `miniature` (the essays organism), a checkpoint directory or a hub id.
 
     `preferences` is `bundled` (drawn from the essays organism's world), a file or a hub id; `sample` of its pairs are
@@ -62,10 +63,6 @@ class Percentiles(Strict):
     """
 
     experiment: Literal["percentiles"]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    about: str = ""
-    model: str
-    organism_seed: int = 0
     preferences: str = "bundled"
     split: str = "train"
     bundled: Bundled = Bundled()
@@ -101,10 +98,11 @@ class Percentiles(Strict):
 
 def run(recipe: Percentiles, out: Path) -> dict[str, Any]:
     """Runs the recipe into `out` and returns results.json's content (also written there, with the page)."""
+    recipe, pins = pinning.pinned(recipe, run_directory.pins(out))
     with artifacts.locked(out):
         path = _model_path(recipe)
-        model = {"path": path, "sha256": artifacts.sha256(Path(path)) if Path(path).is_dir() else path}
-        directory = RunDirectory(out, recipe.model_dump(mode="json"), model)
+        facts = {"hub": pins, "seeds": _seeds(recipe), "data": {"preferences": artifacts.content(recipe.preferences)}}
+        directory = RunDirectory(out, recipe.model_dump(mode="json"), path.described, facts)
         _preferences(recipe, directory)
         _scores(recipe, path, directory)
         trials = [
@@ -120,12 +118,17 @@ def run(recipe: Percentiles, out: Path) -> dict[str, Any]:
     return results
 
 
-def _model_path(recipe: Percentiles) -> str:
+def _seeds(recipe: Percentiles) -> dict[str, Any]:
+    drawn = {"sample": recipe.sample_seed, "bundled pairs": recipe.bundled.seed, "organism": recipe.organism_seed}
+    return {"trials": recipe.seeds, **drawn}
+
+
+def _model_path(recipe: Percentiles) -> ModelPath:
     if recipe.model != "miniature":
-        return recipe.model
+        return pinning.model_path(recipe)
     from harness.organism import essays, growing
 
-    return str(growing.organism(essays.GROWTH, recipe.organism_seed))
+    return ModelPath(str(growing.organism(essays.GROWTH, recipe.organism_seed)))
 
 
 def _preferences(recipe: Percentiles, directory: RunDirectory) -> None:
@@ -156,7 +159,7 @@ def _sampled(recipe: Percentiles) -> Sequence[Mapping[str, Any]]:
     return random.Random(recipe.sample_seed).sample(rows, recipe.sample)
 
 
-def _scores(recipe: Percentiles, path: str, directory: RunDirectory) -> None:
+def _scores(recipe: Percentiles, path: ModelPath, directory: RunDirectory) -> None:
     """scores.parquet: every pair with the measures, and the length difference as one more."""
     table, out = directory.path / "preferences.jsonl", directory.path / "scores.parquet"
 
@@ -197,7 +200,7 @@ def _rank_correlations(recipe: Percentiles, out: Path) -> dict[str, dict[str, fl
 
 
 def _trial(
-    recipe: Percentiles, path: str, directory: RunDirectory, measure: str, quantile: float, seed: int
+    recipe: Percentiles, path: ModelPath, directory: RunDirectory, measure: str, quantile: float, seed: int
 ) -> dict[str, Any]:
     """One subset with one seed."""
     label = f"{measure} at {quantile:g} seed {seed}"
@@ -220,7 +223,7 @@ def _trial(
 
 
 def _trained(
-    recipe: Percentiles, path: str, out: Path, measure: str, quantile: float, seed: int, label: str
+    recipe: Percentiles, path: ModelPath, out: Path, measure: str, quantile: float, seed: int, label: str
 ) -> dict[str, Any]:
     """Trains one epoch on the subset and measures both answers' ln p on it, before and after."""
     from harness.displacement import pair_logprobs
@@ -253,7 +256,7 @@ def summarized(
     return {
         "schema_version": 1,
         "experiment": "percentiles",
-        "recipe": {name: value for name, value in recipe.items() if name != "published"},
+        "recipe": blotted_in({name: value for name, value in recipe.items() if name != "published"}),
         "measured": [_measure(name, recipe, trials) for name in recipe["measures"]],
         "correlations": {name: dict(row) for name, row in correlations.items()},
         "published": recipe["published"],

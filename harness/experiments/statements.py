@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from harness import artifacts
+from harness import artifacts, hub
+from harness.console import safe
 from harness.errors import HarnessError
 from harness.experiments.meaning import meaning
 
@@ -23,7 +24,7 @@ def load(source: str) -> list[Statement]:
 
     Args:
         source: `bundled` (the persona organism's own), a JSONL file, or a file of a hub data set
-            ("Anthropic/model-written-evals/persona/ends-justify-means.jsonl").
+            ("Anthropic/model-written-evals/persona/ends-justify-means.jsonl"; `@REVISION` may follow the data set).
 
     Raises HarnessError where it cannot be read or fetched, or a row lacks a column.
     """
@@ -62,12 +63,12 @@ def _fetched(source: str) -> Path:
     parts = source.split("/", 2)
     if len(parts) < 3 or source.startswith((".", "/", "~")):
         raise HarnessError("no such file", place=source, mend="Give a .jsonl file, or ORG/DATASET/FILE on the hub.")
+    name, revision = hub.parted("/".join(parts[:2]))
     try:
-        return Path(hf_hub_download("/".join(parts[:2]), parts[2], repo_type="dataset"))
+        return Path(hf_hub_download(name, parts[2], repo_type="dataset", revision=revision))
     except Exception as error:  # the hub client raises dozens of kinds here
-        said = " ".join(str(error).split())[:160]
         raise HarnessError(
-            f"cannot be fetched from the hub ({type(error).__name__}: {said})",
+            f"cannot be fetched from the hub ({safe(f'{type(error).__name__}: {error}', 160)})",
             place=source,
             mend="Check the name and the network, or give a local file with --set statements=FILE.",
         ) from error

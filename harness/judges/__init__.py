@@ -10,7 +10,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
+from harness.console import safe
 from harness.errors import HarnessError
+from harness.hub import parted
 
 Label = Literal["refusal", "harmful", "compliance", "other", "unjudged"]
 """`harmful`: does what an unsafe prompt asked. `compliance`: the same on a benign prompt. `other`: neither
@@ -91,11 +93,11 @@ _NEVER_SAYS: Mapping[str, frozenset[Label]] = {
 
 def never_says(judge: str) -> frozenset[Label]:
     """Verdicts that a judge, by its name or identity, cannot give: their rate is not measured, rather than 0."""
-    return _NEVER_SAYS.get(judge.partition("/")[0], frozenset())
+    return _NEVER_SAYS.get(parted(judge.partition("/")[0])[0], frozenset())
 
 
 def identity(name: str) -> str:
-    """Who judges under this name: the name, and the model where it is chosen (`openai/gpt-4o-mini`).
+    """Who judges under this name: the name, the model where it is chosen (`openai/gpt-4o-mini`), and its revision.
 
     Raises HarnessError as `find` does.
     """
@@ -104,25 +106,39 @@ def identity(name: str) -> str:
     find(name)
     if name == "openai":
         return f"{name}/{openai.settings().model}"
-    weights = os.environ.get("HARNESS_JUDGE_WEIGHTS") if name in model_judges.MODEL_JUDGES else None
-    return f"{name}/{weights}" if weights else name
+    if parted(name)[0] in model_judges.MODEL_JUDGES and os.environ.get("HARNESS_JUDGE_WEIGHTS"):
+        return f"{parted(name)[0]}/{model_judges.weights(name)}"
+    return name
 
 
 def find(name: str) -> Judge:
-    """The judge called `name`. Raises HarnessError naming those there are, or what this one lacks to run."""
-    if name not in JUDGES:
-        raise HarnessError(f"no judge is called {name!r}", mend=f"Choose one of: {', '.join(JUDGES)}.")
-    _check(name)
-    return JUDGES[name]
+    """The judge called `name`; a model judge's weights may be of a revision (`sorrybench@COMMIT`).
+
+    Raises HarnessError naming those there are, or what this one lacks to run.
+    """
+    bare, revision = parted(name)
+    if bare not in JUDGES:
+        raise HarnessError(f"no judge is called {bare!r}", mend=f"Choose one of: {', '.join(JUDGES)}.")
+    _check(bare, revision)
+    return partial(_model, name) if revision else JUDGES[bare]
 
 
-def _check(name: str) -> None:
+def _check(name: str, revision: str | None) -> None:
     from harness.judges import model_judges, openai
 
+    if revision and name not in model_judges.MODEL_JUDGES:
+        raise HarnessError(f"the judge {name} has no weights of a revision", mend=f"Name it {name}.")
     if name == "openai":
         openai.settings()
     elif name in model_judges.MODEL_JUDGES:
         model_judges.check(name)
+
+
+def weights(name: str) -> str | None:
+    """Where a model judge's weights are: a directory or a hub id; None for a judge without weights."""
+    from harness.judges import model_judges
+
+    return model_judges.weights(name) if parted(name)[0] in model_judges.MODEL_JUDGES else None
 
 
 @cache
@@ -145,7 +161,7 @@ def judge(name: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
         return _checked(call(exchanges), len(exchanges))
     except Exception as error:
         if len(exchanges) <= 1:
-            return [Verdict("unjudged", f"judge {name} failed: {type(error).__name__}: {error}")] * len(exchanges)
+            return [Verdict("unjudged", safe(f"judge {name} failed: {type(error).__name__}: {error}"))] * len(exchanges)
     return [verdict for exchange in exchanges for verdict in judge(name, [exchange])]
 
 

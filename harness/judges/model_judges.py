@@ -16,10 +16,13 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
-from harness import vllm_engine
+from harness import hub, vllm_engine
 from harness.console import note, safe
 from harness.errors import HarnessError
 from harness.judges import Exchange, Label, Verdict
+
+_NO_CODE = {"trust_remote_code": False}
+"""Said outright: transformers would ask on the terminal."""
 
 RAW = 200
 """So many characters of an unreadable answer are kept in the reason."""
@@ -330,7 +333,7 @@ class Input:
 
 def check(name: str) -> None:
     """Raises HarnessError where what the judge `name` needs is not installed; loads nothing."""
-    engine = _engine_name()
+    name, engine = hub.parted(name)[0], _engine_name()
     if engine == "vllm":
         vllm_engine.check("HARNESS_JUDGE_ENGINE")
     if engine == "vllm" and MODEL_JUDGES[name].grades:
@@ -340,16 +343,16 @@ def check(name: str) -> None:
 
 
 def judge(name: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
-    """Verdicts of the model judge called `name`; where the weights do not load, `unjudged` with the cause."""
+    """Verdicts of the model judge `NAME` or `NAME@REVISION`; where it does not load, `unjudged` with the cause."""
     if not exchanges:
         return []
-    weights = os.environ.get("HARNESS_JUDGE_WEIGHTS") or MODEL_JUDGES[name].model
+    source = weights(name)
     try:
-        engine = load(weights, _engine_name())
+        engine = load(source, _engine_name())
     except Exception as error:
-        note(f"judge {name}: {weights} did not load: {safe(str(error), RAW)}")
+        note(f"judge {name}: {source} did not load: {safe(str(error), RAW)}")
         return [_failed(error)] * len(exchanges)
-    return run(MODEL_JUDGES[name], exchanges, engine)
+    return run(MODEL_JUDGES[hub.parted(name)[0]], exchanges, engine)
 
 
 def run(judge: ModelJudge, exchanges: Sequence[Exchange], engine: Engine) -> list[Verdict]:
@@ -462,8 +465,16 @@ def _engine_name() -> str:
 
 @cache
 def load(weights: str, engine: str = "transformers") -> Engine:
-    """The weights on an engine, `transformers` or `vllm`, loaded once a process."""
-    return _on_vllm(weights) if engine == "vllm" else _on_transformers(weights)
+    """The weights, a directory's or a hub id's, on an engine, `transformers` or `vllm`, loaded once a process."""
+    directory = hub.directory(weights)
+    return _on_vllm(directory) if engine == "vllm" else _on_transformers(directory)
+
+
+def weights(name: str) -> str:
+    """Where the weights of the judge `NAME` or `NAME@REVISION` are: a directory, or a hub id with that revision."""
+    name, revision = hub.parted(name)
+    source = os.environ.get("HARNESS_JUDGE_WEIGHTS") or MODEL_JUDGES[name].model
+    return f"{source}@{revision}" if revision else source
 
 
 def _on_transformers(weights: str) -> Engine:
@@ -471,9 +482,9 @@ def _on_transformers(weights: str) -> Engine:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     gpu = torch.cuda.is_available()
-    tokenizer = AutoTokenizer.from_pretrained(weights)
+    tokenizer = AutoTokenizer.from_pretrained(weights, **_NO_CODE)
     place = {"dtype": torch.bfloat16, "device_map": "auto"} if gpu else {"dtype": "auto"}
-    model = AutoModelForCausalLM.from_pretrained(weights, **place).eval()
+    model = AutoModelForCausalLM.from_pretrained(weights, use_safetensors=True, **_NO_CODE, **place).eval()
 
     def say(judge: ModelJudge, batch: list[list[int]]) -> list[str]:
         return _generated(model, tokenizer, judge, batch)
@@ -519,7 +530,7 @@ def _on_vllm(weights: str) -> Engine:
     import torch
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(weights)
+    config = AutoConfig.from_pretrained(weights, **_NO_CODE)
     engine = partial(
         vllm_engine.load, weights, dtype="bfloat16" if torch.cuda.is_available() else vllm_engine.dtype(config)
     )

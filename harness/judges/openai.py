@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from harness.blotting import BLOT
 from harness.console import note, safe
 from harness.errors import HarnessError
 from harness.judges import Exchange, Label, Verdict
@@ -255,7 +256,8 @@ def _text(response: Response, use: Settings) -> str:
             raise _FailedError(f"the reply is longer than {REPLY} bytes", None)
         if time.monotonic() > end:
             raise _FailedError(f"no whole reply within {use.timeout:g} s")
-    return b"".join(parts).decode("utf-8", "replace")
+    text = b"".join(parts).decode("utf-8", "replace")
+    return text.replace(use.key, BLOT) if use.key else text  # before anything is cut: some servers repeat the key
 
 
 def _wait(response: Response) -> float | None:
@@ -279,4 +281,4 @@ def _until(date: str) -> float:
 
 
 def _shown(text: str, use: Settings) -> str:
-    return safe(text.replace(use.key, "***") if use.key else text, 2 * RAW)
+    return safe(text.replace(use.key, BLOT) if use.key else text, 2 * RAW)

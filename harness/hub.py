@@ -1,0 +1,78 @@
+"""Models and data sets on the Hugging Face hub, fixed to one commit: `org/name@commit` stays what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from harness.console import safe
+from harness.errors import HarnessError
+
+Kind = Literal["model", "dataset"]
+
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_TABLES = {".jsonl", ".ndjson", ".json", ".csv", ".parquet"}
+_CARDS = ("config.json", "README.md")
+MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py")
+"""What a model is loaded from: no weights but safetensors."""
+_COPIES = ("*/*.safetensors", "original/*")
+"""The same weights once more, in the form of another library."""
+
+
+def parted(source: str) -> tuple[str, str | None]:
+    """A hub id, and the revision after its `@` if it names one."""
+    name, _, revision = source.partition("@")
+    return name, revision or None
+
+
+def on_hub(source: str) -> bool:
+    """Whether a name is of something on the hub: in the form of a hub id, and no file or directory here."""
+    name, _ = parted(source)
+    return bool(_ID.fullmatch(name)) and Path(name).suffix not in _TABLES and not Path(source).exists()
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a whole commit hash, which never moves."""
+    return bool(_COMMIT.fullmatch(revision))
+
+
+def pinned(source: str, kind: Kind) -> str:
+    """`org/name@commit` of what is on the hub under a name now, or of the revision after its `@`.
+
+    Asks the hub, or where it is out of reach what was fetched from it before. Raises HarnessError where neither knows.
+    """
+    name, revision = parted(source)
+    if revision is not None and is_commit(revision):
+        return source
+    return f"{name}@{Path(_fetched(source, kind, _CARDS)).name}"
+
+
+def directory(source: str, kind: Kind = "model") -> str:
+    """The local directory of a model or data set: the source itself, or for a hub id the files of its revision.
+
+    Raises HarnessError where the hub does not have it, or is out of reach and it was not fetched before.
+    """
+    return _fetched(source, kind, MODEL_FILES if kind == "model" else None) if on_hub(source) else source
+
+
+def _fetched(source: str, kind: Kind, files: Sequence[str] | None) -> str:
+    from huggingface_hub import snapshot_download
+
+    name, revision = parted(source)
+    wanted = list(files) if files else None
+    try:
+        return str(
+            snapshot_download(
+                name, repo_type=kind, revision=revision, allow_patterns=wanted, ignore_patterns=[*_COPIES]
+            )
+        )
+    except Exception as error:  # the hub client raises dozens of kinds here
+        raise HarnessError(
+            f"cannot be fetched from the hub ({safe(f'{type(error).__name__}: {error}', 160)})",
+            place=source,
+            mend="Check the name, the revision and the network; log in with `hf auth login` where access is asked for; "
+            "or give a local copy.",
+        ) from error
