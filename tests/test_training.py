@@ -313,10 +313,12 @@ def test_two_machines_train_what_one_does(job, in_one_process, pairs, reference,
 
 @pytest.mark.slow
 def test_a_launched_training_that_fails_names_its_log(job, tmp_path):
-    with pytest.raises(HarnessError, match=r"a training process failed \(exit code 1\).*") as told:
-        train(replace(job(launch=Launch(config="ddp", processes=2)), model_path="./nowhere"), keep=tmp_path)
+    (tmp_path / "empty").mkdir()
+    given = replace(job(launch=Launch(config="ddp", processes=2)), model_path=str(tmp_path / "empty"))
+    with pytest.raises(HarnessError, match=r"a training process failed \(exit code 1\)") as told:
+        train(given, keep=tmp_path)
     assert told.value.place == str(tmp_path / "launch.log")
-    assert "no such model directory" in (tmp_path / "launch.log").read_text()
+    assert "empty: cannot be loaded as a causal language model" in (tmp_path / "launch.log").read_text()
 
 
 @pytest.mark.slow
