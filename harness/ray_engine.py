@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
-from itertools import chain
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -27,7 +27,7 @@ from harness.console import bar, note
 from harness.errors import HarnessError
 from harness.models import load_model
 from harness.score_tables import Job, Parts, Summary
-from harness.scoring import Checked, Scorer, score_window
+from harness.scoring import WINDOW, Checked, Progress, Scorer, score_window
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -63,8 +63,9 @@ def score_file(
     with cluster(), _made(parts.folder):
         share = shared_out(workers)
         work = partial(_Writer, there, there.mark(), load, anywhere(out, new=True))
-        source = partial(_with_a_look, there, frozenset(parts.numbers))
-        with parts.progress(job.count()) as meter:
+        rows = job.count()
+        source = partial(_groups, there, frozenset(parts.numbers), together(rows, share.workers))
+        with parts.progress(rows) as meter:
             for done in over(source, work, share):
                 for line in done.notes - noted:
                     note(line)
@@ -96,14 +97,26 @@ def _made(folder: str) -> Iterator[None]:
             Path(folder).rmdir()
 
 
-def _with_a_look(job: Job, skip: Container[int]) -> Iterator[tuple[int, list[Checked]]]:
-    """The windows, after an empty one: where all parts are there, a worker still sees whether they are of this run."""
-    return chain([(-1, [])], job.windows(skip))
+def together(rows: int | None, workers: int) -> int:
+    """How many windows are handed out at a time, as handing out has its price: at most 8, and 64 times to a worker."""
+    return min(8, max(1, (rows or 0) // (WINDOW * 64 * workers)))
+
+
+Group = Sequence[tuple[int, list[Checked]]]
+"""Numbered windows that are handed out together."""
+
+
+def _groups(job: Job, skip: Container[int], size: int) -> Iterator[Group]:
+    """The windows in groups, after an empty one: if no window is left, a worker still sees whose the parts are."""
+    windows = job.windows(skip)
+    yield []
+    while group := list(islice(windows, size)):
+        yield group
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What came of a window, and what scoring with this model notes."""
+    """What came of a group, and what scoring with this model notes."""
 
     notes: frozenset[str]
     rows: int
@@ -126,17 +139,17 @@ class _Writer:
         self._notes = frozenset(said.getvalue().splitlines())
         self._parts.open(job.identity(model, self._tokenizer, mark))
 
-    def __call__(self, numbered: tuple[int, list[Checked]]) -> _Done:
-        """Scores a window and writes its part; an empty one leaves nothing."""
-        (number, window), done = numbered, [(0, 0)]
-        if not window:
-            return _Done(self._notes, 0, 0, 0)
-        rows = score_window(
-            window, self._scorer, self._tokenizer, self._job.max_length, lambda *more: done.append(more)
-        )
-        self._parts.write(number, rows, self._job.with_coefficients)
+    def __call__(self, group: Group) -> _Done:
+        """Scores the windows of a group and writes their parts."""
+        done = [(0, 0)]
+        for number, window in group:
+            self._score(number, window, lambda *more: done.append(more))
         pairs, tokens = map(sum, zip(*done, strict=True))
-        return _Done(self._notes, len(rows), pairs, tokens)
+        return _Done(self._notes, sum(len(window) for _, window in group), pairs, tokens)
+
+    def _score(self, number: int, window: list[Checked], progress: Progress) -> None:
+        rows = score_window(window, self._scorer, self._tokenizer, self._job.max_length, progress)
+        self._parts.write(number, rows, self._job.with_coefficients)
 
 
 # Sampling

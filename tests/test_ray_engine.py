@@ -69,6 +69,11 @@ def test_every_batch_of_prompts_has_a_seed_of_its_own():
     assert len({batch.seed for batch in batches + ray_engine._batches(["b", "d"], seed=4, size=2)}) == 3
 
 
+def test_a_worker_comes_for_windows_64_times_or_oftener():
+    asked = [(None, 2), (0, 2), (32767, 1), (32768, 1), (10**9, 2), (200_000, 2)]  # a window is 256 rows
+    assert [ray_engine.together(rows, workers) for rows, workers in asked] == [1, 1, 1, 2, 8, 6]
+
+
 def test_a_path_for_workers_does_not_hang_on_the_directory(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -162,15 +167,14 @@ def die_once(folder, when):
 class DyingWriter(ray_engine._Writer):
     """Dies when it is about to write the part of window 3, and when it has written that of window 5."""
 
-    def __call__(self, numbered):
+    def _score(self, number, *rest):
         folder = Path(self._parts.folder).parent
-        (folder / f"asked-{numbered[0]}-{time.time_ns()}").touch()
-        if numbered[0] == 3:
+        (folder / f"asked-{number}-{time.time_ns()}").touch()
+        if number == 3:
             die_once(folder, "before")
-        done = super().__call__(numbered)
-        if numbered[0] == 5:
+        super()._score(number, *rest)
+        if number == 5:
             die_once(folder, "after")
-        return done
 
 
 @with_ray
@@ -184,6 +188,7 @@ def test_workers_killed_lose_and_double_nothing_and_the_parts_of_a_local_run_are
         score_file(pairs, *load_model(str(micro), chat=False, spread=True), out)
     assert [path.name for path in (tmp_path / "ray.parquet.parts").glob("part-*")] == ["part-000000.parquet"]
     monkeypatch.setattr(ray_engine, "_Writer", DyingWriter)
+    monkeypatch.setattr(ray_engine, "together", lambda *_: 2)
     summary = ray_engine.score_file(Job(str(pairs)), str(micro), str(out), workers=2)
     assert sorted(path.name for path in tmp_path.glob("died-*")) == ["died-after", "died-before"]
     asked = {number: len([*tmp_path.glob(f"asked-{number}-*")]) for number in range(WINDOWS)}
