@@ -11,9 +11,10 @@ import logging
 import os
 import pickle
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, redirect_stderr, suppress
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -137,10 +138,13 @@ class _Writer:
         with redirect_stderr(io.StringIO()) as said:
             self._scorer = Scorer(model, with_coefficients=job.with_coefficients)
         self._notes = frozenset(said.getvalue().splitlines())
-        self._parts.open(job.identity(model, self._tokenizer, mark))
+        self._identity: dict[str, Any] | None = job.identity(model, self._tokenizer, mark)
 
     def __call__(self, group: Group) -> _Done:
         """Scores the windows of a group and writes their parts."""
+        if self._identity is not None:  # opened no sooner: a worker that starts late finds the parts joined and gone
+            self._parts.open(self._identity)
+            self._identity = None
         done = [(0, 0)]
         for number, window in group:
             self._score(number, window, lambda *more: done.append(more))
@@ -256,9 +260,16 @@ def refuse_missing() -> None:
 def cluster() -> Iterator[None]:
     """The cluster this process is in, or the one RAY_ADDRESS names, or a local one that ends with the block.
 
-    Raises HarnessError where Ray is not installed or no cluster answers.
+    What is printed in the block goes to standard error: Ray prints there that workers died. Raises HarnessError where
+    Ray is not installed or no cluster answers.
     """
     refuse_missing()
+    with redirect_stdout(sys.stderr), _connected():
+        yield
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")

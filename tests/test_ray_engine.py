@@ -147,6 +147,16 @@ def alike(one, other):
     return True
 
 
+@pytest.mark.slow
+def test_a_worker_that_starts_when_all_is_done_leaves_nothing(pairs, micro, tmp_path):
+    job, out = Job(str(pairs)), str(tmp_path / "s.parquet")
+    with ray_engine._made(f"{out}.parts"):
+        late = ray_engine._Writer(job, job.mark(), partial(ray_engine._load, str(micro), None), out)
+        assert list((tmp_path / "s.parquet.parts").iterdir()) == []
+        assert late([]).rows == 0
+    assert [path.name for path in (tmp_path / "s.parquet.parts").iterdir()] == ["run.json"]
+
+
 @with_ray
 def test_scores_are_the_local_engines(pairs, micro, local, tmp_path):
     out = tmp_path / "ray.parquet"
@@ -179,7 +189,7 @@ class DyingWriter(ray_engine._Writer):
 
 @with_ray
 def test_workers_killed_lose_and_double_nothing_and_the_parts_of_a_local_run_are_kept(
-    pairs, micro, local, tmp_path, monkeypatch
+    pairs, micro, local, tmp_path, monkeypatch, capsys
 ):
     out, whole = tmp_path / "ray.parquet", score_tables.score_window
     dying = iter([whole])
@@ -195,6 +205,7 @@ def test_workers_killed_lose_and_double_nothing_and_the_parts_of_a_local_run_are
     assert (asked[0], asked[3] >= 2, asked[5] >= 2) == (0, True, True)
     assert (summary.rows, summary.scored) == (2000, 1998)
     assert alike(pq.read_table(out), local)
+    assert capsys.readouterr().out == ""
 
 
 def _slowly(folder, thing):
