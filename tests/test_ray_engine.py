@@ -157,6 +157,12 @@ def test_a_worker_that_starts_when_all_is_done_leaves_nothing(pairs, micro, tmp_
     assert [path.name for path in (tmp_path / "s.parquet.parts").iterdir()] == ["run.json"]
 
 
+def test_a_worker_that_does_not_see_the_output_says_so(tmp_path):
+    out = str(tmp_path / "s.parquet")
+    with pytest.raises(HarnessError, match=r"s\.parquet\.parts: is not there on a worker's machine"):
+        ray_engine._Writer(Job("nowhere.jsonl"), None, lambda: pytest.fail("loads no model"), out)
+
+
 @with_ray
 def test_scores_are_the_local_engines(pairs, micro, local, tmp_path):
     out = tmp_path / "ray.parquet"
