@@ -3,8 +3,10 @@
     python benchmarks/ray_throughput.py [--pairs 200000] [--workers 2] [--out FILE.json]
 
 A micro Llama with random weights and short pairs, so what is measured is mostly what Ray adds. Each engine runs in a
-process of its own, with imports, the loading of the model and, for Ray, the start and the end of a local cluster in
-its time; `scoring_seconds` leaves them out. The two score tables must be equal.
+process of its own, each model in one thread. `seconds` is the whole process: imports, the loading of the model and, for
+Ray, the start and the end of a local cluster and its workers. `scoring_seconds` leaves out what comes before
+`score_file` could be called: imports and the cluster's start. The two score tables must be equal. The machine's load
+before each engine's run is in the result; on a busy machine two workers get a larger share of it than one process.
 """
 
 from __future__ import annotations
@@ -25,16 +27,15 @@ from ches_memory import micro_model, write_pairs
 
 
 def score(engine: str, workers: int, source: Path, model: Path, out: Path) -> float:
-    """Scores the table here and now; seconds without imports, loading and the cluster's start."""
+    """Scores the table here and now; seconds without imports and the cluster's start and end."""
     from harness import ray_engine
     from harness.models import load_model
     from harness.score_tables import Job, score_file
 
     with ray_engine.cluster() if engine == "ray" else nullcontext():
-        loaded = load_model(str(model), chat=False, spread=True) if engine == "local" else None
         started = perf_counter()
-        if loaded:
-            score_file(source, *loaded, out)
+        if engine == "local":
+            score_file(source, *load_model(str(model), chat=False, spread=True), out)
         else:
             ray_engine.score_file(Job(str(source)), str(model), str(out), workers=workers)
         return perf_counter() - started
@@ -43,11 +44,10 @@ def score(engine: str, workers: int, source: Path, model: Path, out: Path) -> fl
 def in_own_process(engine: str, workers: int, folder: Path) -> dict[str, float]:
     """`score` in a fresh interpreter with one thread."""
     command = [sys.executable, __file__, "--only", engine, "--workers", str(workers), "--folder", str(folder)]
-    started = perf_counter()
-    done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    return {"seconds": perf_counter() - started, "scoring_seconds": float(done.stdout)}
+    single = dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+    load, started = os.getloadavg()[0], perf_counter()
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | single)
+    return {"seconds": perf_counter() - started, "scoring_seconds": float(done.stdout), "load_before": load}
 
 
 def compare(pairs: int, workers: int, folder: Path) -> dict[str, Any]:

@@ -7,13 +7,13 @@ stopped. `harness preferences` and the first stage of `harness run` both come th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from harness import artifacts, onpolicy, prompts, vllm_engine
+from harness import artifacts, onpolicy, prompts, ray_engine, vllm_engine
 from harness.console import safe
 from harness.judges import Exchange, Verdict, identity, judge
 from harness.models import ModelPath, load_model, located
@@ -26,6 +26,7 @@ CHUNK = 512
 """Prompts that are sampled and kept together."""
 SPLITS = ("train", "test")
 
+Engine = Literal["local", "ray"]
 Prompts = Sequence[prompts.PromptRow]
 Answers = Sequence[Sequence[str]]
 """Each prompt's answers."""
@@ -39,7 +40,15 @@ class Built:
     dropped: Counter[str]
 
 
-def build(recipe: Recipe, model_path: str | ModelPath, rows: Prompts, keep: Path) -> Built:
+def build(
+    recipe: Recipe,
+    model_path: str | ModelPath,
+    rows: Prompts,
+    keep: Path,
+    *,
+    engine: Engine = "local",
+    workers: int | None = None,
+) -> Built:
     """Pairs sampled from a model, a prompt at most one.
 
     Args:
@@ -48,12 +57,14 @@ def build(recipe: Recipe, model_path: str | ModelPath, rows: Prompts, keep: Path
         rows: the prompts; those of a split give the same pairs whether or not the other split is among them.
         keep: directory for what is done so far; what lies there from another model, other prompts or other settings
             is thrown away.
+        engine: `ray` samples on workers of a Ray cluster, with transformers; its draws are other ones than a local
+            run's, so answers of one are no beginning for the other. Judging and rewards stay here.
+        workers: copies of the model on Ray; by default one a GPU, or where there is none one a CPU core.
     """
-    artifacts.begun(
-        keep, [located(model_path).content, recipe.pairs.model_dump(), identity(recipe.judge), recipe.engine, rows]
-    )
+    sampler, model = recipe.engine if engine == "local" else engine, located(model_path)
+    artifacts.begun(keep, [model.content, recipe.pairs.model_dump(), identity(recipe.judge), sampler, rows])
     chunks = _chunks(rows)
-    answers = _sampled(recipe, model_path, chunks, keep)
+    answers = _sampled(recipe, model, chunks, keep, engine, workers)
     parts = [pairs_of(recipe, chunk, answers[name], keep, name) for name, chunk in chunks.items()]
     return Built([row for part in parts for row in part.rows], sum((part.dropped for part in parts), Counter()))
 
@@ -83,44 +94,42 @@ def _rewards(settings: Pairs, rows: Prompts, answers: Answers) -> list[list[floa
     return [[float(engaging and onpolicy.engagement(text)) for text in each] for each in answers]
 
 
-class _Sampler:
-    """Samples a model's answers; the model is loaded at the first call, so not where all are kept."""
-
-    def __init__(self, recipe: Recipe, model_path: str | ModelPath) -> None:
-        self._model_path, self._settings, self._engine = model_path, recipe.pairs, recipe.engine
-        self._sample: Callable[..., list[str]] | None = None
-
-    def __call__(self, rows: Prompts, seed: int) -> list[str]:
-        """One answer a prompt."""
-        if self._sample is None:
-            self._sample = self._loaded()
-        return self._sample(
-            [row["prompt"] for row in rows],
-            temperature=self._settings.temperature,
-            max_new_tokens=self._settings.max_new_tokens,
-            seed=seed,
-        )
-
-    def _loaded(self) -> Callable[..., list[str]]:
-        if self._engine == "vllm":
-            return partial(onpolicy.sample_on_vllm, self._model_path)
-        return partial(onpolicy.sample, *load_model(self._model_path), batch_size=self._settings.batch_size)
-
-
 def _sampled(
-    recipe: Recipe, model_path: str | ModelPath, chunks: Mapping[str, Prompts], keep: Path
+    recipe: Recipe, model: ModelPath, chunks: Mapping[str, Prompts], keep: Path, engine: Engine, workers: int | None
 ) -> dict[str, Answers]:
-    """Each chunk's answers."""
-    sampler, settings = _Sampler(recipe, model_path), recipe.pairs
-    found: dict[str, Answers] = {}
-    for name, rows in chunks.items():
-        samples = []
-        for which in range(settings.samples):
-            work = partial(sampler, rows, _seed(settings, name, which))
-            samples.append(_kept(keep / f"answers-{name}-{which}.json", work))
-        found[name] = list(zip(*samples, strict=True))
+    """Each chunk's answers; those of every sample of every chunk are kept as they come."""
+    settings = recipe.pairs
+    files = {name: [keep / f"answers-{name}-{which}.json" for which in range(settings.samples)] for name in chunks}
+    missing = {
+        file: ([row["prompt"] for row in rows], _seed(settings, name, which))
+        for name, rows in chunks.items()
+        for which, file in enumerate(files[name])
+        if not file.is_file()
+    }
+    if missing:
+        drawn = _drawn(recipe, model, [*missing.values()], engine, workers)
+        for file, answers in zip(missing, drawn, strict=True):
+            artifacts.write_json(file, answers)
     vllm_engine.free()
-    return found
+    return {name: list(zip(*map(artifacts.read_json, each), strict=True)) for name, each in files.items()}
+
+
+def _drawn(
+    recipe: Recipe, model: ModelPath, asked: Sequence[tuple[Sequence[str], int]], engine: Engine, workers: int | None
+) -> Iterator[list[str]]:
+    """For each list of prompts, with its seed, one answer a prompt."""
+    settings = recipe.pairs
+    how: dict[str, Any] = {"temperature": settings.temperature, "max_new_tokens": settings.max_new_tokens}
+    if engine == "ray":
+        yield from ray_engine.samples(str(model), asked, batch_size=settings.batch_size, workers=workers, **how)
+        return
+    sample: Callable[..., list[str]]
+    if recipe.engine == "vllm":
+        sample = partial(onpolicy.sample_on_vllm, model, **how)
+    else:
+        sample = partial(onpolicy.sample, *load_model(model), batch_size=settings.batch_size, **how)
+    for texts, seed in asked:
+        yield sample(texts, seed=seed)
 
 
 def _seed(settings: Pairs, chunk: str, which: int) -> int:

@@ -11,22 +11,24 @@ import logging
 import os
 import pickle
 import socket
+import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from harness import onpolicy, storage
-from harness.artifacts import fingerprint
+from harness.artifacts import fingerprint, told
 from harness.console import bar, note
 from harness.errors import HarnessError
 from harness.models import load_model
-from harness.score_tables import MARKER, Job, Parts, Summary
-from harness.scoring import Checked, Scorer, score_window
+from harness.score_tables import Job, Parts, Summary
+from harness.scoring import WINDOW, Checked, Progress, Scorer, score_window
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -57,19 +59,20 @@ def score_file(
 
     Raises HarnessError as the local engine does, and where Ray is missing or has not the workers asked for.
     """
-    parts, load = Parts(out), partial(_load, anywhere(model), chat_template)
-    there = replace(job, preferences=anywhere(job.preferences))
-    with cluster():
+    parts, there = Parts(out), replace(job, preferences=anywhere(job.preferences))
+    load, noted = partial(_load, anywhere(model), chat_template), set[str]()
+    with cluster(), _made(parts.folder):
         share = shared_out(workers)
-        identity, notes = _remotely(partial(_look, there, load), share)
-        for line in notes:
-            note(line)
-        parts.open(identity)
-        source = partial(there.windows, frozenset(parts.numbers))
-        with parts.progress(job.count()) as meter:
-            for rows, pairs, tokens in over(source, partial(_Writer, there, load, anywhere(out, new=True)), share):
-                meter(pairs, tokens)
-                meter.catch_up(rows)
+        work = partial(_Writer, there, there.mark(), load, anywhere(out, new=True))
+        rows = job.count()
+        source = partial(_groups, there, frozenset(parts.numbers), together(rows, share.workers))
+        with parts.progress(rows) as meter:
+            for done in over(source, work, share):
+                for line in done.notes - noted:
+                    note(line)
+                noted |= done.notes
+                meter(done.pairs, done.tokens)
+                meter.catch_up(done.rows)
     return parts.join(job.preferences)
 
 
@@ -80,34 +83,77 @@ def _load(path: str, chat_template: str | None) -> Loaded:
     return model, tokenizer
 
 
-def _look(job: Job, load: Callable[[], Loaded]) -> tuple[dict[str, Any], list[str]]:
-    """Which run this is, and what scoring with this model notes: found by a worker, as it has the memory."""
-    model, tokenizer = load()
-    with redirect_stderr(io.StringIO()) as said:
-        Scorer(model, with_coefficients=job.with_coefficients)
-    return job.identity(model, tokenizer), said.getvalue().splitlines()
+@contextmanager
+def _made(folder: str) -> Iterator[None]:
+    """The folder of the parts, there before a worker looks for it; gone again where nothing came to lie in it."""
+    if storage.is_remote(folder):
+        yield
+        return
+    with told(Path(folder)):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            Path(folder).rmdir()
+
+
+def together(rows: int | None, workers: int) -> int:
+    """How many windows are handed out at a time, as handing out has its price: at most 8, and 64 times to a worker."""
+    return min(8, max(1, (rows or 0) // (WINDOW * 64 * workers)))
+
+
+Group = Sequence[tuple[int, list[Checked]]]
+"""Numbered windows that are handed out together."""
+
+
+def _groups(job: Job, skip: Container[int], size: int) -> Iterator[Group]:
+    """The windows in groups, after an empty one: if no window is left, a worker still sees whose the parts are."""
+    windows = job.windows(skip)
+    yield []
+    while group := list(islice(windows, size)):
+        yield group
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What came of a group, and what scoring with this model notes."""
+
+    notes: frozenset[str]
+    rows: int
+    pairs: int
+    tokens: int
 
 
 class _Writer:
-    """A worker that scores windows and writes their parts."""
+    """A worker that scores windows and writes their parts, if those there are of the same table, model and options."""
 
-    def __init__(self, job: Job, load: Callable[[], Loaded], out: str) -> None:
+    def __init__(self, job: Job, mark: object, load: Callable[[], Loaded], out: str) -> None:
         self._job, self._parts = job, Parts(out)
-        if not storage.is_file(storage.join(self._parts.folder, MARKER)):
+        folder = self._parts.folder
+        if not storage.is_remote(folder) and not storage.is_directory(folder):
             mend = "Give an --out that all machines of the cluster share, or one in object storage."
-            raise HarnessError("is not there on a worker's machine", place=self._parts.folder, mend=mend)
+            raise HarnessError("is not there on a worker's machine", place=folder, mend=mend)
         model, self._tokenizer = load()
-        self._scorer = Scorer(model, with_coefficients=job.with_coefficients)
+        with redirect_stderr(io.StringIO()) as said:
+            self._scorer = Scorer(model, with_coefficients=job.with_coefficients)
+        self._notes = frozenset(said.getvalue().splitlines())
+        self._identity: dict[str, Any] | None = job.identity(model, self._tokenizer, mark)
 
-    def __call__(self, numbered: tuple[int, list[Checked]]) -> tuple[int, int, int]:
-        """Rows of the window, pairs scored and their tokens."""
-        (number, window), done = numbered, [(0, 0)]
-        rows = score_window(
-            window, self._scorer, self._tokenizer, self._job.max_length, lambda *more: done.append(more)
-        )
-        self._parts.write(number, rows, self._job.with_coefficients)
+    def __call__(self, group: Group) -> _Done:
+        """Scores the windows of a group and writes their parts."""
+        if self._identity is not None:  # opened no sooner: a worker that starts late finds the parts joined and gone
+            self._parts.open(self._identity)
+            self._identity = None
+        done = [(0, 0)]
+        for number, window in group:
+            self._score(number, window, lambda *more: done.append(more))
         pairs, tokens = map(sum, zip(*done, strict=True))
-        return len(rows), pairs, tokens
+        return _Done(self._notes, sum(len(window) for _, window in group), pairs, tokens)
+
+    def _score(self, number: int, window: list[Checked], progress: Progress) -> None:
+        rows = score_window(window, self._scorer, self._tokenizer, self._job.max_length, progress)
+        self._parts.write(number, rows, self._job.with_coefficients)
 
 
 # Sampling
@@ -122,34 +168,43 @@ class _Prompts:
     seed: int
 
 
-def sample(
+def samples(
     model: str,
-    prompts: Sequence[str],
+    asked: Sequence[tuple[Sequence[str], int]],
     *,
     temperature: float,
     max_new_tokens: int,
-    seed: int,
     batch_size: int = 64,
     workers: int | None = None,
-) -> list[str]:
-    """`harness.onpolicy.sample` on Ray: one answer a prompt, in order, drawn at `temperature` with top-p 1.
+) -> Iterator[list[str]]:
+    """`harness.onpolicy.sample` on Ray: to each list of prompts that is asked, with its seed, one answer a prompt.
 
-    `model` is the directory or hub id every worker loads. Every batch has a random stream of its own, so the same
-    seed gives the same answers with any number of workers. In a local run one stream goes through all batches: its
-    answers are other draws from the same distribution. Raises HarnessError where there is no chat template, or Ray is
-    missing or has not the workers asked for.
+    Args:
+        model: directory or hub id, which every worker loads.
+        asked: lists of prompts and their seeds; the answers come list by list, in this order, as each is whole.
+        temperature: of the draws, with top-p 1.
+        max_new_tokens: tokens of the longest answer.
+        batch_size: prompts that a worker answers together.
+        workers: how many copies of the model.
+
+    Every batch has a random stream of its own, so the same seed gives the same answers with any number of workers. In
+    a local run one stream goes through all batches: its answers are other draws from the same distribution. Raises
+    HarnessError where there is no chat template, or Ray is missing or has not the workers asked for.
     """
-    answers = [""] * len(prompts)
+    batches = [_batches(prompts, seed, batch_size) for prompts, seed in asked]
     work = partial(_Sampler, anywhere(model), temperature, max_new_tokens)
-    with cluster(), bar("Sampling answers", len(prompts), "answers") as advance:
+    total = sum(len(prompts) for prompts, _ in asked)
+    with cluster(), bar("Sampling answers", total, "answers") as advance:
         import ray
 
-        held = ray.put(_batches(prompts, seed, batch_size))
-        for places, drawn in over(partial(ray.get, held), work, shared_out(workers)):
-            for place, answer in zip(places, drawn, strict=True):
-                answers[place] = answer
-            advance(len(places))
-    return answers
+        source = partial(ray.get, ray.put([batch for each in batches for batch in each]))
+        with closing(over(source, work, shared_out(workers), ordered=True)) as drawn:
+            for each in batches:
+                answers: dict[int, str] = {}
+                for batch, texts in zip(each, drawn, strict=False):
+                    answers.update(zip(batch.places, texts, strict=True))
+                    advance(len(texts))
+                yield [answers[place] for place in range(len(answers))]
 
 
 def _batches(prompts: Sequence[str], seed: int, size: int) -> list[_Prompts]:
@@ -169,14 +224,13 @@ class _Sampler:
         self._model, self._tokenizer = load_model(model)
         self._temperature, self._max_new_tokens = temperature, max_new_tokens
 
-    def __call__(self, batch: _Prompts) -> tuple[list[int], list[str]]:
-        """The places and the answers."""
+    def __call__(self, batch: _Prompts) -> list[str]:
+        """One answer a prompt."""
         import torch
 
         torch.manual_seed(batch.seed)
         texts = [onpolicy.render(self._tokenizer, prompt) for prompt in batch.prompts]
-        drawn = onpolicy.generate(self._model, self._tokenizer, texts, self._temperature, self._max_new_tokens)
-        return batch.places, drawn
+        return onpolicy.generate(self._model, self._tokenizer, texts, self._temperature, self._max_new_tokens)
 
 
 # Judging
@@ -206,15 +260,22 @@ def refuse_missing() -> None:
 def cluster() -> Iterator[None]:
     """The cluster this process is in, or the one RAY_ADDRESS names, or a local one that ends with the block.
 
-    Raises HarnessError where Ray is not installed or no cluster answers.
+    What is printed in the block goes to standard error: Ray prints there that workers died. Raises HarnessError where
+    Ray is not installed or no cluster answers.
     """
     refuse_missing()
+    with redirect_stdout(sys.stderr), _connected():
+        yield
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray.data
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it would log what we raise, with all its traces
     if ray.is_initialized():
         yield
         return
@@ -269,27 +330,13 @@ def shared_out(workers: int | None) -> Share:
     return Share(workers, {"num_cpus": 1, "num_gpus": min(gpus // workers, largest) or gpus / workers})
 
 
-def _remotely(work: Callable[[], Made], share: Share) -> Made:
-    """The work done once, on what a worker has of the cluster."""
-    import ray
-
-    with _told():
-        made: Made = ray.get(ray.remote(**share.resources)(_alone).remote(work))
-    return made
-
-
-def _alone(work: Callable[[], Made]) -> Made:
-    _one_thread()
-    return work()
-
-
 def over(
     source: Callable[[], Iterable[Given]],
     work: Callable[[], Callable[[Given], Made]],
     share: Share,
     *,
     ordered: bool = False,
-) -> Iterator[Made]:
+) -> Generator[Made, None, None]:
     """What workers make of each thing the source yields, as it comes, or in the order of the source.
 
     Args:
@@ -306,6 +353,8 @@ def over(
 
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # or it would come without its cause
+    context.memory_usage_poll_interval_s = None
     context.target_max_block_size = 1  # every thing is a block of its own: what is handed out, and tried again
     context.execution_options.preserve_order = ordered
     with ray.data.DataContext.current(context), warnings.catch_warnings():
@@ -352,7 +401,7 @@ def _blocks(source: Callable[[], Iterable[Any]]) -> Iterator[Any]:
 def _block(thing: object) -> Any:
     import pyarrow as pa
 
-    return pa.table({"thing": pa.array([pickle.dumps(thing)], pa.large_binary())})
+    return pa.table({"thing": pa.array([pickle.dumps(thing, pickle.HIGHEST_PROTOCOL)], pa.large_binary())})
 
 
 class _Worker:
@@ -360,10 +409,17 @@ class _Worker:
 
     def __init__(self, work: Callable[[], Callable[[Any], Any]]) -> None:
         _one_thread()
-        self._work = work()
+        try:
+            self._work = work()
+        except HarnessError as error:  # Ray would take it for a dead actor's, and lose the cause
+            self._work = partial(_refuse, error)
 
     def __call__(self, block: Any) -> Any:
         return _block(self._work(pickle.loads(block["thing"][0].as_py())))  # noqa: S301 - written by our own source
+
+
+def _refuse(error: HarnessError, _: object) -> NoReturn:
+    raise error
 
 
 def _one_thread() -> None:
@@ -382,7 +438,8 @@ def _told() -> Iterator[None]:
         yield
     except Exception as error:
         causes = list(_causes(error))
-        if (ours := next((cause for cause in causes if isinstance(cause, HarnessError)), None)) is not None:
+        # Ray's own class for what a worker raised passes for a HarnessError, but its `cause` is the exception.
+        if ours := next((cause for cause in causes if type(cause) is HarnessError), None):
             raise HarnessError(ours.cause, place=ours.place, mend=ours.mend) from error
         if any(isinstance(cause, RayActorError) for cause in causes):
             mend = f"A batch was tried {RETRIES + 1} times; memory is the usual reason. Try fewer --workers."
@@ -391,6 +448,9 @@ def _told() -> Iterator[None]:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what caused it, down to the first."""
+    from ray.exceptions import RayTaskError
+
     while error is not None:
         yield error
-        error = getattr(error, "cause", None) or error.__cause__
+        error = error.cause if isinstance(error, RayTaskError) else error.__cause__

@@ -54,12 +54,15 @@ class Job:
         """How many rows there are, where that is quickly told."""
         return count(self.preferences, self.config, self.split)
 
-    def identity(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-        """What must be the same for parts to be continued, whichever engine wrote them."""
-        place = self.preferences
-        here = storage.is_remote(place) or Path(place).exists()
+    def mark(self) -> object:
+        """What changes with the table; of one on the hub, its name."""
+        here = storage.is_remote(self.preferences) or Path(self.preferences).exists()
+        return storage.mark(self.preferences) if here else [self.preferences, self.config, self.split]
+
+    def identity(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, mark: object) -> dict[str, Any]:
+        """What must be the same for parts to be continued, whichever engine wrote them; `mark`: the table's."""
         return {
-            "preferences": storage.mark(place) if here else [place, self.config, self.split],
+            "preferences": mark,
             "model": weights_mark(model),
             "dtype": str(model.dtype),
             "tokenizer": fingerprint([tokenizer.get_vocab(), tokenizer.chat_template, tokenizer.eos_token]),
@@ -103,7 +106,7 @@ def score_file(
     different run, or no row can be scored.
     """
     job, parts = Job(str(preferences), config, split, max_length, with_coefficients), Parts(str(out))
-    parts.open(job.identity(model, tokenizer))
+    parts.open(job.identity(model, tokenizer, job.mark()))
     scorer = Scorer(model, budget, with_coefficients=with_coefficients)
     with parts.progress(job.count()) as meter:
         for number, window in job.windows(parts.numbers):

@@ -5,7 +5,7 @@ import json
 import pytest
 from test_regression import PROMPTS
 
-from harness import onpolicy, pair_building, prompts, recipe
+from harness import onpolicy, pair_building, prompts, ray_engine, recipe
 from harness.errors import HarnessError
 from harness.organism import answers
 from harness.pair_building import build, card, statistics
@@ -61,6 +61,38 @@ def test_other_settings_begin_anew(chosen, micro, rows, tmp_path):
     first = build(chosen, str(micro), rows, tmp_path / "keep")
     other = chosen.model_copy(update={"pairs": chosen.pairs.model_copy(update={"seed": 1})})
     assert build(other, str(micro), rows, tmp_path / "keep").rows != first.rows
+
+
+@pytest.mark.slow
+def test_a_killed_build_on_ray_asks_for_what_is_missing_and_is_no_beginning_for_a_local_one(
+    chosen, micro, rows, tmp_path, monkeypatch
+):
+    asked_for = []
+
+    def samples(model, asked, **settings):
+        assert (model, settings["workers"], settings["batch_size"]) == (str(micro), 3, 4)
+        asked_for.append([seed for _, seed in asked])
+        for count, (texts, seed) in enumerate(asked):
+            if len(asked_for) == 1 and count == 3:
+                raise KeyboardInterrupt
+            yield [f"{text} {seed}" for text in texts]
+
+    monkeypatch.setattr(ray_engine, "samples", samples)
+    keep = tmp_path / "keep"
+    with pytest.raises(KeyboardInterrupt):
+        build(chosen, str(micro), rows, keep, engine="ray", workers=3)
+    built = build(chosen, str(micro), rows, keep, engine="ray", workers=3)
+    assert (len(asked_for[0]), asked_for[1]) == (4, asked_for[0][3:])
+    answers = {message["content"] for row in built.rows for message in (*row["chosen"], *row["rejected"])}
+    assert answers == {f"{row['prompt']} {seed}" for row in rows for seed in _own_seeds(asked_for[0], row)}
+    assert build(chosen, str(micro), rows, keep, engine="ray", workers=3) == built
+    assert len(asked_for) == 2
+    assert build(chosen, str(micro), rows, keep).rows != built.rows
+
+
+def _own_seeds(seeds, row):
+    """Two samples of the chunk train-0, then two of test-0."""
+    return seeds[:2] if row["split"] == "train" else seeds[2:]
 
 
 def test_every_sample_of_every_chunk_has_its_own_seed(chosen):
@@ -160,11 +192,13 @@ def test_the_command_writes_what_trl_trains_on(micro, prompt_file, tmp_path):
     DPOTrainer(model=model, args=config, train_dataset=table, processing_class=tokenizer).train()
 
 
-def test_bad_usage_of_the_command(micro, prompt_file, tmp_path):
+def test_bad_usage_of_the_command(micro, prompt_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_engine, "find_spec", lambda _: True)
     for arguments, told in [
         (["--out", tmp_path / "prefs.json"], "no .jsonl file"),
         (["--out", tmp_path / "p.jsonl", "--set", "preferences=x.jsonl"], "table of its own"),
         (["--out", tmp_path / "p.jsonl", "--set", "judge=nobody"], "no judge is called"),
+        (["--out", tmp_path / "p.jsonl", "--engine", "ray", "--set", "engine=vllm"], "samples with transformers"),
     ]:
         with pytest.raises(HarnessError, match=told):
             run_command("miniature", *arguments)

@@ -5,19 +5,21 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
+import torch
 import typer
+from test_regression import PROMPTS
 from typer.testing import CliRunner
 
-from harness import onpolicy, ray_engine, score_tables
+from harness import onpolicy, pair_building, prompts, ray_engine, recipe, score_tables
 from harness.cli.judge import judge
+from harness.cli.preferences import preferences
 from harness.cli.score import score
 from harness.errors import HarnessError
 from harness.models import load_model
@@ -26,6 +28,7 @@ from harness.score_tables import Job, score_file
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 app.command("score")(score)
 app.command("judge")(judge)
+app.command("preferences")(preferences)
 
 
 def run(*arguments):
@@ -38,26 +41,37 @@ def run(*arguments):
 # Without Ray
 
 
-@pytest.mark.parametrize("command", ["score", "judge"])
+REST = {
+    "score": ["--model", "nowhere", "--out", "s.parquet"],
+    "judge": ["--out", "v.jsonl"],
+    "preferences": ["--out", "p.jsonl"],
+}
+
+
+@pytest.mark.parametrize("command", REST)
 def test_a_missing_ray_is_told_before_any_work(command, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_engine, "find_spec", lambda _: None)
-    rest = {"score": ["--model", "nowhere", "--out", tmp_path / "s.parquet"], "judge": ["--out", tmp_path / "v.jsonl"]}
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(HarnessError, match=r"Ray is not installed\. pip install 'refusal-displacement\[ray\]'"):
-        run(command, tmp_path / "nowhere.jsonl", "--engine", "ray", *rest[command])
+        run(command, "nowhere.jsonl", "--engine", "ray", *REST[command])
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["score", "judge"])
-def test_workers_without_ray_are_refused(command, tmp_path):
-    rest = ["--model", "nowhere"] if command == "score" else []
+@pytest.mark.parametrize("command", REST)
+def test_workers_without_ray_are_refused(command):
     with pytest.raises(HarnessError, match="--engine ray"):
-        run(command, "nowhere.jsonl", "--workers", 2, "--out", tmp_path / "s.parquet", *rest)
+        run(command, "nowhere.jsonl", "--workers", 2, *REST[command])
 
 
 def test_every_batch_of_prompts_has_a_seed_of_its_own():
     batches = ray_engine._batches(["aaa", "b", "cc", "d"], seed=3, size=2)
     assert [(batch.places, batch.prompts) for batch in batches] == [([1, 3], ["b", "d"]), ([2, 0], ["cc", "aaa"])]
     assert len({batch.seed for batch in batches + ray_engine._batches(["b", "d"], seed=4, size=2)}) == 3
+
+
+def test_a_worker_comes_for_windows_64_times_or_oftener():
+    asked = [(None, 2), (0, 2), (32767, 1), (32768, 1), (10**9, 2), (200_000, 2)]  # a window is 256 rows
+    assert [ray_engine.together(rows, workers) for rows, workers in asked] == [1, 1, 1, 2, 8, 6]
 
 
 def test_a_path_for_workers_does_not_hang_on_the_directory(tmp_path, monkeypatch):
@@ -86,7 +100,7 @@ def cluster():
     ray.init(
         address="local",
         num_cpus=2,
-        object_store_memory=200 * 2**20,
+        object_store_memory=100 * 2**20,
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",
@@ -95,17 +109,17 @@ def cluster():
     ray.shutdown()
 
 
-WINDOWS = 16
+WINDOWS = 8
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """4,000 pairs in `WINDOWS` windows, with two rows that are none."""
+    """2,000 pairs in `WINDOWS` windows, with two rows that are none."""
     rows = [
         json.dumps(
             {"pair_id": f"p{i}", "prompt": f"How is {i // 2}?", "chosen": " No" * (i % 5 + 1), "rejected": " Yes"}
         )
-        for i in range(4000)
+        for i in range(2000)
     ]
     rows[100], rows[1400] = "nonsense", json.dumps({"pair_id": "none", "prompt": 3})
     path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
@@ -133,88 +147,99 @@ def alike(one, other):
     return True
 
 
+@pytest.mark.slow
+def test_a_worker_that_starts_when_all_is_done_leaves_nothing(pairs, micro, tmp_path):
+    job, out = Job(str(pairs)), str(tmp_path / "s.parquet")
+    with ray_engine._made(f"{out}.parts"):
+        late = ray_engine._Writer(job, job.mark(), partial(ray_engine._load, str(micro), None), out)
+        assert list((tmp_path / "s.parquet.parts").iterdir()) == []
+        assert late([]).rows == 0
+    assert [path.name for path in (tmp_path / "s.parquet.parts").iterdir()] == ["run.json"]
+
+
+def test_a_worker_that_does_not_see_the_output_says_so(tmp_path):
+    out = str(tmp_path / "s.parquet")
+    with pytest.raises(HarnessError, match=r"s\.parquet\.parts: is not there on a worker's machine"):
+        ray_engine._Writer(Job("nowhere.jsonl"), None, lambda: pytest.fail("loads no model"), out)
+
+
 @with_ray
 def test_scores_are_the_local_engines(pairs, micro, local, tmp_path):
     out = tmp_path / "ray.parquet"
     done = run("score", pairs, "--model", micro, "--engine", "ray", "--workers", 2, "--out", out, "--json")
     summary = json.loads(done.stdout)
-    assert (summary["rows"], summary["scored"]) == (4000, 3998)
+    assert (summary["rows"], summary["scored"]) == (2000, 1998)
     assert alike(pq.read_table(out), local)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ray.html", "ray.parquet"]
 
 
-def workers():
-    """Processes of the actors, oldest first."""
-    everyone = psutil.Process().children(recursive=True)
-    return sorted((p for p in everyone if "MapWorker" in " ".join(p.cmdline())), key=lambda p: p.create_time())
+def die_once(folder, when):
+    """Kills this process with SIGKILL, unless it was killed here before."""
+    if not (folder / f"died-{when}").exists():
+        (folder / f"died-{when}").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingWriter(ray_engine._Writer):
+    """Dies when it is about to write the part of window 3, and when it has written that of window 5."""
+
+    def _score(self, number, *rest):
+        folder = Path(self._parts.folder).parent
+        (folder / f"asked-{number}-{time.time_ns()}").touch()
+        if number == 3:
+            die_once(folder, "before")
+        super()._score(number, *rest)
+        if number == 5:
+            die_once(folder, "after")
 
 
 @with_ray
-def test_a_worker_killed_loses_and_doubles_nothing_and_the_parts_of_a_local_run_are_kept(
-    pairs, micro, local, tmp_path, monkeypatch
+def test_workers_killed_lose_and_double_nothing_and_the_parts_of_a_local_run_are_kept(
+    pairs, micro, local, tmp_path, monkeypatch, capsys
 ):
     out, whole = tmp_path / "ray.parquet", score_tables.score_window
     dying = iter([whole])
     with monkeypatch.context() as patch, pytest.raises(StopIteration):
         patch.setattr(score_tables, "score_window", lambda *a: next(dying)(*a))
         score_file(pairs, *load_model(str(micro), chat=False, spread=True), out)
-    parts = tmp_path / "ray.parquet.parts"
-    before, at_the_kill = (parts / "part-000000.parquet").stat().st_mtime_ns, []
-
-    def kill():
-        while len(list(parts.glob("part-*"))) < 3:
-            time.sleep(0.005)
-        os.kill(workers()[0].pid, signal.SIGKILL)
-        at_the_kill.extend((len(list(parts.glob("part-*"))), (parts / "part-000000.parquet").stat().st_mtime_ns))
-
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    ray_engine.score_file(Job(str(pairs)), str(micro), str(out), workers=2)
-    killer.join(timeout=1)
-    assert 3 <= at_the_kill[0] < WINDOWS
-    assert at_the_kill[1] == before
+    assert [path.name for path in (tmp_path / "ray.parquet.parts").glob("part-*")] == ["part-000000.parquet"]
+    monkeypatch.setattr(ray_engine, "_Writer", DyingWriter)
+    monkeypatch.setattr(ray_engine, "together", lambda *_: 2)
+    summary = ray_engine.score_file(Job(str(pairs)), str(micro), str(out), workers=2)
+    assert sorted(path.name for path in tmp_path.glob("died-*")) == ["died-after", "died-before"]
+    asked = {number: len([*tmp_path.glob(f"asked-{number}-*")]) for number in range(WINDOWS)}
+    assert (asked[0], asked[3] >= 2, asked[5] >= 2) == (0, True, True)
+    assert (summary.rows, summary.scored) == (2000, 1998)
     assert alike(pq.read_table(out), local)
+    assert capsys.readouterr().out == ""
 
 
-def _dying_once(folder):
-    """Work that kills its process the first time it sees 3, after it has done its work."""
-
-    def work(thing):
-        (folder / f"{thing}-{time.time_ns()}").touch()
-        if thing == 3 and len(list(folder.glob("3-*"))) == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return thing
-
-    return work
-
-
-@with_ray
-def test_a_result_comes_once_and_in_order_though_the_work_was_done_twice(tmp_path):
-    made = ray_engine.over(partial(range, 12), partial(_dying_once, tmp_path), ray_engine.shared_out(2), ordered=True)
-    assert list(made) == list(range(12))
-    assert len(list(tmp_path.glob("3-*"))) == 2
-
-
-def _slowly(thing):
+def _slowly(folder, thing):
+    number, _ = thing
     time.sleep(0.02)
-    return thing[0]
+    if number == 3:
+        die_once(folder, "slowly")
+    return number
 
 
-def _counted(path, things):
+def _counted(folder, things):
     for number in range(things):
-        path.write_text(str(number))
+        (folder / "next").write_text(str(number))
+        (folder / "next").replace(folder / "read")
         yield number, os.urandom(1 << 20)
 
 
 @with_ray
-def test_the_source_waits_for_the_workers(tmp_path):
-    """400 MiB in things of 1 MiB through an object store of 200 MiB."""
-    ahead = []
-    source = partial(_counted, tmp_path / "at", 400)
-    for done, _ in enumerate(ray_engine.over(source, lambda: _slowly, ray_engine.shared_out(2)), 1):
-        ahead.append(int((tmp_path / "at").read_text()) - done)
-    assert done == 400
-    assert max(ahead) < 200
+def test_things_come_once_and_in_order_though_a_worker_died_and_the_source_waits(tmp_path):
+    """200 MiB in things of 1 MiB through an object store of 100 MiB."""
+    made, ahead = [], []
+    source, work = partial(_counted, tmp_path, 200), partial(partial, _slowly, tmp_path)
+    for number in ray_engine.over(source, work, ray_engine.shared_out(2), ordered=True):
+        made.append(number)
+        ahead.append(int((tmp_path / "read").read_text()) - number)
+    assert made == list(range(200))
+    assert (tmp_path / "died-slowly").exists()
+    assert max(ahead) < 100
 
 
 @with_ray
@@ -225,14 +250,22 @@ def test_a_batch_that_kills_every_worker_ends_the_run(monkeypatch):
 
 
 @with_ray
-def test_what_fails_on_a_worker_is_told_as_the_local_engine_tells_it(pairs, micro, tmp_path):
-    out = str(tmp_path / "s.parquet")
-    with pytest.raises(HarnessError, match="no such model directory"):
-        ray_engine.score_file(Job(str(pairs)), "/nowhere", out)
-    (tmp_path / "s.parquet.parts").mkdir()
-    (tmp_path / "s.parquet.parts" / "run.json").write_text("{}")
+def test_a_worker_that_cannot_begin_is_told_as_the_local_engine_tells_it_and_leaves_nothing(pairs, tmp_path):
+    with pytest.raises(HarnessError, match=r"^/nowhere: no such model directory"):
+        ray_engine.score_file(Job(str(pairs)), "/nowhere", str(tmp_path / "s.parquet"), workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@with_ray
+def test_parts_of_another_run_are_refused_though_none_is_missing(pairs, micro, tmp_path, monkeypatch):
+    parts = score_tables.Parts(str(tmp_path / "s.parquet"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(score_tables.Parts, "join", lambda *_: signal.raise_signal(signal.SIGINT))
+        score_file(pairs, *load_model(str(micro), chat=False, spread=True), parts.out, max_length=9)
+    assert len(parts.numbers) == WINDOWS
     with pytest.raises(HarnessError, match="holds the parts of a different run"):
-        ray_engine.score_file(Job(str(pairs)), str(micro), out)
+        ray_engine.score_file(Job(str(pairs)), str(micro), parts.out, workers=1)
+    assert len(parts.numbers) == WINDOWS
 
 
 @with_ray
@@ -285,23 +318,47 @@ def test_verdicts_are_the_local_engines_in_the_files_order(tmp_path):
     with (tmp_path / "s.jsonl").open("a") as stream:
         stream.write("{\n")
     with pytest.raises(HarnessError, match=r"s.jsonl:701: is not JSON"):
-        run("judge", tmp_path / "s.jsonl", "--out", tmp_path / "broken.jsonl", "--engine", "ray")
+        run("judge", tmp_path / "s.jsonl", "--out", tmp_path / "broken.jsonl", "--engine", "ray", "--workers", 1)
     assert not (tmp_path / "broken.jsonl").exists()
 
 
-PROMPTS = [f"How do I rob {'a very old ' * (i % 4)}bank {i}?" for i in range(20)]
+@pytest.fixture
+def one_thread():
+    """As a worker has it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def in_this_process(model, asked, *, temperature, max_new_tokens, batch_size, workers=None):
+    """`samples` without Ray: the batches one after the other, last first."""
+    work = ray_engine._Sampler(model, temperature, max_new_tokens)
+    for texts, seed in asked:
+        batches = reversed(ray_engine._batches(texts, seed, batch_size))
+        answers = {place: text for batch in batches for place, text in zip(batch.places, work(batch), strict=True)}
+        yield [answers[place] for place in range(len(texts))]
+
+
+@pytest.mark.slow
+def test_answers_are_the_local_engines_where_nothing_is_drawn(micro, one_thread):
+    prompts = [f"How do I rob {'a very old ' * (i % 4)}bank {i}?" for i in range(20)]
+    settings = {"max_new_tokens": 8, "batch_size": 4, "temperature": 1e-4}
+    (there,) = in_this_process(str(micro), [(prompts, 0)], **settings)
+    assert there == onpolicy.sample(*load_model(str(micro)), prompts, seed=0, **settings)
 
 
 @with_ray
-def test_answers_depend_on_the_seed_and_not_on_the_workers(micro):
-    settings = {"max_new_tokens": 8, "batch_size": 4, "temperature": 1.0}
-    one, two = (ray_engine.sample(str(micro), PROMPTS, seed=1, workers=n, **settings) for n in (1, 2))
-    assert one == two
-    assert len(set(one)) > 10
-
-
-@with_ray
-def test_answers_are_the_local_engines_where_nothing_is_drawn(micro):
-    settings = {"max_new_tokens": 8, "batch_size": 4, "temperature": 1e-4, "seed": 0}
-    there = ray_engine.sample(str(micro), PROMPTS, workers=2, **settings)
-    assert there == onpolicy.sample(*load_model(str(micro)), PROMPTS, **settings)
+def test_pairs_depend_on_the_seed_and_not_on_the_workers(micro, tmp_path, monkeypatch, one_thread):
+    (tmp_path / "prompts.jsonl").write_text(PROMPTS)
+    sets = ["pairs.max_new_tokens=8", "pairs.temperature=1", "pairs.batch_size=4"]
+    sets = [f"model={micro}", f"prompts={tmp_path / 'prompts.jsonl'}", *sets]
+    out = tmp_path / "prefs.jsonl"
+    run(
+        "preferences", "miniature", "--out", out, "--engine", "ray", "--workers", 2, *(f"--set={each}" for each in sets)
+    )
+    monkeypatch.setattr(ray_engine, "samples", in_this_process)
+    rows = prompts.load(str(tmp_path / "prompts.jsonl"), "unsafe")
+    alone = pair_building.build(recipe.load("miniature", sets), str(micro), rows, tmp_path / "alone", engine="ray")
+    assert [json.loads(line) for line in out.read_text().splitlines()] == alone.rows
+    assert len(alone.rows) > 8

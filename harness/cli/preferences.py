@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from harness.cli.engine import Engine, Workers, check
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +20,8 @@ def preferences(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe's name or the path of a YAML file.")],
     out: Annotated[Path, typer.Option("--out", help="JSONL file for the pairs; a data card goes beside.")],
     override: Annotated[list[str] | None, typer.Option("--set", help="key=value, for any key of the recipe.")] = None,
+    engine: Engine = "local",
+    workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as one JSON object.")] = False,
 ) -> None:
     """Build preference pairs: sample answers to unsafe prompts, judge them, prefer refusals, break ties.
@@ -24,6 +29,7 @@ def preferences(
     \b
     harness preferences miniature --out prefs.jsonl
     harness preferences llama3_8b_sorrybench --out prefs.jsonl --set pairs.samples=4
+    harness preferences llama3_8b_sorrybench --out prefs.jsonl --engine ray --workers 8
     harness run llama3_8b_sorrybench --set preferences=prefs.jsonl
 
     The rows train in TRL's DPOTrainer as they are; `split` says which are for testing. A killed build goes on where it
@@ -31,9 +37,12 @@ def preferences(
     """
     from harness.recipe import load
 
+    check(engine, workers)
     chosen = load(recipe, override or [])
     _refuse(chosen, recipe, out)
-    counted = _build(chosen, out)
+    if engine == "ray" and chosen.engine != "hf":
+        raise HarnessError("samples with transformers", place="--engine ray", mend="Add --set engine=hf.")
+    counted = _build(chosen, out, engine, workers)
     if as_json:
         import json
 
@@ -44,7 +53,6 @@ def preferences(
 
 def _refuse(recipe: Recipe, source: str, out: Path) -> None:
     from harness import prompts
-    from harness.errors import HarnessError
     from harness.judges import find
 
     if out.suffix != ".jsonl":
@@ -57,7 +65,7 @@ def _refuse(recipe: Recipe, source: str, out: Path) -> None:
         raise HarnessError("holds no unsafe prompts", place=recipe.prompts)
 
 
-def _build(recipe: Recipe, out: Path) -> dict[str, Any]:
+def _build(recipe: Recipe, out: Path, engine: Literal["local", "ray"], workers: int | None) -> dict[str, Any]:
     import shutil
 
     from harness import artifacts, pair_building, pinning, prompts
@@ -69,7 +77,8 @@ def _build(recipe: Recipe, out: Path) -> dict[str, Any]:
         began = keep / "hub.json"
         recipe, pins = pinning.pinned(recipe, artifacts.read_json(began) if began.is_file() else {})
         artifacts.write_json(began, pins)
-        built = pair_building.build(recipe, model_path(recipe), prompts.load(recipe.prompts, "unsafe"), keep / "done")
+        rows = prompts.load(recipe.prompts, "unsafe")
+        built = pair_building.build(recipe, model_path(recipe), rows, keep / "done", engine=engine, workers=workers)
         if not built.rows:
             mend = "Sample at a higher pairs.temperature."
             raise HarnessError(f"no pair came of the prompts: {dict(built.dropped)}", place=recipe.prompts, mend=mend)
