@@ -17,8 +17,9 @@ run: $(VENV)/ready
 	$(BIN)/harness run --out $(OUT)
 	@$(PYTHON) -m webbrowser "file://$$(pwd)/$(OUT)/report.html" >/dev/null 2>&1 || true
 
+# Two files of tests at a time; `pytest` alone runs one after the other.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The environment at hand where it can import vLLM (a GPU machine), else one of its own with vLLM for CPUs.
 test-vllm:
@@ -33,7 +34,7 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(MAKE) test
 
 format: $(VENV)/ready
 	$(BIN)/ruff format .
