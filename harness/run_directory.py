@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter
@@ -35,8 +36,8 @@ class RunDirectory:
             "stages": old["stages"],
             "files": old["files"],
         }
+        self._reasons: dict[str, str] | None = None
         _warn_of_another_machine(old, self.manifest)
-        self._save()
 
     def stage(self, name: str, inputs: Mapping[str, object], outputs: Sequence[Path], work: Callable[[], None]) -> None:
         """Runs `work` unless it finished before with the same inputs and its outputs are as it left them.
@@ -49,16 +50,31 @@ class RunDirectory:
         """
         known = self._known_inputs(inputs)
         reason = self._reason_to_run(name, known, outputs)
+        if self._reasons is not None:
+            if reason is not None:
+                self._reasons[name] = reason or "not run yet"
+            return
         if reason is None:
             console.note(f"{name}: done before")
             return
         if reason:
             console.note(f"{name}: again, because {reason}")
         started = perf_counter()
-        work()
+        with torch_threads():
+            work()
         with self._open():
             self.manifest["stages"][name] = {"inputs": known, "seconds": round(perf_counter() - started, 2)}
             self._record(outputs)
+
+    @contextmanager
+    def looking(self) -> Iterator[dict[str, str]]:
+        """In the block a stage is not run: where it has to be, the mapping says why, by its name."""
+        reasons: dict[str, str] = {}
+        self._reasons = reasons
+        try:
+            yield reasons
+        finally:
+            self._reasons = None
 
     def record(self, *paths: Path) -> None:
         """Puts the hashes of these files, and of all files below these directories, into the manifest."""
@@ -118,11 +134,44 @@ def arm_directory(root: Path, arm: str, seed: int) -> Path:
     return root / "arms" / arm / f"seed-{seed}"
 
 
+_PLANNED: ContextVar[int | None] = ContextVar("threads", default=None)
+
+
 def threads() -> int:
-    """Torch's threads: their number changes the sums, and so a run's numbers."""
+    """Torch's threads where a stage works: their number changes the sums, and so a run's numbers."""
+    planned = _PLANNED.get()
+    if planned is not None:
+        return planned
     import torch
 
     return int(torch.get_num_threads())
+
+
+@contextmanager
+def planned_threads(number: int) -> Iterator[None]:
+    """The stages in the block work with so many of torch's threads; torch is loaded by the first that works."""
+    token = _PLANNED.set(number)
+    try:
+        yield
+    finally:
+        _PLANNED.reset(token)
+
+
+@contextmanager
+def torch_threads() -> Iterator[None]:
+    """Sets torch's threads to those planned, where there is a plan, for the block."""
+    planned = _PLANNED.get()
+    if planned is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(planned)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _old(path: Path) -> dict[str, Any]:

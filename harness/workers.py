@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,15 +47,23 @@ def plan(model_bytes: int, at_most: int | None = None) -> Plan:
         at_most: a limit on the processes.
     """
     import psutil
-    import torch
 
-    gpus = torch.cuda.device_count()
+    gpus = _gpus()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     fit = int(psutil.virtual_memory().available // (COPIES * max(model_bytes, 1) + (1 << 30)))
     most = gpus or min(cores, fit)
     processes = max(1, min(most, at_most or most))
     threads = max(1, cores // processes)
     return Plan(processes, threads, tuple(range(processes)) if gpus else ())
+
+
+def _gpus() -> int:
+    """GPUs that torch can use; it takes seconds to load, and a build for CPUs alone tells by its version."""
+    if metadata.version("torch").endswith("+cpu"):
+        return 0
+    import torch
+
+    return int(torch.cuda.device_count())
 
 
 def warm_up() -> None:
