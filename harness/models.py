@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import artifacts
 from harness.console import safe
 from harness.errors import HarnessError
 
@@ -45,6 +46,28 @@ def load_tokenizer(path: str) -> tuple[PretrainedConfig, PreTrainedTokenizerBase
     """A model's configuration and tokenizer, without its weights. Raises HarnessError where they cannot be loaded."""
     with _told(path):
         return _config_and_tokenizer(path)
+
+
+def weights_are_here(path: str) -> bool:
+    """Whether a model's weights are in its directory, or in the hub's cache: nothing would be downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(path).is_dir():
+        return any(Path(path).glob("*.safetensors"))
+    index = try_to_load_from_cache(path, "model.safetensors.index.json")
+    if not isinstance(index, str):
+        return isinstance(try_to_load_from_cache(path, "model.safetensors"), str)
+    shards = set(artifacts.read_json(Path(index))["weight_map"].values())
+    return all(isinstance(try_to_load_from_cache(path, shard), str) for shard in shards)
+
+
+def empty_model(config: PretrainedConfig) -> PreTrainedModel:
+    """A model of this configuration on torch's `meta` device: all its parameters, and no memory behind them."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
 def positions(config: PretrainedConfig) -> int | None:
