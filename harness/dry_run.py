@@ -140,12 +140,12 @@ def _left_out(recipe: Recipe, path: str) -> list[str]:
     told = []
     if recipe.model == "miniature" and not Path(path).is_dir():
         told.append(
-            f"the miniature of seed {recipe.organism_seed} is grown first; the default one was measured instead"
+            f"growing the miniature of seed {recipe.organism_seed} first; the default one was measured in its place"
         )
     if recipe.judge != "lexical":
-        told.append(f"the time of the judge {recipe.judge}")
+        told.append(f"the judge {recipe.judge}")
     if isinstance(recipe.pairs.tie_break, RewardModel):
-        told.append(f"the time of the reward model {recipe.pairs.tie_break.reward_model}")
+        told.append(f"the reward model {recipe.pairs.tie_break.reward_model}")
     return told
 
 
@@ -170,6 +170,7 @@ class Facts:
         self.unsafe, self.benign = self._lengths(unsafe), self._lengths(benign)
         self.training = self._lengths(stages._training_prompts(self.recipe))
         self.openings = min(START_PROMPTS, len({row["prompt"] for row in unsafe}))
+        self._longest = 0
         sources = (ON_POLICY, *run.other_sources)
         self._known = {source: self._table(source) for source in sources}
 
@@ -182,8 +183,9 @@ class Facts:
         return known or estimate.unsampled(self.training, answer, self.recipe.training.max_length)
 
     def longest(self) -> int:
-        """Tokens of the longest prompt with the longest answer that may be trained on."""
-        longest = max(self.training, default=0) + self.recipe.pairs.max_new_tokens
+        """Tokens of the longest prompt with its answer that may be trained on."""
+        sampled = max(self.training, default=0) + self.recipe.pairs.max_new_tokens
+        longest = max(self._longest, sampled if self.is_sampled(ON_POLICY) else 0)
         return min(longest, self.recipe.training.max_length or longest)
 
     def is_sampled(self, source: str) -> bool:
@@ -196,6 +198,8 @@ class Facts:
             return None
         tokens = tokens_of(rows, self._tokenizer, self.recipe.training.max_length).values()
         answers = sum(len(each.chosen) + len(each.rejected) for each in tokens)
+        lengths = (len(each.prompt) + max(len(each.chosen), len(each.rejected)) for each in tokens)
+        self._longest = max(self._longest, *lengths)
         return Table(len(tokens), sum(len(each.prompt) for each in tokens), answers)
 
     def _rows(self, source: str) -> Sequence[Mapping[str, Any]] | None:
@@ -295,17 +299,21 @@ def _available(plan: Plan) -> int:
 def _calibrated(facts: Facts, path: str, memory: Mapping[str, Memory], free: int) -> tuple[Speed | None, list[str]]:
     """The speed of this machine with this model; and what of it could not be measured, and why."""
     if not models.weights_are_here(path):
-        return None, [f"no time: the weights of {path} are not here to be tried"]
+        return None, [f"everything, as the weights of {path} are not here to be tried"]
     too_large = [kind for kind, each in memory.items() if each.total > free]
-    told = [f"the time of {kind}: {memory[kind].total} bytes do not fit into the {free} free" for kind in too_large]
+    told = [f"{kind}, as {_gib(memory[kind].total)} do not fit into the {_gib(free)} free" for kind in too_large]
     if set(too_large) - {"training"}:
         return None, told
     writes = facts.recipe.engine == "hf"
     if not writes:
-        told.append("the time of sampling and evaluating: vLLM is not measured")
+        told.append("sampling and evaluating, as vLLM is not measured")
     from harness import speed
 
     return speed.measure(path, facts.recipe, facts.texts, trains="training" not in too_large, writes=writes), told
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.3g} GiB"
 
 
 def _cost(facts: Facts, stage: Stage, reason: str | None, speed: Speed | None) -> Cost:

@@ -9,7 +9,7 @@ from test_cli import harness
 from harness import recipe
 from harness.dry_run import dry_run
 from harness.errors import HarnessError
-from harness.estimate import Table
+from harness.estimate import Table, training_memory
 
 PROMPTS = [
     {"prompt_id": "a", "prompt": "a b c", "split": "train", "label": "unsafe"},
@@ -99,10 +99,20 @@ def test_tokens_by_hand(without_weights):
 
 def test_without_weights_tokens_and_memory_are_told_and_why_there_is_no_time(without_weights, place):
     assert without_weights.seconds is None
-    assert without_weights.missing == [f"no time: the weights of {place}/model are not here to be tried"]
+    assert without_weights.missing == [f"everything, as the weights of {place}/model are not here to be tried"]
     assert all(cost.reason and cost.seconds is None for cost in without_weights.costs)
     assert set(without_weights.memory) == {"scoring", "sampling", "training", "evaluation"}
     assert not (place / "run").exists()
+
+
+def test_memory_is_that_of_the_longest_pair(place, without_weights, monkeypatch):
+    """Two sequences of each of two pairs: 9 + 3 tokens where they are sampled, 6 + 4 in the table."""
+    monkeypatch.setattr("harness.models.weights_are_here", lambda _: False)
+    shape = without_weights.shape
+    assert without_weights.memory["training"] == training_memory(shape, 2 * 2 * 12, on_gpu=False)
+    given = dry_run(chosen(place, f"preferences={place}/gold.jsonl"), place / "run")
+    assert given.memory["training"] == training_memory(shape, 2 * 2 * 10, on_gpu=False)
+    assert given.costs[0].at_most.tokens == 0  # nothing is sampled
 
 
 def test_the_reasons_follow_each_other(without_weights):
@@ -145,7 +155,7 @@ def test_a_training_that_does_not_fit_is_not_tried(place, monkeypatch, without_w
     assert seconds["train raw seed 0"] is None
     assert seconds["evaluate raw seed 0"] > 0
     assert found.seconds is None
-    assert "the time of training" in found.missing[0]
+    assert found.missing[0].startswith("training, as ")
 
 
 def test_experiments_are_refused(tmp_path):
@@ -166,5 +176,5 @@ def test_a_miniature_that_is_not_grown_is_not_grown_now(tmp_path, monkeypatch):
     monkeypatch.setattr("harness.models.weights_are_here", lambda _: False)
     found = dry_run(recipe.load("miniature", ["organism_seed=9"]), tmp_path / "run")
     assert found.shape.parameters == 418_464
-    assert "seed 9 is grown first" in found.missing[0]
+    assert "growing the miniature of seed 9" in found.missing[0]
     assert not [*tmp_path.iterdir()]

@@ -21,9 +21,8 @@ def show(found: DryRun) -> None:
     console = Console(highlight=False)
     plan = found.plan
     print(f"{safe(found.recipe.name)}: {safe(found.recipe.model)}, {found.shape.parameters:,} parameters")
-    print(
-        f"{plan.processes} processes on {'a GPU each' if plan.devices else f'the CPU, threads each: {plan.threads}'}\n"
-    )
+    where = "a GPU for each" if plan.devices else f"on the CPU, torch's threads in each: {plan.threads}"
+    print(f"Processes beside each other: {plan.processes}, {where}\n")
     console.print(_stages(found))
     print(f"\nMemory {'of each GPU' if plan.devices else 'of each process'}, at the most\n")
     console.print(_memory(found))
@@ -37,7 +36,7 @@ def show(found: DryRun) -> None:
 
 def _stages(found: DryRun) -> Table:
     """A row for each stage; those that differ in their seed alone are one."""
-    table = _table("stage", "times", "pairs", "answers", "tokens, at most", "expected", "s each")
+    table = _table("stage", "times", "pairs", "answers", "tokens up to", "expected", "s each")
     groups: dict[str, list[Cost]] = {}
     for cost in found.costs:
         groups.setdefault(cost.stage.name.partition(" seed ")[0], []).append(cost)
