@@ -33,7 +33,8 @@ SECONDS = 3.0
 """What one short generation may take."""
 _FIRST = 4
 """Tokens of the generation that comes before it: it warms up, and tells how many tokens the time is enough for."""
-_OPENINGS, _PAIRS, _STEPS = 16, 32, 2
+_OPENINGS, _PAIRS, _STEPS = 32, 32, 2
+"""Prompts whose answers' starts are read, pairs whose ln p is taken (a batch of each), and steps that are timed."""
 
 
 def measure(path: str, recipe: Recipe, prompts: Sequence[str], *, trains: bool, writes: bool) -> Speed:

@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 
 COPIES = 6
 """Times its weights that a model in training takes at most: weights, gradients, optimizer, activations."""
-PRELOADED = ["harness.training", "harness.measuring", "trl", "lm_eval.evaluator"]
+PRELOADED = ["harness.training", "harness.measuring", "trl.trainer.dpo_trainer", "lm_eval.evaluator"]
 """Imported once, while the run samples and scores; each process starts as a copy of that."""
 
 
