@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Any
 import yaml
 
 from harness.errors import HarnessError
+
+REFERENCE_FILES = ("reference.json", "reference.npz", "reference_starts.json", "nearest_pairs.json")
+"""What a run directory keeps of the starting model: ln p of the pairs, tokens, how answers start, nearest pairs."""
 
 
 @contextmanager
@@ -183,9 +187,22 @@ def begun(directory: Path, inputs: object) -> Path:
     return directory
 
 
+_DIGESTS: dict[tuple[int, ...], bytes] = {}
+_SETTLED = 2_000_000_000
+"""Nanoseconds after a change from which on a file's times would show another one: their clock is coarse."""
+
+
 def _digest(path: Path) -> bytes:
+    """A file's hash; one that is, by device, number, size and times, as it was read before is not read again."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
+        now, stat = time.time_ns(), os.fstat(stream.fileno())
+        key = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        if key in _DIGESTS:
+            return _DIGESTS[key]
+        digest = hashlib.file_digest(stream, "sha256").digest()
+    if now - max(stat.st_mtime_ns, stat.st_ctime_ns) > _SETTLED:
+        _DIGESTS[key] = digest
+    return digest
 
 
 def _sync(path: Path) -> None:

@@ -16,7 +16,8 @@ _ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TABLES = {".jsonl", ".ndjson", ".json", ".csv", ".parquet"}
 _CARDS = ("config.json", "README.md")
-MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py")
+WEIGHTS = "*.safetensors"
+MODEL_FILES = ("*.json", WEIGHTS, "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py")
 """What a model is loaded from: no weights but safetensors."""
 _COPIES = ("*/*.safetensors", "original/*")
 """The same weights once more, in the form of another library."""
@@ -50,12 +51,14 @@ def pinned(source: str, kind: Kind) -> str:
     return f"{name}@{Path(_fetched(source, kind, _CARDS)).name}"
 
 
-def directory(source: str, kind: Kind = "model") -> str:
+def directory(source: str, kind: Kind = "model", *, weights: bool = True) -> str:
     """The local directory of a model or data set: the source itself, or for a hub id the files of its revision.
 
-    Raises HarnessError where the hub does not have it, or is out of reach and it was not fetched before.
+    Without `weights` those of a model are not fetched. Raises HarnessError where the hub does not have it, or is out of
+    reach and it was not fetched before.
     """
-    return _fetched(source, kind, MODEL_FILES if kind == "model" else None) if on_hub(source) else source
+    files = [name for name in MODEL_FILES if weights or name != WEIGHTS] if kind == "model" else None
+    return _fetched(source, kind, files) if on_hub(source) else source
 
 
 def _fetched(source: str, kind: Kind, files: Sequence[str] | None) -> str:

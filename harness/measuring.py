@@ -60,6 +60,7 @@ def evaluate(
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
     evaluator.get_git_commit_hash = lambda: None
+    _remember()
     place = located(model_path)
     config, tokenizer = load_tokenizer(place)
     _refuse_no_room(evaluation.max_new_tokens, config)
@@ -99,6 +100,16 @@ def evaluate(
         read_evaluations(Path(scratch))  # lm-eval only logs a write that failed
         with artifacts.atomic_directory(out) as temporary:
             shutil.copytree(scratch, temporary, dirs_exist_ok=True)
+
+
+@cache
+def _remember() -> None:
+    """Lets lm-eval keep what it else works out anew: a compiled template for each document, the machine each time."""
+    from lm_eval import utils
+    from torch.utils import collect_env
+
+    utils.env.from_string = cache(utils.env.from_string)
+    collect_env.get_pretty_env_info = cache(collect_env.get_pretty_env_info)
 
 
 def _refuse_no_room(new_tokens: int, config: PretrainedConfig) -> None:

@@ -51,15 +51,19 @@ class ModelPath:
         return {"trust_remote_code": self.trust_remote_code}
 
 
-def located(path: str | ModelPath) -> ModelPath:
+def located(path: str | ModelPath, *, weights: bool = True) -> ModelPath:
     """A model's directory, or the one that a hub id's files are fetched to; its own code does not run.
+
+    Args:
+        path: the directory, or the hub id.
+        weights: whether a hub id's weights are fetched too.
 
     Raises HarnessError where there is none.
     """
     if isinstance(path, ModelPath):
         return path
     if hub.on_hub(path):
-        return ModelPath(hub.directory(path), path)
+        return ModelPath(hub.directory(path, weights=weights), path)
     if not Path(path).is_dir():
         raise HarnessError("no such model directory", place=path, mend="Give a checkpoint directory or a hub id.")
     return ModelPath(path)
@@ -106,6 +110,23 @@ def load_tokenizer(path: str | ModelPath) -> tuple[PretrainedConfig, PreTrainedT
     place = located(path)
     with _told(place):
         return _config_and_tokenizer(place)
+
+
+def weights_are_here(path: ModelPath) -> bool:
+    """Whether all of a model's weights lie in its directory."""
+    index = Path(path) / "model.safetensors.index.json"
+    if not index.is_file():
+        return any(Path(path).glob("*.safetensors"))
+    return all((Path(path) / shard).is_file() for shard in artifacts.read_json(index)["weight_map"].values())
+
+
+def empty_model(config: PretrainedConfig) -> PreTrainedModel:
+    """A model of this configuration on torch's `meta` device: all its parameters, and no memory behind them."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
 def positions(config: PretrainedConfig) -> int | None:

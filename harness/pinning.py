@@ -50,10 +50,10 @@ def judge(name: str) -> str:
     return _judge(name, hub.pinned(weights, "model")) if weights and hub.on_hub(weights) else name
 
 
-def model_path(recipe: Start) -> ModelPath:
+def model_path(recipe: Start, *, weights: bool = True) -> ModelPath:
     """The model of a pinned recipe that names a directory or a hub id, fetched now if need be."""
     name = f"{recipe.model}@{recipe.revision}" if recipe.revision else recipe.model
-    return replace(located(name), trust_remote_code=recipe.trust_remote_code)
+    return replace(located(name, weights=weights), trust_remote_code=recipe.trust_remote_code)
 
 
 def _on_hub(recipe: Start) -> list[tuple[str, str, hub.Kind]]:

@@ -6,26 +6,47 @@ where the machine allows it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness import artifacts, console, judges, launching, pinning, prompts, run_directory, stages, vllm_engine, workers
 from harness.errors import HarnessError
 from harness.judges import identity
 from harness.models import ModelPath
 from harness.recipe import Recipe
-from harness.run_directory import RunDirectory
+from harness.run_directory import RunDirectory, planned_threads
 from harness.stages import Run
 from harness.workers import Plan
 
 PLANNED_RATE, PLANNED_POWER = 0.75, 0.8
 """The refusal rate that the size of a prompt set is checked at, and the least chance to pass a harmless change."""
 
-Piece = tuple[str, int]
-"""An arm, or the baseline, and a seed."""
+Kind = Literal["pairs", "scores", "reference", "difficulty", "train", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage of a run.
+
+    Attributes:
+        name: what the manifest calls it.
+        kind: what work it is.
+        do: does it, unless it was done before.
+        of: the pairs' source, or the arm.
+        seed: of an arm's training or evaluation.
+        after: the stages whose files it reads.
+    """
+
+    name: str
+    kind: Kind
+    do: Callable[[Run], None]
+    of: str = stages.ON_POLICY
+    seed: int = 0
+    after: tuple[str, ...] = ()
 
 
 def run(recipe: Recipe, out: Path, at_most: int | None = None) -> dict[str, Any]:
@@ -37,35 +58,100 @@ def run(recipe: Recipe, out: Path, at_most: int | None = None) -> dict[str, Any]
         at_most: a limit on the processes that train and evaluate arms.
     """
     recipe, pins = pinning.pinned(recipe, run_directory.pins(out))
-    _checked_before_work(recipe)
+    check(recipe)
     path = model_path(recipe)
-    plan = _plan(recipe, path, at_most)
-    if plan.processes > 1:
-        workers.warm_up()
-    with artifacts.locked(out), _threads(plan.threads):
-        facts = {"hub": pins, "seeds": _seeds(recipe), "data": _data(recipe)}
-        current = Run(recipe, path, RunDirectory(out, recipe.model_dump(mode="json"), path.described, facts))
-        stages.preferences(current)
-        stages.scores(current)
-        for source in current.other_sources:
-            stages.other_pairs(current, source)
-            stages.scores(current, source)
-        stages.reference(current)
-        if stages.needs_difficulty(current):
-            stages.difficulty(current)
-        pieces = [(name, seed) for name in ("baseline", *recipe.arms) for seed in recipe.seeds]
-        workers.each(partial(piece, current), pieces, plan, "Training and evaluating", out / "workers.log")
+    plan = process_plan(recipe, path, at_most)
+    with artifacts.locked(out), planned_threads(plan.threads):
+        current = opened(recipe, path, out, pins)
+        waiting, pieces = due(current), arm_stages(current)
+        left = [piece for piece in pieces if any(stage.name in waiting for stage in piece)]
+        if plan.processes > 1 and len(left) > 1:
+            workers.warm_up()
+        done_before = [stage for piece in pieces if piece not in left for stage in piece]
+        for stage in (*shared_stages(current), *done_before):
+            stage.do(current)
+        workers.each(partial(do, current), left, plan, "Training and evaluating", out / "workers.log")
         results = stages.results(current)
         stages.report(current)
     return results
 
 
-def piece(run: Run, which: Piece) -> None:
-    """What one arm with one seed takes, or the baseline with one seed."""
-    name, seed = which
-    if name != "baseline":
-        stages.train(run, name, seed)
-    stages.evaluate(run, name, seed)
+def opened(recipe: Recipe, path: ModelPath, out: Path, pins: pinning.Pins) -> Run:
+    """The run of a pinned recipe in its directory; nothing is written before a stage has something to record."""
+    facts = {"hub": pins, "seeds": _seeds(recipe), "data": _data(recipe)}
+    return Run(recipe, path, RunDirectory(out, recipe.model_dump(mode="json"), path.described, facts))
+
+
+def shared_stages(run: Run) -> list[Stage]:
+    """What comes before the arms, in its order."""
+    made = [
+        Stage("preferences", "pairs", stages.preferences),
+        Stage("scores", "scores", stages.scores, after=("preferences",)),
+    ]
+    for source in run.other_sources:
+        pairs = f"{source} pairs"
+        made += [
+            Stage(pairs, "pairs", partial(stages.other_pairs, source=source), source),
+            Stage(f"{source} scores", "scores", partial(stages.scores, source=source), source, after=(pairs,)),
+        ]
+    scored = tuple(stage.name for stage in made if stage.kind == "scores")
+    made.append(Stage("reference", "reference", stages.reference, after=scored))
+    if stages.needs_difficulty(run):
+        made.append(Stage("difficulty", "difficulty", stages.difficulty, after=(*scored, "reference")))
+    return made
+
+
+def arm_stages(run: Run) -> list[list[Stage]]:
+    """What each arm takes with each seed, the baseline first; these pieces do not depend on each other."""
+    shared = shared_stages(run)
+    return [
+        _piece(name, seed, tuple(stage.name for stage in shared if _reads(run, name, stage)))
+        for name in ("baseline", *run.recipe.arms)
+        for seed in run.recipe.seeds
+    ]
+
+
+def _reads(run: Run, arm: str, stage: Stage) -> bool:
+    """Whether the arm's training reads what the stage wrote."""
+    if arm == "baseline":
+        return False
+    return stage.kind != "difficulty" or run.recipe.arms[arm].filter.by == "validation_loss"
+
+
+def _piece(arm: str, seed: int, before: tuple[str, ...]) -> list[Stage]:
+    which: dict[str, Any] = {"name": arm, "seed": seed}
+    evaluate = Stage(f"evaluate {arm} seed {seed}", "evaluate", partial(stages.evaluate, **which), arm, seed)
+    if arm == "baseline":
+        return [evaluate]
+    train = Stage(f"train {arm} seed {seed}", "train", partial(stages.train, **which), arm, seed, before)
+    return [train, replace(evaluate, after=(train.name,))]
+
+
+def every_stage(run: Run) -> list[Stage]:
+    """All stages of a run in their order; results.json and the report, written anew each time, are none."""
+    return [*shared_stages(run), *chain.from_iterable(arm_stages(run))]
+
+
+def due(run: Run) -> dict[str, str]:
+    """Why each stage that is not done has to be, by name, in the order of the run; nothing is written.
+
+    A stage after one that is due counts as due; where that one leaves the same files as before, it is not run.
+    """
+    reasons: dict[str, str] = {}
+    for stage in every_stage(run):
+        if first := next((name for name in stage.after if name in reasons), None):
+            reasons[stage.name] = f"after {first}"
+            continue
+        with run.directory.looking() as found:
+            stage.do(run)
+        reasons |= found
+    return reasons
+
+
+def do(run: Run, piece: Sequence[Stage]) -> None:
+    """The stages of one arm with one seed, in their order."""
+    for stage in piece:
+        stage.do(run)
 
 
 def model_path(recipe: Recipe) -> ModelPath:
@@ -92,7 +178,7 @@ def _data(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _checked_before_work(recipe: Recipe) -> None:
+def check(recipe: Recipe) -> None:
     """What would only fail after minutes of work, tried first."""
     identity(recipe.judge)
     if recipe.engine == "vllm":
@@ -123,23 +209,10 @@ def _warn_of_size(unsafe: int, seeds: int) -> None:
         )
 
 
-def _plan(recipe: Recipe, path: ModelPath, at_most: int | None) -> Plan:
+def process_plan(recipe: Recipe, path: ModelPath, at_most: int | None) -> Plan:
     """Processes for the arms; a model that is not here yet is taken to be too large to have twice on a CPU."""
     weights = [file.stat().st_size for file in Path(path).glob("*.safetensors")]
     plan = workers.plan(sum(weights) if weights else 1 << 40, at_most)
     # A launched training takes all GPUs for itself, vLLM's engine for CPUs all cores.
     alone = recipe.training.launch or (recipe.engine == "vllm" and not plan.devices)
     return workers.plan(0, 1) if alone else plan
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Torch's threads in this process, as many as in the others: numbers do not depend on which did a stage."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -45,9 +46,9 @@ class RunDirectory:
             "stages": old["stages"],
             "files": old["files"],
         }
+        self._reasons: dict[str, str] | None = None
         _warn_of_another_machine(old, self.manifest)
         _warn_of_other_code(old, self.manifest)
-        self._save()
 
     def stage(self, name: str, inputs: Mapping[str, object], outputs: Sequence[Path], work: Callable[[], None]) -> None:
         """Runs `work` unless it finished before with the same inputs and its outputs are as it left them.
@@ -60,16 +61,31 @@ class RunDirectory:
         """
         known = self._known_inputs(inputs)
         reason = self._reason_to_run(name, known, outputs)
+        if self._reasons is not None:
+            if reason is not None:
+                self._reasons[name] = reason or "not run yet"
+            return
         if reason is None:
             console.note(f"{name}: done before")
             return
         if reason:
             console.note(f"{name}: again, because {reason}")
         started = perf_counter()
-        work()
+        with torch_threads():
+            work()
         with self._open():
             self.manifest["stages"][name] = {"inputs": known, "seconds": round(perf_counter() - started, 2)}
             self._record(outputs)
+
+    @contextmanager
+    def looking(self) -> Iterator[dict[str, str]]:
+        """In the block a stage is not run: where it has to be, the mapping says why, by its name."""
+        reasons: dict[str, str] = {}
+        self._reasons = reasons
+        try:
+            yield reasons
+        finally:
+            self._reasons = None
 
     def record(self, *paths: Path) -> None:
         """Puts the hashes of these files, and of all files below these directories, into the manifest."""
@@ -129,11 +145,44 @@ def arm_directory(root: Path, arm: str, seed: int) -> Path:
     return root / "arms" / arm / f"seed-{seed}"
 
 
+_PLANNED: ContextVar[int | None] = ContextVar("threads", default=None)
+
+
 def threads() -> int:
-    """Torch's threads: their number changes the sums, and so a run's numbers."""
+    """Torch's threads where a stage works: their number changes the sums, and so a run's numbers."""
+    planned = _PLANNED.get()
+    if planned is not None:
+        return planned
     import torch
 
     return int(torch.get_num_threads())
+
+
+@contextmanager
+def planned_threads(number: int) -> Iterator[None]:
+    """The stages in the block work with so many of torch's threads; torch is loaded by the first that works."""
+    token = _PLANNED.set(number)
+    try:
+        yield
+    finally:
+        _PLANNED.reset(token)
+
+
+@contextmanager
+def torch_threads() -> Iterator[None]:
+    """Sets torch's threads to those planned, where there is a plan, for the block."""
+    planned = _PLANNED.get()
+    if planned is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(planned)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def pins(path: Path) -> dict[str, Any]:
@@ -192,7 +241,6 @@ def _source() -> dict[str, Any] | None:
 def _machine() -> dict[str, Any]:
     """What the numbers were computed on."""
     import psutil
-    import torch
 
     return {
         "platform": platform.platform(),
@@ -200,9 +248,18 @@ def _machine() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "gpus": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())],
+        "gpus": gpus(),
         "threads": threads(),
     }
+
+
+def gpus() -> list[str]:
+    """The GPUs that torch can use; it takes seconds to load, and a build for CPUs alone tells by its version."""
+    if metadata.version("torch").endswith("+cpu"):
+        return []
+    import torch
+
+    return [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
 
 
 def _cpu() -> str:

@@ -238,10 +238,27 @@ def _results_of(samples: Path, stamp: str) -> Path:
     return beside[0]
 
 
+_READ: dict[tuple[str, ...], Evaluation] = {}
+"""Evaluations by their files and the hashes of these: a run's results, its gate and its report read the same ones."""
+
+
 def _evaluation(files: Mapping[str, Path], path: Path, manifest: _Manifest, documents: _Documents) -> Evaluation:
-    data = manifest.read(path)
+    data, lines = manifest.read(path), {task: manifest.read(file) for task, file in files.items()}
+    key = (
+        str(path),
+        *map(str, files.values()),
+        *(hashlib.sha256(content).hexdigest() for content in (data, *lines.values())),
+    )
+    if key not in _READ:
+        _READ[key] = _parsed(files, lines, path, data, documents)
+    return _READ[key]
+
+
+def _parsed(
+    files: Mapping[str, Path], contents: Mapping[str, bytes], path: Path, data: bytes, documents: _Documents
+) -> Evaluation:
     results = _parse_results(data, path)
-    rows = {task: _rows(manifest.read(file), file) for task, file in files.items()}
+    rows = {task: _rows(contents[task], file) for task, file in files.items()}
     answers: list[Answer] = []
     settings: dict[str, Settings] = {}
     for task, lines in rows.items():

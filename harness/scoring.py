@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+CPU_TOKENS, DEVICE_TOKENS = 4096, 32768
+"""Tokens in one forward pass, on a CPU and elsewhere."""
 WINDOW = 256
 """Pairs packed together and written as one part; what a kill can lose."""
 
@@ -44,7 +46,8 @@ class Scorer:
 
     Args:
         model: a causal language model of `transformers`; left in the mode it was in.
-        budget: tokens in one forward pass; 4096 on a CPU, 32768 elsewhere. Halved where a device runs out of memory.
+        budget: tokens in one forward pass; `CPU_TOKENS` or `DEVICE_TOKENS` without it. Halved where a device runs
+            out of memory.
         with_coefficients: also the Theorem 3/6 coefficients, which take the vocabulary projection.
 
     Raises HarnessError where the model is no causal language model CHES is defined on.
@@ -52,7 +55,7 @@ class Scorer:
 
     def __init__(self, model: PreTrainedModel, budget: int | None = None, *, with_coefficients: bool = False) -> None:
         self.model, self.body = model, decoder_body(model)
-        self.budget = budget or (4096 if self.body.device.type == "cpu" else 32768)
+        self.budget = budget or (CPU_TOKENS if self.body.device.type == "cpu" else DEVICE_TOKENS)
         self.with_coefficients = with_coefficients
         self._vocabulary = self.body.get_input_embeddings().weight.shape[0]
         self._context = getattr(self.body.config, "max_position_embeddings", None) or sys.maxsize

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, console, prompts
+from harness.artifacts import REFERENCE_FILES
 from harness.errors import HarnessError
 from harness.judges import identity
 from harness.models import ModelPath, load_model
@@ -144,12 +145,11 @@ def scores(run: Run, source: str = ON_POLICY) -> None:
 
 def reference(run: Run) -> None:
     """The starting model's side of every comparison: ln p of the pairs, how answers start, pairs near each prompt."""
-    from harness.displacement.run_files import REFERENCE_FILES, write_reference
-
     length = run.recipe.training.max_length
 
     def work() -> None:
         from harness.displacement import pair_logprobs
+        from harness.displacement.run_files import write_reference
 
         model, tokenizer = load_model(run.model_path)
         unsafe = prompts.load(run.recipe.prompts, "unsafe")

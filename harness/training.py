@@ -148,7 +148,7 @@ def _trainer(job: Job, folder: Path, callbacks: list[Any], *, keeps: bool, proce
             train_dataset=_table(job.pairs, job.reference),
             processing_class=tokenizer,
             callbacks=callbacks,
-            peft_config=_adapters(job.training.lora),
+            peft_config=adapters(job.training.lora),
         )
 
 
@@ -235,8 +235,8 @@ def micro_batch(settings: Optimization, processes: int = 1) -> int:
     return next(size for size in range(min(settings.micro_batch_size, share), 0, -1) if share % size == 0)
 
 
-def _adapters(lora: Lora | None) -> Any:
-    """What peft is told."""
+def adapters(lora: Lora | None) -> Any:
+    """What peft is told of the adapters; None where there are none."""
     if lora is None:
         return None
     from peft import LoraConfig
@@ -280,12 +280,12 @@ def check_quantization() -> None:
         raise HarnessError("bitsandbytes is not installed", place="training.lora.quantize", mend=mend)
 
 
-def _merged(job: Job, adapters: Path, log: list[dict[str, float]]) -> Trained:
+def _merged(job: Job, trained: Path, log: list[dict[str, float]]) -> Trained:
     """The starting model with the trained adapters added to its weights, which are in float32 and never quantized."""
     from peft import PeftModel
 
     base, tokenizer = load_model(job.model_path, chat_template=job.chat_template)
-    return Trained(PeftModel.from_pretrained(base.float(), str(adapters)).merge_and_unload(), tokenizer, log)
+    return Trained(PeftModel.from_pretrained(base.float(), str(trained)).merge_and_unload(), tokenizer, log)
 
 
 @contextmanager

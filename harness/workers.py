@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness import console
 from harness.blotting import blot_logs
 from harness.errors import HarnessError
+from harness.run_directory import gpus
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
@@ -26,7 +27,7 @@ Item = TypeVar("Item")
 
 COPIES = 6
 """Times its weights that a model in training takes at most: weights, gradients, optimizer, activations."""
-PRELOADED = ["harness.training", "harness.measuring", "trl", "lm_eval.evaluator"]
+PRELOADED = ["harness.training", "harness.measuring", "trl.trainer.dpo_trainer", "lm_eval.evaluator"]
 """Imported once, while the run samples and scores; each process starts as a copy of that."""
 
 
@@ -47,15 +48,14 @@ def plan(model_bytes: int, at_most: int | None = None) -> Plan:
         at_most: a limit on the processes.
     """
     import psutil
-    import torch
 
-    gpus = torch.cuda.device_count()
+    devices = len(gpus())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     fit = int(psutil.virtual_memory().available // (COPIES * max(model_bytes, 1) + (1 << 30)))
-    most = gpus or min(cores, fit)
+    most = devices or min(cores, fit)
     processes = max(1, min(most, at_most or most))
     threads = max(1, cores // processes)
-    return Plan(processes, threads, tuple(range(processes)) if gpus else ())
+    return Plan(processes, threads, tuple(range(processes)) if devices else ())
 
 
 def warm_up() -> None:

@@ -85,3 +85,28 @@ def test_a_run_directory_has_one_process(tmp_path):
     with artifacts.locked(tmp_path), pytest.raises(HarnessError, match="another process"), artifacts.locked(tmp_path):
         pass
     assert [each.name for each in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
+    import hashlib
+    import os
+    import time
+
+    file, read = tmp_path / "weights", []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *given: read.append(1) or digest(*given))
+
+    def told(content: str, age: int) -> int:
+        """Writes the file `age` seconds ago and asks twice; how often it was read."""
+        read.clear()
+        file.write_text(content)
+        os.utime(file, ns=(time.time_ns() - age * 10**9,) * 2)
+        expected = hashlib.sha256(content.encode()).hexdigest()
+        assert [artifacts.sha256(file), artifacts.sha256(file)] == [expected, expected]
+        return len(read)
+
+    assert told("one", 0) == 2  # its clock is too coarse to tell a change that soon
+    monkeypatch.setattr(time, "time_ns", lambda now=time.time_ns: now() + 10 * 10**9)  # ten seconds later
+    assert told("two", 60) == 1
+    assert told("six", 60) == 1  # as long as before, and changed
+    assert told("six", 60) == 1

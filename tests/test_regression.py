@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from conftest import save_random
 
 from harness import models, recipe, regression, stages
+from harness.dry_run import dry_run
 from harness.errors import HarnessError
 
 XSTEST = Path(__file__).parents[2] / "shared" / "data" / "xstest_prompts.csv"
@@ -160,6 +162,68 @@ def test_a_finished_stage_is_not_run_again_and_a_damaged_one_is(finished, capsys
 
 
 @pytest.mark.slow
+def test_a_dry_run_names_the_stages_that_the_run_had(finished, micro, prompt_file):
+    out, _ = finished
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*")}
+    found = dry_run(small(micro, prompt_file), out)
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("*")} == before
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert sorted(cost.stage.name for cost in found.costs) == sorted(manifest["stages"])
+    assert {cost.reason for cost in found.costs} == {None}
+    assert found.seconds == 0
+    pairs = len((out / "preferences.jsonl").read_text().splitlines())
+    work = {cost.stage.name: cost.at_most for cost in found.costs}
+    for name in ("raw", "ches_filtered", "random"):
+        training = json.loads((out / f"arms/{name}/seed-0/training.json").read_text())
+        assert (work[f"train {name} seed 0"].pairs, work[f"train {name} seed 0"].steps) == (
+            training["pairs"],
+            training["steps"],
+        )
+    scores = pq.read_table(out / "scores.parquet").to_pydict()
+    tokens = sum(sum(scores[f"{part}_tokens"]) for part in ("prompt", "chosen", "rejected"))
+    assert (work["scores"].pairs, work["scores"].read) == (pairs, tokens)
+
+
+@pytest.mark.slow
+def test_a_dry_run_says_what_would_run_again_and_why(finished, micro, prompt_file, monkeypatch):
+    out, _ = finished
+    monkeypatch.setattr("harness.models.weights_are_here", lambda _: False)
+    file = out / "arms/raw/seed-1/training.json"
+    content = file.read_bytes()
+    try:
+        file.write_text("{}")
+        costs = dry_run(small(micro, prompt_file), out).costs
+    finally:
+        file.write_bytes(content)
+    assert {cost.stage.name: cost.reason for cost in costs if cost.reason} == {
+        "train raw seed 1": "arms/raw/seed-1/training.json is not as it was left",
+        "evaluate raw seed 1": "after train raw seed 1",
+    }
+    costs = dry_run(small(micro, prompt_file, "arms.raw.beta=0.2"), out).costs
+    assert [cost.stage.name for cost in costs if cost.reason == "arms.raw changed"] == [
+        "train raw seed 0",
+        "train raw seed 1",
+    ]
+
+
+@pytest.mark.slow
+def test_where_all_is_done_torch_is_not_loaded(finished, micro, prompt_file):
+    out, _ = finished
+    (out / "report.html").unlink()
+    code = (
+        "import sys; from pathlib import Path; from harness import recipe, regression\n"
+        "model, prompts, out, *more = sys.argv[1:]\n"
+        "chosen = recipe.load('miniature', [f'model={model}', f'prompts={prompts}', *more], seeds=2)\n"
+        "regression.run(chosen, Path(out))\n"
+        "print([name for name in ('torch', 'transformers', 'trl', 'lm_eval') if name in sys.modules])\n"
+    )
+    command = [sys.executable, "-c", code, str(micro), str(prompt_file), str(out), *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert (out / "report.html").is_file()
+
+
+@pytest.mark.slow
 def test_the_same_seeds_give_the_same_numbers(finished, tmp_path, micro, prompt_file):
     regression.run(small(micro, prompt_file), tmp_path / "again")
     assert (tmp_path / "again" / "results.json").read_bytes() == (finished[0] / "results.json").read_bytes()
@@ -221,6 +285,8 @@ def test_arms_on_other_pairs_and_on_the_easy_ones(tmp_path, micro, prompt_file):
         for name, content in training.items()
     }
     assert sources == {"raw": {""}, "gold": {"gold"}, "mixed": {"", "off_policy"}, "easy": {""}}
+    named = [cost.stage.name for cost in dry_run(chosen, tmp_path / "run").costs]
+    assert sorted(named) == sorted(json.loads((tmp_path / "run/manifest.json").read_text())["stages"])
     losses = json.loads((tmp_path / "run/difficulty.json").read_text())
     easy = set(training["easy"]["trained_pair_ids"])
     assert len(easy) == -(-len(losses) // 2)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from harness.experiments import AnyRecipe
 
 
 def run(
@@ -17,13 +20,19 @@ def run(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="At most so many processes; one a GPU or core without it.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print results.json on standard output.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be run, in what memory and time; write nothing.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print results.json, or the dry run, on standard output.")
+    ] = False,
 ) -> None:
     """Train a baseline, a raw and a CHES-filtered arm, measure refusals before and after, and write the report.
 
     \b
     harness run
     harness run miniature --seeds 5 --out runs/five
+    harness run my-model.yaml --dry-run
     harness run my-model.yaml --set training.learning_rate=1e-6 --set evaluation.batch_size=16
 
     A killed run goes on where it stopped when the same command is given again; a finished stage is not run twice.
@@ -33,9 +42,35 @@ def run(
 
     chosen = experiments.load(recipe, override or [], seeds)
     directory = out or Path("runs") / chosen.name
+    if dry_run:
+        _estimate(chosen, directory, workers, as_json)
+        return
     results = experiments.run(chosen, directory, workers)
     if as_json:
         print(json.dumps(results))
         return
     show(results)
     print(f"\nReport: {(directory / 'report.html').resolve()}")
+
+
+def _estimate(recipe: AnyRecipe, directory: Path, workers: int | None, as_json: bool) -> None:
+    """The dry run."""
+    import psutil
+
+    from harness.cli.costs import show
+    from harness.errors import HarnessError
+    from harness.recipe import Recipe
+
+    if not isinstance(recipe, Recipe):
+        raise HarnessError(
+            f"--dry-run does not know the experiment {recipe.experiment!r}",
+            place=recipe.name,
+            mend="It estimates recipes without an `experiment` key.",
+        )
+    from harness.dry_run import dry_run
+
+    found = dry_run(recipe, directory, workers, began=psutil.Process().create_time())
+    if as_json:
+        print(json.dumps(found.to_json()))
+    else:
+        show(found)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import artifacts
+from harness.artifacts import REFERENCE_FILES
 from harness.displacement.change import displacement, to_json
 from harness.displacement.logprobs import Profile, profile, tokens_of
 from harness.displacement.nearest import nearest_pairs, token_ids
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 START_PROMPTS = 64
 """Prompts, evenly spaced over the unsafe ones, on which it is measured how answers start."""
-
-REFERENCE_FILES = ("reference.json", "reference.npz", "reference_starts.json", "nearest_pairs.json")
 
 
 def write_reference(

@@ -21,14 +21,18 @@ LIBRARIES = ("torch", "transformers", "tokenizers")
 
 def organism(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
     """The directory of the miniature of a seed, grown now if neither the package nor the cache has it."""
-    if seed == DEFAULT_SEED and artifacts.read_json(DEFAULT / "grown.json")["recipe"] == recipe_hash(seed):
-        return DEFAULT
-    directory = (
-        cache or cache_directory()
-    ) / f"miniature-{seed}-{artifacts.fingerprint([recipe_hash(seed), _versions()])}"
+    directory = place(seed, cache)
     if not (directory / "config.json").is_file():
         _grow_into(directory, seed)
     return directory
+
+
+def place(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
+    """The directory where the miniature of a seed is, or will be when it is grown."""
+    if seed == DEFAULT_SEED and artifacts.read_json(DEFAULT / "grown.json")["recipe"] == recipe_hash(seed):
+        return DEFAULT
+    name = f"miniature-{seed}-{artifacts.fingerprint([recipe_hash(seed), _versions()])}"
+    return (cache or cache_directory()) / name
 
 
 def bundle() -> None:

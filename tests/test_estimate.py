@@ -1,0 +1,155 @@
+"""The arithmetic of a dry run, against values worked out by hand and against what torch really keeps."""
+
+import pytest
+from conftest import save_random
+
+from harness import estimate, models
+from harness.estimate import Shape, Speed, Table, Work, Writing
+
+TINY = Shape(parameters=1000, layers=2, hidden=8, queries=8, keys=4, feed_forward=16, vocabulary=50, weight_bytes=2)
+SPEED = Speed(
+    load=2.0,
+    read=0.01,
+    opening=0.5,
+    sampling=Writing(step=0.1, mean=5, longest=20),
+    evaluation=Writing(step=0.1, mean=5, longest=20),
+    trained=0.03,
+    training_setup=4.0,
+    evaluation_setup=3.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "steps", "batch", "expected"),
+    [
+        (353, 12, 32, 353),  # one epoch: eleven batches of 32 and one of 1
+        (18, 1, 32, 18),  # one small batch
+        (53, 12, 32, 318),  # two steps an epoch, so six epochs
+        (10, 4, 4, 14),  # an epoch (4 + 4 + 2) and a step of 4
+        (0, 3, 4, 0),
+    ],
+)
+def test_pairs_that_steps_train_on(pairs, steps, batch, expected):
+    assert estimate.seen(pairs, steps, batch) == expected
+
+
+def test_a_share_is_rounded_up_as_the_filter_does():
+    assert [estimate.kept(353, share) for share in (None, 0.05, 0.15, 1.0)] == [353, 18, 53, 353]
+    assert estimate.kept(100, 0.07) == 7  # 0.07 * 100 is 7.000000000000001 in floating point
+
+
+def test_a_table_that_is_still_to_be_sampled():
+    # prompts of 3 and 5 tokens, two answers of 4 to each
+    assert estimate.unsampled([3, 5], 4, None) == Table(2, 8, 16)
+    # at most 7 tokens: 3 + 4 fits, 5 leaves room for 2
+    assert estimate.unsampled([3, 5], 4, 7) == Table(2, 8, 2 * 4 + 2 * 2)
+    assert Table(2, 8, 16).sequences == 32
+
+
+def test_tokens_of_the_stages_by_hand():
+    table = Table(pairs=2, prompt_tokens=8, answer_tokens=12)  # 28 tokens in four sequences
+    assert estimate.sampling([3, 5], 2, 4) == Work(prompts=2, answers=4, read=16, written=16)
+    assert estimate.scoring(table).read == 20
+    # 28 for ln p, 8 for the pairs' prompts, 3 + 5 + 6 for the evaluation's
+    assert estimate.reference(table, [], [3, 5, 6], 3) == Work(pairs=2, prompts=3, openings=3, read=50)
+    assert estimate.reference(table, [table], [3, 5, 6], 3).read == 78
+    # three times: each half of one pair for two epochs, and the other half read
+    assert estimate.difficulty(table, 3, 2, 4) == Work(pairs=2, steps=12, trained=168, read=84)
+    # one pair of two, six steps of it: 6 * 14 tokens; then all four sequences once
+    assert estimate.training(table, 1, 6, 4, table, 0, 3) == Work(1, steps=6, openings=3, trained=84, read=28)
+    assert estimate.training(table, 1, 6, 4, table, 1, 3).read == 28 + 14
+
+
+def test_memory_by_hand():
+    # 2 bytes x (2*8 + 2*8 + 2*4 + 3*16) = 176 a token; logits 3 x 4 x 10 x 50
+    assert estimate.scoring_memory(TINY, 10) == estimate.Memory(weights=2000, activations=6000)
+    assert estimate.scoring_memory(TINY, 10).total == 8000
+    # cache: 2 x 2 layers x 4 x 2 bytes x 3 rows x (5 + 7) tokens; 176 x 15 and 12 x 3 x 50
+    found = estimate.sampling_memory(TINY, 3, 5, 7)
+    assert (found.cache, found.activations) == (1152, 2640 + 1800)
+    # a layer's token: 4 x 6 x 8 + 4 x (2*8 + 2*4 + 4*16) = 544, two layers
+    cpu = estimate.training_memory(TINY, 10, on_gpu=False)
+    assert (cpu.weights, cpu.gradients, cpu.optimizer, cpu.activations) == (4000, 4000, 4000, 10880)
+    # checkpointed: 4 x 8 x 2 inputs, and one layer 4 x 6 x 8 + 2 x 88
+    gpu = estimate.training_memory(TINY, 100, on_gpu=True)
+    assert (gpu.weights, gpu.activations) == (6000, 100 * (64 + 192 + 176))
+    assert estimate.training_memory(TINY, 1, on_gpu=True).activations == 4000  # the optimizer's step
+
+
+def saved_bytes(model, tokens):
+    """What autograd keeps of one forward pass below the unembedding, each storage once, the weights aside."""
+    import torch
+
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        ids = torch.arange(tokens)[None] % 50
+        held = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    for parameter in model.parameters():
+        kept.pop(parameter.untyped_storage().data_ptr(), None)
+    assert held.requires_grad
+    return sum(kept.values())
+
+
+def test_activations_are_those_that_autograd_keeps():
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=64,
+        intermediate_size=160,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).train()
+    shape = estimate.shape(config, model.num_parameters(), 4)
+    expected = estimate.training_memory(shape, 256, on_gpu=False).activations
+    assert expected == pytest.approx(saved_bytes(model, 256), rel=0.2)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2"])
+def test_parameters_are_the_models_without_its_weights(kind, tmp_path, tokenizer):
+    place = str(save_random(kind, tmp_path / "model", tokenizer))
+    model, _ = models.load_model(place)
+    (tmp_path / "model" / "model.safetensors").unlink()
+    config, _ = models.load_tokenizer(place)
+    empty = models.empty_model(config)
+    assert sum(each.numel() for each in empty.parameters()) == model.num_parameters()
+    assert all(each.is_meta for each in empty.parameters())
+    shape = estimate.shape(config, 0, 4)
+    assert (shape.layers, shape.hidden, shape.queries, shape.keys) == (1, 16, 16, 16)
+    assert shape.feed_forward == (64 if kind == "gpt2" else 32)
+
+
+def test_answers_that_were_cut_count_as_longer():
+    assert estimate.mean_length([3, 5, 4], 8, 64) == (4, 5)
+    assert estimate.mean_length([3, 64, 5], 64, 64) == (24, 64)  # as long as they may be: nothing was cut short
+    # 8 and 8 were cut: 24 tokens over two answers that ended
+    assert estimate.mean_length([3, 8, 5, 8], 8, 64) == (12, 64)
+    assert estimate.mean_length([8, 8], 8, 64) == (64, 64)
+
+
+def test_seconds_by_hand():
+    assert estimate.reading_seconds(Work(read=100, openings=2), SPEED) == pytest.approx(2 + 1 + 1)
+    assert estimate.training_seconds(Work(trained=100, read=100, openings=2), SPEED) == pytest.approx(4 + 3 + 1 + 1)
+    assert estimate.training_seconds(Work(trained=100), SPEED, 6) == pytest.approx(24 + 3)
+    # 10 answers in batches of 4: three batches of 20 tokens
+    work = Work(answers=10, read=100, written=50)
+    assert estimate.writing_seconds(work, SPEED, SPEED.evaluation, 4, 3.0) == pytest.approx(3 + 1 + 3 * 20 * 0.1)
+    assert estimate.writing_seconds(work, SPEED, None, 4, 3.0) is None
+    assert estimate.training_seconds(work, Speed(load=1, read=1, opening=1)) is None
+
+
+def test_pieces_beside_each_other():
+    assert estimate.makespan([3, 1, 1, 4], 2) == 6  # 3 | 1 1 then 4 on the one that is free at 2
+    assert estimate.makespan([3, 1, 1, 4], 1) == 9
+    assert estimate.makespan([], 2) == 0
+    assert estimate.wall_clock(5, [3, 1, 1, 4], 8, 2) == 8 + 6  # the imports take longer than what comes before
+    assert estimate.wall_clock(5, [3, 1, 1, 4], 8, 1) == 5 + 8 + 9
