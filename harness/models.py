@@ -37,7 +37,7 @@ class ModelPath:
     @property
     def content(self) -> str:
         """What changes with the model: the id with its commit, or the directory's hash."""
-        return self.name or artifacts.sha256(Path(self.directory))
+        return self.name or str(artifacts.content(self.directory))
 
     @property
     def described(self) -> dict[str, Any]:

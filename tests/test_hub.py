@@ -274,7 +274,7 @@ def test_a_build_of_pairs_that_goes_on_keeps_its_commits(counted, monkeypatch, t
 
     built = []
 
-    def stop(recipe, *_):
+    def stop(recipe, *_, **__):
         built.append(recipe.revision)
         raise HarnessError("stopped")
 
@@ -282,14 +282,14 @@ def test_a_build_of_pairs_that_goes_on_keeps_its_commits(counted, monkeypatch, t
     monkeypatch.setattr("harness.regression.model_path", lambda _: None)
     for _ in range(2):
         with pytest.raises(HarnessError, match="stopped"):
-            _build(given(), tmp_path / "pairs.jsonl")
+            _build(given(), tmp_path / "pairs.jsonl", "local", None)
     assert built == [f"{1:040d}"] * 2
 
 
 def test_the_manifest_says_what_made_the_run(tmp_path):
     from harness.run_directory import RunDirectory
 
-    RunDirectory(tmp_path, {}, {}, {"seeds": {"pairs": 0}})
+    RunDirectory(tmp_path, {}, {}, {"seeds": {"pairs": 0}}).record()
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["seeds"] == {"pairs": 0}
     machine = manifest["machine"]
@@ -306,7 +306,7 @@ def test_going_on_with_other_code_of_the_harness_is_told(tmp_path, monkeypatch, 
 
     for revision, edited in (("a" * 40, False), ("a" * 40, False), ("b" * 40, True)):
         monkeypatch.setattr(run_directory, "_source", lambda r=revision, e=edited: {"revision": r, "edited": e})
-        run_directory.RunDirectory(tmp_path, {}, {})
+        run_directory.RunDirectory(tmp_path, {}, {}).record()
         told = capsys.readouterr().err
     assert "begun with other code of the harness (aaaaaaaaaaaa -> bbbbbbbbbbbb, edited)" in told
     assert "another machine" not in told

@@ -49,12 +49,12 @@ def test_a_plan_by_hand(monkeypatch, cores, gibibytes, model, at_most, expected)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
     free = type("Memory", (), {"available": gibibytes << 30})
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
-    monkeypatch.setattr(workers, "_gpus", lambda: 0)
+    monkeypatch.setattr(workers, "gpus", list)
     assert workers.plan(model, at_most) == Plan(*expected)
 
 
 def test_one_process_a_gpu(monkeypatch):
-    monkeypatch.setattr(workers, "_gpus", lambda: 4)
+    monkeypatch.setattr(workers, "gpus", lambda: ["GPU"] * 4)
     assert workers.plan(1 << 40).devices == (0, 1, 2, 3)
     assert workers.plan(1 << 40, 2).devices == (0, 1)
 
