@@ -19,7 +19,7 @@ run: $(VENV)/ready
 
 # Two files of tests at a time; `pytest` alone runs one after the other.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The environment at hand where it can import vLLM (a GPU machine), else one of its own with vLLM for CPUs.
 test-vllm:

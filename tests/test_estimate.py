@@ -3,8 +3,9 @@
 import pytest
 from conftest import save_random
 
-from harness import estimate, models
+from harness import dry_run, estimate, models
 from harness.estimate import Shape, Speed, Table, Work, Writing
+from harness.recipe import Lora
 
 TINY = Shape(parameters=1000, layers=2, hidden=8, queries=8, keys=4, feed_forward=16, vocabulary=50, weight_bytes=2)
 SPEED = Speed(
@@ -74,6 +75,13 @@ def test_memory_by_hand():
     gpu = estimate.training_memory(TINY, 100, on_gpu=True)
     assert (gpu.weights, gpu.activations) == (6000, 100 * (64 + 192 + 176))
     assert estimate.training_memory(TINY, 1, on_gpu=True).activations == 4000  # the optimizer's step
+    shared = estimate.training_memory(TINY, 100, on_gpu=True, shards=4)
+    assert (shared.weights, shared.gradients, shared.optimizer) == (1500, 1000, 1000)
+    assert shared.activations == gpu.activations
+    # adapters of 60 parameters beside 1000 in float32, or in 4.127 bits
+    lora = estimate.training_memory(TINY, 10, on_gpu=False, adapted=60)
+    assert (lora.weights, lora.gradients, lora.optimizer) == (4240, 240, 240)
+    assert estimate.training_memory(TINY, 10, on_gpu=True, adapted=60, quantized=True).weights == 516 + 240
 
 
 def saved_bytes(model, tokens):
@@ -112,6 +120,13 @@ def test_activations_are_those_that_autograd_keeps():
     shape = estimate.shape(config, model.num_parameters(), 4)
     expected = estimate.training_memory(shape, 256, on_gpu=False).activations
     assert expected == pytest.approx(saved_bytes(model, 256), rel=0.2)
+
+
+def test_adapters_are_counted_as_peft_makes_them(tmp_path, tokenizer):
+    """Rank 3 beside the micro Llama's seven layers: four of 16 x 16 and three of 16 x 32."""
+    config, _ = models.load_tokenizer(str(save_random("llama", tmp_path / "model", tokenizer)))
+    assert dry_run._adapted(models.empty_model(config), Lora(rank=3)) == 3 * (4 * 32 + 3 * 48)
+    assert dry_run._adapted(models.empty_model(config), None) is None
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2"])
