@@ -65,7 +65,7 @@ def chaos(arguments: Sequence[str], folder: Path, kills: int, seed: int) -> list
     draw, wrong, done = random.Random(seed), [], 0
     for _ in range(kills):
         known = stages(wild)
-        done += killed(arguments, wild, draw.uniform(0.5, max(8.0, whole / 5)))
+        done += killed(arguments, wild, draw.uniform(0.5, max(8.0, 0.35 * whole)))
         again = [name for name, stage in known.items() if stages(wild).get(name) != stage]
         wrong += [f"{name} was run again though it had finished" for name in again]
     known = stages(wild)
