@@ -32,7 +32,6 @@ from harness import arms, recipe, regression, stages, training
 from harness.displacement import PairLogprobs, pair_logprobs
 from harness.models import load_model
 from harness.recipe import Arm, Training
-from harness.run_directory import RunDirectory
 from harness.training import Job
 
 WAYS = ("shared", "precomputed", "beside")
@@ -64,7 +63,7 @@ def default_jobs(out: Path, seeds: int) -> list[Job]:
     """The trainings of the default run, which is made up to its scores."""
     chosen = recipe.load("miniature", seeds=seeds)
     path = regression.model_path(chosen)
-    run = stages.Run(chosen, path, RunDirectory(out, chosen.model_dump(mode="json"), {"path": path}))
+    run = regression.opened(chosen, path, out, {})
     stages.preferences(run)
     stages.scores(run)
     scored = {stages.ON_POLICY: Dataset.from_parquet(str(out / "scores.parquet"))}
