@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/miniature
 
-.PHONY: run test test-vllm check format example organism clean
+.PHONY: run test test-ray test-vllm check format example organism clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -17,9 +17,13 @@ run: $(VENV)/ready
 	$(BIN)/harness run --out $(OUT)
 	@$(PYTHON) -m webbrowser "file://$$(pwd)/$(OUT)/report.html" >/dev/null 2>&1 || true
 
-# Two files of tests at a time; `pytest` alone runs one after the other.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest
+
+# The tests that are skipped where Ray is missing.
+test-ray: $(VENV)/ready
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[ray]"
+	$(BIN)/python -m pytest tests/test_ray_engine.py
 
 # The environment at hand where it can import vLLM (a GPU machine), else one of its own with vLLM for CPUs.
 test-vllm:

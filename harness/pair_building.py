@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import artifacts, onpolicy, prompts, ray_engine, vllm_engine
+from harness import artifacts, onpolicy, prompts, vllm_engine
 from harness.console import safe
 from harness.judges import Exchange, Verdict, identity, judge
 from harness.models import ModelPath, load_model, located
@@ -121,6 +121,8 @@ def _drawn(
     settings = recipe.pairs
     how: dict[str, Any] = {"temperature": settings.temperature, "max_new_tokens": settings.max_new_tokens}
     if engine == "ray":
+        from harness import ray_engine  # it loads torch, which a run that is done does without
+
         yield from ray_engine.samples(str(model), asked, batch_size=settings.batch_size, workers=workers, **how)
         return
     sample: Callable[..., list[str]]

@@ -10,8 +10,6 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-if "PYTEST_XDIST_WORKER" in os.environ:  # several of us share the cores
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 COMMITS = ("1" * 40, "2" * 40)

@@ -155,14 +155,14 @@ def test_power_prints_the_chances():
 
 
 def test_fifty_thousand_samples_in_time(tmp_path):
-    """Ten seconds here, not the five of a free machine: test machines are shared."""
-    from time import perf_counter
+    """Fifteen seconds of computing, three times what it takes: other work on the machine counts little then."""
+    from time import process_time
 
     from harness.gate import gate as decide
 
     for seed in range(5):
         for name, refused, date in (("b", 2000, 1000.0), ("a", 1990, 2000.0)):
             side(tmp_path / name / f"seed-{seed}", refused, 2500, model=f"{name}{seed}", seed=seed, date=date)
-    started = perf_counter()
+    started = process_time()
     assert decide(tmp_path / "b", tmp_path / "a", Policy()).decision == "pass"
-    assert perf_counter() - started < 10
+    assert process_time() - started < 15
