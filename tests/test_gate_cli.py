@@ -155,7 +155,7 @@ def test_power_prints_the_chances():
 
 
 def test_fifty_thousand_samples_in_time(tmp_path):
-    """Fifteen seconds of computing, three times what it takes: other work on the machine counts little then."""
+    """Ten seconds of computing, twice what it takes: other work on the machine counts little then."""
     from time import process_time
 
     from harness.gate import gate as decide
@@ -165,4 +165,4 @@ def test_fifty_thousand_samples_in_time(tmp_path):
             side(tmp_path / name / f"seed-{seed}", refused, 2500, model=f"{name}{seed}", seed=seed, date=date)
     started = process_time()
     assert decide(tmp_path / "b", tmp_path / "a", Policy()).decision == "pass"
-    assert process_time() - started < 15
+    assert process_time() - started < 10
