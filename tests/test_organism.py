@@ -1,5 +1,6 @@
 """The miniature's world, its tokenizer and its training."""
 
+import ast
 import json
 import math
 
@@ -96,3 +97,16 @@ def test_other_miniatures_are_grown_once_and_kept(monkeypatch, tmp_path, tokeniz
     assert grown == [1, 2]
     assert places[0] == places[2] != places[1]
     assert json.loads((places[0] / "grown.json").read_text())["seed"] == 1
+
+
+def test_the_hash_of_a_miniature_is_of_what_its_code_computes():
+    def computing(text):
+        return store._computing(ast.parse(text))
+
+    plain = computing("import a\n\nRATE = 3\n\ndef grow():\n    return RATE\n")
+    assert (
+        computing("""'Says.'\nfrom b import a\nRATE = 3  # why\n'What.'\ndef grow():\n    'Does.'\n    return RATE""")
+        == plain
+    )
+    assert computing("RATE = 4\n\ndef grow():\n    return RATE\n") != plain
+    assert computing("def grow():\n    import torch\n    return 1\n") == computing("def grow():\n    return 1\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +120,5 @@ def _key(growth: Growth, seed: int) -> str:
     import torch
     import transformers
 
-    files = ("growing.py", "train.py", "world.py", growth.module)
-    code = [resources.files("harness.organism").joinpath(name).read_text() for name in files]
+    code = store.source_of("growing.py", "train.py", "world.py", growth.module)
     return artifacts.fingerprint([code, seed, torch.__version__, transformers.__version__])

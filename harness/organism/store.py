@@ -6,6 +6,7 @@ elsewhere from the same seed it would be another model, and training on it would
 
 from __future__ import annotations
 
+import ast
 import os
 import platform
 from importlib import metadata, resources
@@ -42,8 +43,28 @@ def bundle() -> None:
 
 def recipe_hash(seed: int) -> str:
     """A hash of what a miniature is made from: the code that grows it, the prompts and the seed."""
-    code = [resources.files("harness.organism").joinpath(name).read_text() for name in ("train.py", "world.py")]
+    code = source_of("train.py", "world.py")
     return artifacts.fingerprint([code, prompts.load("bundled", "unsafe"), prompts.load("bundled", "benign"), seed])
+
+
+def source_of(*files: str) -> list[str]:
+    """What files beside this one compute, as text: without imports, docstrings and comments, which change no model."""
+    return [_computing(ast.parse(resources.files("harness.organism").joinpath(name).read_text())) for name in files]
+
+
+def _computing(tree: ast.Module) -> str:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.If):
+            node.body = [each for each in node.body if not _says_only(each)]
+    return ast.unparse(tree)
+
+
+def _says_only(statement: ast.stmt) -> bool:
+    """Whether a statement is an import, or a text that stands for itself."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return True
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def _grow_into(directory: Path, seed: int) -> None:
