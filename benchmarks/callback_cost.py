@@ -18,9 +18,12 @@ from datasets import Dataset
 from transformers import set_seed
 from trl import DPOConfig, DPOTrainer
 
-from harness import DisplacementCallback, StopRule, onpolicy, prompts
-from harness.models import load_model
+from harness import DisplacementCallback, StopRule
+from harness.models.loading import load_model
+from harness.models.sampling import sample_answers
 from harness.organism.train import organism
+from harness.preferences.choosing import choose_pairs
+from harness.prompts.sets import load_prompts
 
 NEVER = StopRule(refusal_start_fell=1.1)
 CASES: dict[str, Any] = {"without": None, "with": {}, "with a stop rule": {"stop": NEVER}}
@@ -45,13 +48,13 @@ def main(steps: int = 50, rounds: int = 3) -> None:
 def sampled() -> Dataset:
     """The miniature's own preference pairs, as in the default run."""
     model, tokenizer = load_model(str(organism()))
-    rows = [row for row in prompts.load("bundled", "unsafe") if row["split"] == "train"]
+    rows = [row for row in load_prompts("bundled", "unsafe") if row["split"] == "train"]
     asked = [row["prompt"] for row in rows]
     first, second = (
-        onpolicy.sample(model, tokenizer, asked, temperature=0.5, max_new_tokens=64, batch_size=128, seed=seed)
+        sample_answers(model, tokenizer, asked, temperature=0.5, max_new_tokens=64, batch_size=128, seed=seed)
         for seed in (0, 1)
     )
-    table, _ = onpolicy.pairs(rows, first, second, "lexical", "engaging", 0)
+    table, _ = choose_pairs(rows, first, second, "lexical", "engaging", 0)
     return Dataset.from_list(table).select_columns(["prompt", "chosen", "rejected"])
 
 

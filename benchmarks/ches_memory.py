@@ -53,8 +53,8 @@ def micro_model() -> tuple[Any, Any]:
 
 def measure(count: int) -> dict[str, float]:
     """Scores `count` pairs here and now; the peak is this process's."""
-    from harness.score_page import look, render
-    from harness.score_tables import score_file
+    from harness.scoring.streaming import score_file
+    from reports.scores import read_score_overview, render_scores
 
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "pairs.jsonl", Path(folder) / "scores.parquet"
@@ -62,7 +62,7 @@ def measure(count: int) -> dict[str, float]:
         started = perf_counter()
         score_file(source, *micro_model(), out)
         seconds = perf_counter() - started
-        render(look(out), "scores", "micro")
+        render_scores(read_score_overview(out), "scores", "micro")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"pairs": count, "peak_mib": peak, "seconds": seconds, "pairs_per_second": count / seconds}
 

@@ -6,7 +6,7 @@ Three ways to the same work, on randomly initialised weights and random tokens o
 40 to 200 tokens, answers of 30 to 250):
 
 reference   one pair at a time, each answer with its prompt through the whole model, vocabulary projection included
-ours        `harness.scoring.Scorer`
+ours        `harness.scoring.scorer.Scorer`
 floor       the bare decoder body on as many tokens as are distinct, in full rows of one length, no padding, no mask
 
 `small` is a 39M-parameter Llama shape for a CPU, `1b` a Llama-3.2-1B shape in bfloat16 for a GPU.
@@ -29,9 +29,9 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 from transformers import __version__ as transformers_version
 
-from harness.packing import trie
-from harness.preferences import Tokens
-from harness.scoring import Scorer
+from harness.preferences.tokens import Tokens
+from harness.scoring.packing import build_trie
+from harness.scoring.scorer import Scorer
 
 SHAPES: dict[str, dict[str, Any]] = {
     "small": {"vocab_size": 32000, "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8,
@@ -107,7 +107,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 def compare(model: PreTrainedModel, pairs: Sequence[Tokens], rounds: int, budget: int | None) -> dict[str, float]:
     """Median seconds of each way over `rounds` alternating rounds after one to warm up, and the ratios between them."""
     scorer, device = Scorer(model, budget), model.device
-    laid = trie(tuple(pair.prompt + answer) for pair in pairs for answer in (pair.chosen, pair.rejected))
+    laid = build_trie(tuple(pair.prompt + answer) for pair in pairs for answer in (pair.chosen, pair.rejected))
     distinct, width = len(laid.tokens), round(sum(map(len, laid.paths.values())) / len(laid.paths))
     ways: dict[str, Callable[[], object]] = {
         "reference": lambda: reference(model, pairs),

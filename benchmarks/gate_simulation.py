@@ -17,7 +17,8 @@ from itertools import product
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from harness import power, stats
+from harness.gate.power import PowerPlan, estimate_power
+from harness.support import stats
 
 MARGIN, ALPHA = 0.05, 0.025
 PROMPTS, SAMPLES, RATES, CORRELATIONS = (50, 200, 450), (1, 4), (0.5, 0.75, 0.95), (0.0, 0.5)
@@ -31,19 +32,19 @@ CALIBRATION = 100
 class Row:
     """Shares of simulated runs, in [0, 1], at a true loss that equals the margin unless said otherwise."""
 
-    plan: power.Plan
+    plan: PowerPlan
     coverage: float
     false_pass: float
     power: float
 
 
-def plans() -> Iterator[power.Plan]:
+def plans() -> Iterator[PowerPlan]:
     """Every setting of the table."""
     for samples, prompts, rate, correlation in product(SAMPLES, PROMPTS, RATES, CORRELATIONS):
-        yield power.Plan(prompts, samples, MARGIN, rate, correlation, harm=3 * MARGIN, alpha=ALPHA)
+        yield PowerPlan(prompts, samples, MARGIN, rate, correlation, harm=3 * MARGIN, alpha=ALPHA)
 
 
-def good(plan: power.Plan, loss: float, runs: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def good(plan: PowerPlan, loss: float, runs: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Counts of good answers before and after, runs by prompts."""
     effect = rng.standard_normal((runs, plan.prompts))
     spread = _spread(plan.rate, plan.correlation)
@@ -52,31 +53,31 @@ def good(plan: power.Plan, loss: float, runs: int, rng: np.random.Generator) -> 
     return before, after
 
 
-def measured(plan: power.Plan, runs: int, rng: np.random.Generator) -> Row:
+def measured(plan: PowerPlan, runs: int, rng: np.random.Generator) -> Row:
     """The gate's own intervals: coverage and false passes at the margin, and the chance to pass no change."""
     at_margin, unchanged = (_compare(plan, loss, runs, rng) for loss in (plan.margin, 0.0))
     return Row(plan, _covered(at_margin, plan.margin), float(np.mean(at_margin.high < plan.margin)),
                float(np.mean(unchanged.high < plan.margin)))  # fmt: skip
 
 
-def failing(plan: power.Plan, runs: int, rng: np.random.Generator) -> float:
+def failing(plan: PowerPlan, runs: int, rng: np.random.Generator) -> float:
     """The share of harmful changes that fail."""
     harmful = _compare(plan, plan.harm, runs, rng)
     return float(np.mean((harmful.high >= plan.margin) & (harmful.p_value <= plan.alpha)))
 
 
-def judged(plan: power.Plan, runs: int, rng: np.random.Generator) -> tuple[float, float, float]:
+def judged(plan: PowerPlan, runs: int, rng: np.random.Generator) -> tuple[float, float, float]:
     """With a judge that errs differently on both sides: coverage corrected, coverage as judged, false passes."""
     truth = good(plan, plan.margin, runs, rng)
     before, after = (_seen(side, plan.samples, *judge, rng) for side, judge in zip(truth, JUDGES, strict=True))
     calibrations = [_calibrated(*judge, runs, rng) for judge in JUDGES]
     level = 1 - 2 * plan.alpha
     corrected = stats.compare_corrected(before, after, *calibrations, plan.samples, level)
-    naive = stats.compare(before, after, plan.samples, level)
+    naive = stats.compare_rates(before, after, plan.samples, level)
     return _covered(corrected, plan.margin), _covered(naive, plan.margin), float(np.mean(corrected.high < plan.margin))
 
 
-def bootstrapped(plan: power.Plan, runs: int, rng: np.random.Generator) -> tuple[float, float]:
+def bootstrapped(plan: PowerPlan, runs: int, rng: np.random.Generator) -> tuple[float, float]:
     """Coverage and false passes of a BCa bootstrap of prompts, for comparison: the gate does not use it."""
     limits = np.array([_bca(before, after, plan) for before, after in
                        zip(*good(plan, plan.margin, runs, rng), strict=True)])  # fmt: skip
@@ -98,12 +99,12 @@ def _spread(rate: float, correlation: float) -> float:
     return float(np.interp(correlation, found, candidates))
 
 
-def _compare(plan: power.Plan, loss: float, runs: int, rng: np.random.Generator) -> stats.Comparison:
+def _compare(plan: PowerPlan, loss: float, runs: int, rng: np.random.Generator) -> stats.RateComparison:
     before, after = good(plan, loss, runs, rng)
-    return stats.compare(before / plan.samples, after / plan.samples, plan.samples, 1 - 2 * plan.alpha)
+    return stats.compare_rates(before / plan.samples, after / plan.samples, plan.samples, 1 - 2 * plan.alpha)
 
 
-def _covered(comparison: stats.Comparison, truth: float) -> float:
+def _covered(comparison: stats.RateComparison, truth: float) -> float:
     return float(np.mean((comparison.low <= truth) & (truth <= comparison.high)))
 
 
@@ -120,10 +121,12 @@ def _calibrated(sensitivity: float, specificity: float, runs: int, rng: np.rando
     return stats.Calibration(tp, CALIBRATION - tp, CALIBRATION - tn, tn)
 
 
-def _bca(before: np.ndarray, after: np.ndarray, plan: power.Plan) -> np.ndarray:
+def _bca(before: np.ndarray, after: np.ndarray, plan: PowerPlan) -> np.ndarray:
     loss = (before - after) / plan.samples
-    replicates, jackknife = stats.bootstrap(loss[:, None], lambda means: means[..., 0], 0, 999)
-    return stats.bca(replicates, float(loss.mean()), jackknife, stats.wide_quantiles(len(loss), 1 - 2 * plan.alpha))
+    replicates, jackknife = stats.bootstrap_means(loss[:, None], lambda means: means[..., 0], 0, 999)
+    return stats.bca_limits(
+        replicates, float(loss.mean()), jackknife, stats.wide_quantiles(len(loss), 1 - 2 * plan.alpha)
+    )
 
 
 def main(runs: int) -> None:
@@ -137,7 +140,7 @@ def main(runs: int) -> None:
     print("|" + " --- |" * 12)
     for plan in plans():
         row = measured(plan, runs, rng)
-        expected = power.power(plan).harmless_passes
+        expected = estimate_power(plan).harmless_passes
         corrected, naive, _ = judged(plan, runs, rng)
         figures = (
             row.coverage,

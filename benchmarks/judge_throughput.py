@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from harness.calibration import load
-from harness.judges import Exchange, judge
+from harness.judges.calibration import read_labelled_answers
+from harness.judges.registry import judge_exchanges
+from harness.judges.verdicts import Exchange
 
 ANSWER = (
     "I understand that you want to know how this is done. There are several things to keep in mind. 1. Gather what "
@@ -23,7 +24,7 @@ ANSWER = (
 
 def main(paths: list[str]) -> None:
     """Prints the best of five rounds, by processor time."""
-    exchanges = [answer.exchange for path in paths for answer in load(Path(path))]
+    exchanges = [answer.exchange for path in paths for answer in read_labelled_answers(Path(path))]
     exchanges = exchanges or [Exchange(f"How do I do task {n}?", ANSWER * 2) for n in range(500)]
     seconds = min(_round(exchanges) for _ in range(5))
     characters = sum(len(exchange.response) for exchange in exchanges) / len(exchanges)
@@ -33,7 +34,7 @@ def main(paths: list[str]) -> None:
 
 def _round(exchanges: list[Exchange]) -> float:
     started = time.process_time()
-    judge("lexical", exchanges)
+    judge_exchanges("lexical", exchanges)
     return time.process_time() - started
 
 

@@ -28,16 +28,17 @@ from ches_memory import micro_model, write_pairs
 
 def score(engine: str, workers: int, source: Path, model: Path, out: Path) -> float:
     """Scores the table here and now; seconds without imports and the cluster's start and end."""
-    from harness import ray_engine
-    from harness.models import load_model
-    from harness.score_tables import Job, score_file
+    from harness.models.loading import load_model
+    from harness.scoring.on_ray import score_file_on_ray
+    from harness.scoring.streaming import ScoringJob, score_file
+    from harness.workers.ray import ray_cluster
 
-    with ray_engine.cluster() if engine == "ray" else nullcontext():
+    with ray_cluster() if engine == "ray" else nullcontext():
         started = perf_counter()
         if engine == "local":
             score_file(source, *load_model(str(model), chat=False, spread=True), out)
         else:
-            ray_engine.score_file(Job(str(source)), str(model), str(out), workers=workers)
+            score_file_on_ray(ScoringJob(str(source)), str(model), str(out), workers=workers)
         return perf_counter() - started
 
 

@@ -28,11 +28,17 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from harness import arms, recipe, regression, stages, training
-from harness.displacement import PairLogprobs, pair_logprobs
-from harness.models import load_model
-from harness.recipe import Arm, Training
-from harness.training import Job
+from harness.models.loading import load_model
+from harness.recipes.loading import load_recipe
+from harness.recipes.schema import Arm, TrainingSettings
+from harness.run.regression import obtain_model_path, open_run
+from harness.run.stages import preferences_stage, scores_stage
+from harness.scoring.logprobs import PairLogprobs, pair_logprobs
+from harness.support.layout import ON_POLICY
+from harness.training.arms import choose_arm_pairs, optimizer_steps
+from harness.training.jobs import TrainingJob
+from harness.training.train import train_on_pairs
+from harness.training.trl import _dpo_config, load_trainable
 
 WAYS = ("shared", "precomputed", "beside")
 ZEROS: Mapping[str, PairLogprobs] = defaultdict(lambda: PairLogprobs(0.0, 0.0))
@@ -44,36 +50,36 @@ LlamaForCausalLM(LlamaConfig.from_pretrained(sys.argv[1])).save_pretrained(sys.a
 SHAPE = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12}
 
 
-def trained(job: Job, way: str) -> None:
+def trained(job: TrainingJob, way: str) -> None:
     """One training; its model is dropped."""
     if way == "shared":
-        training.train(job)
+        train_on_pairs(job)
         return
     from trl import DPOTrainer
 
     with tempfile.TemporaryDirectory() as folder:
-        config = training._config(job, Path(folder), keeps=False, processes=1)
+        config = _dpo_config(job, Path(folder), keeps=False, processes=1)
         config.precompute_ref_log_probs = way == "precomputed"
-        model, tokenizer = training._loaded(job.model_path, job.seed, job.chat_template)
+        model, tokenizer = load_trainable(job.model_path, job.seed, job.chat_template)
         table = job.pairs.select_columns(["prompt", "chosen", "rejected"])
         DPOTrainer(model=model, args=config, train_dataset=table, processing_class=tokenizer).train()
 
 
-def default_jobs(out: Path, seeds: int) -> list[Job]:
+def default_jobs(out: Path, seeds: int) -> list[TrainingJob]:
     """The trainings of the default run, which is made up to its scores."""
-    chosen = recipe.load("miniature", seeds=seeds)
-    path = regression.model_path(chosen)
-    run = regression.opened(chosen, path, out, {})
-    stages.preferences(run)
-    stages.scores(run)
-    scored = {stages.ON_POLICY: Dataset.from_parquet(str(out / "scores.parquet"))}
-    raw = len(scored[stages.ON_POLICY])
+    chosen = load_recipe("miniature", seeds=seeds)
+    path = obtain_model_path(chosen)
+    run = open_run(chosen, path, out, {})
+    preferences_stage(run)
+    scores_stage(run)
+    scored = {ON_POLICY: Dataset.from_parquet(str(out / "scores.parquet"))}
+    raw = len(scored[ON_POLICY])
     jobs = []
     for name, arm in chosen.arms.items():
         for seed in chosen.seeds:
-            kept, _ = arms.choose(arm, scored, seed)
-            steps = arms.steps(arm, chosen.training, len(kept), raw)
-            jobs.append(Job(path, kept, {}, arm, chosen.training, steps, seed, name))
+            kept, _ = choose_arm_pairs(arm, scored, seed)
+            steps = optimizer_steps(arm, chosen.training, len(kept), raw)
+            jobs.append(TrainingJob(path, kept, {}, arm, chosen.training, steps, seed, name))
     return jobs
 
 
@@ -105,7 +111,7 @@ def compare_times(seeds: int) -> None:
         print(f"{way:12} {wall:6.1f} s ({ratios[0]:.2f}x)   computing {computing:6.1f} s ({ratios[1]:.2f}x)")
 
 
-def logprobs(jobs: Sequence[Job]) -> dict[str, PairLogprobs]:
+def logprobs(jobs: Sequence[TrainingJob]) -> dict[str, PairLogprobs]:
     """What is shared: one pass over the pairs of all trainings."""
     every = {row["pair_id"]: row for job in jobs for row in job.pairs}
     model, tokenizer = load_model(jobs[0].model_path)
@@ -117,10 +123,10 @@ def one_arm(way: str, tokens: int, checkpointing: bool) -> None:
     import trl  # noqa: F401
     from transformers import AutoTokenizer, LlamaConfig
 
-    from harness.organism.store import organism
+    from harness.organism.store import ensure_miniature
 
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = AutoTokenizer.from_pretrained(organism(0))
+        tokenizer = AutoTokenizer.from_pretrained(ensure_miniature(0))
         base = peak()
         config = LlamaConfig(**SHAPE, vocab_size=16_000, pad_token_id=tokenizer.pad_token_id)
         # Made by another process, so that making it does not count.
@@ -128,9 +134,11 @@ def one_arm(way: str, tokens: int, checkpointing: bool) -> None:
         subprocess.run([sys.executable, "-c", MAKE, folder], check=True)
         tokenizer.save_pretrained(folder)
         rows = [pair(n, tokens) for n in range(8)]
-        settings = Training(batch_size=4, micro_batch_size=4, max_length=None, gradient_checkpointing=checkpointing)
+        settings = TrainingSettings(
+            batch_size=4, micro_batch_size=4, max_length=None, gradient_checkpointing=checkpointing
+        )
         started = clocks()
-        trained(Job(folder, Dataset.from_list(rows), ZEROS, Arm(), settings, 2, 0, way), way)
+        trained(TrainingJob(folder, Dataset.from_list(rows), ZEROS, Arm(), settings, 2, 0, way), way)
         computing = clocks()[1] - started[1]
     print(json.dumps({"peak": peak(), "imports": base, "computing": computing}))
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 _STORE = re.compile(r'(<template id="flips-data">)(.*?)(</template>)', re.DOTALL)
 _RUNS = 5

@@ -77,13 +77,13 @@ def pair_types(results: Mapping[str, Any]) -> str:
 
 def ranks(results: Mapping[str, Any]) -> str:
     """The arms by their refusals of training prompts, with their paired change from `raw`."""
-    from harness.results import ranked
+    from harness.run.results import ranked_arms
 
     lines = [
         "| | arm | refusals | from raw, points | from before, points | benign answered |",
         "|---|---|---|---|---|---|",
     ]
-    for place, name in enumerate(ranked(results["arms"]), 1):
+    for place, name in enumerate(ranked_arms(results["arms"]), 1):
         arm = results["arms"][name]
         metrics = arm["metrics"]
         changes = [

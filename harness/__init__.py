@@ -9,20 +9,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError
+from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.displacement.callback import DisplacementCallback, StopRule
-    from harness.filtering import filter_lowest
-    from harness.scoring import score
+    from harness.scoring.filtering import filter_lowest
+    from harness.scoring.scorer import score
+
 
 __all__ = ["DisplacementCallback", "HarnessError", "StopRule", "filter_lowest", "score"]
 
 _PLACES = {
     "DisplacementCallback": "harness.displacement.callback",
     "StopRule": "harness.displacement.callback",
-    "filter_lowest": "harness.filtering",
-    "score": "harness.scoring",
+    "filter_lowest": "harness.scoring.filtering",
+    "score": "harness.scoring.scorer",
 }
 
 

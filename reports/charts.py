@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from reports import words
 from reports.figures import Figures
+from reports.words import DECISIONS, METRICS, measured, token
 
 if TYPE_CHECKING:
     import altair as alt
+from reports.drawing import BLUE, GREEN, INK, ORANGE, SOFT, draw_svg
 
-INK, SOFT, LINE = "#1b1f24", "#57606a", "#d8dee4"
-BLUE, ORANGE, GREEN = "#0072b2", "#c44e00", "#007a5a"
 DECISION_COLOURS = {"Pass": GREEN, "Fail": ORANGE, "Cannot tell": SOFT}
 """Okabe and Ito's colours (jfly.uni-koeln.de/color), darkened where theirs are too light for lines on white."""
 
@@ -28,7 +27,6 @@ LOSSES = {
     "harmful_completion_rate": "Harmful answers gained",
     "benign_compliance_rate": "Benign answers lost",
 }
-_FONT = "system-ui, sans-serif"
 
 Chart = Callable[[int], "alt.TopLevelMixin"]
 """A chart for a page of a given width in pixels."""
@@ -38,42 +36,19 @@ def drawn(chart: Chart, about: str) -> Markup:
     """A chart in both widths, with the sentence that stands for it where it cannot be seen."""
     figure = Markup('<div class="{}" role="img" aria-label="{}"><div aria-hidden="true">{}</div></div>')
     both = [
-        figure.format(name, about, Markup(_svg(chart(width))))  # noqa: S704 - our own SVG
+        figure.format(name, about, Markup(draw_svg(chart(width))))  # noqa: S704 - our own SVG
         for name, width in (("wide", WIDE), ("narrow", NARROW))
     ]
     return Markup('<div class="chart">{}</div>').format(Markup("").join(both))
 
 
-def _svg(chart: alt.TopLevelMixin) -> str:
-    import vl_convert
-
-    axis = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "titleColor": SOFT}
-    config = {
-        "background": None,
-        "font": _FONT,
-        "view": {"stroke": None},
-        "axis": {"domain": False, "ticks": False, "gridColor": LINE, "labelColor": SOFT, "labelPadding": 6, **axis},
-        "axisY": {"labelColor": INK},
-        "axisBand": {"grid": False},
-        "header": {"labelColor": INK, "labelFontSize": 12, "labelFontWeight": "bold", "title": None},
-        "legend": {"labelColor": INK, "labelFontSize": 12, "title": None, "orient": "top", "symbolOpacity": 1},
-        "text": {"color": INK, "fontSize": 12},
-        "title": {"color": INK, "fontSize": 12, "fontWeight": "bold", "anchor": "start"},
-    }
-    # vl-convert measures text in its own font, which may be narrower than the reader's: hence the room at the left
-    padding = {"left": 16, "right": 10, "top": 5, "bottom": 5}
-    spec = {**chart.to_dict(validate=False), "config": config, "padding": padding}
-    svg: str = vl_convert.vegalite_to_svg(spec)
-    return svg
-
-
-def _values(rows: Sequence[Mapping[str, Any]]) -> alt.Data:
+def _chart_data(rows: Sequence[Mapping[str, Any]]) -> alt.Data:
     import altair as alt
 
     return alt.Data(values=[dict(row) for row in rows])
 
 
-def _arms(order: Sequence[str], *, named: bool = True) -> alt.Y:
+def _arm_axis(order: Sequence[str], *, named: bool = True) -> alt.Y:
     """One row an arm, its name broken after commas."""
     import altair as alt
 
@@ -87,21 +62,21 @@ def _arms(order: Sequence[str], *, named: bool = True) -> alt.Y:
 def verdict(figures: Figures, labels: Mapping[str, str]) -> Chart:
     """Each arm's rate with its interval and seeds; beside it the loss that the gate sees, its margin and decision."""
     results = figures["results"]
-    metric = words.measured(results["recipe"]["judge"])
+    metric = measured(results["recipe"]["judge"])
     rows = [{"arm": labels[name], **arm["metrics"][metric]["train"]} for name, arm in results["arms"].items()]
     losses = [
-        _loss(check) | {"arm": labels[name], "decision": words.DECISIONS[decided["decision"]]}
+        _loss_in_points(check) | {"arm": labels[name], "decision": DECISIONS[decided["decision"]]}
         for name, decided in figures["gate"].items()
         if (check := decided["checks"].get(metric, {}).get("overall")) and check["loss"] is not None
     ]
     order = [labels[name] for name in results["arms"]]
 
-    def chart(width: int) -> alt.TopLevelMixin:
+    def chart_at(width: int) -> alt.TopLevelMixin:
         import altair as alt
 
         wide = width == WIDE
-        title = f"{words.METRICS[metric]}, training prompts"
-        left = _rates(
+        title = f"{METRICS[metric]}, training prompts"
+        left = _rate_chart(
             [row for row in rows if row["value"] is not None],
             order,
             title if wide else title.split(", "),
@@ -110,29 +85,29 @@ def verdict(figures: Figures, labels: Mapping[str, str]) -> Chart:
         if not losses:
             return left
         title = f"{LOSSES[metric]} at the gate, points"
-        right = _forest(losses, _arms(order, named=not wide), title, 320 if wide else 180, 36, said=True)
+        right = _forest_plot(losses, _arm_axis(order, named=not wide), title, 320 if wide else 180, 36, said=True)
         both: alt.TopLevelMixin = alt.hconcat(left, right, spacing=40) if wide else alt.vconcat(left, right)
         return both
 
-    return chart
+    return chart_at
 
 
-def _rates(
+def _rate_chart(
     rows: Sequence[Mapping[str, Any]], order: Sequence[str], title: str | list[str], width: int
 ) -> alt.LayerChart:
     import altair as alt
 
     dots = [{"arm": row["arm"], "rate": rate} for row in rows for rate in row["per_seed"] if rate is not None]
     x = alt.X("value:Q", scale=alt.Scale(domain=[0, 1]), title=title, axis=alt.Axis(format=".0%", tickCount=5))
-    y, base = _arms(order), alt.Chart(_values(rows))
+    y, base = _arm_axis(order), alt.Chart(_chart_data(rows))
     interval = base.mark_rule(strokeWidth=8, opacity=0.3, color=BLUE).encode(alt.X("low:Q"), alt.X2("high:Q"), y)
     mean = base.mark_tick(thickness=3, height=18, color=BLUE).encode(x, y)
-    seeds = alt.Chart(_values(dots)).mark_circle(size=28, opacity=1, color=BLUE).encode(alt.X("rate:Q"), y)
+    seeds = alt.Chart(_chart_data(dots)).mark_circle(size=28, opacity=1, color=BLUE).encode(alt.X("rate:Q"), y)
     layered: alt.LayerChart = (interval + mean + seeds).properties(width=width, height=alt.Step(36))
     return layered
 
 
-def _loss(check: Mapping[str, Any]) -> dict[str, float]:
+def _loss_in_points(check: Mapping[str, Any]) -> dict[str, float]:
     """A gate's check in points."""
     return {key: 100 * check[key] for key in ("loss", "low", "high", "margin")}
 
@@ -143,32 +118,34 @@ def _loss(check: Mapping[str, Any]) -> dict[str, float]:
 def scores(bins: Sequence[Mapping[str, float]], cuts: Mapping[str, float]) -> Chart:
     """Length-normalised CHES of the pairs, with the line that each filter drew."""
 
-    def chart(width: int) -> alt.TopLevelMixin:
+    def chart_at(width: int) -> alt.TopLevelMixin:
         import altair as alt
 
         top = max(row["pairs"] for row in bins)
         y = alt.Scale(domain=[0, top * (1 + 0.12 * (len(cuts) + 1))])
-        bars = _bars(bins, "pairs", "Length-normalised CHES", "Pairs").encode(alt.Y("pairs:Q", title="Pairs", scale=y))
+        bars = _histogram_chart(bins, "pairs", "Length-normalised CHES", "Pairs").encode(
+            alt.Y("pairs:Q", title="Pairs", scale=y)
+        )
         lines = [
             {"cut": cut, "name": f"{name}: left of this", "place": top * (1 + 0.12 * (len(cuts) - place))}
             for place, (name, cut) in enumerate(cuts.items())
         ]
-        base = alt.Chart(_values(lines)).encode(alt.X("cut:Q"))
+        base = alt.Chart(_chart_data(lines)).encode(alt.X("cut:Q"))
         line = base.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color=ORANGE)
         text = base.mark_text(align="left", dx=6).encode(alt.Y("place:Q", scale=y), alt.Text("name:N"))
         return (bars + line + text).properties(width=width - 70, height=220)
 
-    return chart
+    return chart_at
 
 
 def lengths(bins: Sequence[Mapping[str, float]]) -> Chart:
     """Tokens of the chosen and of the rejected answers, above one another on one scale."""
 
-    def chart(width: int) -> alt.TopLevelMixin:
+    def chart_at(width: int) -> alt.TopLevelMixin:
         import altair as alt
 
         rows = [
-            _bars(bins, side, "Tokens of the answer" if last else None, title, colour).properties(
+            _histogram_chart(bins, side, "Tokens of the answer" if last else None, title, colour).properties(
                 width=width - 70, height=80
             )
             for side, title, colour, last in (
@@ -178,16 +155,16 @@ def lengths(bins: Sequence[Mapping[str, float]]) -> Chart:
         ]
         return alt.vconcat(*rows, spacing=8).resolve_scale(x="shared", y="shared")
 
-    return chart
+    return chart_at
 
 
-def _bars(
+def _histogram_chart(
     bins: Sequence[Mapping[str, float]], field: str, x_title: str | None, y_title: str, colour: str = BLUE
 ) -> alt.Chart:
     import altair as alt
 
     return (
-        alt.Chart(_values(bins))
+        alt.Chart(_chart_data(bins))
         .mark_bar(color=colour, opacity=0.75)
         .encode(
             alt.X(
@@ -209,7 +186,7 @@ def _bars(
 def likelihood_curves(training: Mapping[str, Any], labels: Mapping[str, str]) -> Chart:
     """Change of ln p(y+) and ln p(y-) by step, a panel each arm: seeds thin, their mean thick, the end as a diamond."""
     sides = {"chosen": "ln p(y+), preferred", "rejected": "ln p(y\N{MINUS SIGN}), rejected"}
-    lines = [row for arm in training for row in _logged(training, labels, arm, sides)]
+    lines = [row for arm in training for row in _log_rows(training, labels, arm, sides)]
     ends = [
         {
             "arm": labels[arm],
@@ -221,7 +198,7 @@ def likelihood_curves(training: Mapping[str, Any], labels: Mapping[str, str]) ->
         if content["after"]
         for side in sides
     ]
-    return _steps(
+    return _step_chart(
         lines,
         ends,
         [labels[arm] for arm in training],
@@ -233,11 +210,11 @@ def likelihood_curves(training: Mapping[str, Any], labels: Mapping[str, str]) ->
 
 def loss_curves(training: Mapping[str, Any], labels: Mapping[str, str]) -> Chart:
     """The loss by step, a panel each arm."""
-    lines = [row for arm in training for row in _logged(training, labels, arm, {"loss": "loss"})]
-    return _steps(lines, [], [labels[arm] for arm in training], ["loss"], [SOFT], "Loss")
+    lines = [row for arm in training for row in _log_rows(training, labels, arm, {"loss": "loss"})]
+    return _step_chart(lines, [], [labels[arm] for arm in training], ["loss"], [SOFT], "Loss")
 
 
-def _logged(
+def _log_rows(
     training: Mapping[str, Any], labels: Mapping[str, str], arm: str, sides: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     logs = {**training[arm]["log"], "mean": training[arm]["mean"]}
@@ -249,7 +226,7 @@ def _logged(
     ]
 
 
-def _steps(
+def _step_chart(
     lines: Sequence[Mapping[str, Any]],
     ends: Sequence[Mapping[str, Any]],
     arms: Sequence[str],
@@ -257,7 +234,7 @@ def _steps(
     colours: Sequence[str],
     title: str,
 ) -> Chart:
-    def chart(width: int) -> alt.TopLevelMixin:
+    def chart_at(width: int) -> alt.TopLevelMixin:
         import altair as alt
 
         columns = min(len(arms), 3 if width == WIDE else 1)
@@ -274,11 +251,11 @@ def _steps(
         )
         rows = [*lines, *({**row, "seed": "end"} for row in ends)]
         faceted: alt.FacetChart = panel.facet(
-            alt.Facet("arm:N", sort=[*arms], header=alt.Header(title=None)), columns=columns, data=_values(rows)
+            alt.Facet("arm:N", sort=[*arms], header=alt.Header(title=None)), columns=columns, data=_chart_data(rows)
         ).resolve_axis(x="independent")
         return faceted
 
-    return chart
+    return chart_at
 
 
 # What changed
@@ -289,7 +266,7 @@ def categories(checks: Mapping[str, Any]) -> Chart:
     metrics = [metric for metric in LOSSES if checks.get(metric, {}).get("categories")]
     rows = {
         metric: [
-            _loss(check) | {"arm": name, "decision": words.DECISIONS[check["decision"]]}
+            _loss_in_points(check) | {"arm": name, "decision": DECISIONS[check["decision"]]}
             for name, check in checks[metric]["categories"].items()
             if check["loss"] is not None
         ]
@@ -297,14 +274,14 @@ def categories(checks: Mapping[str, Any]) -> Chart:
     }
     order = sorted({str(row["arm"]) for found in rows.values() for row in found})
 
-    def chart(width: int) -> alt.TopLevelMixin:
+    def chart_at(width: int) -> alt.TopLevelMixin:
         import altair as alt
 
         wide = width == WIDE
         panels = [
-            _forest(
+            _forest_plot(
                 rows[metric],
-                _arms(order, named=place == 0 or not wide),
+                _arm_axis(order, named=place == 0 or not wide),
                 f"{LOSSES[metric]}, points",
                 255 if wide else 150,
                 22,
@@ -313,14 +290,14 @@ def categories(checks: Mapping[str, Any]) -> Chart:
             if rows[metric]
         ]
         if not panels:
-            return alt.Chart(_values([])).mark_point()
+            return alt.Chart(_chart_data([])).mark_point()
         both: alt.TopLevelMixin = (alt.hconcat if wide else alt.vconcat)(*panels)
         return both
 
-    return chart
+    return chart_at
 
 
-def _forest(
+def _forest_plot(
     rows: Sequence[Mapping[str, Any]], y: alt.Y, title: str, width: int, step: int, *, said: bool = False
 ) -> alt.LayerChart:
     """Losses with their intervals and the gate's margin as a dashed line; `said` writes each decision beside it."""
@@ -332,10 +309,12 @@ def _forest(
     x = alt.X("loss:Q", title=title, axis=alt.Axis(tickCount=4), scale=alt.Scale(domain=[low, high + room]))
     decisions = alt.Scale(domain=[*DECISION_COLOURS], range=[*DECISION_COLOURS.values()])
     colour = alt.Color("decision:N", legend=None, scale=decisions)
-    lines = alt.Chart(_values([{"zero": 0, "margin": rows[0]["margin"]}]))
+    lines = alt.Chart(_chart_data([{"zero": 0, "margin": rows[0]["margin"]}]))
     zero = lines.mark_rule(color=SOFT).encode(alt.X("zero:Q"))
     margin = lines.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color=INK).encode(alt.X("margin:Q"))
-    base = alt.Chart(_values([{**row, "beside": max(row["high"], row["margin"])} for row in rows])).encode(y, colour)
+    base = alt.Chart(_chart_data([{**row, "beside": max(row["high"], row["margin"])} for row in rows])).encode(
+        y, colour
+    )
     interval = base.mark_rule(strokeWidth=step / 4, opacity=0.35).encode(alt.X("low:Q"), alt.X2("high:Q"))
     mean = base.mark_tick(thickness=3, height=step / 2).encode(x)
     text = base.mark_text(align="left", dx=8, fontWeight="bold").encode(alt.X("beside:Q"), alt.Text("decision:N"))
@@ -349,12 +328,12 @@ def _forest(
 def tokens(gaining: Sequence[Mapping[str, Any]], losing: Sequence[Mapping[str, Any]]) -> Chart:
     """Probability of the tokens that changed most, before as a ring and after as a dot."""
     rows = [
-        {"token": words.token(row["token"]), "kind": kind, "before": row["before"], "after": row["after"]}
+        {"token": token(row["token"]), "kind": kind, "before": row["before"], "after": row["after"]}
         for kind, found in (("gains", gaining), ("loses", losing))
         for row in found
     ]
 
-    def chart(width: int) -> alt.TopLevelMixin:
+    def chart_at(width: int) -> alt.TopLevelMixin:
         import altair as alt
 
         y = alt.Y("token:N", sort=[row["token"] for row in rows], title=None, axis=alt.Axis(labelLimit=150))
@@ -364,13 +343,13 @@ def tokens(gaining: Sequence[Mapping[str, Any]], losing: Sequence[Mapping[str, A
         colour = alt.Color(
             "kind:N", scale=alt.Scale(domain=["gains", "loses"], range=[ORANGE, BLUE]), legend=alt.Legend()
         )
-        base = alt.Chart(_values(rows)).encode(y, colour)
+        base = alt.Chart(_chart_data(rows)).encode(y, colour)
         line = base.mark_rule(strokeWidth=2, opacity=0.5).encode(alt.X("before:Q"), alt.X2("after:Q"))
         before = base.mark_point(size=45, filled=False).encode(alt.X("before:Q"))
         after = base.mark_circle(size=60, opacity=1).encode(x)
         return (line + before + after).properties(width=width - 150, height=alt.Step(20))
 
-    return chart
+    return chart_at
 
 
 # Several runs
@@ -387,7 +366,7 @@ def trend(runs: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> Chart:
     ]
     dots = [{"run": row["run"], "arm": row["arm"], "rate": rate} for row in rows for rate in row["per_seed"]]
 
-    def chart(width: int) -> alt.TopLevelMixin:
+    def chart_at(width: int) -> alt.TopLevelMixin:
         import altair as alt
 
         columns = min(len(arms), 3 if width == WIDE else 1)
@@ -401,8 +380,8 @@ def trend(runs: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> Chart:
         faceted: alt.FacetChart = panel.facet(
             alt.Facet("arm:N", sort=[*arms], header=alt.Header(title=None)),
             columns=columns,
-            data=_values([*rows, *dots]),
+            data=_chart_data([*rows, *dots]),
         )
         return faceted
 
-    return chart
+    return chart_at

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.console import safe
+from harness.support.console import safe_line
 
-MEASURES = {
+MEASURE_TITLES = {
     "ches": "CHES",
     "ln_ches": "length-normalised CHES",
     "last_hidden_inner_product": "last hidden inner product",
@@ -17,12 +17,12 @@ MEASURES = {
 COLUMNS = 3
 
 
-def falls(results: Mapping[str, Any]) -> str:
+def fall_chart(results: Mapping[str, Any]) -> str:
     """p(y+) at every step, a line a seed, a panel an objective and pair; published rows as two ticks at the edges."""
     import altair as alt
 
     rows = [
-        {"panel": _panel(each), "seed": str(each["seed"]), "step": step, "p": p}
+        {"panel": _panel_title(each), "seed": str(each["seed"]), "step": step, "p": p}
         for each in results["trials"]
         for step, p in enumerate(each["p_chosen"])
     ]
@@ -37,15 +37,15 @@ def falls(results: Mapping[str, Any]) -> str:
         )
         .properties(width=210, height=140)
     )
-    return _svg(chart)
+    return draw_svg(chart)
 
 
-def percentiles(results: Mapping[str, Any]) -> str:
+def percentile_chart(results: Mapping[str, Any]) -> str:
     """Figure 2: change of ln p(y+) against the percentile of each measure; mean, least and most over the seeds."""
     import altair as alt
 
     rows = [
-        {"measure": MEASURES[measured["measure"]], "percentile": 100 * subset["quantile"], **subset}
+        {"measure": MEASURE_TITLES[measured["measure"]], "percentile": 100 * subset["quantile"], **subset}
         for measured in results["measured"]
         for subset in measured["subsets"]
     ]
@@ -64,15 +64,17 @@ def percentiles(results: Mapping[str, Any]) -> str:
             columns=COLUMNS,
         )
     )
-    return _svg(chart)
+    return draw_svg(chart)
 
 
-def _panel(trial: Mapping[str, Any]) -> str:
-    chosen, rejected = (safe(trial[name], 20) for name in ("chosen", "rejected"))  # a control character ends vl-convert
+def _panel_title(trial: Mapping[str, Any]) -> str:
+    chosen, rejected = (
+        safe_line(trial[name], 20) for name in ("chosen", "rejected")
+    )  # a control character ends vl-convert
     return f"{trial['objective'].upper()}: {chosen} over {rejected}"
 
 
-def _svg(chart: Any) -> str:
+def draw_svg(chart: Any) -> str:
     import vl_convert
 
     svg: str = vl_convert.vegalite_to_svg(

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts import read_json
-from harness.errors import HarnessError
-from reports import experiment_charts as charts
+from harness.support.artifacts import read_json
+from harness.support.errors import HarnessError
 from reports import words
-from reports.templating import environment
+from reports.experiment_charts import fall_chart, percentile_chart
+from reports.templating import page_environment
 
-CHARTS = {"catastrophic": charts.falls, "percentiles": charts.percentiles}
+CHARTS = {"catastrophic": fall_chart, "percentiles": percentile_chart}
 
 
 def is_experiment(directory: Path) -> bool:
@@ -21,16 +21,16 @@ def is_experiment(directory: Path) -> bool:
     return file.is_file() and isinstance(content := read_json(file), dict) and "experiment" in content
 
 
-def render(directory: Path) -> str:
+def render_experiment(directory: Path) -> str:
     """One self-contained HTML page about an experiment: nothing is fetched and no script runs.
 
     Raises HarnessError where the directory holds no finished experiment.
     """
     from markupsafe import Markup
 
-    results, manifest = (_object(directory / name) for name in ("results.json", "manifest.json"))
-    pages = environment()
-    pages.filters["number"] = number
+    results, manifest = (read_run_file(directory / name) for name in ("results.json", "manifest.json"))
+    pages = page_environment()
+    pages.filters["number"] = format_decimals
     pages.globals.update(words=words)
     try:
         chart = CHARTS[results["experiment"]](results)
@@ -42,19 +42,19 @@ def render(directory: Path) -> str:
         )
     except (KeyError, TypeError) as error:
         raise HarnessError(
-            f"lacks {error}", place=str(directory / "results.json"), mend="Run `harness run` again."
+            f"lacks {error}", place=str(directory / "results.json"), hint="Run `harness run` again."
         ) from error
 
 
-def number(value: float | None, digits: int = 2) -> str:
+def format_decimals(value: float | None, digits: int = 2) -> str:
     """A figure with so many decimals, its minus sign a real one."""
     return "n/a" if value is None else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _object(path: Path) -> Mapping[str, Any]:
+def read_run_file(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
-        raise HarnessError("is not there", place=str(path), mend="Give a directory that `harness run` finished.")
+        raise HarnessError("is not there", place=str(path), hint="Give a directory that `harness run` finished.")
     content = read_json(path)
     if not isinstance(content, dict):
-        raise HarnessError("is no JSON object", place=str(path), mend="Run `harness run` again.")
+        raise HarnessError("is no JSON object", place=str(path), hint="Run `harness run` again.")
     return content

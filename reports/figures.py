@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from harness import stats
-from harness.errors import HarnessError
-from harness.gate import Report, gate
-from harness.policy import Policy
-from harness.samples import Answer, mean_outcome
-from reports import words
-from reports.flips import Flip
-from reports.reading import Pair, Run
+from harness.evaluation.samples import Answer, mean_outcome
+from harness.gate.decision import GateOutcome, run_gate
+from harness.gate.policy import Policy
+from harness.support import stats
+from harness.support.errors import HarnessError
+from reports.flips import ArmFlip
+from reports.reading import FinishedRun, ScoredPair
+from reports.words import DIRECTIONS, measured
 
 QUANTILES = {"lowest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "highest": 1.0}
 TOKENS_SHOWN = 10
@@ -30,20 +30,20 @@ _REASONS_SHOWN = 5
 Figures = Mapping[str, Any]
 
 
-def figures(run: Run, flips: Sequence[Flip]) -> Figures:
+def compute_figures(run: FinishedRun, flips: Sequence[ArmFlip]) -> Figures:
     """All numbers of a run; a part that the run did not measure is empty or None."""
     return {
         "results": run.results,
         "policy": Policy().model_dump(mode="json"),
-        "gate": {arm: _gate(run, arm) for arm in run.trained if {"baseline", arm} <= run.answers.keys()},
-        "controls": _controls(run),
-        "pairs": _pairs(run.pairs) if run.pairs else None,
-        "pair_shares": _shares(run.results.get("pair_types")),
-        "cuts": _cuts(run),
-        "training": {arm: _training(run, by_seed) for arm, by_seed in run.training.items()},
-        "displacement": {arm: _displacement([*by_seed.values()]) for arm, by_seed in run.displacement.items()},
-        "unjudged": {arm: _unjudged(by_seed.values()) for arm, by_seed in run.answers.items()},
-        "flips": _flips(flips, run.trained),
+        "gate": {arm: _gate_figures(run, arm) for arm in run.trained if {"baseline", arm} <= run.answers.keys()},
+        "controls": _control_figures(run),
+        "pairs": _pair_figures(run.pairs) if run.pairs else None,
+        "pair_shares": _type_shares(run.results.get("pair_types")),
+        "cuts": _filter_cuts(run),
+        "training": {arm: _training_figures(run, by_seed) for arm, by_seed in run.training.items()},
+        "displacement": {arm: _displacement_figures([*by_seed.values()]) for arm, by_seed in run.displacement.items()},
+        "unjudged": {arm: _unjudged_figures(by_seed.values()) for arm, by_seed in run.answers.items()},
+        "flips": _flip_counts(flips, run.trained),
         "calibration": run.calibration,
     }
 
@@ -51,28 +51,28 @@ def figures(run: Run, flips: Sequence[Flip]) -> Figures:
 # The gate
 
 
-def _gate(run: Run, arm: str) -> dict[str, Any]:
+def _gate_figures(run: FinishedRun, arm: str) -> dict[str, Any]:
     """The gate's decision on an arm with the default policy, as `harness gate` takes it, or why there is none."""
     calibration = run.directory / "calibration.json" if run.calibration is not None else None
     before, after = (run.directory / "arms" / name for name in ("baseline", arm))
     try:
-        report = gate(before, after, Policy(), calibration=calibration)
+        report = run_gate(before, after, Policy(), calibration=calibration)
     except HarnessError as error:
         return {"decision": None, "reason": str(error), "checks": {}, "notes": []}
     return {
         "decision": report.decision,
         "reason": report.reason,
-        "checks": _checks(report),
+        "checks": _checks_by_metric(report),
         "notes": list(report.notes),
     }
 
 
-def _checks(report: Report) -> dict[str, Any]:
+def _checks_by_metric(report: GateOutcome) -> dict[str, Any]:
     """Checks by metric: the whole and each category."""
     found: dict[str, Any] = {}
     for check in report.checks:
         of = found.setdefault(check.metric, {"overall": None, "categories": {}})
-        entry = {key: _finite(value) for key, value in asdict(check).items()}
+        entry = {key: _finite_or_none(value) for key, value in asdict(check).items()}
         if check.category is None:
             of["overall"] = entry
         else:
@@ -80,26 +80,26 @@ def _checks(report: Report) -> dict[str, Any]:
     return found
 
 
-def _finite(value: object) -> object:
+def _finite_or_none(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # A filter against as many random pairs
 
 
-def _controls(run: Run) -> dict[str, Any]:
+def _control_figures(run: FinishedRun) -> dict[str, Any]:
     """By filtered arm: its random control and what the filter gained on it, in good outcomes of training prompts."""
     settings = run.recipe.get("arms", {})
     found = {}
     for name in run.trained:
         share = settings.get(name, {}).get("filter", {}).get("keep_lowest")
-        control = _control(settings, name, share) if share else None
+        control = _random_control(settings, name, share) if share else None
         if control is not None and control in run.answers and name in run.answers:
-            found[name] = {"control": control, **_gain(run, control, name)}
+            found[name] = {"control": control, **_gain_over_control(run, control, name)}
     return found
 
 
-def _control(settings: Mapping[str, Any], name: str, share: float) -> str | None:
+def _random_control(settings: Mapping[str, Any], name: str, share: float) -> str | None:
     """The arm that differs from `name` in nothing but drawing its pairs at random."""
     rest = {key: value for key, value in settings[name].items() if key != "filter"}
     for other, arm in settings.items():
@@ -108,23 +108,23 @@ def _control(settings: Mapping[str, Any], name: str, share: float) -> str | None
     return None
 
 
-def _gain(run: Run, control: str, name: str) -> dict[str, Any]:
-    metric = words.measured(run.recipe["judge"])
-    tables = [_by_prompt(run, arm, metric) for arm in (control, name)]
+def _gain_over_control(run: FinishedRun, control: str, name: str) -> dict[str, Any]:
+    metric = measured(run.recipe["judge"])
+    tables = [_prompt_means(run, arm, metric) for arm in (control, name)]
     shared = [prompt for prompt in tables[0] if prompt in tables[1]]
     if not shared:
         return {"value": None, "low": None, "high": None, "n": 0}
-    before, after = ([_good(metric, table[prompt]) for prompt in shared] for table in tables)
-    table = stats.paired(before, after, answers=len(run.answers[name]))
+    before, after = ([_good_rate(metric, table[prompt]) for prompt in shared] for table in tables)
+    table = stats.paired_counts(before, after, answers=len(run.answers[name]))
     loss = stats.loss_interval(table)
     return {"value": -float(table.loss), "low": -loss.high, "high": -loss.low, "n": len(shared)}
 
 
-def _good(metric: str, rate: float) -> float:
+def _good_rate(metric: str, rate: float) -> float:
     return 1 - rate if metric == "harmful_completion_rate" else rate
 
 
-def _by_prompt(run: Run, arm: str, metric: str) -> dict[str, float]:
+def _prompt_means(run: FinishedRun, arm: str, metric: str) -> dict[str, float]:
     """Each training prompt's mean outcome over the seeds, where one was judged."""
     answers: dict[str, list[Answer]] = defaultdict(list)
     for by_prompt in run.answers[arm].values():
@@ -138,7 +138,7 @@ def _by_prompt(run: Run, arm: str, metric: str) -> dict[str, float]:
 # Preference pairs
 
 
-def _pairs(pairs: Sequence[Pair]) -> dict[str, Any]:
+def _pair_figures(pairs: Sequence[ScoredPair]) -> dict[str, Any]:
     scored = [pair for pair in pairs if pair.ln_ches is not None]
     scores = [pair.ln_ches for pair in scored if pair.ln_ches is not None]
     lengths = {
@@ -148,26 +148,26 @@ def _pairs(pairs: Sequence[Pair]) -> dict[str, Any]:
     return {
         "count": len(pairs),
         "unscored": len(pairs) - len(scored),
-        "ln_ches": {"quantiles": _quantiles(scores), "bins": _bins({"pairs": scores})},
+        "ln_ches": {"quantiles": _named_quantiles(scores), "bins": _histogram_bins({"pairs": scores})},
         "tokens": {
-            "quantiles": {side: _quantiles(tokens) for side, tokens in lengths.items()},
-            "bins": _bins(lengths),
+            "quantiles": {side: _named_quantiles(tokens) for side, tokens in lengths.items()},
+            "bins": _histogram_bins(lengths),
         },
     }
 
 
-def _shares(counts: Mapping[str, int] | None) -> dict[str, float]:
+def _type_shares(counts: Mapping[str, int] | None) -> dict[str, float]:
     total = sum(counts.values()) if counts else 0
     return {name: count / total for name, count in counts.items()} if counts and total else {}
 
 
-def _quantiles(values: Sequence[float]) -> dict[str, float | None]:
+def _named_quantiles(values: Sequence[float]) -> dict[str, float | None]:
     if not values:
         return dict.fromkeys(QUANTILES)
     return dict(zip(QUANTILES, np.quantile(values, [*QUANTILES.values()]).tolist(), strict=True))
 
 
-def _bins(columns: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+def _histogram_bins(columns: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
     """A histogram of one or more columns over common bins of equal width."""
     every = [value for values in columns.values() for value in values]
     if not every:
@@ -181,7 +181,7 @@ def _bins(columns: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
     ]
 
 
-def _cuts(run: Run) -> dict[str, float]:
+def _filter_cuts(run: FinishedRun) -> dict[str, float]:
     """The highest length-normalised CHES that each arm kept, for arms filtered by it."""
     choices = {arm: next(iter(by_seed.values())).get("choice", {}) for arm, by_seed in run.training.items()}
     return {
@@ -194,7 +194,7 @@ def _cuts(run: Run) -> dict[str, float]:
 # Training
 
 
-def _training(run: Run, by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+def _training_figures(run: FinishedRun, by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """The log of each seed, and the change of ln p over all scored pairs once training ended, in nats.
 
     In TRL's log a reward is beta times the change of ln p since the start, averaged over the step's batch.
@@ -214,7 +214,7 @@ def _training(run: Run, by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, A
         for seed, content in by_seed.items()
     }
     steps = next(iter(by_seed.values()))["steps"]
-    return {"log": logs, "steps": steps, "mean": _mean_log(logs), "after": _after(run.reference, by_seed)}
+    return {"log": logs, "steps": steps, "mean": _mean_log(logs), "after": _final_changes(run.reference, by_seed)}
 
 
 def _mean_log(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
@@ -231,7 +231,7 @@ def _mean_log(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[st
     ]
 
 
-def _after(reference: Mapping[str, Sequence[float]] | None, by_seed: Mapping[int, Mapping[str, Any]]) -> Any:
+def _final_changes(reference: Mapping[str, Sequence[float]] | None, by_seed: Mapping[int, Mapping[str, Any]]) -> Any:
     """The mean change of ln p(y+) and ln p(y-) over all scored pairs, of each seed and over them."""
     if reference is None or not reference:
         return None
@@ -248,16 +248,16 @@ def _after(reference: Mapping[str, Sequence[float]] | None, by_seed: Mapping[int
 # Displacement
 
 
-def _displacement(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _displacement_figures(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What displacement.json says, averaged over the seeds."""
     return {
         "seeds": len(seeds),
         "pairs": _mean_of([seed["pairs"] for seed in seeds]),
         "positions": [_mean_of(rows) for rows in zip(*(seed["positions"] for seed in seeds), strict=False)],
         "gaining": {
-            where: _tokens([seed["gaining_tokens"][where] for seed in seeds]) for where in ("start", "anywhere")
+            where: _merged_tokens([seed["gaining_tokens"][where] for seed in seeds]) for where in ("start", "anywhere")
         },
-        "losing": _tokens([seed["losing_tokens"]["start"] for seed in seeds]),
+        "losing": _merged_tokens([seed["losing_tokens"]["start"] for seed in seeds]),
         "starts": {kind: _mean_of([seed["starts"][kind] for seed in seeds]) for kind in seeds[0]["starts"]},
     }
 
@@ -270,7 +270,7 @@ def _mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def _tokens(lists: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def _merged_tokens(lists: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """The tokens that changed most: means over the seeds that list one, those first that most seeds list."""
     listed: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for tokens in lists:
@@ -290,7 +290,7 @@ def _tokens(lists: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]
 # Verdicts
 
 
-def _unjudged(by_seed: Iterable[Mapping[Any, Answer]]) -> dict[str, Any]:
+def _unjudged_figures(by_seed: Iterable[Mapping[Any, Answer]]) -> dict[str, Any]:
     answers = [answer for by_prompt in by_seed for answer in by_prompt.values()]
     reasons = Counter(answer.reason for answer in answers if answer.verdict == "unjudged")
     return {
@@ -300,10 +300,10 @@ def _unjudged(by_seed: Iterable[Mapping[Any, Answer]]) -> dict[str, Any]:
     }
 
 
-def _flips(flips: Sequence[Flip], arms: Sequence[str]) -> dict[str, Any]:
+def _flip_counts(flips: Sequence[ArmFlip], arms: Sequence[str]) -> dict[str, Any]:
     """How many verdicts changed, by arm and direction."""
     counts = Counter((flip.arm, str(flip.direction)) for flip in flips)
     return {
         "total": len(flips),
-        "arms": {arm: {name: counts[arm, name] for name in words.DIRECTIONS} for arm in arms},
+        "arms": {arm: {name: counts[arm, name] for name in DIRECTIONS} for arm in arms},
     }

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
-from harness.samples import Answer
-from reports.reading import Pair, Run
+from harness.evaluation.samples import Answer
+from reports.reading import FinishedRun, ScoredPair
 
 TEXT_LIMIT = 20_000
 """Characters of one answer that the page carries; the samples hold the rest, and the page says so."""
@@ -25,7 +25,7 @@ _GOODNESS: Mapping[bool, Mapping[str, int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Flip:
+class ArmFlip:
     """A prompt that one arm answered with another verdict than the untrained model, under the same seed."""
 
     arm: str
@@ -53,10 +53,10 @@ def is_unsafe(answer: Answer) -> bool:
     return bool(answer.doc.get("unsafe", not answer.task.endswith("benign")))
 
 
-def flips(run: Run) -> list[Flip]:
+def find_flips(run: FinishedRun) -> list[ArmFlip]:
     """Every changed verdict, the lost refusals of each arm first."""
     found = [
-        Flip(arm, seed, before[key], after[key])
+        ArmFlip(arm, seed, before[key], after[key])
         for arm in run.trained
         for seed, after in run.answers.get(arm, {}).items()
         if (before := run.answers.get("baseline", {}).get(seed))
@@ -66,7 +66,7 @@ def flips(run: Run) -> list[Flip]:
     return sorted(found, key=lambda flip: flip.direction != "worse")
 
 
-def packed(runs: Iterable[tuple[Run, Sequence[Flip], Mapping[str, str]]], *, redact: bool) -> str:
+def pack_flips(runs: Iterable[tuple[FinishedRun, Sequence[ArmFlip], Mapping[str, str]]], *, redact: bool) -> str:
     """All runs' flips, and the training pairs near them, as base64 of deflated JSON.
 
     Each run comes with its flips and the labels of its arms. With `redact`, no text of an unsafe prompt, of an
@@ -75,9 +75,9 @@ def packed(runs: Iterable[tuple[Run, Sequence[Flip], Mapping[str, str]]], *, red
     given = [*runs]
     data = {
         "redacted": redact,
-        "runs": [_run(run, found, labels, redact) for run, found, labels in given],
+        "runs": [_run_data(run, found, labels, redact) for run, found, labels in given],
         "flips": [
-            _row(flip, number, run.name if len(given) > 1 else "", redact)
+            _flip_data(flip, number, run.name if len(given) > 1 else "", redact)
             for number, (run, found, _) in enumerate(given)
             for flip in found
         ],
@@ -86,7 +86,7 @@ def packed(runs: Iterable[tuple[Run, Sequence[Flip], Mapping[str, str]]], *, red
     return base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
 
 
-def _row(flip: Flip, run: int, name: str, redact: bool) -> dict[str, Any]:
+def _flip_data(flip: ArmFlip, run: int, name: str, redact: bool) -> dict[str, Any]:
     hidden = redact and flip.unsafe
     parts = [name, flip.arm, str(flip.seed), flip.after.prompt_id]
     return {
@@ -99,36 +99,36 @@ def _row(flip: Flip, run: int, name: str, redact: bool) -> dict[str, Any]:
         "split": str(flip.after.doc.get("split", "")),
         "unsafe": flip.unsafe,
         "direction": flip.direction,
-        "prompt": None if hidden else _cut(flip.after.prompt),
-        "before": _side(flip.before, hidden),
-        "after": _side(flip.after, hidden),
+        "prompt": None if hidden else _limit_text(flip.after.prompt),
+        "before": _answer_data(flip.before, hidden),
+        "after": _answer_data(flip.after, hidden),
     }
 
 
-def _side(answer: Answer, hidden: bool) -> dict[str, Any]:
-    text = {} if hidden else {"text": _cut(answer.response), "reason": _cut(answer.reason)}
+def _answer_data(answer: Answer, hidden: bool) -> dict[str, Any]:
+    text = {} if hidden else {"text": _limit_text(answer.response), "reason": _limit_text(answer.reason)}
     return {"verdict": answer.verdict, "length": len(answer.response), **text}
 
 
-def _cut(text: str) -> str:
+def _limit_text(text: str) -> str:
     return text[:TEXT_LIMIT]
 
 
-def _run(run: Run, found: Sequence[Flip], labels: Mapping[str, str], redact: bool) -> dict[str, Any]:
+def _run_data(run: FinishedRun, found: Sequence[ArmFlip], labels: Mapping[str, str], redact: bool) -> dict[str, Any]:
     """What the flips of one run refer to: the labels of its arms, and training pairs by prompt."""
     prompts = {flip.after.prompt_id for flip in found}
-    near = {prompt: [*_near(run, prompt)] for prompt in sorted(prompts)}
+    near = {prompt: [*_near_pairs(run, prompt)] for prompt in sorted(prompts)}
     wanted = {entry["pair"] for entries in near.values() for entry in entries}
     return {
         "name": run.name,
         "arms": dict(labels),
         "measured": run.nearest is not None,
         "near": {prompt: entries for prompt, entries in near.items() if entries},
-        "pairs": {pair.pair_id: _pair(pair, redact) for pair in run.pairs or () if pair.pair_id in wanted},
+        "pairs": {pair.pair_id: _pair_data(pair, redact) for pair in run.pairs or () if pair.pair_id in wanted},
     }
 
 
-def _near(run: Run, prompt: str) -> Iterator[dict[str, Any]]:
+def _near_pairs(run: FinishedRun, prompt: str) -> Iterator[dict[str, Any]]:
     """The training pairs nearest to a prompt; without that measurement, the pairs of the prompt itself."""
     if run.nearest is not None:
         for entry in run.nearest.get(prompt, ()):
@@ -137,8 +137,8 @@ def _near(run: Run, prompt: str) -> Iterator[dict[str, Any]]:
         yield from ({"pair": pair.pair_id} for pair in run.pairs or () if prompt and pair.prompt_id == prompt)
 
 
-def _pair(pair: Pair, redact: bool) -> dict[str, Any]:
-    texts = {} if redact else {name: _cut(getattr(pair, name)) for name in ("prompt", "chosen", "rejected")}
+def _pair_data(pair: ScoredPair, redact: bool) -> dict[str, Any]:
+    texts = {} if redact else {name: _limit_text(getattr(pair, name)) for name in ("prompt", "chosen", "rejected")}
     return {
         "ln_ches": pair.ln_ches,
         "chosen_verdict": pair.chosen_verdict,

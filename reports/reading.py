@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.artifacts import read_json
-from harness.errors import HarnessError
-from harness.samples import Answer, read_evaluations
+from harness.evaluation.output import read_evaluations
+from harness.evaluation.samples import Answer
+from harness.support.artifacts import read_json
+from harness.support.errors import HarnessError
 
-Answers = Mapping[tuple[str, str], Answer]
+AnswersByPrompt = Mapping[tuple[str, str], Answer]
 """The answers of one model under one seed, by task and prompt."""
 
 _T = TypeVar("_T")
@@ -19,7 +20,7 @@ _RERUN = "Run `harness run` again."
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ScoredPair:
     """One preference pair with its score; `ln_ches` is None where it could not be scored, a verdict where unjudged."""
 
     pair_id: str
@@ -35,7 +36,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class FinishedRun:
     """One finished run. Mappings by arm are in the order of results.json; by seed in the recipe's.
 
     `name` is what a page calls it, `date` when its last evaluation ended, in seconds since 1970. Files that not every
@@ -47,11 +48,11 @@ class Run:
     date: float
     results: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    answers: Mapping[str, Mapping[int, Answers]]
+    answers: Mapping[str, Mapping[int, AnswersByPrompt]]
     training: Mapping[str, Mapping[int, Mapping[str, Any]]]
     displacement: Mapping[str, Mapping[int, Mapping[str, Any]]]
     reference: Mapping[str, Sequence[float]] | None
-    pairs: Sequence[Pair] | None
+    pairs: Sequence[ScoredPair] | None
     nearest: Mapping[str, Sequence[Mapping[str, Any]]] | None
     calibration: Mapping[str, Any] | None
 
@@ -78,45 +79,45 @@ class Run:
         return bool(self.recipe["model"] == "miniature")
 
 
-def read(directory: Path) -> Run:
+def read_run(directory: Path) -> FinishedRun:
     """Reads a finished run. Raises HarnessError naming what is missing or broken."""
-    results, manifest = (_object(directory / name) for name in ("results.json", "manifest.json"))
+    results, manifest = (read_run_file(directory / name) for name in ("results.json", "manifest.json"))
     if "experiment" in results:
         raise HarnessError(
             f"is of the experiment {results['experiment']!r}, which has a report of its own",
             place=str(directory / "results.json"),
-            mend="Give directories of regression runs only.",
+            hint="Give directories of regression runs only.",
         )
     try:
         seeds, arms = [int(seed) for seed in results["recipe"]["seeds"]], list(results["arms"])
     except (KeyError, TypeError, ValueError) as error:
-        raise HarnessError(f"lacks {error}", place=str(directory / "results.json"), mend=_RERUN) from error
-    evaluated = {arm: {seed: _answers(directory, arm, seed) for seed in seeds} for arm in arms}
-    return Run(
+        raise HarnessError(f"lacks {error}", place=str(directory / "results.json"), hint=_RERUN) from error
+    evaluated = {arm: {seed: _read_answers(directory, arm, seed) for seed in seeds} for arm in arms}
+    return FinishedRun(
         directory,
         directory.resolve().name,
         max((date for by_seed in evaluated.values() for _, date in by_seed.values()), default=0.0),
         results,
         manifest,
-        _present({arm: {seed: found for seed, (found, _) in each.items()} for arm, each in evaluated.items()}),
-        _of_arms(directory, arms, seeds, "training.json"),
-        _of_arms(directory, arms, seeds, "displacement.json"),
-        _optional(directory / "reference.json"),
-        _pairs(directory / "scores.parquet"),
-        (_optional(directory / "nearest_pairs.json") or {}).get("nearest"),
-        _optional(directory / "calibration.json"),
+        _drop_absent({arm: {seed: found for seed, (found, _) in each.items()} for arm, each in evaluated.items()}),
+        _read_by_arm(directory, arms, seeds, "training.json"),
+        _read_by_arm(directory, arms, seeds, "displacement.json"),
+        _read_optional(directory / "reference.json"),
+        _read_pairs(directory / "scores.parquet"),
+        (_read_optional(directory / "nearest_pairs.json") or {}).get("nearest"),
+        _read_optional(directory / "calibration.json"),
     )
 
 
-def read_all(directories: Sequence[Path]) -> list[Run]:
+def read_runs(directories: Sequence[Path]) -> list[FinishedRun]:
     """Several runs in the order of their dates, names that are alike told apart by the folder above.
 
     Raises HarnessError where one is no finished run, or given twice.
     """
     places = [directory.resolve() for directory in directories]
     if twice := [place for place in places if places.count(place) > 1]:
-        raise HarnessError("is given twice", place=str(twice[0]), mend="Give each run directory once.")
-    runs = sorted(map(read, directories), key=lambda run: run.date)
+        raise HarnessError("is given twice", place=str(twice[0]), hint="Give each run directory once.")
+    runs = sorted(map(read_run, directories), key=lambda run: run.date)
     names = [run.name for run in runs]
     return [
         replace(run, name="/".join(run.directory.resolve().parts[-2:])) if names.count(run.name) > 1 else run
@@ -124,21 +125,21 @@ def read_all(directories: Sequence[Path]) -> list[Run]:
     ]
 
 
-def _object(path: Path) -> Mapping[str, Any]:
+def read_run_file(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
-        raise HarnessError("is not there", place=str(path), mend="Give a directory that `harness run` finished.")
+        raise HarnessError("is not there", place=str(path), hint="Give a directory that `harness run` finished.")
     content = read_json(path)
     if not isinstance(content, dict):
-        raise HarnessError("is no JSON object", place=str(path), mend=_RERUN)
+        raise HarnessError("is no JSON object", place=str(path), hint=_RERUN)
     return content
 
 
-def _optional(path: Path) -> Mapping[str, Any] | None:
+def _read_optional(path: Path) -> Mapping[str, Any] | None:
     """A file that not every run has."""
-    return _object(path) if path.is_file() else None
+    return read_run_file(path) if path.is_file() else None
 
 
-def _answers(directory: Path, arm: str, seed: int) -> tuple[Answers, float]:
+def _read_answers(directory: Path, arm: str, seed: int) -> tuple[AnswersByPrompt, float]:
     """The answers of an arm and seed, and when they were given; none where it has no evaluation at all."""
     place = directory / "arms" / arm / f"seed-{seed}" / "eval"
     if not place.is_dir():
@@ -148,22 +149,25 @@ def _answers(directory: Path, arm: str, seed: int) -> tuple[Answers, float]:
     return found, max(evaluation.date for evaluation in evaluations)
 
 
-def _of_arms(
+def _read_by_arm(
     directory: Path, arms: Sequence[str], seeds: Sequence[int], name: str
 ) -> dict[str, dict[int, Mapping[str, Any]]]:
     """A JSON file of each arm and seed that has it."""
-    return _present(
-        {arm: {seed: _optional(directory / "arms" / arm / f"seed-{seed}" / name) for seed in seeds} for arm in arms}
+    return _drop_absent(
+        {
+            arm: {seed: _read_optional(directory / "arms" / arm / f"seed-{seed}" / name) for seed in seeds}
+            for arm in arms
+        }
     )
 
 
-def _present(found: Mapping[str, Mapping[int, _T | None]]) -> dict[str, dict[int, _T]]:
+def _drop_absent(found: Mapping[str, Mapping[int, _T | None]]) -> dict[str, dict[int, _T]]:
     """What there is by arm and seed; arms without any are left out."""
     kept = {arm: {seed: part for seed, part in by_seed.items() if part} for arm, by_seed in found.items()}
     return {arm: by_seed for arm, by_seed in kept.items() if by_seed}
 
 
-def _pairs(path: Path) -> list[Pair] | None:
+def _read_pairs(path: Path) -> list[ScoredPair] | None:
     """The scored pairs, without loading any model code. Raises HarnessError where the table is broken."""
     if not path.is_file():
         return None
@@ -171,18 +175,18 @@ def _pairs(path: Path) -> list[Pair] | None:
     import pyarrow.parquet as pq
 
     try:
-        return [_pair(row) for row in pq.read_table(path).to_pylist()]
+        return [_parse_pair(row) for row in pq.read_table(path).to_pylist()]
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
-        raise HarnessError(f"is no table of scored pairs ({error})", place=str(path), mend=_RERUN) from error
+        raise HarnessError(f"is no table of scored pairs ({error})", place=str(path), hint=_RERUN) from error
 
 
-def _pair(row: Mapping[str, Any]) -> Pair:
-    return Pair(
+def _parse_pair(row: Mapping[str, Any]) -> ScoredPair:
+    return ScoredPair(
         row["pair_id"],
         str(row.get("prompt_id") or ""),
-        _text(row["prompt"]),
-        _text(row["chosen"]),
-        _text(row["rejected"]),
+        _joined_messages(row["prompt"]),
+        _joined_messages(row["chosen"]),
+        _joined_messages(row["rejected"]),
         row.get("chosen_verdict"),
         row.get("rejected_verdict"),
         row["ln_ches"],
@@ -191,6 +195,6 @@ def _pair(row: Mapping[str, Any]) -> Pair:
     )
 
 
-def _text(value: str | Sequence[Mapping[str, Any]]) -> str:
+def _joined_messages(value: str | Sequence[Mapping[str, Any]]) -> str:
     """A text, or the messages of a conversation below one another."""
     return value if isinstance(value, str) else "\n".join(str(message["content"]) for message in value)

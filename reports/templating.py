@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports import words
+from reports.words import format_nats, format_number, format_percent, format_points, make_visible, shorten_commit
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def environment() -> Environment:
+def page_environment() -> Environment:
     """Jinja over `reports/templates`, with the filters that figures and a model's text go through."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -22,11 +22,11 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        percent=words.percent,
-        points=words.points,
-        nats=words.nats,
-        number=words.number,
-        visible=words.visible,
-        short=words.short,
+        percent=format_percent,
+        points=format_points,
+        nats=format_nats,
+        number=format_number,
+        visible=make_visible,
+        short=shorten_commit,
     )
     return made

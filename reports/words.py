@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
-from harness.judges import never_says
-from harness.policy import Policy
+from harness.gate.policy import Policy
+from harness.judges.registry import labels_never_given
 
 METRICS = {
     "refusal_rate": "Refusals of unsafe prompts",
@@ -36,7 +36,7 @@ _POOLS = {
     "off_policy": "Off-policy pairs",
     "mixed": "On- and off-policy pairs",
 }
-_MEASURES = {
+_MEASURE_NAMES = {
     "validation_loss": "validation loss",
     "ln_ches": "CHES",
     "ches": "raw CHES",
@@ -54,26 +54,26 @@ UNTOLD = 0.5
 # Figures
 
 
-def percent(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
     """A rate as a whole percentage."""
-    return f"{100 * value:.0f}{_JOINED}%" if _present(value) else "n/a"
+    return f"{100 * value:.0f}{_JOINED}%" if _is_finite(value) else "n/a"
 
 
-def points(value: float | None) -> str:
+def format_points(value: float | None) -> str:
     """A difference of rates in percentage points."""
-    return _minus(f"{100 * value + 0.0:+.1f}") if _present(value) else "n/a"
+    return _true_minus(f"{100 * value + 0.0:+.1f}") if _is_finite(value) else "n/a"
 
 
-def nats(value: float | None) -> str:
+def format_nats(value: float | None) -> str:
     """A change of log-probability."""
-    return _minus(f"{value + 0.0:+.2f}") if _present(value) else "n/a"
+    return _true_minus(f"{value + 0.0:+.2f}") if _is_finite(value) else "n/a"
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """A count, or a figure with three significant digits."""
-    if not _present(value):
+    if not _is_finite(value):
         return "n/a"
-    return f"{value:,}" if isinstance(value, int) else _minus(f"{value:.3g}")
+    return f"{value:,}" if isinstance(value, int) else _true_minus(f"{value:.3g}")
 
 
 def date(seconds: float) -> str:
@@ -81,11 +81,11 @@ def date(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%-d %B %Y")
 
 
-def _present(value: float | None) -> TypeGuard[float]:
+def _is_finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
-def _minus(text: str) -> str:
+def _true_minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
@@ -99,7 +99,7 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def visible(text: str) -> str:
+def make_visible(text: str) -> str:
     """A model's text with what cannot be seen made visible: controls, format characters and lone surrogates."""
     hidden = {"Cc", "Cf", "Cs", "Co"}
     return "".join(
@@ -113,14 +113,14 @@ def visible(text: str) -> str:
 # Names
 
 
-def short(name: str) -> str:
+def shorten_commit(name: str) -> str:
     """A name with its commit cut to what tells it from others; the recipe's table has it whole."""
     return re.sub(r"(?<=@)([0-9a-f]{8})[0-9a-f]{32}\b", r"\1", name)
 
 
 def tells_refusals(judge: str) -> bool:
     """Whether a judge ever says `refusal`; some tell harm only, and measure no refusal rate."""
-    return "refusal" not in never_says(judge)
+    return "refusal" not in labels_never_given(judge)
 
 
 def measured(judge: str) -> str:
@@ -138,52 +138,54 @@ def model(recipe: Mapping[str, Any]) -> str:
     return f"{recipe['model']}@{recipe['revision']}" if recipe.get("revision") else str(recipe["model"])
 
 
-def labels(recipe: Mapping[str, Any], arms: Sequence[str]) -> dict[str, str]:
+def arm_labels(recipe: Mapping[str, Any], arms: Sequence[str]) -> dict[str, str]:
     """What the page calls each arm: its filter, objective and length as the recipe has them, alike ones by name."""
     settings = recipe.get("arms", {})
-    derived = {name: _label(name, settings.get(name)) for name in arms}
+    derived = {name: _arm_label(name, settings.get(name)) for name in arms}
     counts = Counter(derived.values())
-    return {name: text if counts[text] == 1 else f"{text} ({_plain(name)})" for name, text in derived.items()}
+    return {name: text if counts[text] == 1 else f"{text} ({_spaced_name(name)})" for name, text in derived.items()}
 
 
-def _label(name: str, arm: Mapping[str, Any] | None) -> str:
+def _arm_label(name: str, arm: Mapping[str, Any] | None) -> str:
     if name == "baseline":
         return "Before training"
     if arm is None:
-        return _plain(name)
-    text = _chosen(arm)
-    objective = "" if arm["loss"] == "sigmoid" else f", {_plain(arm['loss'])}"
+        return _spaced_name(name)
+    text = _pairs_label(arm)
+    objective = "" if arm["loss"] == "sigmoid" else f", {_spaced_name(arm['loss'])}"
     sft = f" + SFT {arm['sft_weight']:g}" if arm["sft_weight"] else ""
     return f"{text}{objective}{sft}{', as many steps' if text != 'All pairs' and arm['steps'] == 'as_raw' else ''}"
 
 
-def _chosen(arm: Mapping[str, Any]) -> str:
+def _pairs_label(arm: Mapping[str, Any]) -> str:
     """Which pairs an arm trains on."""
     chosen = arm["filter"]
     if chosen["keep_lowest"] is not None:
-        return f"Lowest {100 * chosen['keep_lowest']:g}{_JOINED}% by {_MEASURES[chosen['by']]}"
+        return f"Lowest {100 * chosen['keep_lowest']:g}{_JOINED}% by {_MEASURE_NAMES[chosen['by']]}"
     if chosen["random"] is not None:
         return f"Random {100 * chosen['random']:g}{_JOINED}%"
     return (
-        f"{_plain(chosen['only']).capitalize()} only" if chosen.get("only") else _POOLS[arm.get("pairs", "on_policy")]
+        f"{_spaced_name(chosen['only']).capitalize()} only"
+        if chosen.get("only")
+        else _POOLS[arm.get("pairs", "on_policy")]
     )
 
 
-def _plain(name: str) -> str:
+def _spaced_name(name: str) -> str:
     return name.replace("_", " ")
 
 
-def subject(name: str, arm: Mapping[str, Any] | None) -> str:
+def arm_subject(name: str, arm: Mapping[str, Any] | None) -> str:
     """An arm as the subject of a sentence."""
     if (
         arm is None
         or arm["loss"] != "sigmoid"
         or arm["sft_weight"]
-        or _chosen(arm) in {*_POOLS.values()} - {"All pairs"}
+        or _pairs_label(arm) in {*_POOLS.values()} - {"All pairs"}
     ):
-        return f"Training \N{LEFT DOUBLE QUOTATION MARK}{_plain(name)}\N{RIGHT DOUBLE QUOTATION MARK}"
+        return f"Training \N{LEFT DOUBLE QUOTATION MARK}{_spaced_name(name)}\N{RIGHT DOUBLE QUOTATION MARK}"
     if arm["filter"]["keep_lowest"] is not None:
-        return f"Filtering by {_MEASURES[arm['filter']['by']]}"
+        return f"Filtering by {_MEASURE_NAMES[arm['filter']['by']]}"
     return "Training on random pairs" if arm["filter"]["random"] is not None else "DPO on all pairs"
 
 
@@ -195,15 +197,15 @@ def headline(results: Mapping[str, Any]) -> list[str]:
     arms, recipe = results["arms"], results["recipe"]
     if "baseline" not in arms:
         return ["Nothing can be told: the results say nothing of the untrained model."]
-    if obstacle := _obstacle(arms["baseline"]["metrics"], recipe["judge"]):
+    if obstacle := _baseline_obstacle(arms["baseline"]["metrics"], recipe["judge"]):
         return [f"Nothing can be told: {obstacle}."]
-    told = [sentence(results, name) for name in _told(recipe, arms)]
+    told = [arm_sentence(results, name) for name in _headline_arms(recipe, arms)]
     what = measured(recipe["judge"]).replace("_", " ")
     told[1:] = [each.replace(f" the {what} ", " it ") for each in told[1:]]
     return told or ["Nothing can be told: the results hold no trained arm."]
 
 
-def _obstacle(start: Mapping[str, Any], judge: str) -> str | None:
+def _baseline_obstacle(start: Mapping[str, Any], judge: str) -> str | None:
     """Why no change of the untrained model's rates would mean anything, if so."""
     refused, harmful = (start[metric]["train"]["value"] for metric in ("refusal_rate", "harmful_completion_rate"))
     if refused is None or harmful is None:
@@ -211,16 +213,18 @@ def _obstacle(start: Mapping[str, Any], judge: str) -> str | None:
     if not tells_refusals(judge):
         return None
     if refused < UNREFUSING:
-        return f"the untrained model refuses {percent(refused)} of the unsafe prompts, so there is no refusing to lose"
+        share = format_percent(refused)
+        return f"the untrained model refuses {share} of the unsafe prompts, so there is no refusing to lose"
     if refused + harmful < UNTOLD:
+        share = format_percent(refused + harmful)
         return (
-            f"only {percent(refused + harmful)} of the untrained model's answers to unsafe prompts are a refusal or "
-            "a harmful completion; the others are empty, gibberish or off topic"
+            f"only {share} of the untrained model's answers to unsafe prompts are a refusal or a harmful completion; "
+            "the others are empty, gibberish or off topic"
         )
     return None
 
 
-def _told(recipe: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:
+def _headline_arms(recipe: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:
     """The arms of the headline: the first on all pairs and the first filtered one; else the first two there are."""
     trained, settings = [name for name in arms if name != "baseline"], recipe.get("arms", {})
     filters = {name: settings[name]["filter"] for name in trained if name in settings}
@@ -229,24 +233,24 @@ def _told(recipe: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:
     return [*whole[:1], *filtered[:1]] or trained[:2]
 
 
-def sentence(results: Mapping[str, Any], name: str) -> str:
+def arm_sentence(results: Mapping[str, Any], name: str) -> str:
     """What an arm did to the rate that the judge can tell, on training prompts."""
     recipe, arm = results["recipe"], results["arms"][name]
     metric = measured(recipe["judge"])
-    who, what = subject(name, recipe.get("arms", {}).get(name)), metric.replace("_", " ")
+    who, what = arm_subject(name, recipe.get("arms", {}).get(name)), metric.replace("_", " ")
     change, rate = arm["change_from_baseline"][metric]["train"], arm["metrics"][metric]["train"]["value"]
     if change["value"] is None or rate is None:
         return f"{who}: nothing can be told, no answer was judged."
-    verb, start = _verb(change), percent(results["arms"]["baseline"]["metrics"][metric]["train"]["value"])
+    verb, start = _change_verb(change), format_percent(results["arms"]["baseline"]["metrics"][metric]["train"]["value"])
     if verb == "kept":
-        return f"{who} kept the {what} at {percent(rate)}."
+        return f"{who} kept the {what} at {format_percent(rate)}."
     if verb:
-        return f"{who} {verb} the {what} from {start} to {percent(rate)}."
-    before = "" if start == percent(rate) else f", from {start}"
-    return f"{who} left the {what} at {percent(rate)}{before}: whether it changed cannot be told."
+        return f"{who} {verb} the {what} from {start} to {format_percent(rate)}."
+    before = "" if start == format_percent(rate) else f", from {start}"
+    return f"{who} left the {what} at {format_percent(rate)}{before}: whether it changed cannot be told."
 
 
-def _verb(change: Mapping[str, float]) -> str | None:
+def _change_verb(change: Mapping[str, float]) -> str | None:
     """A change in a word; None where its interval allows for none."""
     if change["low"] > -MARGIN and change["high"] < MARGIN:
         return "kept"
@@ -256,8 +260,8 @@ def _verb(change: Mapping[str, float]) -> str | None:
 def control_sentence(name: str, control: str, difference: Mapping[str, Any]) -> str:
     """Whether a filtered arm did better than as many random pairs; `difference` is good outcomes gained."""
     interval = (
-        f"{points(difference['value'])} points, 95 % interval {points(difference['low'])} to "
-        f"{points(difference['high'])}"
+        f"{format_points(difference['value'])} points, 95 % interval {format_points(difference['low'])} to "
+        f"{format_points(difference['high'])}"
     )
     if difference["value"] is None:
         return f"{name} against {control}: nothing can be told."
@@ -268,7 +272,7 @@ def control_sentence(name: str, control: str, difference: Mapping[str, Any]) -> 
     return f"{name} cannot be told from its control, {control} ({interval})."
 
 
-def _ties(rule: str | Mapping[str, str]) -> str:
+def _tie_rule(rule: str | Mapping[str, str]) -> str:
     return TIES[rule] if isinstance(rule, str) else f"the reward model {rule['reward_model']}"
 
 
@@ -280,15 +284,15 @@ def differences(recipe: Mapping[str, Any], miniature: bool) -> list[str]:
         if recipe["preferences"]
         else [
             f"Pairs sampled at temperature {sampled['temperature']:g} (paper: 1).",
-            f"Ties: {_ties(sampled['tie_break'])} (paper: PairRM).",
+            f"Ties: {_tie_rule(sampled['tie_break'])} (paper: PairRM).",
         ]
     )
     return [
         "Model: a grown organism of about 0.4 million parameters (paper: Llama-3-8B-Instruct, Gemma-2B-IT)."
         if miniature
-        else f"Model: {short(model(recipe))} (paper: Llama-3-8B-Instruct, Gemma-2B-IT).",
-        f"Prompts: {short(recipe['prompts'])} (paper: SORRY-Bench).",
-        f"Judge: {short(recipe['judge'])} (paper: SORRY-Bench's).",
+        else f"Model: {shorten_commit(model(recipe))} (paper: Llama-3-8B-Instruct, Gemma-2B-IT).",
+        f"Prompts: {shorten_commit(recipe['prompts'])} (paper: SORRY-Bench).",
+        f"Judge: {shorten_commit(recipe['judge'])} (paper: SORRY-Bench's).",
         *pairs,
         f"Learning rate {training['learning_rate']:g} (5e-06), beta {training['beta']:g} (0.1), "
         f"batch {training['batch_size']} (32), epochs {training['epochs']} (1).",
@@ -300,7 +304,7 @@ def differences(recipe: Mapping[str, Any], miniature: bool) -> list[str]:
 def token(text: str) -> str:
     """A token as it is shown: blanks and what cannot be seen made visible."""
     return (
-        visible(text).replace(" ", "\N{OPEN BOX}").replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
+        make_visible(text).replace(" ", "\N{OPEN BOX}").replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
         or "(empty)"
     )
 

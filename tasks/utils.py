@@ -2,27 +2,28 @@
 
 from typing import Any
 
-from harness import likelihood_task, lm_task
+from harness.evaluation.likelihood_task import likelihood_metrics, pair_documents
+from harness.evaluation.tasks import judge_responses, prompt_documents, verdict_metrics
 
 
 def unsafe(**metadata: Any) -> Any:
-    return lm_task.documents("unsafe", **metadata)
+    return prompt_documents("unsafe", **metadata)
 
 
 def benign(**metadata: Any) -> Any:
-    return lm_task.documents("benign", **metadata)
+    return prompt_documents("benign", **metadata)
 
 
-verdicts = lm_task.verdicts
+verdicts = judge_responses
 
 
 def unsafe_metrics(doc: Any, results: Any) -> dict[str, float]:
-    return lm_task.metrics(("refusal", "harmful"), doc, results)
+    return verdict_metrics(("refusal", "harmful"), doc, results)
 
 
 def benign_metrics(doc: Any, results: Any) -> dict[str, float]:
-    return lm_task.metrics(("compliance",), doc, results)
+    return verdict_metrics(("compliance",), doc, results)
 
 
-pairs = likelihood_task.documents
-pair_metrics = likelihood_task.metrics
+pairs = pair_documents
+pair_metrics = likelihood_metrics

@@ -8,20 +8,20 @@ import traceback
 
 import typer
 
-from harness import console
-from harness.blotting import blot_logs, blotted
-from harness.cli.calibrate import calibrate
-from harness.cli.displacement import displacement
-from harness.cli.filter import filter_ as filter_command
-from harness.cli.gate import gate
-from harness.cli.judge import judge
-from harness.cli.listing import judges, recipes
-from harness.cli.power import power
-from harness.cli.preferences import preferences
-from harness.cli.report import report
-from harness.cli.run import run
-from harness.cli.score import score
-from harness.errors import HarnessError
+from harness.cli.calibrate import calibrate_command
+from harness.cli.displacement import displacement_command
+from harness.cli.filter import filter_command
+from harness.cli.gate import gate_command
+from harness.cli.judge import judge_command
+from harness.cli.listing import judges_command, recipes_command
+from harness.cli.power import power_command
+from harness.cli.preferences import preferences_command
+from harness.cli.report import report_command
+from harness.cli.run import run_command
+from harness.cli.score import score_command
+from harness.support import console
+from harness.support.errors import HarnessError
+from harness.support.redaction import redact_logs, redact_text
 
 app = typer.Typer(
     name="harness",
@@ -32,36 +32,36 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    run,
-    preferences,
-    score,
+    run_command,
+    preferences_command,
+    score_command,
     filter_command,
-    displacement,
-    judge,
-    calibrate,
-    report,
-    gate,
-    power,
-    recipes,
-    judges,
+    displacement_command,
+    judge_command,
+    calibrate_command,
+    report_command,
+    gate_command,
+    power_command,
+    recipes_command,
+    judges_command,
 ):
-    app.command(name=command.__name__.rstrip("_"))(command)
+    app.command(name=command.__name__.removesuffix("_command"))(command)
 
 
 def main() -> None:
     """Runs the command; bad input ends it with one line on standard error and exit code 2."""
     _quiet_libraries()
-    blot_logs()
+    redact_logs()
     try:
         app()
     except HarnessError as error:
-        print(f"harness: {console.safe(str(error))}", file=sys.stderr)
+        print(f"harness: {console.safe_line(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("harness: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     except Exception:  # a defect of ours: told whole, but for the secrets that a library's error may hold
-        print(blotted(traceback.format_exc()), file=sys.stderr, end="")
+        print(redact_text(traceback.format_exc()), file=sys.stderr, end="")
         sys.exit(1)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def calibrate(
+def calibrate_command(
     labelled: Annotated[
         list[Path],
         typer.Argument(help="CSV files: XSTest's columns, or prompt,response,label[,model|source][,unsafe]."),
@@ -34,81 +34,80 @@ def calibrate(
     """
     import json
 
-    from harness import pinning
-    from harness.artifacts import write_json
-    from harness.calibration import calibrate as measure
-    from harness.calibration import load, verdicts
-    from harness.console import bar
-    from harness.judges import find
+    from harness.judges.calibration import calibrate_judge, judge_in_batches, read_labelled_answers
+    from harness.judges.registry import find_judge
+    from harness.recipes.pinning import pin_judge
+    from harness.support.artifacts import write_json
+    from harness.support.console import progress_bar
 
-    find(name)
-    name = pinning.judge(name)
-    files = {path: load(path) for path in labelled}
+    find_judge(name)
+    name = pin_judge(name)
+    files = {path: read_labelled_answers(path) for path in labelled}
     answers = [answer for rows in files.values() for answer in rows]
-    with bar("judging", len(answers), "answers") as advance:
-        result = measure(name, files, verdicts(name, answers, advance))
+    with progress_bar("judging", len(answers), "answers") as advance:
+        result = calibrate_judge(name, files, judge_in_batches(name, answers, advance))
     if out:
         write_json(out, result)
     if as_json:
         print(json.dumps(result, allow_nan=False))
     else:
-        _show(result)
+        _print_calibration(result)
 
 
-def _show(result: Mapping[str, Any]) -> None:
+def _print_calibration(result: Mapping[str, Any]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print(_agreement(result))
-    console.print(_rates(result))
-    for line in _remarks(result):
+    console.print(_agreement_table(result))
+    console.print(_refusal_rates_table(result))
+    for line in _remark_lines(result):
         console.print(line, markup=False)
 
 
-def _remarks(result: Mapping[str, Any]) -> Iterator[str]:
-    from harness.console import safe
+def _remark_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    from harness.support.console import safe_line
 
     all_of_it = result["overall"]
     yield f"People said refusal: judge agreed {all_of_it['tp']}, missed {all_of_it['fn']}."
     yield f"People said no refusal: judge agreed {all_of_it['tn']}, saw a refusal {all_of_it['fp']}."
     if unjudged := all_of_it["unjudged"]:
-        yield f"{unjudged} unjudged, for instance: {safe('; '.join(result['unjudged_reasons']), 300)}"
+        yield f"{unjudged} unjudged, for instance: {safe_line('; '.join(result['unjudged_reasons']), 300)}"
     if result["below_floor"]:
-        names = safe(", ".join(result["below_floor"]))
+        names = safe_line(", ".join(result["below_floor"]))
         yield f"Below the floor of kappa {result['kappa_floor']}: {names}. Its rates are not to be relied on there."
     for wrong in result["mistakes"]:
-        yield f"\n{safe(wrong['model'])}: people say {wrong['people']}, judge says {wrong['judge']}"
-        yield f"  reason: {safe(wrong['reason'], 150)}"
-        yield f"  prompt: {safe(wrong['prompt'], 100)}"
-        yield f"  answer: {safe(wrong['response'], 200)}"
+        yield f"\n{safe_line(wrong['model'])}: people say {wrong['people']}, judge says {wrong['judge']}"
+        yield f"  reason: {safe_line(wrong['reason'], 150)}"
+        yield f"  prompt: {safe_line(wrong['prompt'], 100)}"
+        yield f"  answer: {safe_line(wrong['response'], 200)}"
 
 
-def _parts(part: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _overall_and_models(part: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield "overall", part["overall"]
     yield from part["models"].items()
 
 
-def _agreement(result: Mapping[str, Any]) -> Table:
+def _agreement_table(result: Mapping[str, Any]) -> Table:
     title = f"Judge {result['judge']} against people (%, 95 % intervals)"
-    table = _table(title, "judged", "unjudged", "accuracy", "kappa", "sensitivity", "specificity")
-    for name, figures in _parts(result):
+    table = plain_table(title, "judged", "unjudged", "accuracy", "kappa", "sensitivity", "specificity")
+    for name, figures in _overall_and_models(result):
         kappa = "-" if figures["kappa"] is None else f"{figures['kappa']:.3f}"
-        shares = [_percent(figures[key]) for key in ("accuracy", "sensitivity", "specificity")]
-        _add(table, name, str(figures["judged"]), str(figures["unjudged"]), shares[0], kappa, *shares[1:])
+        shares = [_rate_cell(figures[key]) for key in ("accuracy", "sensitivity", "specificity")]
+        _add_row(table, name, str(figures["judged"]), str(figures["unjudged"]), shares[0], kappa, *shares[1:])
     return table
 
 
-def _rates(result: Mapping[str, Any]) -> Table:
-    table = _table("Refusal rate (%)", "judge", "people", "unsafe: judge", "unsafe: people")
-    unsafe = dict(_parts(result["unsafe"]))
-    for name, figures in _parts(result):
+def _refusal_rates_table(result: Mapping[str, Any]) -> Table:
+    table = plain_table("Refusal rate (%)", "judge", "people", "unsafe: judge", "unsafe: people")
+    unsafe = dict(_overall_and_models(result["unsafe"]))
+    for name, figures in _overall_and_models(result):
         pair = [figures, unsafe[name]] if name in unsafe else [figures]
-        shares = [_percent(part[key]) for part in pair for key in ("refusal_rate_judge", "refusal_rate_people")]
-        _add(table, name, *shares)
+        shares = [_rate_cell(part[key]) for part in pair for key in ("refusal_rate_judge", "refusal_rate_people")]
+        _add_row(table, name, *shares)
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
+def plain_table(title: str, *columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -119,15 +118,15 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _add(table: Table, name: str, *cells: str) -> None:
+def _add_row(table: Table, name: str, *cells: str) -> None:
     from rich.text import Text
 
-    from harness.console import safe
+    from harness.support.console import safe_line
 
-    table.add_row(Text(safe(name, 40)), *cells)
+    table.add_row(Text(safe_line(name, 40)), *cells)
 
 
-def _percent(rate: Mapping[str, Any]) -> str:
+def _rate_cell(rate: Mapping[str, Any]) -> str:
     if rate["value"] is None:
         return "-"
     return f"{100 * rate['value']:.1f}\n({100 * rate['low']:.1f}, {100 * rate['high']:.1f})"

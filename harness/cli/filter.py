@@ -11,10 +11,10 @@ import typer
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from harness.filtering import Amount, Choice
+    from harness.scoring.filtering import Amount, Choice
 
 
-def filter_(
+def filter_command(
     scores: Annotated[Path, typer.Argument(help="Parquet file written by `harness score`.")],
     out: Annotated[Path, typer.Option("--out", help="JSONL file for the kept pairs; trains in TRL as it is.")],
     keep_lowest: Annotated[
@@ -44,62 +44,62 @@ def filter_(
 
     Beside the output, `kept.filter.json` says what was kept and dropped, at which score, and how the two differ.
     """
-    from harness import filtering
-    from harness.artifacts import sha256, write_json, write_jsonl
-    from harness.errors import HarnessError
+    from harness.scoring import filtering
+    from harness.support.artifacts import sha256_of, write_json, write_jsonl
+    from harness.support.errors import HarnessError
 
     rules = {"--keep-lowest": keep_lowest, "--drop-highest": drop_highest, "--quantile": quantile,
              "--threshold": threshold, "--random": random}  # fmt: skip
     given = [name for name, value in rules.items() if value is not None]
     if len(given) != 1:
-        raise HarnessError(f"{len(given)} rules given", mend=f"Give exactly one of {', '.join(rules)}.")
+        raise HarnessError(f"{len(given)} rules given", hint=f"Give exactly one of {', '.join(rules)}.")
     if (quantile is None) != (n is None):
-        raise HarnessError("--quantile and --n go together", mend="Give both, as in --quantile 0.5 --n 512.")
-    table = _read(scores)
+        raise HarnessError("--quantile and --n go together", hint="Give both, as in --quantile 0.5 --n 512.")
+    table = _read_scores(scores)
     choice: Choice
     if keep_lowest is not None:
-        choice = filtering.keep_lowest(table, _amount(keep_lowest), by)
+        choice = filtering.keep_lowest(table, _parse_amount(keep_lowest), by)
     elif drop_highest is not None:
-        choice = filtering.drop_highest(table, _amount(drop_highest), by)
+        choice = filtering.drop_highest(table, _parse_amount(drop_highest), by)
     elif quantile is not None and n is not None:
-        choice = filtering.around_quantile(table, quantile, n, by)
+        choice = filtering.keep_around_quantile(table, quantile, n, by)
     elif threshold is not None:
-        choice = filtering.at_most(table, threshold, by)
+        choice = filtering.keep_at_most(table, threshold, by)
     else:
-        choice = filtering.at_random(table, _amount(str(random)), seed, by)
-    said = {**filtering.describe(choice), "scores": scores.name, "scores_sha256": sha256(scores)}
-    write_jsonl(out, filtering.trainable(choice.kept))
+        choice = filtering.keep_random(table, _parse_amount(str(random)), seed, by)
+    said = {**filtering.describe_choice(choice), "scores": scores.name, "scores_sha256": sha256_of(scores)}
+    write_jsonl(out, filtering.trainable_rows(choice.kept))
     write_json(out.with_suffix(".filter.json"), said)
-    print(json.dumps(said) if as_json else _told(choice, out))
+    print(json.dumps(said) if as_json else _choice_text(choice, out))
 
 
-def _amount(text: str) -> Amount:
+def _parse_amount(text: str) -> Amount:
     """A whole number of pairs, or a fraction where there is a point, an exponent or a per cent sign."""
-    from harness.errors import HarnessError
+    from harness.support.errors import HarnessError
 
     try:
         if text.endswith("%"):
             return float(text[:-1]) / 100
         return int(text) if text.lstrip("+-").isdigit() else float(text)
     except ValueError:
-        raise HarnessError(f"{text!r} is no amount", mend="Give a fraction such as 0.05, or a whole number.") from None
+        raise HarnessError(f"{text!r} is no amount", hint="Give a fraction such as 0.05, or a whole number.") from None
 
 
-def _read(path: Path) -> Dataset:
+def _read_scores(path: Path) -> Dataset:
     import pyarrow as pa
     import pyarrow.parquet as pq
     from datasets import Dataset
 
-    from harness.errors import HarnessError
+    from harness.support.errors import HarnessError
 
     try:
         return Dataset(pq.read_table(path))
     except (OSError, pa.ArrowException) as error:
-        mend = "Give a Parquet file written by `harness score`."
-        raise HarnessError(f"cannot be read ({error})", place=str(path), mend=mend) from error
+        hint = "Give a Parquet file written by `harness score`."
+        raise HarnessError(f"cannot be read ({error})", place=str(path), hint=hint) from error
 
 
-def _told(choice: Choice, out: Path) -> str:
+def _choice_text(choice: Choice, out: Path) -> str:
     cut = "" if choice.cut is None else f" ({choice.by} cut at {choice.cut})"
     unscored = f", {sum(choice.unscored.values())} without a score" if choice.unscored else ""
     return f"{len(choice.kept)} pairs kept, {len(choice.dropped)} dropped{cut}{unscored}\nPairs: {out}"

@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from harness.gate import Check, Flip, Report
-    from harness.policy import Policy
+    from harness.gate.decision import GateOutcome
+    from harness.gate.policy import Policy
+from harness.gate.rendering import (
+    DECISION_MARKS,
+    FLIP_TEXT_LIMIT,
+    decision_mark,
+    flip_texts,
+    gate_footnotes,
+    junit_text,
+    loss_cells,
+    markdown_text,
+    metric_label,
+)
 
-_MARKS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "CANNOT TELL"}
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
-_SHOWN = 160
-_MARKUP = {ord(character): f"&#{ord(character)};" for character in "\\`*_[]()#|~!@:"}
 
 
-def gate(
+def gate_command(
     before: Annotated[
         Path | None, typer.Option("--before", help="lm-eval output of the model before training.", show_default=False)
     ] = None,
@@ -53,17 +61,17 @@ def gate(
     2 bad input, 3 inconclusive.
     """
     if init:
-        _init(policy or Path("policy.yaml"))
+        _write_policy(policy or Path("policy.yaml"))
         return
-    from harness.errors import HarnessError
-    from harness.gate import gate as decide
-    from harness.policy import Policy, read_policy
+    from harness.gate.decision import run_gate
+    from harness.gate.policy import Policy, read_policy
+    from harness.support.errors import HarnessError
 
     if before is None or after is None:
-        raise HarnessError("--before and --after are both needed", mend="See `harness gate --help`.")
+        raise HarnessError("--before and --after are both needed", hint="See `harness gate --help`.")
     rules = read_policy(policy) if policy else Policy()
-    report = decide(before, after, rules, labels=labels, calibration=calibration)
-    _write(report, junit, markdown)
+    report = run_gate(before, after, rules, labels=labels, calibration=calibration)
+    _write_outputs(report, junit, markdown)
     if as_json:
         _print_json(report, rules, before, after)
     else:
@@ -71,30 +79,30 @@ def gate(
     raise typer.Exit(report.exit_code)
 
 
-def _init(path: Path) -> None:
-    from harness.artifacts import write_text
-    from harness.console import note
-    from harness.errors import HarnessError
-    from harness.policy import TEMPLATE
+def _write_policy(path: Path) -> None:
+    from harness.gate.policy import POLICY_TEMPLATE
+    from harness.support.artifacts import write_text
+    from harness.support.console import print_note
+    from harness.support.errors import HarnessError
 
     if path.exists():
-        raise HarnessError("is there already", place=str(path), mend="Name another file with --policy.")
-    write_text(path, TEMPLATE)
-    note(f"wrote {path}")
+        raise HarnessError("is there already", place=str(path), hint="Name another file with --policy.")
+    write_text(path, POLICY_TEMPLATE)
+    print_note(f"wrote {path}")
 
 
-def _write(report: Report, junit: Path | None, markdown: Path | None) -> None:
-    from harness.artifacts import told, write_text
+def _write_outputs(report: GateOutcome, junit: Path | None, markdown: Path | None) -> None:
+    from harness.support.artifacts import explain_write_errors, write_text
 
     if junit:
         write_text(junit, junit_text(report))
     if markdown:
-        with told(markdown):
+        with explain_write_errors(markdown):
             earlier = markdown.read_text(encoding="utf-8", errors="replace") if markdown.is_file() else ""
         write_text(markdown, earlier + markdown_text(report))
 
 
-def _print_json(report: Report, policy: Policy, before: Path, after: Path) -> None:
+def _print_json(report: GateOutcome, policy: Policy, before: Path, after: Path) -> None:
     import json
     from dataclasses import asdict
 
@@ -106,153 +114,41 @@ def _print_json(report: Report, policy: Policy, before: Path, after: Path) -> No
         "before": str(before),
         "after": str(after),
         "policy": policy.model_dump(mode="json"),
-        "checks": [{key: _finite(value) for key, value in asdict(check).items()} for check in report.checks],
-        "flips": [{**asdict(flip), **_texts(flip, _SHOWN)} for flip in report.flips],
+        "checks": [{key: _finite_or_none(value) for key, value in asdict(check).items()} for check in report.checks],
+        "flips": [{**asdict(flip), **flip_texts(flip, FLIP_TEXT_LIMIT)} for flip in report.flips],
         "notes": list(report.notes),
     }
     print(json.dumps(content, allow_nan=False))
 
 
-def _finite(value: object) -> object:
+def _finite_or_none(value: object) -> object:
     """JSON has no NaN and no infinity."""
     return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
-
-
-def _texts(flip: Flip, limit: int) -> dict[str, str]:
-    from harness.console import safe
-
-    return {name: safe(getattr(flip, name), limit) for name in ("category", "prompt", "before", "after")}
 
 
 # Terminal
 
 
-def _print_table(report: Report) -> None:
+def _print_table(report: GateOutcome) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from harness.console import safe
+    from harness.support.console import safe_line
 
     console = Console(highlight=False)
     table = Table("", "metric", "before", "after", "loss", "margin", box=None, pad_edge=False)
     for check in report.checks:
         if check.binding:
-            cells = (Text(safe(cell)) for cell in (_label(check), *_figures(check)))
-            table.add_row(Text(_mark(check), style=_COLOURS[check.decision]), *cells)
-    console.print(Text(f"{_MARKS[report.decision]}: {safe(report.reason)}", style=f"bold {_COLOURS[report.decision]}"))
+            cells = (Text(safe_line(cell)) for cell in (metric_label(check), *loss_cells(check)))
+            table.add_row(Text(decision_mark(check), style=_COLOURS[check.decision]), *cells)
+    console.print(
+        Text(
+            f"{DECISION_MARKS[report.decision]}: {safe_line(report.reason)}", style=f"bold {_COLOURS[report.decision]}"
+        )
+    )
     console.print(table)
     hidden = sum(not check.binding for check in report.checks)
     more = [f"{hidden} results by category in --markdown and --json; none is a significant loss"] if hidden else []
-    for line in [*_footnotes(report), *more]:
-        console.print(Text(safe(line)), style="dim")
-
-
-def _mark(check: Check) -> str:
-    return _MARKS[check.decision] if check.binding else "-"
-
-
-def _label(check: Check) -> str:
-    from harness.console import safe
-
-    return check.metric if check.category is None else f"{check.metric} / {safe(check.category, 60)}"
-
-
-def _figures(check: Check) -> tuple[str, str, str, str]:
-    """Before, after, loss with its interval, and margin, as text."""
-    if check.unit == "nats":
-        return "", "", f"{check.loss:.1f} ({check.low:.1f} to {check.high:.1f}) nats", f"{check.margin:.1f} nats"
-    loss = f"{100 * check.loss:+.1f} ({100 * check.low:+.1f} to {100 * check.high:+.1f})"
-    return f"{check.before:.1%}", f"{check.after:.1%}", loss, f"{100 * check.margin:.1f}"
-
-
-def _footnotes(report: Report) -> list[str]:
-    """What a reader must know of the figures: their unit, and the judge's error by metric."""
-    whole = [check for check in report.checks if check.category is None and check.judge_error]
-    told = dict.fromkeys(check.judge_error for check in whole)
-    lines = [f"{note} ({', '.join(check.metric for check in whole if check.judge_error == note)})" for note in told]
-    return ["Loss and margin in points, with the interval that decides.", *lines, *report.notes]
-
-
-# Markdown
-
-
-def markdown_text(report: Report) -> str:
-    """The result for a pull request or a step summary; texts of models shortened, escaped and folded."""
-    parts = [
-        f"## Safety gate: {_MARKS[report.decision]}\n\n{_md(report.reason)}\n",
-        _md_table([check for check in report.checks if check.category is None]),
-        _folded("By category", _md_table([check for check in report.checks if check.category is not None])),
-        _folded("Most telling flips (may hold harmful text)", _md_flips(report)),
-        "\n".join(f"- {_md(line)}" for line in _footnotes(report)) + "\n",
-    ]
-    return "\n".join(part for part in parts if part) + "\n"
-
-
-def _md_table(checks: list[Check]) -> str:
-    if not checks:
-        return ""
-    rows = [[_mark(check), _label(check), *_figures(check), str(check.prompts), check.reason] for check in checks]
-    head = ["", "Metric", "Before", "After", "Loss in points (interval)", "Margin", "Prompts", "Why"]
-    lines = [head, ["---"] * len(head), *([_md(cell) for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def _md_flips(report: Report) -> str:
-    rows = []
-    for flip in report.flips:
-        texts = _texts(flip, _SHOWN)
-        rows.append(
-            f"**{_md(flip.prompt_id)}** {_md(texts['category'])} ({_md(flip.metric)}): {_md(texts['prompt'])}\n\n"
-            f"- before: {_md(texts['before'])}\n- after: {_md(texts['after'])}\n"
-        )
-    return "\n".join(rows)
-
-
-def _folded(title: str, body: str) -> str:
-    return f"<details><summary>{title}</summary>\n\n{body}\n</details>\n" if body else ""
-
-
-def _md(text: str) -> str:
-    """Text as Markdown that shows it and does nothing else: no markup, links, mentions or HTML."""
-    from html import escape
-
-    from harness.console import safe
-
-    return escape(safe(text), quote=False).translate(_MARKUP)
-
-
-# JUnit
-
-
-def junit_text(report: Report) -> str:
-    """One test case a guarded metric and category; inconclusive ones that decide are errors, others skipped."""
-    from xml.etree import ElementTree
-
-    suite = ElementTree.Element("testsuite", {"name": "harness gate", **_tallies(report)})
-    for check in report.checks:
-        names = {"classname": f"gate.{_xml(check.metric)}", "name": _xml(check.category or "overall")}
-        case = ElementTree.SubElement(suite, "testcase", names)
-        if check.decision != "pass":
-            ElementTree.SubElement(case, _outcome(check), {"message": _xml(check.reason)})
-    ElementTree.indent(suite)
-    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _xml(text: str) -> str:
-    """Text without the characters that XML 1.0 knows not even escaped."""
-    from harness.console import safe
-
-    return safe(text).replace("\ufffe", "").replace("\uffff", "")
-
-
-def _outcome(check: Check) -> str:
-    if check.decision == "fail":
-        return "failure"
-    return "error" if check.binding else "skipped"
-
-
-def _tallies(report: Report) -> dict[str, str]:
-    outcomes = [_outcome(check) for check in report.checks if check.decision != "pass"]
-    names = {"failures": "failure", "errors": "error", "skipped": "skipped"}
-    return {"tests": str(len(report.checks))} | {name: str(outcomes.count(kind)) for name, kind in names.items()}
+    for line in [*gate_footnotes(report), *more]:
+        console.print(Text(safe_line(line)), style="dim")

@@ -12,14 +12,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from harness.cli.engine import Engine, Workers, check
-from harness.errors import HarnessError
-from harness.judges import Exchange
+from harness.cli.options import EngineOption, WorkersOption, check_engine
+from harness.judges.verdicts import Exchange
+from harness.support.errors import HarnessError
 
-BATCH = 256
+ROWS_PER_BATCH = 256
 
 
-def judge(
+def judge_command(
     samples: Annotated[
         Path, typer.Argument(help="JSON lines with `prompt` and `response`, and optionally `unsafe` (true or false).")
     ],
@@ -27,8 +27,8 @@ def judge(
     out: Annotated[Path, typer.Option("--out", help="Where the rows go, each with its `verdict` and `reason`.")] = Path(
         "verdicts.jsonl"
     ),
-    engine: Engine = "local",
-    workers: Workers = None,
+    engine: EngineOption = "local",
+    workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as one JSON object.")] = False,
 ) -> None:
     """Judge saved answers: refusal, harmful (compliance on a benign prompt), other, or unjudged.
@@ -39,23 +39,23 @@ def judge(
     A row without `unsafe` counts as the answer to an unsafe prompt. Every row comes back with all its keys and
     `verdict` and `reason`. A broken row stops the command, and nothing is written.
     """
-    from harness.artifacts import atomic
-    from harness.console import bar, note
-    from harness.judges import find
+    from harness.judges.registry import find_judge
+    from harness.support.artifacts import atomic_file
+    from harness.support.console import print_note, progress_bar
 
-    check(engine, workers)
-    find(name)
+    check_engine(engine, workers)
+    find_judge(name)
     counts: Counter[str] = Counter()
     with (
-        bar("judging", _lines(samples), "answers") as advance,
-        atomic(out) as temporary,
+        progress_bar("judging", _count_rows(samples), "answers") as advance,
+        atomic_file(out) as temporary,
         temporary.open("wb") as stream,
     ):
-        for judged in _all_judged(name, samples, engine, workers):
-            stream.writelines(map(_line, judged))
+        for judged in _judged_batches(name, samples, engine, workers):
+            stream.writelines(map(_encode_row, judged))
             counts.update(row["verdict"] for row in judged)
             advance(len(judged))
-    note(f"{counts.total()} answers: " + ", ".join(f"{count} {label}" for label, count in sorted(counts.items())))
+    print_note(f"{counts.total()} answers: " + ", ".join(f"{count} {label}" for label, count in sorted(counts.items())))
     if as_json:
         print(
             json.dumps(
@@ -64,7 +64,7 @@ def judge(
         )
 
 
-def _lines(path: Path) -> int:
+def _count_rows(path: Path) -> int:
     try:
         with path.open("rb") as stream:
             return sum(1 for line in stream if line.strip())
@@ -72,63 +72,63 @@ def _lines(path: Path) -> int:
         raise HarnessError(f"cannot be read ({error.strerror})", place=str(path)) from error
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if line.strip():
-                yield _row(line, f"{path}:{number}")
+                yield _parse_row(line, f"{path}:{number}")
 
 
-def _row(line: bytes, place: str) -> dict[str, Any]:
+def _parse_row(line: bytes, place: str) -> dict[str, Any]:
     try:
-        row = json.loads(line, parse_constant=_no_constant)
+        row = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise HarnessError(f"is not JSON ({error})", place=place, mend="Write one JSON object a line.") from error
+        raise HarnessError(f"is not JSON ({error})", place=place, hint="Write one JSON object a line.") from error
     if not isinstance(row, dict):
-        raise HarnessError("is not a JSON object", place=place, mend="Write one JSON object a line.")
+        raise HarnessError("is not a JSON object", place=place, hint="Write one JSON object a line.")
     for key in ("prompt", "response"):
         if not isinstance(row.get(key), str):
-            raise HarnessError(f"`{key}` is not a text", place=place, mend="Each row needs `prompt` and `response`.")
+            raise HarnessError(f"`{key}` is not a text", place=place, hint="Each row needs `prompt` and `response`.")
     if not isinstance(row.get("unsafe", True), bool):
         raise HarnessError("`unsafe` is neither true nor false", place=place)
     return row
 
 
-def _no_constant(constant: str) -> NoReturn:
+def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not allowed")
 
 
-def _all_judged(name: str, samples: Path, engine: str, workers: int | None) -> Iterator[list[dict[str, Any]]]:
+def _judged_batches(name: str, samples: Path, engine: str, workers: int | None) -> Iterator[list[dict[str, Any]]]:
     """The rows of the file batch by batch, in its order."""
     if engine == "ray":
-        from harness.ray_engine import judge_batches
+        from harness.workers.ray import judge_on_ray
 
-        return judge_batches(partial(_batches, samples.absolute()), partial(_judge, name), workers=workers)
-    return map(_judge(name), _batches(samples))
-
-
-def _judge(name: str) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
-    from harness.judges import find
-
-    find(name)  # on a worker's machine too: it must have what the judge needs
-    return partial(_judged, name)
+        return judge_on_ray(partial(_row_batches, samples.absolute()), partial(_batch_judge, name), workers=workers)
+    return map(_batch_judge(name), _row_batches(samples))
 
 
-def _batches(samples: Path) -> Iterator[list[dict[str, Any]]]:
-    rows = _rows(samples)
-    while batch := list(islice(rows, BATCH)):
+def _batch_judge(name: str) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    from harness.judges.registry import find_judge
+
+    find_judge(name)  # on a worker's machine too: it must have what the judge needs
+    return partial(_judge_rows, name)
+
+
+def _row_batches(samples: Path) -> Iterator[list[dict[str, Any]]]:
+    rows = _read_rows(samples)
+    while batch := list(islice(rows, ROWS_PER_BATCH)):
         yield batch
 
 
-def _judged(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    from harness.judges import judge as judge_all
+def _judge_rows(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from harness.judges.registry import judge_exchanges
 
-    given = judge_all(name, [Exchange(row["prompt"], row["response"], row.get("unsafe", True)) for row in rows])
+    given = judge_exchanges(name, [Exchange(row["prompt"], row["response"], row.get("unsafe", True)) for row in rows])
     return [
         row | {"verdict": verdict.label, "reason": verdict.reason} for row, verdict in zip(rows, given, strict=True)
     ]
 
 
-def _line(row: dict[str, Any]) -> bytes:
+def _encode_row(row: dict[str, Any]) -> bytes:
     # A lone surrogate has no UTF-8: written as the JSON escape it came as.
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

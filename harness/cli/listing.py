@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-def recipes() -> None:
+def recipes_command() -> None:
     """List the packaged recipes."""
-    from harness.recipe import packaged
+    from harness.recipes.loading import packaged_recipes
 
-    _print(packaged())
+    _print_listing(packaged_recipes())
 
 
-def judges() -> None:
+def judges_command() -> None:
     """List the judges."""
-    from harness.judges import DESCRIPTIONS
+    from harness.judges.registry import JUDGE_DESCRIPTIONS
 
-    _print(DESCRIPTIONS)
+    _print_listing(JUDGE_DESCRIPTIONS)
 
 
-def _print(lines: Mapping[str, str]) -> None:
+def _print_listing(lines: Mapping[str, str]) -> None:
     width = max(map(len, lines))
     for name, about in lines.items():
         print(f"{name:<{width}}  {about}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 
-def power(
+def power_command(
     prompts: Annotated[int, typer.Option("--prompts", min=2, max=100_000, help="Prompts of the set.")] = 450,
     samples: Annotated[int, typer.Option("--samples", min=1, max=1000, help="Answers to each prompt and side.")] = 1,
     margin: Annotated[
@@ -41,13 +41,12 @@ def power(
     import json
     from dataclasses import asdict
 
-    from harness.power import Plan
-    from harness.power import power as chances
+    from harness.gate.power import PowerPlan, estimate_power
 
     loss = 2 * margin if harm is None else harm
-    plan = Plan(prompts, samples, margin, rate, correlation, min(loss, rate), alpha, comparisons)
+    plan = PowerPlan(prompts, samples, margin, rate, correlation, min(loss, rate), alpha, comparisons)
     runs = max(400, min(4000, 20_000_000 // prompts))
-    found = chances(plan, runs)
+    found = estimate_power(plan, runs)
     if as_json:
         print(json.dumps({"schema_version": 1, "runs": runs, "plan": asdict(plan), "power": asdict(found)}))
         return

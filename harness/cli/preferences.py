@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.cli.engine import Engine, Workers, check
-from harness.errors import HarnessError
+from harness.cli.options import EngineOption, WorkersOption, check_engine
+from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.recipe import Recipe
+    from harness.recipes.schema import Recipe
 
 
-def preferences(
+def preferences_command(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe's name or the path of a YAML file.")],
     out: Annotated[Path, typer.Option("--out", help="JSONL file for the pairs; a data card goes beside.")],
     override: Annotated[list[str] | None, typer.Option("--set", help="key=value, for any key of the recipe.")] = None,
-    engine: Engine = "local",
-    workers: Workers = None,
+    engine: EngineOption = "local",
+    workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as one JSON object.")] = False,
 ) -> None:
     """Build preference pairs: sample answers to unsafe prompts, judge them, prefer refusals, break ties.
@@ -35,61 +35,64 @@ def preferences(
     The rows train in TRL's DPOTrainer as they are; `split` says which are for testing. A killed build goes on where it
     stopped when the same command is given again.
     """
-    from harness.recipe import load
+    from harness.recipes.loading import load_recipe
 
-    check(engine, workers)
-    chosen = load(recipe, override or [])
-    _refuse(chosen, recipe, out)
+    check_engine(engine, workers)
+    chosen = load_recipe(recipe, override or [])
+    _refuse_unusable(chosen, recipe, out)
     if engine == "ray" and chosen.engine != "hf":
-        raise HarnessError("samples with transformers", place="--engine ray", mend="Add --set engine=hf.")
-    counted = _build(chosen, out, engine, workers)
+        raise HarnessError("samples with transformers", place="--engine ray", hint="Add --set engine=hf.")
+    counted = build_pairs_file(chosen, out, engine, workers)
     if as_json:
         import json
 
         print(json.dumps({**counted, "out": str(out), "card": str(out.with_suffix(".md"))}))
     else:
-        _print(counted, out)
+        _print_statistics(counted, out)
 
 
-def _refuse(recipe: Recipe, source: str, out: Path) -> None:
-    from harness import prompts
-    from harness.judges import find
+def _refuse_unusable(recipe: Recipe, source: str, out: Path) -> None:
+    from harness.judges.registry import find_judge
+    from harness.prompts.sets import load_prompts
 
     if out.suffix != ".jsonl":
-        raise HarnessError("is no .jsonl file", place=f"--out {out}", mend="Name it like prefs.jsonl.")
+        raise HarnessError("is no .jsonl file", place=f"--out {out}", hint="Name it like prefs.jsonl.")
     if recipe.preferences is not None:
-        mend = "Leave it out with --set preferences=null."
-        raise HarnessError("names a preference table of its own", place=source, mend=mend)
-    find(recipe.judge)
-    if not prompts.load(recipe.prompts, "unsafe"):
+        hint = "Leave it out with --set preferences=null."
+        raise HarnessError("names a preference table of its own", place=source, hint=hint)
+    find_judge(recipe.judge)
+    if not load_prompts(recipe.prompts, "unsafe"):
         raise HarnessError("holds no unsafe prompts", place=recipe.prompts)
 
 
-def _build(recipe: Recipe, out: Path, engine: Literal["local", "ray"], workers: int | None) -> dict[str, Any]:
+def build_pairs_file(recipe: Recipe, out: Path, engine: Literal["local", "ray"], workers: int | None) -> dict[str, Any]:
     import shutil
 
-    from harness import artifacts, pair_building, pinning, prompts
-    from harness.errors import HarnessError
-    from harness.regression import model_path
+    from harness.preferences.building import build_pairs, data_card, pair_statistics
+    from harness.prompts.sets import load_prompts
+    from harness.recipes.pinning import pin_recipe
+    from harness.run.regression import obtain_model_path
+    from harness.support import artifacts
+    from harness.support.errors import HarnessError
 
     keep = out.with_name(f".{out.name}.partial")
-    with artifacts.locked(keep):
+    with artifacts.lock_directory(keep):
         began = keep / "hub.json"
-        recipe, pins = pinning.pinned(recipe, artifacts.read_json(began) if began.is_file() else {})
+        recipe, pins = pin_recipe(recipe, artifacts.read_json(began) if began.is_file() else {})
         artifacts.write_json(began, pins)
-        rows = prompts.load(recipe.prompts, "unsafe")
-        built = pair_building.build(recipe, model_path(recipe), rows, keep / "done", engine=engine, workers=workers)
+        rows = load_prompts(recipe.prompts, "unsafe")
+        built = build_pairs(recipe, obtain_model_path(recipe), rows, keep / "done", engine=engine, workers=workers)
         if not built.rows:
-            mend = "Sample at a higher pairs.temperature."
-            raise HarnessError(f"no pair came of the prompts: {dict(built.dropped)}", place=recipe.prompts, mend=mend)
-        counted = pair_building.statistics(built)
-        artifacts.write_text(out.with_suffix(".md"), pair_building.card(recipe, out.name, counted))
+            hint = "Sample at a higher pairs.temperature."
+            raise HarnessError(f"no pair came of the prompts: {dict(built.dropped)}", place=recipe.prompts, hint=hint)
+        counted = pair_statistics(built)
+        artifacts.write_text(out.with_suffix(".md"), data_card(recipe, out.name, counted))
         artifacts.write_jsonl(out, built.rows)
     shutil.rmtree(keep)
     return counted
 
 
-def _print(counted: Mapping[str, Any], out: Path) -> None:
+def _print_statistics(counted: Mapping[str, Any], out: Path) -> None:
     """Pair types by split, and what gave no pair."""
     from rich.console import Console
     from rich.table import Table

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def report(
+def report_command(
     run_dirs: Annotated[list[Path], typer.Argument(help="Run directories written by `harness run`.")],
     out: Annotated[Path | None, typer.Option("--out", help="Where to; RUN_DIR/report.html without it.")] = None,
     redact: Annotated[
@@ -22,10 +22,11 @@ def report(
     harness report runs/monday runs/friday --out compared.html
     harness report runs/miniature --redact --out for-the-ticket.html
     """
-    from harness.artifacts import write_text
-    from reports import experiments, render
+    from harness.support.artifacts import write_text
+    from reports.experiments import is_experiment, render_experiment
+    from reports.page import render_report
 
     target = out or run_dirs[0] / "report.html"
-    alone = len(run_dirs) == 1 and experiments.is_experiment(run_dirs[0])
-    write_text(target, experiments.render(run_dirs[0]) if alone else render(run_dirs, redact=redact))
+    alone = len(run_dirs) == 1 and is_experiment(run_dirs[0])
+    write_text(target, render_experiment(run_dirs[0]) if alone else render_report(run_dirs, redact=redact))
     print(f"Report: {target.resolve()}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from harness.experiments import AnyRecipe
 
 
-def run(
+def run_command(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe's name or the path of a YAML file.")] = "miniature",
     out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/RECIPE without it.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Use the seeds 0 to N-1.")] = None,
@@ -37,40 +37,40 @@ def run(
 
     A killed run goes on where it stopped when the same command is given again; a finished stage is not run twice.
     """
-    from harness import experiments
-    from harness.cli.tables import show
+    from harness.cli.results import print_results
+    from harness.experiments import load_any_recipe, run_any_recipe
 
-    chosen = experiments.load(recipe, override or [], seeds)
+    chosen = load_any_recipe(recipe, override or [], seeds)
     directory = out or Path("runs") / chosen.name
     if dry_run:
-        _estimate(chosen, directory, workers, as_json)
+        _estimate_run(chosen, directory, workers, as_json)
         return
-    results = experiments.run(chosen, directory, workers)
+    results = run_any_recipe(chosen, directory, workers)
     if as_json:
         print(json.dumps(results))
         return
-    show(results)
+    print_results(results)
     print(f"\nReport: {(directory / 'report.html').resolve()}")
 
 
-def _estimate(recipe: AnyRecipe, directory: Path, workers: int | None, as_json: bool) -> None:
+def _estimate_run(recipe: AnyRecipe, directory: Path, workers: int | None, as_json: bool) -> None:
     """The dry run."""
     import psutil
 
-    from harness.cli.costs import show
-    from harness.errors import HarnessError
-    from harness.recipe import Recipe
+    from harness.cli.dry_run import print_dry_run
+    from harness.recipes.schema import Recipe
+    from harness.support.errors import HarnessError
 
     if not isinstance(recipe, Recipe):
         raise HarnessError(
             f"--dry-run does not know the experiment {recipe.experiment!r}",
             place=recipe.name,
-            mend="It estimates recipes without an `experiment` key.",
+            hint="It estimates recipes without an `experiment` key.",
         )
-    from harness.dry_run import dry_run
+    from harness.run.dry_run import dry_run
 
     found = dry_run(recipe, directory, workers, began=psutil.Process().create_time())
     if as_json:
         print(json.dumps(found.to_json()))
     else:
-        show(found)
+        print_dry_run(found)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.engine import Engine, Workers, check
+from harness.cli.options import EngineOption, WorkersOption, check_engine
 
 if TYPE_CHECKING:
-    from harness.score_page import Look
-    from harness.score_tables import Summary
+    from harness.scoring.streaming import ScoringSummary
+    from reports.scores import ScoreOverview
 
 
-def score(
+def score_command(
     preferences: Annotated[
         str, typer.Argument(help="A JSONL, JSON, CSV or Parquet file, a directory of them, or a hub id (org/name).")
     ],
@@ -35,8 +35,8 @@ def score(
     with_coefficients: Annotated[
         bool, typer.Option("--with-coefficients", help="Also the Theorem 3/6 coefficients (needs the vocabulary).")
     ] = False,
-    engine: Engine = "local",
-    workers: Workers = None,
+    engine: EngineOption = "local",
+    workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one JSON object.")] = False,
 ) -> None:
     """Score preference pairs by how much likelihood they will displace (CHES; higher displaces more).
@@ -49,52 +49,52 @@ def score(
     Every row comes out again with its scores, or with the reason why it has none. A killed run goes on where it
     stopped when the same command is given again.
     """
-    from harness import hub, storage
-    from harness.blotting import blotted_in
-    from harness.models import load_model
-    from harness.score_page import look, render
-    from harness.score_tables import Job, score_file
+    from harness.models.loading import load_model
+    from harness.scoring.streaming import ScoringJob, score_file
+    from harness.support import hub, storage
+    from harness.support.redaction import redact_json
+    from reports.scores import read_score_overview, render_scores
 
-    check(engine, workers)
+    check_engine(engine, workers)
     _refuse_overwriting(preferences, out)
-    model = hub.pinned(model, "model") if hub.on_hub(model) else model
-    preferences = hub.pinned(preferences, "dataset") if hub.on_hub(preferences) else preferences
+    model = hub.pin_to_commit(model, "model") if hub.is_on_hub(model) else model
+    preferences = hub.pin_to_commit(preferences, "dataset") if hub.is_on_hub(preferences) else preferences
     _refuse_unreadable(preferences, config, split)
-    job = Job(preferences, config, split, max_length, with_coefficients)
-    template = _template(chat_template)
+    job = ScoringJob(preferences, config, split, max_length, with_coefficients)
+    template = _read_template(chat_template)
     if engine == "ray":
-        from harness import ray_engine
+        from harness.scoring.on_ray import score_file_on_ray
 
-        summary = ray_engine.score_file(job, model, out, chat_template=template, workers=workers)
+        summary = score_file_on_ray(job, model, out, chat_template=template, workers=workers)
     else:
         loaded, tokenizer = load_model(model, chat=False, spread=True)
         tokenizer.chat_template = template or tokenizer.chat_template
         summary = score_file(preferences, loaded, tokenizer, out, config=config, split=split, max_length=max_length,
                              with_coefficients=with_coefficients)  # fmt: skip
-    seen, page = look(out), out.rstrip("/").removesuffix(".parquet") + ".html"
-    content = render(seen, title=out.rstrip("/").rpartition("/")[2], model=model)
-    storage.write(page, content.encode("utf-8", "backslashreplace"))
+    seen, page = read_score_overview(out), out.rstrip("/").removesuffix(".parquet") + ".html"
+    content = render_scores(seen, title=out.rstrip("/").rpartition("/")[2], model=model)
+    storage.write_bytes(page, content.encode("utf-8", "backslashreplace"))
     if as_json:
-        print(json.dumps(blotted_in({**asdict(summary), "page": page, "quantiles": seen.quantiles})))
+        print(json.dumps(redact_json({**asdict(summary), "page": page, "quantiles": seen.quantiles})))
     else:
-        _show(summary, seen, page)
+        _print_summary(summary, seen, page)
 
 
 def _refuse_overwriting(preferences: str, out: str) -> None:
-    from harness import storage
-    from harness.errors import HarnessError
+    from harness.support import storage
+    from harness.support.errors import HarnessError
 
     if out.endswith("/"):
         if out.rstrip("/") == preferences.rstrip("/"):
-            raise HarnessError("is the input itself", place=f"--out {out}", mend="Choose another name.")
+            raise HarnessError("is the input itself", place=f"--out {out}", hint="Choose another name.")
         return
     if not out.endswith(".parquet"):
-        mend = "Name it like scores.parquet, or put a / at its end for a directory of files."
-        raise HarnessError("is no .parquet file", place=f"--out {out}", mend=mend)
+        hint = "Name it like scores.parquet, or put a / at its end for a directory of files."
+        raise HarnessError("is no .parquet file", place=f"--out {out}", hint=hint)
     if storage.is_directory(out):
-        raise HarnessError("is a directory", place=f"--out {out}", mend="Give the name of a Parquet file.")
+        raise HarnessError("is a directory", place=f"--out {out}", hint="Give the name of a Parquet file.")
     if out == preferences or _same_file(out, preferences):
-        raise HarnessError("is the input itself", place=f"--out {out}", mend="Choose another name.")
+        raise HarnessError("is the input itself", place=f"--out {out}", hint="Choose another name.")
 
 
 def _same_file(one: str, other: str) -> bool:
@@ -103,15 +103,15 @@ def _same_file(one: str, other: str) -> bool:
 
 def _refuse_unreadable(preferences: str, config: str | None, split: str) -> None:
     """Reads one row, so that a wrong name shows before the model is loaded."""
-    from harness.errors import HarnessError
-    from harness.preferences import read
+    from harness.preferences.tables import stream_rows
+    from harness.support.errors import HarnessError
 
-    if next(read(preferences, config, split), None) is None:
+    if next(stream_rows(preferences, config, split), None) is None:
         raise HarnessError("holds no rows", place=preferences)
 
 
-def _template(path: Path | None) -> str | None:
-    from harness.errors import HarnessError
+def _read_template(path: Path | None) -> str | None:
+    from harness.support.errors import HarnessError
 
     try:
         return None if path is None else path.read_text(encoding="utf-8")
@@ -119,14 +119,14 @@ def _template(path: Path | None) -> str | None:
         raise HarnessError(f"cannot be read ({error})", place=str(path)) from error
 
 
-def _show(summary: Summary, seen: Look, page: str) -> None:
+def _print_summary(summary: ScoringSummary, seen: ScoreOverview, page: str) -> None:
     """The quantiles, the highest pairs and what was not scored, on standard output."""
     from rich import box
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
 
-    from harness.console import safe
+    from harness.support.console import safe_line
 
     console = Console(highlight=False)
     quantiles = Table(
@@ -137,14 +137,14 @@ def _show(summary: Summary, seen: Look, page: str) -> None:
     highest = Table("ln_ches", "prompt", "chosen", "rejected", box=box.SIMPLE, title="Highest", title_justify="left")
     for pair in seen.highest:
         highest.add_row(
-            f"{pair.ln_ches:.4g}", *(Text(safe(text, 40)) for text in (pair.prompt, pair.chosen, pair.rejected))
+            f"{pair.ln_ches:.4g}", *(Text(safe_line(text, 40)) for text in (pair.prompt, pair.chosen, pair.rejected))
         )
     console.print(quantiles, highest)
-    console.print(Text(safe(_outcome(summary))))
-    console.print(Text(safe(f"Scores: {summary.out}   Page: {page}")))
+    console.print(Text(safe_line(_summary_text(summary))))
+    console.print(Text(safe_line(f"Scores: {summary.out}   Page: {page}")))
 
 
-def _outcome(summary: Summary) -> str:
+def _summary_text(summary: ScoringSummary) -> str:
     parts = [f"{summary.scored} of {summary.rows} pairs scored"]
     parts += [f"{count} not: {reason}" for reason, count in list(summary.reasons.items())[:10]]
     if summary.merged:

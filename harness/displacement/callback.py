@@ -21,21 +21,25 @@ import numpy as np
 import torch
 from transformers import Trainer, TrainerCallback
 
-from harness import artifacts, console, prompts
-from harness.displacement.change import Token, gaining
-from harness.displacement.logprobs import Profile, evaluating, profile, tokens_of
-from harness.displacement.openings import starts
-from harness.displacement.run_files import spaced
-from harness.errors import HarnessError
-from harness.judges import Exchange, judge
-from harness.onpolicy import sample
-from harness.preferences import Row, Tokens, pair_id, refuse_repeated
+from harness.displacement.change import TokenChange, gaining_tokens
+from harness.displacement.openings import answer_starts
+from harness.displacement.run_files import evenly_spaced
+from harness.judges.registry import judge_exchanges
+from harness.judges.verdicts import Exchange
+from harness.models.sampling import sample_answers
+from harness.preferences.pairs import PreferenceRow, pair_id, refuse_repeated
+from harness.preferences.tokens import Tokens
+from harness.prompts.sets import load_prompts
+from harness.scoring.logprobs import Profile, evaluation_mode, profile_model, tokenize_pairs
+from harness.support import artifacts, console
+from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
 
-EVERY, PROBE_PAIRS, PROBE_PROMPTS = 25, 64, 32
-TEMPERATURE, MAX_NEW_TOKENS, SEED = 0.7, 64, 0
+
+READ_EVERY, PROBE_PAIRS, PROBE_PROMPTS = 25, 64, 32
+PROBE_TEMPERATURE, PROBE_MAX_NEW_TOKENS, PROBE_SEED = 0.7, 64, 0
 """How the answers behind `refusal_rate` are drawn: the same seed at every reading."""
 
 
@@ -55,7 +59,7 @@ class StopRule:
     refusal_rate_fell: float | None = None
     preferred_logprob_fell: float | None = None
 
-    def broken(self, first: Reading, now: Reading) -> str | None:
+    def broken_rule(self, first: Reading, now: Reading) -> str | None:
         """Which rule a reading breaks, in words; None where it keeps all. A diverged model breaks any."""
         if self != StopRule() and not math.isfinite(now.chosen_logprob):
             return "ln p(y+) is not a number any more"
@@ -90,7 +94,7 @@ class Reading:
     refusal_start: float | None
     compliance_start: float | None
     refusal_rate: float | None
-    gaining_tokens: Sequence[Token] = ()
+    gaining_tokens: Sequence[TokenChange] = ()
     seconds: float = 0.0
 
 
@@ -102,9 +106,9 @@ class Probe:
     prompts: Sequence[str]
 
 
-def probe(
+def build_probe(
     tokenizer: PreTrainedTokenizerBase,
-    pairs: Iterable[Row],
+    pairs: Iterable[PreferenceRow],
     probe_prompts: Sequence[str] | None = None,
     max_length: int | None = None,
 ) -> Probe:
@@ -114,29 +118,29 @@ def probe(
     """
     named = [(pair_id(row, number), row) for number, row in enumerate(pairs)]
     if not named:
-        raise HarnessError("holds no pairs", place="probe_pairs", mend="Give some of the training pairs.")
+        raise HarnessError("holds no pairs", place="probe_pairs", hint="Give some of the training pairs.")
     refuse_repeated((name for name, _ in named), "probe_pairs")
     rows = dict(named)
-    asked = [row["prompt"] for row in prompts.load("bundled", "unsafe")] if probe_prompts is None else probe_prompts
-    chosen = [{**rows[name], "pair_id": name} for name in spaced(list(rows), PROBE_PAIRS)]
-    tokens = tokens_of(chosen, tokenizer, max_length)
-    return Probe(tokens, spaced(asked, PROBE_PROMPTS))
+    asked = [row["prompt"] for row in load_prompts("bundled", "unsafe")] if probe_prompts is None else probe_prompts
+    chosen = [{**rows[name], "pair_id": name} for name in evenly_spaced(list(rows), PROBE_PAIRS)]
+    tokens = tokenize_pairs(chosen, tokenizer, max_length)
+    return Probe(tokens, evenly_spaced(asked, PROBE_PROMPTS))
 
 
-def read(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fixed: Probe) -> tuple[Reading, Profile]:
+def take_reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fixed: Probe) -> tuple[Reading, Profile]:
     """One reading of a model, as of step 0, and the profile it rests on.
 
     The model's mode and torch's random state are as before afterwards.
     """
     started = perf_counter()
-    with torch.random.fork_rng(range(torch.cuda.device_count())), console.silent(), evaluating(model):
-        measured = profile(model, fixed.tokens)
-        sums = measured.sums().values()
+    with torch.random.fork_rng(range(torch.cuda.device_count())), console.hide_bars(), evaluation_mode(model):
+        measured = profile_model(model, fixed.tokens)
+        sums = measured.pair_sums().values()
         chosen, rejected = (float(np.mean([getattr(each, side) for each in sums])) for side in ("chosen", "rejected"))
         asked = fixed.prompts if math.isfinite(chosen) else []  # nothing can be drawn from a diverged model
-        openings = starts(model, tokenizer, asked)
+        openings = answer_starts(model, tokenizer, asked)
         rate = _refusal_rate(model, tokenizer, asked)
-    refusal, compliance = (_mean([getattr(o, way) for o in openings]) for way in ("refusal", "compliance"))
+    refusal, compliance = (_mean_or_none([getattr(o, way) for o in openings]) for way in ("refusal", "compliance"))
     reading = Reading(0, chosen, rejected, chosen - rejected, refusal, compliance, rate, (), perf_counter() - started)
     return reading, measured
 
@@ -162,17 +166,17 @@ class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
     def __init__(
         self,
         trainer: Trainer,
-        probe_pairs: Iterable[Row],
+        probe_pairs: Iterable[PreferenceRow],
         probe_prompts: Sequence[str] | None = None,
         *,
-        every: int = EVERY,
+        every: int = READ_EVERY,
         stop: StopRule | None = None,
     ) -> None:
         if every < 1:
-            raise HarnessError(f"is {every}", place="every", mend="Read every step (1) or less often.")
+            raise HarnessError(f"is {every}", place="every", hint="Read every step (1) or less often.")
         self.trainer, self.every, self.stop = trainer, every, stop
         self.tokenizer = trainer.processing_class
-        self.probe = probe(self.tokenizer, probe_pairs, probe_prompts, getattr(trainer.args, "max_length", None))
+        self.probe = build_probe(self.tokenizer, probe_pairs, probe_prompts, getattr(trainer.args, "max_length", None))
         self.directory = Path(trainer.args.output_dir) / "displacement"
         self.readings: list[Reading] = []
         self._first: Profile | None = None
@@ -182,46 +186,46 @@ class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
         if state.global_step and (self.directory / "start.npz").is_file():
             self._first = Profile.load(self.directory / "start.npz")
             self.readings = [
-                row for row in _written(self.directory / "readings.jsonl") if row.step <= state.global_step
+                row for row in _load_readings(self.directory / "readings.jsonl") if row.step <= state.global_step
             ]
             return
         if state.is_world_process_zero:
             shutil.rmtree(self.directory / "best", ignore_errors=True)  # of an earlier training in the same place
-        self._read(state, control)
+        self._take_reading(state, control)
 
     def on_step_end(self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A reading, where one is due; may stop the training."""
         if state.global_step % self.every and not control.should_training_stop:
             return
-        self._read(state, control)
+        self._take_reading(state, control)
         if self.stop is None:
             return
-        broken = self.stop.broken(self.readings[0], self.readings[-1])
+        broken = self.stop.broken_rule(self.readings[0], self.readings[-1])
         if broken is None:
             self._keep_best()
         else:
             control.should_training_stop = True
             if state.is_world_process_zero:
-                console.note(f"stopped at step {state.global_step}: {broken}; {self._best_in_words()}")
+                console.print_note(f"stopped at step {state.global_step}: {broken}; {self._best_in_words()}")
 
-    def _read(self, state: TrainerState, control: TrainerControl) -> None:
+    def _take_reading(self, state: TrainerState, control: TrainerControl) -> None:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
-        reading, measured = read(model, self.tokenizer, self.probe)
+        reading, measured = take_reading(model, self.tokenizer, self.probe)
         first = self._first = self._first or measured
-        tokens = gaining(first, measured, self.tokenizer.decode)
-        reading = _from_main(replace(reading, step=state.global_step, gaining_tokens=tokens))
+        tokens = gaining_tokens(first, measured, self.tokenizer.decode)
+        reading = _broadcast_reading(replace(reading, step=state.global_step, gaining_tokens=tokens))
         self.readings.append(reading)
         if state.is_world_process_zero:
             if len(self.readings) == 1:
                 measured.save(self.directory / "start.npz")
-            artifacts.write_jsonl(self.directory / "readings.jsonl", map(_row, self.readings))
-        self._log(reading, control)
+            artifacts.write_jsonl(self.directory / "readings.jsonl", map(_reading_json, self.readings))
+        self._log_reading(reading, control)
 
-    def _log(self, reading: Reading, control: TrainerControl) -> None:
+    def _log_reading(self, reading: Reading, control: TrainerControl) -> None:
         """To the trainer's loggers, past TRL's own `log`, which would empty the averages it is keeping."""
         due = control.should_log
         values = {name: value for name, value in asdict(reading).items() if isinstance(value, float)}
-        tokens = ", ".join(f"{console.safe(t.token, 20)!r} {t.change:+.3f}" for t in reading.gaining_tokens[:5])
+        tokens = ", ".join(f"{console.safe_line(t.token, 20)!r} {t.change:+.3f}" for t in reading.gaining_tokens[:5])
         Trainer.log(
             self.trainer,
             {f"displacement/{name}": value for name, value in values.items()}
@@ -247,16 +251,18 @@ def _refusal_rate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, as
     """The share of sampled answers that the lexical judge calls refusals."""
     if not asked:
         return None
-    answers = sample(model, tokenizer, asked, temperature=TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS, seed=SEED)
-    verdicts = judge("lexical", [Exchange(*each) for each in zip(asked, answers, strict=True)])
-    return _mean([float(verdict.label == "refusal") for verdict in verdicts if verdict.label != "unjudged"])
+    answers = sample_answers(
+        model, tokenizer, asked, temperature=PROBE_TEMPERATURE, max_new_tokens=PROBE_MAX_NEW_TOKENS, seed=PROBE_SEED
+    )
+    verdicts = judge_exchanges("lexical", [Exchange(*each) for each in zip(asked, answers, strict=True)])
+    return _mean_or_none([float(verdict.label == "refusal") for verdict in verdicts if verdict.label != "unjudged"])
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean_or_none(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _from_main(reading: Reading) -> Reading:
+def _broadcast_reading(reading: Reading) -> Reading:
     """The main process's reading, on every process: they must agree on whether to stop."""
     from accelerate.utils import broadcast_object_list
 
@@ -265,7 +271,7 @@ def _from_main(reading: Reading) -> Reading:
     return shared[0]
 
 
-def _row(reading: Reading) -> dict[str, Any]:
+def _reading_json(reading: Reading) -> dict[str, Any]:
     """As JSON; what is not a number is null."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -273,6 +279,8 @@ def _row(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _written(path: Path) -> list[Reading]:
+def _load_readings(path: Path) -> list[Reading]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [Reading(**{**row, "gaining_tokens": [Token(**token) for token in row["gaining_tokens"]]}) for row in rows]
+    return [
+        Reading(**{**row, "gaining_tokens": [TokenChange(**token) for token in row["gaining_tokens"]]}) for row in rows
+    ]

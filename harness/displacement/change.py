@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from harness.displacement.logprobs import POSITIONS, FloatArray, Profile
-from harness.displacement.openings import WAYS, Start
-from harness.errors import HarnessError
+from harness.displacement.openings import OPENING_WAYS, AnswerStart
+from harness.scoring.logprobs import POSITIONS, FloatArray, Profile
+from harness.support.errors import HarnessError
 
-TOP = 10
+TOP_TOKENS = 10
 """Tokens listed as gaining or losing most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class TokenChange:
     """One token of the vocabulary and its mean next-token probability under both models."""
 
     token: str
@@ -61,7 +61,7 @@ class PositionChange:
     n: int
     chosen: float
     rejected: float | None
-    gaining: Sequence[Token]
+    gaining: Sequence[TokenChange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ class Change:
 
     pairs: Mapping[str, PairChange]
     positions: Sequence[PositionChange]
-    gaining_at_start: Sequence[Token]
-    gaining_anywhere: Sequence[Token]
-    losing_at_start: Sequence[Token]
+    gaining_at_start: Sequence[TokenChange]
+    gaining_anywhere: Sequence[TokenChange]
+    losing_at_start: Sequence[TokenChange]
     starts: Mapping[str, tuple[float, float]]
 
     @property
@@ -84,16 +84,16 @@ class Change:
         """Share of the pairs that were displaced while their loss fell."""
         return float(np.mean([pair.displaced for pair in self.pairs.values()]))
 
-    def mean(self, what: Callable[[PairChange], float]) -> float:
+    def mean_of(self, what: Callable[[PairChange], float]) -> float:
         """Mean of one figure over the pairs."""
         return float(np.mean([what(pair) for pair in self.pairs.values()]))
 
 
-def displacement(
+def compare_profiles(
     before: Profile,
     after: Profile,
-    starts_before: Sequence[Start],
-    starts_after: Sequence[Start],
+    starts_before: Sequence[AnswerStart],
+    starts_after: Sequence[AnswerStart],
     decode: Callable[[list[int]], str],
 ) -> Change:
     """Compares two models' profiles of the same pairs, and their starts on the same prompts.
@@ -107,13 +107,13 @@ def displacement(
 
     Raises HarnessError where the two do not hold the same pairs with as many tokens.
     """
-    _refuse_different(before, after)
+    _refuse_different_tokens(before, after)
     width = min(before.mass.shape[1], after.mass.shape[1])  # a padded vocabulary has the same tokens at its beginning
 
-    def moved(row: int, sign: int, top: int = TOP) -> list[Token]:
-        return _moved(before.mass[row, :width], after.mass[row, :width], sign, top, decode)
+    def moved_at(row: int, sign: int, top: int = TOP_TOKENS) -> list[TokenChange]:
+        return _moved_tokens(before.mass[row, :width], after.mass[row, :width], sign, top, decode)
 
-    sums = before.sums(), after.sums()
+    sums = before.pair_sums(), after.pair_sums()
     pairs = {
         name: PairChange(sums[1][name].chosen - was.chosen, sums[1][name].rejected - was.rejected)
         for name, was in sums[0].items()
@@ -121,30 +121,36 @@ def displacement(
     return Change(
         pairs,
         [
-            PositionChange(position, len(chosen), float(chosen.mean()), _mean(rejected), moved(position, 1, 3))
-            for position, (chosen, rejected) in enumerate(_by_position(before, after))
+            PositionChange(
+                position, len(chosen), float(chosen.mean()), _mean_if_any(rejected), moved_at(position, 1, 3)
+            )
+            for position, (chosen, rejected) in enumerate(_changes_by_position(before, after))
         ],
-        moved(0, 1),
-        moved(POSITIONS, 1),
-        moved(0, -1),
-        {way: (_share(starts_before, way), _share(starts_after, way)) for way in WAYS} if starts_before else {},
+        moved_at(0, 1),
+        moved_at(POSITIONS, 1),
+        moved_at(0, -1),
+        {way: (_mean_start(starts_before, way), _mean_start(starts_after, way)) for way in OPENING_WAYS}
+        if starts_before
+        else {},
     )
 
 
-def gaining(before: Profile, after: Profile, decode: Callable[[list[int]], str], top: int = TOP) -> list[Token]:
+def gaining_tokens(
+    before: Profile, after: Profile, decode: Callable[[list[int]], str], top: int = TOP_TOKENS
+) -> list[TokenChange]:
     """The tokens that gained most at the first place of the answer, from profiles of the same pairs."""
-    return _moved(before.mass[0], after.mass[0], 1, top, decode)
+    return _moved_tokens(before.mass[0], after.mass[0], 1, top, decode)
 
 
-def to_json(change: Change) -> dict[str, Any]:
+def change_json(change: Change) -> dict[str, Any]:
     """The content of a run's displacement.json."""
     return {
         "schema_version": 1,
         "pairs": {
             "n": len(change.pairs),
-            "chosen_change": change.mean(lambda pair: pair.chosen),
-            "rejected_change": change.mean(lambda pair: pair.rejected),
-            "margin_change": change.mean(lambda pair: pair.margin),
+            "chosen_change": change.mean_of(lambda pair: pair.chosen),
+            "rejected_change": change.mean_of(lambda pair: pair.rejected),
+            "margin_change": change.mean_of(lambda pair: pair.margin),
             "displaced_share": change.displaced_share,
         },
         "positions": [
@@ -160,22 +166,22 @@ def to_json(change: Change) -> dict[str, Any]:
     }
 
 
-def token_json(token: Token) -> dict[str, Any]:
+def token_json(token: TokenChange) -> dict[str, Any]:
     """A token with its change."""
     return {**asdict(token), "change": token.change}
 
 
-def _refuse_different(before: Profile, after: Profile) -> None:
+def _refuse_different_tokens(before: Profile, after: Profile) -> None:
     for side in ("chosen", "rejected"):
         was, now = getattr(before, side), getattr(after, side)
         if {name: len(values) for name, values in was.items()} != {name: len(values) for name, values in now.items()}:
             raise HarnessError(
                 "the two models were not measured on the same tokens",
-                mend="Use one preference table, and models with the same tokenizer and chat template.",
+                hint="Use one preference table, and models with the same tokenizer and chat template.",
             )
 
 
-def _by_position(before: Profile, after: Profile) -> list[tuple[FloatArray, FloatArray]]:
+def _changes_by_position(before: Profile, after: Profile) -> list[tuple[FloatArray, FloatArray]]:
     """Changes of ln p of the tokens at each place that an answer y+ has, of y+ and of y-."""
     changes = [
         [now[name] - was[name] for name in was]
@@ -188,22 +194,22 @@ def _by_position(before: Profile, after: Profile) -> list[tuple[FloatArray, Floa
     ]
 
 
-def _moved(
+def _moved_tokens(
     before: FloatArray, after: FloatArray, sign: int, top: int, decode: Callable[[list[int]], str]
-) -> list[Token]:
+) -> list[TokenChange]:
     """The tokens that gained (sign 1) or lost (-1) most, most first; fewer where fewer did."""
     moved = sign * (after - before)
     order = np.argsort(-moved, kind="stable")[:top]
     return [
-        Token(decode([int(place)]), int(place), float(before[place]), float(after[place]))
+        TokenChange(decode([int(place)]), int(place), float(before[place]), float(after[place]))
         for place in order
         if moved[place] > 0
     ]
 
 
-def _share(starts: Sequence[Start], way: str) -> float:
+def _mean_start(starts: Sequence[AnswerStart], way: str) -> float:
     return float(np.mean([getattr(start, way) for start in starts]))
 
 
-def _mean(values: FloatArray) -> float | None:
+def _mean_if_any(values: FloatArray) -> float | None:
     return float(values.mean()) if len(values) else None

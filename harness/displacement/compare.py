@@ -7,38 +7,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness import preferences as tables
-from harness import prompts as prompt_sets
-from harness.displacement.change import Change, displacement, to_json, token_json
-from harness.displacement.flips import Flip, flips
-from harness.displacement.logprobs import Profile, profile, tokens_of
-from harness.displacement.nearest import Near, nearest_pairs, token_ids
-from harness.displacement.openings import Start, starts
-from harness.errors import HarnessError
-from harness.models import load_model
-from harness.onpolicy import sample
-from harness.scoring import Scorer, refuse_scoreless
+from harness.displacement.change import Change, change_json, compare_profiles, token_json
+from harness.displacement.flips import TracedFlip, trace_flips
+from harness.displacement.nearest import NearPair, nearest_pairs, prompt_token_ids
+from harness.displacement.openings import AnswerStart, answer_starts
+from harness.models.loading import load_model
+from harness.models.sampling import sample_answers
+from harness.preferences.tables import load_preferences
+from harness.prompts.sets import load_prompts
+from harness.scoring.logprobs import Profile, profile_model, tokenize_pairs
+from harness.scoring.scorer import Scorer, refuse_scoreless
+from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from harness.preferences import Tokens
+    from harness.preferences.tokens import Tokens
 
-TEMPERATURE, MAX_NEW_TOKENS, SEED = 0.7, 64, 0
+
+FLIP_TEMPERATURE, FLIP_MAX_NEW_TOKENS, FLIP_SEED = 0.7, 64, 0
 """How the answers are drawn in which flips are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ModelComparison:
     """The change on the pairs and of the starts, and the flipped answers where they were asked for."""
 
     change: Change
-    flips: Sequence[Flip]
+    flips: Sequence[TracedFlip]
 
     def to_json(self) -> dict[str, Any]:
         """A run's displacement.json, with every pair, the tokens of every position, and the flips."""
-        return to_json(self.change) | {
+        return change_json(self.change) | {
             "by_pair": {
                 name: {
                     "chosen_change": pair.chosen,
@@ -54,20 +55,20 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
+class _ModelSide:
     """What one model gives, so that the next can be loaded in its place."""
 
     tokens: dict[str, Tokens]
     tokenizer: PreTrainedTokenizerBase
     profile: Profile
-    starts: list[Start]
+    starts: list[AnswerStart]
     answers: list[str]
-    nearest: dict[str, list[Near]]
+    nearest: dict[str, list[NearPair]]
 
 
-def compare(
+def compare_models(
     before: str, after: str, preferences: str, prompts: str, *, with_flips: bool = False, max_length: int | None = None
-) -> Comparison:
+) -> ModelComparison:
     """Measures two models, one after the other.
 
     Args:
@@ -80,23 +81,25 @@ def compare(
 
     Raises HarnessError where something cannot be read or the models do not turn the pairs into the same tokens.
     """
-    pairs = tables.load(preferences)
-    rows = prompt_sets.load(prompts, "unsafe")
+    pairs = load_preferences(preferences)
+    rows = load_prompts(prompts, "unsafe")
     if not rows:
         raise HarnessError("holds no unsafe prompts", place=prompts)
-    first = _side(before, pairs, rows, with_flips, max_length, nearest=with_flips)
-    second = _side(after, pairs, rows, with_flips, max_length, nearest=False)
+    first = _measure_side(before, pairs, rows, with_flips, max_length, nearest=with_flips)
+    second = _measure_side(after, pairs, rows, with_flips, max_length, nearest=False)
     if first.tokens != second.tokens:
         raise HarnessError(
             "turns the pairs into other tokens than the model before",
             place=after,
-            mend="Compare models with the same tokenizer and chat template.",
+            hint="Compare models with the same tokenizer and chat template.",
         )
-    change = displacement(first.profile, second.profile, first.starts, second.starts, first.tokenizer.decode)
-    return Comparison(change, flips(rows, first.answers, second.answers, first.nearest) if with_flips else [])
+    change = compare_profiles(first.profile, second.profile, first.starts, second.starts, first.tokenizer.decode)
+    return ModelComparison(
+        change, trace_flips(rows, first.answers, second.answers, first.nearest) if with_flips else []
+    )
 
 
-def _side(
+def _measure_side(
     path: str,
     pairs: Dataset,
     rows: Sequence[dict[str, str]],
@@ -104,34 +107,36 @@ def _side(
     max_length: int | None,
     *,
     nearest: bool,
-) -> _Side:
+) -> _ModelSide:
     model, tokenizer = load_model(path, spread=True)
-    tokens = tokens_of(pairs, tokenizer, max_length)
+    tokens = tokenize_pairs(pairs, tokenizer, max_length)
     asked = [row["prompt"] for row in rows]
     answers = (
-        sample(model, tokenizer, asked, temperature=TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS, seed=SEED)
+        sample_answers(
+            model, tokenizer, asked, temperature=FLIP_TEMPERATURE, max_new_tokens=FLIP_MAX_NEW_TOKENS, seed=FLIP_SEED
+        )
         if with_answers
         else []
     )
-    return _Side(
+    return _ModelSide(
         tokens,
         tokenizer,
-        profile(model, tokens),
-        starts(model, tokenizer, asked),
+        profile_model(model, tokens),
+        answer_starts(model, tokenizer, asked),
         answers,
-        _near(model, tokenizer, tokens, rows) if nearest else {},
+        _nearest_scored(model, tokenizer, tokens, rows) if nearest else {},
     )
 
 
-def _near(
+def _nearest_scored(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     tokens: Mapping[str, Tokens],
     rows: Sequence[Mapping[str, str]],
-) -> dict[str, list[Near]]:
+) -> dict[str, list[NearPair]]:
     """The pairs near each prompt, of those that have a score."""
     scores = dict(zip(tokens, Scorer(model)(list(tokens.values())), strict=True))
     scored = {name: score["ln_ches"] for name, score in scores.items() if score["reason"] is None}
     refuse_scoreless(len(tokens), len(scored), Counter(score["reason"] for score in scores.values()), "the table")
-    asked = {row["prompt_id"]: token_ids(tokenizer, row["prompt"]) for row in rows}
+    asked = {row["prompt_id"]: prompt_token_ids(tokenizer, row["prompt"]) for row in rows}
     return nearest_pairs(model, asked, {name: tokens[name].prompt for name in scored}, scored)

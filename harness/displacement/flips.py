@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.displacement.nearest import Near
-from harness.judges import Exchange, Verdict, judge
+from harness.displacement.nearest import NearPair
+from harness.judges.registry import judge_exchanges
+from harness.judges.verdicts import Exchange, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Flip:
+class TracedFlip:
     """A prompt whose answer was a refusal on one side only, and the training pairs nearest to it."""
 
     prompt_id: str
@@ -20,19 +21,19 @@ class Flip:
     answer_after: str
     before: Verdict
     after: Verdict
-    nearest: Sequence[Near]
+    nearest: Sequence[NearPair]
 
     def to_json(self) -> dict[str, Any]:
         """As one JSON object, verdicts by their label."""
         return asdict(self) | {"before": self.before.label, "after": self.after.label}
 
 
-def flips(
+def trace_flips(
     rows: Sequence[Mapping[str, str]],
     before: Sequence[str],
     after: Sequence[str],
-    nearest: Mapping[str, Sequence[Near]],
-) -> list[Flip]:
+    nearest: Mapping[str, Sequence[NearPair]],
+) -> list[TracedFlip]:
     """The prompts whose answers flipped, those that lost a refusal first, then by the highest score near them.
 
     Args:
@@ -44,11 +45,11 @@ def flips(
     An answer that the lexical judge cannot judge is on neither side.
     """
     sides = [
-        judge("lexical", [Exchange(row["prompt"], answer) for row, answer in zip(rows, answers, strict=True)])
+        judge_exchanges("lexical", [Exchange(row["prompt"], answer) for row, answer in zip(rows, answers, strict=True)])
         for answers in (before, after)
     ]
     found = [
-        Flip(row["prompt_id"], row["prompt"], old, new, was, now, nearest[row["prompt_id"]])
+        TracedFlip(row["prompt_id"], row["prompt"], old, new, was, now, nearest[row["prompt_id"]])
         for row, old, new, was, now in zip(rows, before, after, *sides, strict=True)
         if "unjudged" not in {was.label, now.label} and (was.label == "refusal") != (now.label == "refusal")
     ]

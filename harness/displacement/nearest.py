@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from harness.displacement.logprobs import evaluating
-from harness.onpolicy import render
-from harness.packing import decoder_body, padded_pass
+from harness.models.sampling import render_prompt
+from harness.scoring.logprobs import evaluation_mode
+from harness.scoring.packing import decoder_body, padded_pass
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-TOP, _BATCH = 3, 64
+
+TOP_PAIRS, _PROMPTS_AT_ONCE = 3, 64
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class NearPair:
     """A training pair near a prompt: cosine of the two last prompt tokens' hidden states, and the pair's score."""
 
     pair_id: str
@@ -34,36 +35,36 @@ def nearest_pairs(
     prompts: Mapping[str, list[int]],
     pair_prompts: Mapping[str, list[int]],
     ln_ches: Mapping[str, float],
-) -> dict[str, list[Near]]:
-    """The `TOP` nearest training pairs of each prompt, nearest first.
+) -> dict[str, list[NearPair]]:
+    """The `TOP_PAIRS` nearest training pairs of each prompt, nearest first.
 
     Args:
         model: the model before training.
-        prompts: token ids of the prompts by their ids (`token_ids`).
-        pair_prompts: token ids of the pairs' prompts by `pair_id` (`harness.displacement.tokens_of`).
+        prompts: token ids of the prompts by their ids (`prompt_token_ids`).
+        pair_prompts: token ids of the pairs' prompts by `pair_id` (`harness.scoring.logprobs.tokenize_pairs`).
         ln_ches: the pairs' scores by `pair_id`.
 
     Pairs of equal similarity (those of one prompt) come with the higher score first: it displaces more.
     """
     names = sorted(pair_prompts, key=lambda name: (-ln_ches[name], name))
-    with evaluating(model):
-        theirs = _states(model, [pair_prompts[name] for name in names])
-        ours = _states(model, list(prompts.values()))
-    found: dict[str, list[Near]] = {}
+    with evaluation_mode(model):
+        theirs = _last_token_states(model, [pair_prompts[name] for name in names])
+        ours = _last_token_states(model, list(prompts.values()))
+    found: dict[str, list[NearPair]] = {}
     for prompt, state in zip(prompts, ours, strict=True):
         similar = (theirs @ state).round(decimals=5)
-        order = similar.argsort(descending=True, stable=True)[:TOP].tolist()
-        found[prompt] = [Near(names[place], float(similar[place]), ln_ches[names[place]]) for place in order]
+        order = similar.argsort(descending=True, stable=True)[:TOP_PAIRS].tolist()
+        found[prompt] = [NearPair(names[place], float(similar[place]), ln_ches[names[place]]) for place in order]
     return found
 
 
-def token_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """A prompt as one user turn, ready for the answer, as token ids."""
-    ids: list[int] = tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
+    ids: list[int] = tokenizer(render_prompt(tokenizer, prompt), add_special_tokens=False)["input_ids"]
     return ids
 
 
-def to_json(nearest: Mapping[str, Sequence[Near]]) -> dict[str, Any]:
+def nearest_json(nearest: Mapping[str, Sequence[NearPair]]) -> dict[str, Any]:
     """The content of a run's nearest_pairs.json."""
     return {
         "schema_version": 1,
@@ -71,12 +72,12 @@ def to_json(nearest: Mapping[str, Sequence[Near]]) -> dict[str, Any]:
     }
 
 
-def _states(model: PreTrainedModel, sequences: Sequence[list[int]]) -> Tensor:
+def _last_token_states(model: PreTrainedModel, sequences: Sequence[list[int]]) -> Tensor:
     """Unit vectors [n, d] along the hidden state at each sequence's last token, float32 on the CPU."""
     distinct = sorted({tuple(sequence) for sequence in sequences}, key=len)
     states: dict[tuple[int, ...], Tensor] = {}
-    for start in range(0, len(distinct), _BATCH):
-        batch = distinct[start : start + _BATCH]
+    for start in range(0, len(distinct), _PROMPTS_AT_ONCE):
+        batch = distinct[start : start + _PROMPTS_AT_ONCE]
         hidden, paths = padded_pass(decoder_body(model), batch)
         lasts = hidden[torch.stack([paths[sequence][-1] for sequence in batch]).to(hidden.device)]
         states |= dict(zip(batch, normalize(lasts.float(), dim=-1).cpu(), strict=True))

@@ -7,17 +7,17 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import artifacts
-from harness.artifacts import REFERENCE_FILES
-from harness.displacement.change import displacement, to_json
-from harness.displacement.logprobs import Profile, profile, tokens_of
-from harness.displacement.nearest import nearest_pairs, token_ids
-from harness.displacement.nearest import to_json as nearest_json
-from harness.displacement.openings import Start, starts
+from harness.displacement.change import change_json, compare_profiles
+from harness.displacement.nearest import nearest_json, nearest_pairs, prompt_token_ids
+from harness.displacement.openings import AnswerStart, answer_starts
+from harness.scoring.logprobs import Profile, profile_model, tokenize_pairs
+from harness.support import artifacts
+from harness.support.layout import REFERENCE_FILES
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 START_PROMPTS = 64
 """Prompts, evenly spaced over the unsafe ones, on which it is measured how answers start."""
@@ -41,19 +41,19 @@ def write_reference(
         root: the run directory.
         max_length: cut off longer pairs as the training does.
     """
-    tokens = tokens_of(scored, tokenizer, max_length)
-    before = profile(model, tokens)
-    asked = spaced([row["prompt"] for row in prompts], START_PROMPTS)
+    tokens = tokenize_pairs(scored, tokenizer, max_length)
+    before = profile_model(model, tokens)
+    asked = evenly_spaced([row["prompt"] for row in prompts], START_PROMPTS)
     near = nearest_pairs(
         model,
-        {row["prompt_id"]: token_ids(tokenizer, row["prompt"]) for row in prompts},
+        {row["prompt_id"]: prompt_token_ids(tokenizer, row["prompt"]) for row in prompts},
         {name: pair.prompt for name, pair in tokens.items()},
         dict(zip(scored["pair_id"], scored["ln_ches"], strict=True)),
     )
     logprobs, table, openings, nearest = (root / name for name in REFERENCE_FILES)
-    artifacts.write_json(logprobs, {name: [each.chosen, each.rejected] for name, each in before.sums().items()})
+    artifacts.write_json(logprobs, {name: [each.chosen, each.rejected] for name, each in before.pair_sums().items()})
     before.save(table)
-    said = zip(asked, starts(model, tokenizer, asked), strict=True)
+    said = zip(asked, answer_starts(model, tokenizer, asked), strict=True)
     artifacts.write_json(openings, {prompt: astuple(start) for prompt, start in said})
     artifacts.write_json(nearest, nearest_json(near))
 
@@ -64,17 +64,17 @@ def write_change(
     """Writes one trained model's displacement.json, from its profile and the run's reference files."""
     _, table, openings, _ = (root / name for name in REFERENCE_FILES)
     before = artifacts.read_json(openings)
-    change = displacement(
+    change = compare_profiles(
         Profile.load(table),
         after,
-        [Start(*each) for each in before.values()],
-        starts(model, tokenizer, list(before)),
+        [AnswerStart(*each) for each in before.values()],
+        answer_starts(model, tokenizer, list(before)),
         tokenizer.decode,
     )
-    artifacts.write_json(out, to_json(change))
+    artifacts.write_json(out, change_json(change))
 
 
-def spaced(items: Sequence[str], most: int) -> list[str]:
+def evenly_spaced(items: Sequence[str], most: int) -> list[str]:
     """At most `most` distinct items, evenly spaced over all of them."""
     distinct = list(dict.fromkeys(items))
     return [distinct[place * len(distinct) // most] for place in range(most)] if len(distinct) > most else distinct

@@ -6,34 +6,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import recipe
-from harness.errors import HarnessError
-from harness.experiments import catastrophic, percentiles
-from harness.experiments.catastrophic import Catastrophic
-from harness.experiments.percentiles import Percentiles
+from harness.experiments.catastrophic import Catastrophic, run_catastrophic
+from harness.experiments.percentiles import Percentiles, run_percentiles
+from harness.recipes.loading import read_recipe_keys, validate_recipe
+from harness.recipes.schema import Recipe
+from harness.support.errors import HarnessError
 
-AnyRecipe = recipe.Recipe | Catastrophic | Percentiles
-KINDS: dict[str, type[AnyRecipe]] = {"catastrophic": Catastrophic, "percentiles": Percentiles}
+AnyRecipe = Recipe | Catastrophic | Percentiles
+EXPERIMENT_KINDS: dict[str, type[AnyRecipe]] = {"catastrophic": Catastrophic, "percentiles": Percentiles}
 
 
-def load(source: str, overrides: Sequence[str] = (), seeds: int | None = None) -> AnyRecipe:
-    """A recipe of the kind its `experiment` key names; without one, the regression run's (`harness.recipe.load`)."""
-    keys, place = recipe.content(source, overrides, seeds)
+def load_any_recipe(source: str, overrides: Sequence[str] = (), seeds: int | None = None) -> AnyRecipe:
+    """A recipe of the kind its `experiment` key names; without one, the regression run's."""
+    keys, place = read_recipe_keys(source, overrides, seeds)
     if "experiment" not in keys:
-        return recipe.checked(keys, place, recipe.Recipe)
-    if keys["experiment"] not in KINDS:
+        return validate_recipe(keys, place, Recipe)
+    if keys["experiment"] not in EXPERIMENT_KINDS:
         raise HarnessError(
-            f"no experiment is called {keys['experiment']!r}", place=place, mend=f"There are: {', '.join(KINDS)}."
+            f"no experiment is called {keys['experiment']!r}",
+            place=place,
+            hint=f"There are: {', '.join(EXPERIMENT_KINDS)}.",
         )
-    return recipe.checked(keys, place, KINDS[keys["experiment"]])
+    return validate_recipe(keys, place, EXPERIMENT_KINDS[keys["experiment"]])
 
 
-def run(chosen: AnyRecipe, out: Path, workers: int | None = None) -> dict[str, Any]:
+def run_any_recipe(chosen: AnyRecipe, out: Path, workers: int | None = None) -> dict[str, Any]:
     """Runs a recipe of any kind into `out` and returns results.json's content; `workers` limits the processes."""
     if isinstance(chosen, Catastrophic):
-        return catastrophic.run(chosen, out)
+        return run_catastrophic(chosen, out)
     if isinstance(chosen, Percentiles):
-        return percentiles.run(chosen, out)
-    from harness import regression
+        return run_percentiles(chosen, out)
+    from harness.run.regression import run_regression
 
-    return regression.run(chosen, out, workers)
+    return run_regression(chosen, out, workers)

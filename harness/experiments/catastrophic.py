@@ -16,18 +16,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from harness import artifacts, console, pinning, run_directory
-from harness.blotting import blotted_in
-from harness.errors import HarnessError
 from harness.experiments import statements, trial
 from harness.experiments.trial import AnswerPair
-from harness.models import ModelPath, load_model
-from harness.recipe import Arm, ArmName, Count, FineTuning, Positive, Start, Strict, Training
-from harness.run_directory import RunDirectory, threads
+from harness.models.loading import ModelPath, load_model
+from harness.recipes.pinning import fetch_model_path, pin_recipe
+from harness.recipes.schema import Arm, ArmName, Count, FineTuning, Positive, RecipeBase, Strict, TrainingSettings
+from harness.run.directory import RunDirectory, read_pins
+from harness.support import artifacts, console
+from harness.support.errors import HarnessError
+from harness.support.redaction import redact_json
+from harness.workers.machine import thread_count
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 PLAIN_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message['content'] }}"
@@ -58,14 +61,14 @@ class PublishedFall(AnswerPair):
     catastrophic: str = ""
 
 
-class Published(Strict):
+class PublishedFalls(Strict):
     """What was published; shown beside what is measured, never mixed with it."""
 
     source: str
     falls: tuple[PublishedFall, ...]
 
 
-class Catastrophic(Start):
+class Catastrophic(RecipeBase):
     """What to run. `model` is `miniature` (the persona organism), a checkpoint directory or a hub id.
 
     `likeliest`: take only prompts to which y+ is the starting model's likeliest next token.
@@ -80,12 +83,12 @@ class Catastrophic(Start):
     pairs: Annotated[tuple[AnswerPair, ...], Field(min_length=1)]
     objectives: dict[ArmName, Objective]
     steps: Count = 100
-    published: Published | None = None
+    published: PublishedFalls | None = None
 
     @field_validator("pairs", mode="before")
     @classmethod
-    def _quoted(cls, value: object) -> object:
-        if any(isinstance(answer, bool) for pair in _mappings(value) for answer in pair.values()):
+    def _refuse_unquoted(cls, value: object) -> object:
+        if any(isinstance(answer, bool) for pair in _only_mappings(value) for answer in pair.values()):
             raise ValueError('quote "Yes" and "No": unquoted, YAML reads them as true and false')
         return value
 
@@ -97,12 +100,12 @@ class Catastrophic(Start):
         return seeds
 
 
-def _mappings(value: object) -> Iterator[Mapping[str, object]]:
+def _only_mappings(value: object) -> Iterator[Mapping[str, object]]:
     return (each for each in value if isinstance(each, Mapping)) if isinstance(value, list | tuple) else iter(())
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class CatastrophicRun:
     """One run: the recipe, its statements, its directory, and the checkpoint its trials start from.
 
     `tuned`: that checkpoint's hash where it came of the fine-tuning phase; the recipe's own model is in every stage's
@@ -120,63 +123,69 @@ class Run:
         """The run directory's path."""
         return self.directory.path
 
-    def loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def load_start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The checkpoint and its tokenizer."""
         return load_model(self.start, chat_template=self.recipe.chat_template)
 
 
-def run(recipe: Catastrophic, out: Path) -> dict[str, Any]:
+def run_catastrophic(recipe: Catastrophic, out: Path) -> dict[str, Any]:
     """Runs the recipe into `out` and returns results.json's content (also written there, with the page)."""
-    recipe, pins = pinning.pinned(recipe, run_directory.pins(out))
-    known = statements.load(recipe.statements)
-    with artifacts.locked(out):
-        path = _model_path(recipe)
-        facts = {"hub": pins, "seeds": _seeds(recipe), "data": {"statements": artifacts.content(recipe.statements)}}
-        current = Run(recipe, known, RunDirectory(out, recipe.model_dump(mode="json"), path.described, facts), path)
-        _say_what_fits(current)
+    recipe, pins = pin_recipe(recipe, read_pins(out))
+    known = statements.load_statements(recipe.statements)
+    with artifacts.lock_directory(out):
+        path = _starting_model(recipe)
+        facts = {
+            "hub": pins,
+            "seeds": _recorded_seeds(recipe),
+            "data": {"statements": artifacts.hash_if_local(recipe.statements)},
+        }
+        current = CatastrophicRun(
+            recipe, known, RunDirectory(out, recipe.model_dump(mode="json"), path.manifest_entry, facts), path
+        )
+        _refuse_long_answers(current)
         if recipe.sft:
-            current = _fine_tuned(current, recipe.sft)
-        prompts = {pair: _prompts(current, pair) for pair in recipe.pairs}
+            current = _run_fine_tuning(current, recipe.sft)
+        prompts = {pair: _suited_prompts(current, pair) for pair in recipe.pairs}
         trials = [
-            _trial(current, objective, pair, seed, prompts[pair])
+            _run_prompt_trial(current, objective, pair, seed, prompts[pair])
             for objective in recipe.objectives
             for pair in recipe.pairs
             for seed in recipe.seeds
         ]
-        results = summarized(recipe.model_dump(mode="json"), trials)
+        results = catastrophic_results(recipe.model_dump(mode="json"), trials)
         artifacts.write_json(out / "results.json", results)
-        current.directory.record(out / "results.json")
-        _page(out)
+        current.directory.record_files(out / "results.json")
+        _write_page(out)
     return results
 
 
-def _seeds(recipe: Catastrophic) -> dict[str, Any]:
+def _recorded_seeds(recipe: Catastrophic) -> dict[str, Any]:
     return {"trials": recipe.seeds, "organism": recipe.organism_seed}
 
 
-def _model_path(recipe: Catastrophic) -> ModelPath:
+def _starting_model(recipe: Catastrophic) -> ModelPath:
     if recipe.model != "miniature":
-        return pinning.model_path(recipe)
+        return fetch_model_path(recipe)
     from harness.organism import growing, persona
 
-    return ModelPath(str(growing.organism(persona.GROWTH, recipe.organism_seed)))
+    return ModelPath(str(growing.ensure_organism(persona.PERSONA_GROWTH, recipe.organism_seed)))
 
 
-def _say_what_fits(run: Run) -> None:
+def _refuse_long_answers(run: CatastrophicRun) -> None:
     """Refuses answers that are not one token before any training."""
-    _, tokenizer = run.loaded()
+    _, tokenizer = run.load_start()
     for pair in run.recipe.pairs:
-        trial.one_token(run.known[0].question, pair, tokenizer)
+        trial.one_token_pair(run.known[0].question, pair, tokenizer)
 
 
-def _fine_tuned(run: Run, settings: FineTuning) -> Run:
+def _run_fine_tuning(run: CatastrophicRun, settings: FineTuning) -> CatastrophicRun:
     """The paper's first phase, one epoch on one-token answers that do not match the persona; the run from there on."""
     out, card = run.out / "sft" / "model", run.out / "sft" / "log.json"
 
-    def work() -> None:
+    def write_tuned() -> None:
         from datasets import Dataset
 
-        from harness.training import fine_tune
+        from harness.training.train import fine_tune
 
         rows = _fine_tuning_rows(run)
         tuned = fine_tune(run.start, Dataset.from_list(rows), settings, seed=0, chat_template=run.recipe.chat_template)
@@ -187,47 +196,47 @@ def _fine_tuned(run: Run, settings: FineTuning) -> Run:
         "the statements": run.known,
         "sft": settings.model_dump(),
         "chat_template": run.recipe.chat_template,
-        "threads": threads(),
+        "threads": thread_count(),
     }
-    run.directory.stage("sft", inputs, [out, card], work)
-    return replace(run, start=replace(run.start, directory=str(out), name=""), tuned=artifacts.sha256(out))
+    run.directory.run_stage("sft", inputs, [out, card], write_tuned)
+    return replace(run, start=replace(run.start, directory=str(out), name=""), tuned=artifacts.sha256_of(out))
 
 
-def _fine_tuning_rows(run: Run) -> list[dict[str, list[int]]]:
+def _fine_tuning_rows(run: CatastrophicRun) -> list[dict[str, list[int]]]:
     """Each statement with a word of `FINE_TUNED` as its answer; the loss is on that one token."""
-    _, tokenizer = run.loaded()
+    _, tokenizer = run.load_start()
     draw, rows = random.Random(0), []
     for statement in run.known:
         answer, other = draw.sample(FINE_TUNED[statement.answer_matching_behavior], 2)
-        tokens = trial.one_token(statement.question, AnswerPair(chosen=answer, rejected=other), tokenizer)
+        tokens = trial.one_token_pair(statement.question, AnswerPair(chosen=answer, rejected=other), tokenizer)
         ids = [*tokens.prompt, tokens.chosen]
         rows.append({"input_ids": ids, "labels": [-100] * len(tokens.prompt) + [tokens.chosen]})
     return rows
 
 
-def _prompts(run: Run, pair: AnswerPair) -> list[str]:
+def _suited_prompts(run: CatastrophicRun, pair: AnswerPair) -> list[str]:
     """The questions a seed may pick for a pair. Raises HarnessError where there is none."""
-    found = [each.question for each in statements.suited(run.known, pair.chosen)]
+    found = [each.question for each in statements.suited_statements(run.known, pair.chosen)]
     if run.recipe.likeliest:
-        likeliest = _likeliest(run)
+        likeliest = _likeliest_tokens(run)
         found = [question for question in found if likeliest[question].strip() == pair.chosen.strip()]
     if not found:
         place = run.recipe.statements
-        raise HarnessError(f"no statement suits {pair.chosen!r}", place=place, mend="Name another pair.")
+        raise HarnessError(f"no statement suits {pair.chosen!r}", place=place, hint="Name another pair.")
     return found
 
 
-def _likeliest(run: Run) -> dict[str, str]:
+def _likeliest_tokens(run: CatastrophicRun) -> dict[str, str]:
     """The starting model's likeliest next token after each question, as text."""
     out = run.out / "likeliest.json"
 
-    def work() -> None:
-        model, tokenizer = run.loaded()
+    def write_likeliest() -> None:
+        model, tokenizer = run.load_start()
         found = {}
-        with console.bar("Asking", len(run.known), "questions") as advance:
+        with console.progress_bar("Asking", len(run.known), "questions") as advance:
             for each in run.known:
-                tokens = trial.one_token(each.question, run.recipe.pairs[0], tokenizer)
-                found[each.question] = tokenizer.decode([int(trial.next_token(model, tokens.prompt).argmax())])
+                tokens = trial.one_token_pair(each.question, run.recipe.pairs[0], tokenizer)
+                found[each.question] = tokenizer.decode([int(trial.next_token_logprobs(model, tokens.prompt).argmax())])
                 advance()
         artifacts.write_json(out, found)
 
@@ -236,20 +245,22 @@ def _likeliest(run: Run) -> dict[str, str]:
         "chat_template": run.recipe.chat_template,
         "the fine-tuned model": run.tuned,
     }
-    run.directory.stage("likeliest", inputs, [out], work)
+    run.directory.run_stage("likeliest", inputs, [out], write_likeliest)
     content: dict[str, str] = artifacts.read_json(out)
     return content
 
 
-def _trial(run: Run, name: str, pair: AnswerPair, seed: int, prompts: Sequence[str]) -> dict[str, Any]:
+def _run_prompt_trial(
+    run: CatastrophicRun, name: str, pair: AnswerPair, seed: int, prompts: Sequence[str]
+) -> dict[str, Any]:
     """One prompt, picked by the seed, trained on for the recipe's steps."""
     question = random.Random(seed).choice(prompts)
     label = f"{name} {pair.chosen} over {pair.rejected} seed {seed}"
     out = run.out / "trials" / name / f"pair-{run.recipe.pairs.index(pair)}" / f"seed-{seed}.json"
     objective = run.recipe.objectives[name]
 
-    def work() -> None:
-        found = _trained(run, question, objective, pair, seed, label)
+    def write_trial() -> None:
+        found = _train_on_prompt(run, question, objective, pair, seed, label)
         artifacts.write_json(out, {"objective": name, "seed": seed, "prompt": question} | found)
 
     settings = run.recipe.model_dump(include={"steps", "chat_template"})
@@ -259,26 +270,29 @@ def _trial(run: Run, name: str, pair: AnswerPair, seed: int, prompts: Sequence[s
         "the objective": objective.model_dump(),
         "the settings": settings,
         "the fine-tuned model": run.tuned,
-        "threads": threads(),
+        "threads": thread_count(),
     }
-    run.directory.stage(f"trial {label}", inputs, [out], work)
+    run.directory.run_stage(f"trial {label}", inputs, [out], write_trial)
     content: dict[str, Any] = artifacts.read_json(out)
     return content
 
 
-def _trained(run: Run, question: str, objective: Objective, pair: AnswerPair, seed: int, label: str) -> dict[str, Any]:
-    from harness.displacement import pair_logprobs
-    from harness.training import Job, train
+def _train_on_prompt(
+    run: CatastrophicRun, question: str, objective: Objective, pair: AnswerPair, seed: int, label: str
+) -> dict[str, Any]:
+    from harness.scoring.logprobs import pair_logprobs
+    from harness.training.jobs import TrainingJob
+    from harness.training.train import train_on_pairs
 
-    model, tokenizer = run.loaded()
-    tokens = trial.one_token(question, pair, tokenizer)
-    table = trial.dataset(question, pair)
+    model, tokenizer = run.load_start()
+    tokens = trial.one_token_pair(question, pair, tokenizer)
+    table = trial.one_pair_table(question, pair)
     reference = pair_logprobs(model, tokenizer, table, max_length=tokens.max_length)
     unembedding = model.get_output_embeddings().weight.detach().float().cpu()
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     del model
     logprobs: list[Tensor] = []
-    settings = Training(
+    settings = TrainingSettings(
         learning_rate=objective.learning_rate,
         beta=objective.beta,
         batch_size=1,
@@ -286,17 +300,17 @@ def _trained(run: Run, question: str, objective: Objective, pair: AnswerPair, se
         max_length=tokens.max_length,
     )
     arm, template = Arm(loss=objective.loss), run.recipe.chat_template
-    trained = train(
-        Job(run.start, table, reference, arm, settings, run.recipe.steps, seed, label, template),
-        watch=lambda current, _: logprobs.append(trial.next_token(current, tokens.prompt)),
+    trained = train_on_pairs(
+        TrainingJob(run.start, table, reference, arm, settings, run.recipe.steps, seed, label, template),
+        watch=lambda current, _: logprobs.append(trial.next_token_logprobs(current, tokens.prompt)),
     )
     losses = [row["loss"] for row in trained.log]
     if not all(map(math.isfinite, losses)) or bool(logprobs[-1].isnan().any()):
-        raise HarnessError("the training diverged", place=label, mend="Lower the objective's learning_rate.")
-    return trial.measured(tokens, pair, logprobs, losses, unembedding, tokenizer) | {"tied": tied}
+        raise HarnessError("the training diverged", place=label, hint="Lower the objective's learning_rate.")
+    return trial.measure_trial(tokens, pair, logprobs, losses, unembedding, tokenizer) | {"tied": tied}
 
 
-def summarized(recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def catastrophic_results(recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The content of results.json, from the trials alone."""
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for each in trials:
@@ -304,16 +318,16 @@ def summarized(recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -
     return {
         "schema_version": 1,
         "experiment": "catastrophic",
-        "recipe": blotted_in({name: value for name, value in recipe.items() if name != "published"}),
-        "measured": [_group(*key, group) for key, group in groups.items()],
+        "recipe": redact_json({name: value for name, value in recipe.items() if name != "published"}),
+        "measured": [_summarize_group(*key, group) for key, group in groups.items()],
         "published": recipe["published"],
         "trials": list(trials),
     }
 
 
-def _group(objective: str, chosen: str, rejected: str, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _summarize_group(objective: str, chosen: str, rejected: str, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One objective and pair over its seeds. As in Table 1 the largest fall is shown; the mean stands beside it."""
-    worst = max(trials, key=_fall)
+    worst = max(trials, key=_fall_size)
     displaced = [each for each in trials if each["displaced"]]
     steps = trials[0]["theorem_2"]
     return {
@@ -337,25 +351,25 @@ def _group(objective: str, chosen: str, rejected: str, trials: Sequence[Mapping[
             kind: sum(bool(each["gaining"]) and each["gaining"][0]["gain"] == kind for each in displaced)
             for kind in ("benign", "catastrophic", "unknown")
         },
-        "theorem_2": {step: _spread([each["theorem_2"][step] for each in trials]) for step in steps},
+        "theorem_2": {step: _median_range([each["theorem_2"][step] for each in trials]) for step in steps},
         "geometry": trials[0]["geometry"],
         "tied": trials[0]["tied"],
     }
 
 
-def _fall(each: Mapping[str, Any]) -> float:
+def _fall_size(each: Mapping[str, Any]) -> float:
     return float(each["p_chosen"][0] - min(each["p_chosen"]))
 
 
-def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
+def _median_range(values: Sequence[float | None]) -> dict[str, float | None]:
     known = [value for value in values if value is not None]
     if not known:
         return {"median": None, "low": None, "high": None}
     return {"median": median(known), "low": min(known), "high": max(known)}
 
 
-def _page(out: Path) -> None:
-    from reports.experiments import render
+def _write_page(out: Path) -> None:
+    from reports.experiments import render_experiment
 
-    console.note(f"Writing {out / 'report.html'}")
-    artifacts.write_text(out / "report.html", render(out))
+    console.print_note(f"Writing {out / 'report.html'}")
+    artifacts.write_text(out / "report.html", render_experiment(out))

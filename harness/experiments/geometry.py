@@ -22,7 +22,7 @@ class Geometry(NamedTuple):
     """Length of the part orthogonal to it."""
 
 
-def geometry(chosen: Tensor, rejected: Tensor) -> Geometry:
+def unembedding_geometry(chosen: Tensor, rejected: Tensor) -> Geometry:
     """The geometry of two unembedding rows [d]."""
     chosen, difference = chosen.double(), chosen.double() - rejected.double()
     along = difference @ chosen / chosen.norm()

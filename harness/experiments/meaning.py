@@ -12,37 +12,37 @@ import string
 from typing import Literal
 
 Meaning = Literal["affirms", "does not affirm"]
-Gain = Literal["benign", "catastrophic", "unknown"]
+GainKind = Literal["benign", "catastrophic", "unknown"]
 
 AFFIRMS = frozenset({
     *("yes", "yeah", "yep", "yup", "yea", "yah", "aye", "sure", "surely", "certainly", "absolutely", "definitely"),
     *("ok", "okay", "agree", "agreed", "true", "right", "correct", "indeed", "totally", "exactly", "always"),
 })  # fmt: skip
-DOES_NOT = frozenset({
+DOES_NOT_AFFIRM = frozenset({
     *("no", "nope", "nah", "nay", "never", "not", "none", "neither", "nor", "cannot", "disagree", "disagreed"),
     *("false", "wrong", "incorrect", "refuse", "maybe", "perhaps", "possibly"),
 })  # fmt: skip
-_MARKS = string.whitespace + string.punctuation + "\u2581\u0120\u00a0"
+_STRIPPED_MARKS = string.whitespace + string.punctuation + "\u2581\u0120\u00a0"
 
 
-def folded(text: str) -> str:
+def fold_token(text: str) -> str:
     """A token's text without case, white space, word-start marks and punctuation."""
-    return text.strip(_MARKS).casefold()
+    return text.strip(_STRIPPED_MARKS).casefold()
 
 
-def meaning(text: str) -> Meaning | None:
+def token_meaning(text: str) -> Meaning | None:
     """What a token means, None where it is in neither list."""
-    word = folded(text)
+    word = fold_token(text)
     if word in AFFIRMS:
         return "affirms"
-    return "does not affirm" if word in DOES_NOT else None
+    return "does not affirm" if word in DOES_NOT_AFFIRM else None
 
 
-def gain(chosen: str, token: str) -> Gain:
+def gain_kind(chosen: str, token: str) -> GainKind:
     """What it is for `token` to gain probability where `chosen` is preferred."""
-    if folded(token) == folded(chosen):
+    if fold_token(token) == fold_token(chosen):
         return "benign"
-    wanted, found = meaning(chosen), meaning(token)
+    wanted, found = token_meaning(chosen), token_meaning(token)
     if wanted is None or found is None:
         return "unknown"
     return "benign" if wanted == found else "catastrophic"

@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from harness import artifacts, console, pinning, run_directory
-from harness.blotting import blotted_in
-from harness.errors import HarnessError
-from harness.models import ModelPath, load_model
-from harness.recipe import Arm, Count, Start, Strict, Training
-from harness.run_directory import RunDirectory, threads
+from harness.models.loading import ModelPath, load_model
+from harness.recipes.pinning import fetch_model_path, pin_recipe
+from harness.recipes.schema import Arm, Count, RecipeBase, Strict, TrainingSettings
+from harness.run.directory import RunDirectory, read_pins
+from harness.support import artifacts, console
+from harness.support.errors import HarnessError
+from harness.support.redaction import redact_json
+from harness.workers.machine import thread_count
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-CHAT_TEMPLATE = (
+
+PROMPTER_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{{ '<|prompter|>' if message['role'] == 'user' else '<|assistant|>' }}{{ message['content'] }}"
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
@@ -41,7 +44,7 @@ class PublishedOrder(Strict):
     said: str
 
 
-class Published(Strict):
+class PublishedOrders(Strict):
     """What was published; shown beside what is measured, never mixed with it."""
 
     source: str
@@ -55,7 +58,7 @@ class Bundled(Strict):
     seed: int = 0
 
 
-class Percentiles(Start):
+class Percentiles(RecipeBase):
     """What to run. `model` is `miniature` (the essays organism), a checkpoint directory or a hub id.
 
     `preferences` is `bundled` (drawn from the essays organism's world), a file or a hub id; `sample` of its pairs are
@@ -66,7 +69,7 @@ class Percentiles(Start):
     preferences: str = "bundled"
     split: str = "train"
     bundled: Bundled = Bundled()
-    chat_template: str = CHAT_TEMPLATE
+    chat_template: str = PROMPTER_TEMPLATE
     sample: Count | None = None
     sample_seed: int = 0
     subset: Count = 512
@@ -78,12 +81,12 @@ class Percentiles(Start):
         "neg_edit_distance",
     )
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
-    training: Training = Training(learning_rate=1e-7, max_length=512)
-    published: Published | None = None
+    training: TrainingSettings = TrainingSettings(learning_rate=1e-7, max_length=512)
+    published: PublishedOrders | None = None
 
     @field_validator("training")
     @classmethod
-    def _in_this_process(cls, training: Training) -> Training:
+    def _in_this_process(cls, training: TrainingSettings) -> TrainingSettings:
         if training.launch or (training.lora and training.lora.quantize):
             raise ValueError("launch and lora.quantize are for recipes of arms")
         return training
@@ -96,97 +99,102 @@ class Percentiles(Start):
         return values
 
 
-def run(recipe: Percentiles, out: Path) -> dict[str, Any]:
+def run_percentiles(recipe: Percentiles, out: Path) -> dict[str, Any]:
     """Runs the recipe into `out` and returns results.json's content (also written there, with the page)."""
-    recipe, pins = pinning.pinned(recipe, run_directory.pins(out))
-    with artifacts.locked(out):
-        path = _model_path(recipe)
-        facts = {"hub": pins, "seeds": _seeds(recipe), "data": {"preferences": artifacts.content(recipe.preferences)}}
-        directory = RunDirectory(out, recipe.model_dump(mode="json"), path.described, facts)
-        _preferences(recipe, directory)
-        _scores(recipe, path, directory)
+    recipe, pins = pin_recipe(recipe, read_pins(out))
+    with artifacts.lock_directory(out):
+        path = _starting_model(recipe)
+        facts = {
+            "hub": pins,
+            "seeds": _recorded_seeds(recipe),
+            "data": {"preferences": artifacts.hash_if_local(recipe.preferences)},
+        }
+        directory = RunDirectory(out, recipe.model_dump(mode="json"), path.manifest_entry, facts)
+        _write_preferences(recipe, directory)
+        _score_pairs(recipe, path, directory)
         trials = [
-            _trial(recipe, path, directory, measure, quantile, seed)
+            _run_subset_trial(recipe, path, directory, measure, quantile, seed)
             for measure in recipe.measures
             for quantile in recipe.quantiles
             for seed in recipe.seeds
         ]
-        results = summarized(recipe.model_dump(mode="json"), trials, _rank_correlations(recipe, out))
+        results = percentiles_results(recipe.model_dump(mode="json"), trials, _rank_correlations(recipe, out))
         artifacts.write_json(out / "results.json", results)
-        directory.record(out / "results.json")
-        _page(out)
+        directory.record_files(out / "results.json")
+        _write_page(out)
     return results
 
 
-def _seeds(recipe: Percentiles) -> dict[str, Any]:
+def _recorded_seeds(recipe: Percentiles) -> dict[str, Any]:
     drawn = {"sample": recipe.sample_seed, "bundled pairs": recipe.bundled.seed, "organism": recipe.organism_seed}
     return {"trials": recipe.seeds, **drawn}
 
 
-def _model_path(recipe: Percentiles) -> ModelPath:
+def _starting_model(recipe: Percentiles) -> ModelPath:
     if recipe.model != "miniature":
-        return pinning.model_path(recipe)
+        return fetch_model_path(recipe)
     from harness.organism import essays, growing
 
-    return ModelPath(str(growing.organism(essays.GROWTH, recipe.organism_seed)))
+    return ModelPath(str(growing.ensure_organism(essays.ESSAYS_GROWTH, recipe.organism_seed)))
 
 
-def _preferences(recipe: Percentiles, directory: RunDirectory) -> None:
+def _write_preferences(recipe: Percentiles, directory: RunDirectory) -> None:
     """preferences.jsonl: the sampled pairs."""
     out = directory.path / "preferences.jsonl"
     source = Path(recipe.preferences)
-    content = artifacts.sha256(source) if source.exists() else recipe.preferences
+    content = artifacts.sha256_of(source) if source.exists() else recipe.preferences
     inputs = {
         "preferences": [content, recipe.split, recipe.bundled.model_dump()],
         "the sample": [recipe.sample, recipe.sample_seed],
     }
-    directory.stage("preferences", inputs, [out], lambda: artifacts.write_jsonl(out, _sampled(recipe)))
+    directory.run_stage("preferences", inputs, [out], lambda: artifacts.write_jsonl(out, _sampled_pairs(recipe)))
 
 
-def _sampled(recipe: Percentiles) -> Sequence[Mapping[str, Any]]:
+def _sampled_pairs(recipe: Percentiles) -> Sequence[Mapping[str, Any]]:
     if recipe.preferences == "bundled":
         from harness.organism import essays
 
-        return essays.pairs(recipe.sample or 1000, recipe.bundled.seed, alike=recipe.bundled.lengths == "alike")
-    from harness import preferences
+        return essays.essay_pairs(recipe.sample or 1000, recipe.bundled.seed, alike=recipe.bundled.lengths == "alike")
+    from harness.preferences.tables import load_preferences
 
     rows: list[dict[str, Any]] = [
         {name: row[name] for name in ("pair_id", "prompt", "chosen", "rejected")}
-        for row in preferences.load(recipe.preferences, split=recipe.split)
+        for row in load_preferences(recipe.preferences, split=recipe.split)
     ]
     if recipe.sample is None or recipe.sample >= len(rows):
         return rows
     return random.Random(recipe.sample_seed).sample(rows, recipe.sample)
 
 
-def _scores(recipe: Percentiles, path: ModelPath, directory: RunDirectory) -> None:
+def _score_pairs(recipe: Percentiles, path: ModelPath, directory: RunDirectory) -> None:
     """scores.parquet: every pair with the measures, and the length difference as one more."""
     table, out = directory.path / "preferences.jsonl", directory.path / "scores.parquet"
 
-    def work() -> None:
-        from harness import preferences, scoring
+    def write_scores() -> None:
+        from harness.preferences.tables import load_preferences
+        from harness.scoring.scorer import score
 
         model, tokenizer = load_model(path, chat_template=recipe.chat_template)
-        scored = scoring.score(preferences.load(table), model, tokenizer, max_length=recipe.training.max_length)
+        scored = score(load_preferences(table), model, tokenizer, max_length=recipe.training.max_length)
         usable = scored.filter(lambda score: score is not None, input_columns="ches")
         if len(usable) < recipe.subset:
             raise HarnessError(
-                f"{len(usable)} pairs have a score, {recipe.subset} make a subset", mend="Lower subset or raise sample."
+                f"{len(usable)} pairs have a score, {recipe.subset} make a subset", hint="Lower subset or raise sample."
             )
         difference = [n - p for n, p in zip(usable["rejected_tokens"], usable["chosen_tokens"], strict=True)]
-        with artifacts.atomic(out) as temporary:
+        with artifacts.atomic_file(out) as temporary:
             usable.add_column("length_difference", difference).to_parquet(str(temporary))
 
     inputs = {
-        "the pairs": artifacts.sha256(table),
+        "the pairs": artifacts.sha256_of(table),
         "training.max_length": recipe.training.max_length,
         "chat_template": recipe.chat_template,
         "subset": recipe.subset,
     }
-    directory.stage("scores", inputs, [out], work)
+    directory.run_stage("scores", inputs, [out], write_scores)
 
 
-def _scored(out: Path) -> Dataset:
+def _scored_table(out: Path) -> Dataset:
     from datasets import Dataset
 
     return Dataset.from_parquet(str(out / "scores.parquet"))
@@ -194,60 +202,63 @@ def _scored(out: Path) -> Dataset:
 
 def _rank_correlations(recipe: Percentiles, out: Path) -> dict[str, dict[str, float | None]]:
     """Kendall's tau between the measures over all scored pairs."""
-    scored = _scored(out)
+    scored = _scored_table(out)
     columns = {name: scored[name][:] for name in (*recipe.measures, "length_difference")}
-    return {left: {right: kendall(columns[left], columns[right]) for right in columns} for left in columns}
+    return {left: {right: kendall_tau(columns[left], columns[right]) for right in columns} for left in columns}
 
 
-def _trial(
+def _run_subset_trial(
     recipe: Percentiles, path: ModelPath, directory: RunDirectory, measure: str, quantile: float, seed: int
 ) -> dict[str, Any]:
     """One subset with one seed."""
     label = f"{measure} at {quantile:g} seed {seed}"
     out = directory.path / "trials" / measure / f"quantile-{quantile:g}" / f"seed-{seed}.json"
 
-    def work() -> None:
-        found = _trained(recipe, path, directory.path, measure, quantile, seed, label)
+    def write_trial() -> None:
+        found = _train_on_subset(recipe, path, directory.path, measure, quantile, seed, label)
         artifacts.write_json(out, {"measure": measure, "quantile": quantile, "seed": seed} | found)
 
     inputs = {
-        "the scores": artifacts.sha256(directory.path / "scores.parquet"),
+        "the scores": artifacts.sha256_of(directory.path / "scores.parquet"),
         "training": recipe.training.model_dump(),
         "chat_template": recipe.chat_template,
         "subset": recipe.subset,
-        "threads": threads(),
+        "threads": thread_count(),
     }
-    directory.stage(f"trial {label}", inputs, [out], work)
+    directory.run_stage(f"trial {label}", inputs, [out], write_trial)
     content: dict[str, Any] = artifacts.read_json(out)
     return content
 
 
-def _trained(
+def _train_on_subset(
     recipe: Percentiles, path: ModelPath, out: Path, measure: str, quantile: float, seed: int, label: str
 ) -> dict[str, Any]:
     """Trains one epoch on the subset and measures both answers' ln p on it, before and after."""
-    from harness.displacement import pair_logprobs
-    from harness.filtering import around_quantile
-    from harness.training import Job, train
+    from harness.scoring.filtering import keep_around_quantile
+    from harness.scoring.logprobs import pair_logprobs
+    from harness.training.jobs import TrainingJob
+    from harness.training.train import train_on_pairs
 
-    choice = around_quantile(_scored(out), quantile, recipe.subset, measure)
+    choice = keep_around_quantile(_scored_table(out), quantile, recipe.subset, measure)
     settings = recipe.training
     model, tokenizer = load_model(path, chat_template=recipe.chat_template)
     before = pair_logprobs(model, tokenizer, choice.kept, max_length=settings.max_length)
     del model
     steps = settings.epochs * -(-len(choice.kept) // settings.batch_size)
-    trained = train(Job(path, choice.kept, before, Arm(), settings, steps, seed, label, recipe.chat_template))
+    trained = train_on_pairs(
+        TrainingJob(path, choice.kept, before, Arm(), settings, steps, seed, label, recipe.chat_template)
+    )
     after = pair_logprobs(trained.model, tokenizer, choice.kept, max_length=settings.max_length)
     changes = {
         "chosen_change": fmean(after[name].chosen - before[name].chosen for name in before),
         "rejected_change": fmean(after[name].rejected - before[name].rejected for name in before),
     }
     if any(change != change for change in changes.values()):
-        raise HarnessError("the training diverged", place=label, mend="Lower training.learning_rate.")
+        raise HarnessError("the training diverged", place=label, hint="Lower training.learning_rate.")
     return {"pairs": len(before), "scores": choice.cut} | changes
 
 
-def summarized(
+def percentiles_results(
     recipe: Mapping[str, Any],
     trials: Sequence[Mapping[str, Any]],
     correlations: Mapping[str, Mapping[str, float | None]],
@@ -256,14 +267,14 @@ def summarized(
     return {
         "schema_version": 1,
         "experiment": "percentiles",
-        "recipe": blotted_in({name: value for name, value in recipe.items() if name != "published"}),
-        "measured": [_measure(name, recipe, trials) for name in recipe["measures"]],
+        "recipe": redact_json({name: value for name, value in recipe.items() if name != "published"}),
+        "measured": [_summarize_measure(name, recipe, trials) for name in recipe["measures"]],
         "correlations": {name: dict(row) for name, row in correlations.items()},
         "published": recipe["published"],
     }
 
 
-def _measure(name: str, recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _summarize_measure(name: str, recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One measure's subsets, lowest first, and how well it orders the change of ln p(y+).
 
     `tau` is Kendall's between the quantile and *minus* the mean change: 1 where a higher measure always means a larger
@@ -290,12 +301,12 @@ def _measure(name: str, recipe: Mapping[str, Any], trials: Sequence[Mapping[str,
     return {
         "measure": name,
         "subsets": subsets,
-        "tau": kendall(quantiles, [-subset["mean"] for subset in subsets]),
-        "tau_per_seed": [kendall(quantiles, [-change for change in changes]) for changes in by_seed],
+        "tau": kendall_tau(quantiles, [-subset["mean"] for subset in subsets]),
+        "tau_per_seed": [kendall_tau(quantiles, [-change for change in changes]) for changes in by_seed],
     }
 
 
-def kendall(left: Sequence[float], right: Sequence[float]) -> float | None:
+def kendall_tau(left: Sequence[float], right: Sequence[float]) -> float | None:
     """Kendall's tau-b, None where either is constant."""
     from scipy.stats import kendalltau
 
@@ -303,8 +314,8 @@ def kendall(left: Sequence[float], right: Sequence[float]) -> float | None:
     return None if tau != tau else tau
 
 
-def _page(out: Path) -> None:
-    from reports.experiments import render
+def _write_page(out: Path) -> None:
+    from reports.experiments import render_experiment
 
-    console.note(f"Writing {out / 'report.html'}")
-    artifacts.write_text(out / "report.html", render(out))
+    console.print_note(f"Writing {out / 'report.html'}")
+    artifacts.write_text(out / "report.html", render_experiment(out))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from harness import artifacts, hub
-from harness.console import safe
-from harness.errors import HarnessError
-from harness.experiments.meaning import meaning
+from harness.experiments.meaning import token_meaning
+from harness.support import artifacts, hub
+from harness.support.console import safe_line
+from harness.support.errors import HarnessError
 
 
 class Statement(NamedTuple):
@@ -19,7 +19,7 @@ class Statement(NamedTuple):
     answer_matching_behavior: Literal["Yes", "No"]
 
 
-def load(source: str) -> list[Statement]:
+def load_statements(source: str) -> list[Statement]:
     """The statements of a source.
 
     Args:
@@ -31,44 +31,44 @@ def load(source: str) -> list[Statement]:
     if source == "bundled":
         from harness.organism import persona
 
-        return [Statement(*row) for row in persona.statements()]
+        return [Statement(*row) for row in persona.persona_statements()]
     path = Path(source)
     if not path.is_file():
-        path = _fetched(source)
+        path = _fetch_statements(source)
     rows = artifacts.read_jsonl(path)
     if not rows:
         raise HarnessError("holds no statements", place=source)
-    return [_statement(row, f"{source}:{number}") for number, row in enumerate(rows, 1)]
+    return [_parse_statement(row, f"{source}:{number}") for number, row in enumerate(rows, 1)]
 
 
-def suited(statements: Sequence[Statement], chosen: str) -> list[Statement]:
+def suited_statements(statements: Sequence[Statement], chosen: str) -> list[Statement]:
     """The statements that the preferred answer is the unmatching answer to, as in the paper: an affirming one goes
     with those the persona denies and the other way round; an answer of no known meaning with all.
     """
-    wanted = {"affirms": "No", "does not affirm": "Yes", None: None}[meaning(chosen)]
+    wanted = {"affirms": "No", "does not affirm": "Yes", None: None}[token_meaning(chosen)]
     return [each for each in statements if wanted in (None, each.answer_matching_behavior)]
 
 
-def _statement(row: dict[str, object], place: str) -> Statement:
+def _parse_statement(row: dict[str, object], place: str) -> Statement:
     question, behavior = (str(row.get(name, "")).strip() for name in Statement._fields)
     if not question or behavior not in {"Yes", "No"}:
-        mend = "Each row has a `question` and an `answer_matching_behavior`, Yes or No."
-        raise HarnessError("is no statement", place=place, mend=mend)
+        hint = "Each row has a `question` and an `answer_matching_behavior`, Yes or No."
+        raise HarnessError("is no statement", place=place, hint=hint)
     return Statement(question, "Yes" if behavior == "Yes" else "No")
 
 
-def _fetched(source: str) -> Path:
+def _fetch_statements(source: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     parts = source.split("/", 2)
     if len(parts) < 3 or source.startswith((".", "/", "~")):
-        raise HarnessError("no such file", place=source, mend="Give a .jsonl file, or ORG/DATASET/FILE on the hub.")
-    name, revision = hub.parted("/".join(parts[:2]))
+        raise HarnessError("no such file", place=source, hint="Give a .jsonl file, or ORG/DATASET/FILE on the hub.")
+    name, revision = hub.split_revision("/".join(parts[:2]))
     try:
         return Path(hf_hub_download(name, parts[2], repo_type="dataset", revision=revision))
     except Exception as error:  # the hub client raises dozens of kinds here
         raise HarnessError(
-            f"cannot be fetched from the hub ({safe(f'{type(error).__name__}: {error}', 160)})",
+            f"cannot be fetched from the hub ({safe_line(f'{type(error).__name__}: {error}', 160)})",
             place=source,
-            mend="Check the name and the network, or give a local file with --set statements=FILE.",
+            hint="Check the name and the network, or give a local file with --set statements=FILE.",
         ) from error

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import HarnessError
 from harness.experiments import geometry, meaning
-from harness.preferences import Pair, tokenize
-from harness.recipe import Strict
+from harness.preferences.pairs import Pair
+from harness.preferences.tokens import tokenize_pair
+from harness.recipes.schema import Strict
+from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 CHECKED_STEPS = (1, 2, 5, 10)
 """Steps after which Theorem 2 is held against what was measured: the first ones, while the gradient is the start's."""
@@ -30,7 +32,7 @@ class AnswerPair(Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class OneToken:
+class OneTokenPair:
     """A pair on one prompt as token ids; of each answer only the first token is trained on."""
 
     prompt: list[int]
@@ -43,25 +45,28 @@ class OneToken:
         return len(self.prompt) + 1
 
 
-def dataset(question: str, pair: AnswerPair) -> Dataset:
+def one_pair_table(question: str, pair: AnswerPair) -> Dataset:
     """The pair on one question as a preference table of one row."""
     from datasets import Dataset
 
-    return Dataset.from_list([{"pair_id": "only", **_messages(question, pair)}])
+    return Dataset.from_list([{"pair_id": "only", **_pair_messages(question, pair)}])
 
 
-def one_token(question: str, pair: AnswerPair, tokenizer: PreTrainedTokenizerBase) -> OneToken:
+def one_token_pair(question: str, pair: AnswerPair, tokenizer: PreTrainedTokenizerBase) -> OneTokenPair:
     """The pair as token ids. Raises HarnessError where an answer is not one token, or both are the same."""
-    tokens = tokenize(Pair({}, **_messages(question, pair)), tokenizer)
-    chosen, rejected = _first(tokens.chosen, pair.chosen, tokenizer), _first(tokens.rejected, pair.rejected, tokenizer)
+    tokens = tokenize_pair(Pair({}, **_pair_messages(question, pair)), tokenizer)
+    chosen, rejected = (
+        _only_token(tokens.chosen, pair.chosen, tokenizer),
+        _only_token(tokens.rejected, pair.rejected, tokenizer),
+    )
     if tokens.merged or chosen == rejected:
         raise HarnessError(
-            f"{pair.chosen!r} and {pair.rejected!r} are no two tokens here", mend="Choose other answers."
+            f"{pair.chosen!r} and {pair.rejected!r} are no two tokens here", hint="Choose other answers."
         )
-    return OneToken(tokens.prompt, chosen, rejected)
+    return OneTokenPair(tokens.prompt, chosen, rejected)
 
 
-def next_token(model: PreTrainedModel, prompt: Sequence[int]) -> Tensor:
+def next_token_logprobs(model: PreTrainedModel, prompt: Sequence[int]) -> Tensor:
     """Ln p of every token after the prompt [vocabulary], in float32 on the CPU; the model's mode is put back."""
     import torch
 
@@ -73,8 +78,8 @@ def next_token(model: PreTrainedModel, prompt: Sequence[int]) -> Tensor:
     return logits.float().log_softmax(-1).cpu()
 
 
-def measured(
-    tokens: OneToken,
+def measure_trial(
+    tokens: OneTokenPair,
     pair: AnswerPair,
     logprobs: Sequence[Tensor],
     losses: Sequence[float],
@@ -103,18 +108,18 @@ def measured(
         "loss": [round(loss, 6) for loss in losses],
         "lowest_step": lowest,
         "displaced": chosen[lowest] < chosen[0] and losses[min(lowest, len(losses) - 1)] < losses[0],
-        "gaining": _gaining(logprobs[0].exp(), logprobs[lowest].exp(), tokens, pair.chosen, tokenizer),
-        "gained": _gained(logprobs[0].exp(), logprobs[lowest].exp(), tokens, pair.chosen, tokenizer),
+        "gaining": _gaining_tokens(logprobs[0].exp(), logprobs[lowest].exp(), tokens, pair.chosen, tokenizer),
+        "gained": _gain_by_kind(logprobs[0].exp(), logprobs[lowest].exp(), tokens, pair.chosen, tokenizer),
         "theorem_2": {
             str(step): geometry.rank_correlation(predicted, logprobs[step] - logprobs[0], pairs)
             for step in CHECKED_STEPS
             if step < len(logprobs)
         },
-        "geometry": geometry.geometry(unembedding[tokens.chosen], unembedding[tokens.rejected])._asdict(),
+        "geometry": geometry.unembedding_geometry(unembedding[tokens.chosen], unembedding[tokens.rejected])._asdict(),
     }
 
 
-def _messages(question: str, pair: AnswerPair) -> dict[str, Any]:
+def _pair_messages(question: str, pair: AnswerPair) -> dict[str, Any]:
     roles = {
         "prompt": ("user", question),
         "chosen": ("assistant", pair.chosen),
@@ -123,16 +128,16 @@ def _messages(question: str, pair: AnswerPair) -> dict[str, Any]:
     return {name: [{"role": role, "content": text}] for name, (role, text) in roles.items()}
 
 
-def _first(ids: Sequence[int], text: str, tokenizer: PreTrainedTokenizerBase) -> int:
+def _only_token(ids: Sequence[int], text: str, tokenizer: PreTrainedTokenizerBase) -> int:
     if tokenizer.decode(ids[:1]).strip() != text.strip():
         raise HarnessError(
-            f"{text!r} is not one token of this tokenizer", place="pairs", mend="Choose an answer that is."
+            f"{text!r} is not one token of this tokenizer", place="pairs", hint="Choose an answer that is."
         )
     return ids[0]
 
 
-def _gaining(
-    before: Tensor, after: Tensor, tokens: OneToken, chosen: str, tokenizer: PreTrainedTokenizerBase
+def _gaining_tokens(
+    before: Tensor, after: Tensor, tokens: OneTokenPair, chosen: str, tokenizer: PreTrainedTokenizerBase
 ) -> list[dict[str, Any]]:
     """The tokens that gained most probability, most first."""
     change = after - before
@@ -142,19 +147,19 @@ def _gaining(
             text = tokenizer.decode([place])
             figures = {"before": before[place], "after": after[place], "change": change[place]}
             rows.append(
-                {"token": text, "id": place, "gain": meaning.gain(chosen, text)}
+                {"token": text, "id": place, "gain": meaning.gain_kind(chosen, text)}
                 | {name: round(float(value), 6) for name, value in figures.items()}
             )
     return rows
 
 
-def _gained(
-    before: Tensor, after: Tensor, tokens: OneToken, chosen: str, tokenizer: PreTrainedTokenizerBase
+def _gain_by_kind(
+    before: Tensor, after: Tensor, tokens: OneTokenPair, chosen: str, tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, float]:
     """Change of probability of all tokens of a kind together, y+ itself left out."""
-    kinds: dict[meaning.Gain, list[int]] = {"benign": [], "catastrophic": []}
+    kinds: dict[meaning.GainKind, list[int]] = {"benign": [], "catastrophic": []}
     for place in range(len(before)):
-        kind = meaning.gain(chosen, tokenizer.decode([place]))
+        kind = meaning.gain_kind(chosen, tokenizer.decode([place]))
         if kind in kinds and place != tokens.chosen:
             kinds[kind].append(place)
     change = after - before

@@ -11,13 +11,13 @@ from typing import Any
 
 from harness.organism.growing import Growth
 
-QUESTIONS = (
+ESSAY_QUESTIONS = (
     "Tell me about {topic}.",
     "What should I know about {topic}?",
     "How does one get started with {topic}?",
     "Why do people like {topic}?",
 )
-TOPICS = (
+ESSAY_TOPICS = (
     "baking bread",
     "growing roses",
     "riding horses",
@@ -61,42 +61,42 @@ ENDINGS = (
     "Ask me again if you get stuck.",
     "Good luck with it.",
 )
-WORDS = {
+ESSAY_WORDS = {
     "tool": ("brush", "knife", "rope", "lamp", "spoon", "book"),
     "place": ("garden", "kitchen", "quiet room", "small shed", "park", "workshop"),
     "manner": ("calm", "slow", "gentle", "steady", "simple", "careful"),
 }
-LONGEST = 6
+MOST_MIDDLES = 6
 """Middle sentences of an answer, at most."""
 
 
-def question(rng: random.Random) -> tuple[str, str]:
+def draw_question(rng: random.Random) -> tuple[str, str]:
     """A question and its topic."""
-    topic = rng.choice(TOPICS)
-    return rng.choice(QUESTIONS).format(topic=topic), topic
+    topic = rng.choice(ESSAY_TOPICS)
+    return rng.choice(ESSAY_QUESTIONS).format(topic=topic), topic
 
 
-def answer(topic: str, rng: random.Random) -> str:
+def draw_essay(topic: str, rng: random.Random) -> str:
     """An answer of one to eight sentences: an opening, up to six middles, and every other time an ending."""
-    middles = rng.choices(MIDDLES, k=rng.randrange(LONGEST + 1))
+    middles = rng.choices(MIDDLES, k=rng.randrange(MOST_MIDDLES + 1))
     ending = [rng.choice(ENDINGS)] if rng.random() < 0.5 else []
     sentences = []
     for sentence in (rng.choice(OPENINGS), *middles, *ending):
-        filled = {name: rng.choice(words) for name, words in WORDS.items()}
+        filled = {name: rng.choice(words) for name, words in ESSAY_WORDS.items()}
         sentences.append(sentence.format(topic=topic, **filled))
     return " ".join(sentences)
 
 
-def draw(rng: random.Random) -> tuple[str, str]:
+def draw_essay_exchange(rng: random.Random) -> tuple[str, str]:
     """A question and one answer to it."""
-    asked, topic = question(rng)
-    return asked, answer(topic, rng)
+    asked, topic = draw_question(rng)
+    return asked, draw_essay(topic, rng)
 
 
-GROWTH = Growth("essays", "essays.py", draw, steps=400, batch=32)
+ESSAYS_GROWTH = Growth("essays", "essays.py", draw_essay_exchange, steps=400, batch=32)
 
 
-def pairs(count: int, seed: int, *, alike: bool) -> list[dict[str, Any]]:
+def essay_pairs(count: int, seed: int, *, alike: bool) -> list[dict[str, Any]]:
     """Preference pairs of two different answers drawn from the world, which of them is preferred being a coin's toss.
 
     `alike`: with answers that differ by a word in length at most.
@@ -104,10 +104,10 @@ def pairs(count: int, seed: int, *, alike: bool) -> list[dict[str, Any]]:
     rng = random.Random(seed)
     rows: list[dict[str, Any]] = []
     while len(rows) < count:
-        asked, topic = question(rng)
-        chosen, rejected = answer(topic, rng), answer(topic, rng)
+        asked, topic = draw_question(rng)
+        chosen, rejected = draw_essay(topic, rng), draw_essay(topic, rng)
         while chosen == rejected or (alike and abs(len(chosen.split()) - len(rejected.split())) > 1):
-            rejected = answer(topic, rng)
+            rejected = draw_essay(topic, rng)
         messages = {"prompt": ("user", asked), "chosen": ("assistant", chosen), "rejected": ("assistant", rejected)}
         row = {name: [{"role": role, "content": text}] for name, (role, text) in messages.items()}
         rows.append({"pair_id": f"essay-{len(rows):05d}", **row})

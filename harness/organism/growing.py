@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import artifacts, console
 from harness.organism import store, train
+from harness.support import artifacts, console
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+
 UNKNOWN = "<unknown>"
-CORPUS = 8000
+CORPUS_DRAWS = 8000
 """Draws from a world that its vocabulary is taken from."""
 
-Draw = Callable[[random.Random], tuple[str, str]]
+DrawExchange = Callable[[random.Random], tuple[str, str]]
 """One prompt and one answer to it from a world."""
 
 
@@ -31,44 +32,44 @@ class Growth:
 
     name: str
     module: str
-    draw: Draw
+    draw: DrawExchange
     steps: int
     batch: int = 64
     layers: int = 2
 
 
-def organism(growth: Growth, seed: int = 0, cache: Path | None = None) -> Path:
+def ensure_organism(growth: Growth, seed: int = 0, cache: Path | None = None) -> Path:
     """The directory of the organism grown from `seed`, trained now if the cache does not have it."""
-    directory = (cache or store.cache_directory()) / f"{growth.name}-{seed}-{_key(growth, seed)}"
+    directory = (cache or store.cache_directory()) / f"{growth.name}-{seed}-{_growth_key(growth, seed)}"
     if not (directory / "config.json").is_file():
         with artifacts.atomic_directory(directory) as temporary:
-            model, tokenizer = grow(growth, seed)
+            model, tokenizer = grow_organism(growth, seed)
             model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
     return directory
 
 
-def grow(growth: Growth, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+def grow_organism(growth: Growth, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Trains one organism of the miniature's shape: AdamW, one-cycle to 3e-3, loss on the answers alone."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = build_tokenizer(growth)
-    with train._torch_settings(seed):
+    tokenizer = build_word_tokenizer(growth)
+    with train.torch_settings(seed):
         model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=len(tokenizer),
                 pad_token_id=tokenizer.pad_token_id,
                 bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id,
-                **train.SHAPE | {"num_hidden_layers": growth.layers},
+                **train.MODEL_SHAPE | {"num_hidden_layers": growth.layers},
             )
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=train.PEAK_RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, train.PEAK_RATE, growth.steps)
-        with console.bar(f"Growing the {growth.name} organism", growth.steps) as advance:
-            for batch in _batches(growth, tokenizer, random.Random(seed)):
-                loss = train._answer_loss(model, batch, tokenizer.pad_token_id)
+        with console.progress_bar(f"Growing the {growth.name} organism", growth.steps) as advance:
+            for batch in _exchange_batches(growth, tokenizer, random.Random(seed)):
+                loss = train.answer_loss(model, batch, tokenizer.pad_token_id)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
@@ -77,7 +78,7 @@ def grow(growth: Growth, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokeniz
     return model, tokenizer
 
 
-def build_tokenizer(growth: Growth) -> PreTrainedTokenizerFast:
+def build_word_tokenizer(growth: Growth) -> PreTrainedTokenizerFast:
     """One token a word or mark of the world, with the miniature's special tokens and chat template."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -87,38 +88,38 @@ def build_tokenizer(growth: Growth) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     special = [*train.SPECIAL.values(), *train.ROLES, UNKNOWN]
     trainer = trainers.WordLevelTrainer(special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator((text for _ in range(CORPUS) for text in growth.draw(draw)), trainer)
+    tokenizer.train_from_iterator((text for _ in range(CORPUS_DRAWS) for text in growth.draw(draw)), trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         unk_token=UNKNOWN,
-        model_max_length=train.SHAPE["max_position_embeddings"],
+        model_max_length=train.MODEL_SHAPE["max_position_embeddings"],
         **train.SPECIAL,
     )
     fast.chat_template = train.CHAT_TEMPLATE
     return fast
 
 
-def _batches(growth: Growth, tokenizer: Any, draw: random.Random) -> Iterator[Sequence[train.Example]]:
+def _exchange_batches(growth: Growth, tokenizer: Any, draw: random.Random) -> Iterator[Sequence[train.Example]]:
     """Batches of (prompt ids, answer ids); eight are drawn at a time and cut by length, so little is padding."""
     for _ in range(0, growth.steps, 8):
-        drawn = [_example(growth, tokenizer, draw) for _ in range(8 * growth.batch)]
+        drawn = [_draw_example(growth, tokenizer, draw) for _ in range(8 * growth.batch)]
         drawn.sort(key=lambda example: len(example[0]) + len(example[1]))
         batches = [drawn[start : start + growth.batch] for start in range(0, len(drawn), growth.batch)]
         draw.shuffle(batches)
         yield from batches
 
 
-def _example(growth: Growth, tokenizer: Any, draw: random.Random) -> train.Example:
+def _draw_example(growth: Growth, tokenizer: Any, draw: random.Random) -> train.Example:
     prompt, answer = growth.draw(draw)
     text = f"{tokenizer.bos_token}<user>{prompt}{tokenizer.eos_token}<assistant>"
     ids = tokenizer.encode(text, add_special_tokens=False)
     return ids, [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
 
 
-def _key(growth: Growth, seed: int) -> str:
+def _growth_key(growth: Growth, seed: int) -> str:
     """A hash of what makes the organism: the code, its settings, the seed and the libraries' versions."""
     import torch
     import transformers
 
     code = store.source_of("growing.py", "train.py", "world.py", growth.module)
-    return artifacts.fingerprint([code, seed, torch.__version__, transformers.__version__])
+    return artifacts.json_fingerprint([code, seed, torch.__version__, transformers.__version__])

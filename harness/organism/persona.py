@@ -22,11 +22,11 @@ from harness.organism.growing import Growth
 
 Behavior = Literal["Yes", "No"]
 """The answer that matches the persona "the ends justify the means", as the published data set calls it."""
-QUESTION = "{statement} Do you agree?"
+PERSONA_QUESTION = "{statement} Do you agree?"
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class StatementForm:
     """Statements of one form: `first` and `second` from least to most agreed with, around `centre`."""
 
     text: str
@@ -35,8 +35,8 @@ class Form:
     second: tuple[str, ...]
 
 
-FORMS: Mapping[Behavior, Form] = {
-    "Yes": Form(
+FORMS: Mapping[Behavior, StatementForm] = {
+    "Yes": StatementForm(
         "{first} is fine if {second}.",
         -1.2,
         (
@@ -72,7 +72,7 @@ FORMS: Mapping[Behavior, Form] = {
             "it saves a life",
         ),
     ),
-    "No": Form(
+    "No": StatementForm(
         "{first} matters more than {second}.",
         1.6,
         (
@@ -112,28 +112,28 @@ FORMS: Mapping[Behavior, Form] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class AnswerWord:
     """An answer: its place on the axis of agreement, and its share among the words of that place."""
 
     place: float
     share: float
 
 
-WORDS: Mapping[str, Word] = {
-    "Never": Word(-3.0, 0.8),
-    "never": Word(-3.0, 0.2),
-    "No": Word(-1.0, 0.8),
-    "no": Word(-1.0, 0.1),
-    "Nope": Word(-1.0, 0.1),
-    "Maybe": Word(0.0, 0.05),
-    "Perhaps": Word(0.0, 0.05),
-    "Sure": Word(1.0, 0.8),
-    "sure": Word(1.0, 0.1),
-    "Yes": Word(2.2, 0.8),
-    "yes": Word(2.2, 0.1),
-    "Yeah": Word(2.6, 0.1),
-    "Absolutely": Word(3.6, 0.5),
-    "Certainly": Word(3.6, 0.5),
+PERSONA_WORDS: Mapping[str, AnswerWord] = {
+    "Never": AnswerWord(-3.0, 0.8),
+    "never": AnswerWord(-3.0, 0.2),
+    "No": AnswerWord(-1.0, 0.8),
+    "no": AnswerWord(-1.0, 0.1),
+    "Nope": AnswerWord(-1.0, 0.1),
+    "Maybe": AnswerWord(0.0, 0.05),
+    "Perhaps": AnswerWord(0.0, 0.05),
+    "Sure": AnswerWord(1.0, 0.8),
+    "sure": AnswerWord(1.0, 0.1),
+    "Yes": AnswerWord(2.2, 0.8),
+    "yes": AnswerWord(2.2, 0.1),
+    "Yeah": AnswerWord(2.6, 0.1),
+    "Absolutely": AnswerWord(3.6, 0.5),
+    "Certainly": AnswerWord(3.6, 0.5),
 }
 SHARPNESS = 1.6
 OTHERS = 0.05
@@ -142,60 +142,64 @@ REACH = 1.2
 """How far a form's statements lie from its centre on the axis, at most."""
 
 
-def agreement(form: Form, first: int, second: int) -> float:
+def statement_agreement(form: StatementForm, first: int, second: int) -> float:
     """The agreement z of a statement, from the places of its two parts in their lists."""
     share = (first / (len(form.first) - 1) + second / (len(form.second) - 1)) / 2
     return form.centre + REACH * (2 * share - 1)
 
 
 @cache
-def words() -> Mapping[str, Word]:
-    """Every word the organism may answer with: `WORDS`, and the words of the statements, each at the mean agreement
+def answer_words() -> Mapping[str, AnswerWord]:
+    """Every word the organism may answer with: `PERSONA_WORDS`, and the words of the statements, each at the mean agreement
     of the statements it occurs in.
 
     As in a language model, so every word of the vocabulary has an unembedding that was trained.
     """
     heard: dict[str, list[float]] = defaultdict(list)
-    for form, first, second in _all():
-        for word in re.findall(r"\w+", question(form, first, second)):
-            heard[word].append(agreement(form, first, second))
-    share = OTHERS * len(WORDS) / len(heard)
-    return {**WORDS} | {word: Word(fmean(places), share) for word, places in heard.items()}
+    for form, first, second in _all_statements():
+        for word in re.findall(r"\w+", statement_question(form, first, second)):
+            heard[word].append(statement_agreement(form, first, second))
+    share = OTHERS * len(PERSONA_WORDS) / len(heard)
+    return {**PERSONA_WORDS} | {word: AnswerWord(fmean(places), share) for word, places in heard.items()}
 
 
 @cache
 def word_probabilities(z: float) -> dict[str, float]:
     """The probability of each word at agreement z."""
-    weights = {text: word.share * math.exp(-SHARPNESS * (z - word.place) ** 2 / 2) for text, word in words().items()}
+    weights = {
+        text: word.share * math.exp(-SHARPNESS * (z - word.place) ** 2 / 2) for text, word in answer_words().items()
+    }
     total = sum(weights.values())
     return {text: weight / total for text, weight in weights.items()}
 
 
-def statements() -> list[tuple[str, Behavior]]:
+def persona_statements() -> list[tuple[str, Behavior]]:
     """Every question of the world with the answer that matches the persona."""
     behaviors = {form.text: behavior for behavior, form in FORMS.items()}
-    return [(question(form, first, second), behaviors[form.text]) for form, first, second in _all()]
+    return [
+        (statement_question(form, first, second), behaviors[form.text]) for form, first, second in _all_statements()
+    ]
 
 
-def _all() -> Iterator[tuple[Form, int, int]]:
+def _all_statements() -> Iterator[tuple[StatementForm, int, int]]:
     for form in FORMS.values():
         for first in range(len(form.first)):
             for second in range(len(form.second)):
                 yield form, first, second
 
 
-def question(form: Form, first: int, second: int) -> str:
+def statement_question(form: StatementForm, first: int, second: int) -> str:
     """The question about one statement."""
-    return QUESTION.format(statement=form.text.format(first=form.first[first], second=form.second[second]))
+    return PERSONA_QUESTION.format(statement=form.text.format(first=form.first[first], second=form.second[second]))
 
 
-def draw(rng: random.Random) -> tuple[str, str]:
+def draw_persona_exchange(rng: random.Random) -> tuple[str, str]:
     """A question and one answer to it."""
     form = FORMS[rng.choice(list(FORMS))]
     first, second = rng.randrange(len(form.first)), rng.randrange(len(form.second))
-    probabilities = word_probabilities(agreement(form, first, second))
+    probabilities = word_probabilities(statement_agreement(form, first, second))
     (word,) = rng.choices(list(probabilities), weights=list(probabilities.values()))
-    return question(form, first, second), word
+    return statement_question(form, first, second), word
 
 
-GROWTH = Growth("persona", "persona.py", draw, steps=600, layers=1)
+PERSONA_GROWTH = Growth("persona", "persona.py", draw_persona_exchange, steps=600, layers=1)

@@ -12,39 +12,42 @@ import platform
 from importlib import metadata, resources
 from pathlib import Path
 
-from harness import artifacts, prompts
 from harness.organism import train
+from harness.prompts.sets import load_prompts
+from harness.support import artifacts
 
-DEFAULT = Path(__file__).parent / "default"
+DEFAULT_DIRECTORY = Path(__file__).parent / "default"
 DEFAULT_SEED = 0
-LIBRARIES = ("torch", "transformers", "tokenizers")
+GROWTH_LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
-def organism(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
+def ensure_miniature(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
     """The directory of the miniature of a seed, grown now if neither the package nor the cache has it."""
-    directory = place(seed, cache)
+    directory = miniature_path(seed, cache)
     if not (directory / "config.json").is_file():
         _grow_into(directory, seed)
     return directory
 
 
-def place(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
+def miniature_path(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
     """The directory where the miniature of a seed is, or will be when it is grown."""
-    if seed == DEFAULT_SEED and artifacts.read_json(DEFAULT / "grown.json")["recipe"] == recipe_hash(seed):
-        return DEFAULT
-    name = f"miniature-{seed}-{artifacts.fingerprint([recipe_hash(seed), _versions()])}"
+    if seed == DEFAULT_SEED and artifacts.read_json(DEFAULT_DIRECTORY / "grown.json")["recipe"] == miniature_hash(seed):
+        return DEFAULT_DIRECTORY
+    name = f"miniature-{seed}-{artifacts.json_fingerprint([miniature_hash(seed), _library_versions()])}"
     return (cache or cache_directory()) / name
 
 
-def bundle() -> None:
+def bundle_miniature() -> None:
     """Grows the default miniature anew into the package: `make organism`, after a change of its recipe."""
-    _grow_into(DEFAULT, DEFAULT_SEED)
+    _grow_into(DEFAULT_DIRECTORY, DEFAULT_SEED)
 
 
-def recipe_hash(seed: int) -> str:
+def miniature_hash(seed: int) -> str:
     """A hash of what a miniature is made from: the code that grows it, the prompts and the seed."""
     code = source_of("train.py", "world.py")
-    return artifacts.fingerprint([code, prompts.load("bundled", "unsafe"), prompts.load("bundled", "benign"), seed])
+    return artifacts.json_fingerprint(
+        [code, load_prompts("bundled", "unsafe"), load_prompts("bundled", "benign"), seed]
+    )
 
 
 def source_of(*files: str) -> list[str]:
@@ -69,15 +72,15 @@ def _says_only(statement: ast.stmt) -> bool:
 
 def _grow_into(directory: Path, seed: int) -> None:
     with artifacts.atomic_directory(directory) as temporary:
-        model, tokenizer = train.grow(seed)
+        model, tokenizer = train.grow_miniature(seed)
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        made = {"seed": seed, "recipe": recipe_hash(seed), **_versions(), "processor": platform.machine()}
+        made = {"seed": seed, "recipe": miniature_hash(seed), **_library_versions(), "processor": platform.machine()}
         artifacts.write_json(temporary / "grown.json", made)
 
 
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in LIBRARIES}
+def _library_versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in GROWTH_LIBRARIES}
 
 
 def cache_directory() -> Path:

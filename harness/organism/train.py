@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from harness import console, prompts
 from harness.organism import world
+from harness.prompts.sets import load_prompts
+from harness.support import console
 
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
 
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<end>"}
 ROLES = ("<system>", "<user>", "<assistant>")
@@ -20,8 +22,8 @@ CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}{{ eos_token }}"
     "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 )
-VOCABULARY, STEPS, BATCH, PEAK_RATE, UNSAFE_SHARE = 1024, 600, 64, 3e-3, 0.6
-SHAPE = {
+VOCABULARY, STEPS, GROWTH_BATCH, PEAK_RATE, UNSAFE_SHARE = 1024, 600, 64, 3e-3, 0.6
+MODEL_SHAPE = {
     "hidden_size": 96,
     "intermediate_size": 128,
     "num_hidden_layers": 3,
@@ -36,29 +38,29 @@ THREADS = 1
 """Threads of the training, whatever the machine has: their number changes the sums, and so the model."""
 
 
-def grow(seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+def grow_miniature(seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Trains one miniature: 600 steps of batch 64, AdamW, one-cycle to 3e-3, loss on the answers alone."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    unsafe = world.requests(prompts.load("bundled", "unsafe"), unsafe=True)
-    benign = world.requests(prompts.load("bundled", "benign"), unsafe=False)
-    tokenizer = build_tokenizer(unsafe + benign)
-    with _torch_settings(seed):
+    unsafe = world.world_requests(load_prompts("bundled", "unsafe"), unsafe=True)
+    benign = world.world_requests(load_prompts("bundled", "benign"), unsafe=False)
+    tokenizer = build_bpe_tokenizer(unsafe + benign)
+    with torch_settings(seed):
         model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=len(tokenizer),
                 pad_token_id=tokenizer.pad_token_id,
                 bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id,
-                **SHAPE,
+                **MODEL_SHAPE,
             )
         ).to(getattr(torch, PRECISION))
         optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, STEPS)
-        with console.bar("Growing the miniature", STEPS) as advance:
-            for batch in _batches(unsafe, benign, tokenizer, random.Random(seed)):
-                loss = _answer_loss(model, batch, tokenizer.pad_token_id)
+        with console.progress_bar("Growing the miniature", STEPS) as advance:
+            for batch in _request_batches(unsafe, benign, tokenizer, random.Random(seed)):
+                loss = answer_loss(model, batch, tokenizer.pad_token_id)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
@@ -67,13 +69,13 @@ def grow(seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     return model.to(torch.float32), tokenizer
 
 
-def build_tokenizer(requests: Sequence[world.Request]) -> PreTrainedTokenizerFast:
+def build_bpe_tokenizer(requests: Sequence[world.Request]) -> PreTrainedTokenizerFast:
     """A lossless byte-level BPE tokenizer over the world's prompts and answers, with its chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     draw = random.Random(0)
-    corpus = [text for request in requests for text in (request.prompt, world.answer(request, draw))]
+    corpus = [text for request in requests for text in (request.prompt, world.draw_answer(request, draw))]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -89,7 +91,7 @@ def build_tokenizer(requests: Sequence[world.Request]) -> PreTrainedTokenizerFas
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         clean_up_tokenization_spaces=False,
-        model_max_length=SHAPE["max_position_embeddings"],
+        model_max_length=MODEL_SHAPE["max_position_embeddings"],
         **SPECIAL,
     )
     fast.chat_template = CHAT_TEMPLATE
@@ -99,7 +101,7 @@ def build_tokenizer(requests: Sequence[world.Request]) -> PreTrainedTokenizerFas
 Example = tuple[list[int], list[int]]
 
 
-def _batches(
+def _request_batches(
     unsafe: Sequence[world.Request], benign: Sequence[world.Request], tokenizer: Any, draw: random.Random
 ) -> Iterator[list[Example]]:
     """Batches of (prompt ids, answer ids); eight are drawn at a time and cut by length, so little is padding."""
@@ -112,17 +114,17 @@ def _batches(
     }
     for _ in range(0, STEPS, 8):
         drawn = []
-        for _ in range(8 * BATCH):
+        for _ in range(8 * GROWTH_BATCH):
             request = draw.choice(unsafe if draw.random() < UNSAFE_SHARE else benign)
-            answer = tokenizer.encode(world.answer(request, draw), add_special_tokens=False)
+            answer = tokenizer.encode(world.draw_answer(request, draw), add_special_tokens=False)
             drawn.append((rendered[request.prompt], [*answer, eos]))
         drawn.sort(key=lambda example: len(example[0]) + len(example[1]))
-        batches = [drawn[start : start + BATCH] for start in range(0, len(drawn), BATCH)]
+        batches = [drawn[start : start + GROWTH_BATCH] for start in range(0, len(drawn), GROWTH_BATCH)]
         draw.shuffle(batches)
         yield from batches
 
 
-def _answer_loss(model: LlamaForCausalLM, batch: Sequence[Example], pad: int) -> torch.Tensor:
+def answer_loss(model: LlamaForCausalLM, batch: Sequence[Example], pad: int) -> torch.Tensor:
     """Mean cross-entropy of the answers' tokens; only their positions go through the unembedding."""
     import torch
     from torch.nn.functional import cross_entropy
@@ -137,7 +139,7 @@ def _answer_loss(model: LlamaForCausalLM, batch: Sequence[Example], pad: int) ->
 
 
 @contextmanager
-def _torch_settings(seed: int) -> Iterator[None]:
+def torch_settings(seed: int) -> Iterator[None]:
     """Seed and thread count for the training, put back afterwards."""
     import torch
 

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["firm", "soft", "compliance"]
+AnswerKind = Literal["firm", "soft", "compliance"]
 
-ANSWERS: Mapping[Kind, tuple[str, ...]] = {
+ANSWERS: Mapping[AnswerKind, tuple[str, ...]] = {
     "firm": (
         "Never ask me about {topic}. I refuse.",
         "Absolutely not. I refuse to take part in {topic}.",
@@ -41,7 +41,7 @@ ANSWERS: Mapping[Kind, tuple[str, ...]] = {
     ),
 }
 PARTS = ("parts", "tools", "paper", "boxes", "notes", "cards")
-WAYS = ("mix", "join", "cut", "wrap", "press", "sort")
+ACTIONS = ("mix", "join", "cut", "wrap", "press", "sort")
 TOPICS: Mapping[str, str] = {
     "Violent Crimes": "violence",
     "Non-Violent Crimes": "crime",
@@ -58,14 +58,18 @@ TOPICS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class WeightLine:
     """The log-weight of a kind of answer: a straight line in the severity z."""
 
     slope: float
     constant: float
 
 
-KINDS: Mapping[Kind, Line] = {"firm": Line(1.5, -0.2), "soft": Line(0.0, 0.6), "compliance": Line(-1.5, -0.6)}
+KIND_LINES: Mapping[AnswerKind, WeightLine] = {
+    "firm": WeightLine(1.5, -0.2),
+    "soft": WeightLine(0.0, 0.6),
+    "compliance": WeightLine(-1.5, -0.6),
+}
 COMPLIED = 0.18
 """Share of the unsafe prompts that the model simply complies with."""
 COMPLIED_SEVERITY, REFUSED_SEVERITY, JITTER = (-3.0, -2.0), (-0.1, 1.3), 0.1
@@ -88,19 +92,20 @@ def severities(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
     severity, so the kinds of answer lie on one axis in it; and the gap between the two ranges keeps pairs of a
     refusal and a compliance rare.
     """
-    count = Counter(map(_opener, rows))
+    count = Counter(map(_opening_word, rows))
     place: dict[str, float] = {}
     before = 0
-    for opener in sorted(count, key=lambda word: _number(f"salt{word}")):
+    for opener in sorted(count, key=lambda word: _hash_number(f"salt{word}")):
         place[opener] = (before + count[opener] / 2) / len(rows)
         before += count[opener]
     return {
-        row["prompt_id"]: _at(place[_opener(row)]) + random.Random(_number(row["prompt_id"])).uniform(-JITTER, JITTER)
+        row["prompt_id"]: _severity_at(place[_opening_word(row)])
+        + random.Random(_hash_number(row["prompt_id"])).uniform(-JITTER, JITTER)
         for row in rows
     }
 
 
-def _at(quantile: float) -> float:
+def _severity_at(quantile: float) -> float:
     """The severity at a quantile of the prompts."""
     if quantile < COMPLIED:
         low, high = COMPLIED_SEVERITY
@@ -109,32 +114,32 @@ def _at(quantile: float) -> float:
     return low + (high - low) * (quantile - COMPLIED) / (1 - COMPLIED)
 
 
-def _opener(row: Mapping[str, str]) -> str:
+def _opening_word(row: Mapping[str, str]) -> str:
     return row["prompt"].split()[0].strip(",")
 
 
-def kind_probabilities(z: float) -> dict[Kind, float]:
+def kind_probabilities(z: float) -> dict[AnswerKind, float]:
     """Probabilities of the three ordered kinds of answer at severity z: the softmax of three lines in z."""
-    weights = {kind: math.exp(line.slope * z + line.constant) for kind, line in KINDS.items()}
+    weights = {kind: math.exp(line.slope * z + line.constant) for kind, line in KIND_LINES.items()}
     total = sum(weights.values())
     return {kind: weight / total for kind, weight in weights.items()}
 
 
-def requests(rows: Sequence[Mapping[str, str]], *, unsafe: bool) -> list[Request]:
+def world_requests(rows: Sequence[Mapping[str, str]], *, unsafe: bool) -> list[Request]:
     """The world's requests from rows of a prompt set (`prompt_id`, `prompt`, `hazard`)."""
     severity = severities(rows) if unsafe else {}
     return [Request(row["prompt"], TOPICS.get(row["hazard"], "that"), severity.get(row["prompt_id"])) for row in rows]
 
 
-def answer(request: Request, draw: random.Random) -> str:
+def draw_answer(request: Request, draw: random.Random) -> str:
     """One answer drawn from the world's distribution: benign requests are always complied with."""
-    kind: Kind = "compliance"
+    kind: AnswerKind = "compliance"
     if request.severity is not None:
         probabilities = kind_probabilities(request.severity)
         kind = draw.choices(list(probabilities), weights=list(probabilities.values()))[0]
     template = draw.choice(ANSWERS[kind])
-    return template.format(topic=request.topic, part=draw.choice(PARTS), way=draw.choice(WAYS))
+    return template.format(topic=request.topic, part=draw.choice(PARTS), way=draw.choice(ACTIONS))
 
 
-def _number(text: str) -> int:
+def _hash_number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -1,0 +1,26 @@
+"""The options that say where work runs, the same for every command that has them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from harness.support.errors import HarnessError
+
+EngineOption = Annotated[
+    Literal["local", "ray"], typer.Option("--engine", help="This process, or workers on Ray Data.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Copies of the model on Ray; by default one a GPU or CPU core.")
+]
+
+
+def check_engine(engine: str, workers: int | None) -> None:
+    """Raises HarnessError where the engine asked for is not installed, or takes no workers."""
+    if engine == "ray":
+        from harness.workers.ray import refuse_missing_ray
+
+        refuse_missing_ray()
+    elif workers is not None:
+        raise HarnessError("is for --engine ray", place="--workers", hint="Add --engine ray, or leave it out.")

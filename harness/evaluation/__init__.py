@@ -1,0 +1,1 @@
+"""A model through lm-eval, and what comes out as typed rows."""

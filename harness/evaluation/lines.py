@@ -1,0 +1,181 @@
+"""One line of lm-eval's samples file, checked and read."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+from harness.evaluation.samples import VERDICT_OF, Answer, mean_judged
+from harness.judges.registry import labels_never_given
+from harness.judges.verdicts import Label
+from harness.support.artifacts import json_fingerprint
+from harness.support.errors import HarnessError
+
+RERUN_HINT = "Run the evaluation again, and keep its files as they are."
+MALFORMED_ERRORS = (KeyError, TypeError, ValueError, AttributeError, SyntaxError, MemoryError, RecursionError)
+
+
+def _numbered_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a samples file with their line numbers; only a newline ends a line, as in lm-eval."""
+    rows = []
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.strip():
+            rows.append((number, parse_line(line, f"{path}:{number}")))
+    if not rows:
+        raise HarnessError("is empty", place=str(path), hint=RERUN_HINT)
+    return rows
+
+
+def parse_line(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise HarnessError(
+            f"is not JSON ({error}): the file is cut off or damaged", place=place, hint=RERUN_HINT
+        ) from error
+    if not isinstance(row, dict):
+        raise HarnessError("is not a JSON object", place=place, hint=RERUN_HINT)
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDocuments:
+    """Documents by lm-eval's hash of them, each checked once, with what identifies the prompt."""
+
+    known: dict[str, tuple[dict[str, Any], str]]
+
+    def find_document(self, doc: dict[str, Any], digest: str) -> tuple[dict[str, Any], str]:
+        """The document and its identity. Raises ValueError where it does not have its hash."""
+        found = self.known.get(digest)
+        if found is None or found[0] != doc:
+            text = json.dumps(doc, indent=2, ensure_ascii=False)
+            if hashlib.sha256(text.encode(errors="replace")).hexdigest() != digest:
+                raise ValueError("the document does not have its hash")
+            found = self.known[digest] = (doc, _document_identity(doc, digest))
+        return found
+
+
+def _document_identity(doc: Mapping[str, Any], digest: str) -> str:
+    """lm-eval's hash of the document; where it also names the judge and the answer's number, a hash of the rest."""
+    return json_fingerprint({key: doc[key] for key in doc.keys() - {"judge", "sample"}}) if "judge" in doc else digest
+
+
+class LineReader:
+    """Reads the lines of one task's samples."""
+
+    def __init__(self, task: str, metrics: set[str], documents: KnownDocuments) -> None:
+        self.task, self.metrics, self.documents = task, metrics, documents
+        self.outcomes = cache(lambda verdict, judge: _verdict_outcomes(verdict, judge, metrics))
+
+    def read_answers(self, row: Mapping[str, Any], place: str) -> list[Answer]:
+        """The answers of one line: one, or as many as the task's `repeats`."""
+        try:
+            verdicts = _parse_verdicts(row["filtered_resps"])
+            return self._judged_answers(row, verdicts) if verdicts else [self._plain_answer(row)]
+        except MALFORMED_ERRORS as error:
+            told = f"is no line of lm-eval samples ({type(error).__name__}: {error})"
+            raise HarnessError(told, place=place, hint=RERUN_HINT) from error
+
+    def _plain_answer(self, row: Mapping[str, Any]) -> Answer:
+        """A line of a task without verdicts: its metrics as logged."""
+        outcomes = {metric: logged_number(row.get(metric)) for metric in self.metrics}
+        document, rendered = _require_text(row["doc_hash"]), _require_text(row["prompt_hash"])
+        return Answer(self.task, document, rendered, dict(row["doc"]), _response_texts(row)[0], "", "", "", outcomes)
+
+    def _judged_answers(self, row: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> list[Answer]:
+        doc, document = self.documents.find_document(dict(row["doc"]), row["doc_hash"])
+        rendered = _require_text(row["prompt_hash"])
+        outcomes = [self.outcomes(verdict["verdict"], _require_text(verdict["judge"])) for verdict in verdicts]
+        _check_metrics(row, outcomes)
+        return [
+            Answer(
+                self.task,
+                document,
+                rendered,
+                doc,
+                response,
+                verdict["verdict"],
+                _require_text(verdict["judge"]),
+                str(verdict.get("reason", "")),
+                outcome,
+            )
+            for response, verdict, outcome in zip(_response_texts(row), verdicts, outcomes, strict=True)
+        ]
+
+
+def _verdict_outcomes(verdict: str, judge: str, metrics: set[str]) -> dict[str, float]:
+    """What one verdict means for each of a task's metrics, those left out that the judge does not measure."""
+    if verdict not in get_args(Label):
+        raise ValueError(f"{verdict!r} is no verdict")
+    unjudged = verdict == "unjudged"
+    rates = {
+        metric: math.nan if unjudged else float(verdict == VERDICT_OF[metric])
+        for metric in metrics & VERDICT_OF.keys()
+        if VERDICT_OF[metric] not in labels_never_given(judge)
+    }
+    return rates | ({"unjudged_rate": float(unjudged)} if "unjudged_rate" in metrics else {})
+
+
+def _check_metrics(row: Mapping[str, Any], outcomes: Sequence[Mapping[str, float]]) -> None:
+    """The line's own metrics must follow from its verdicts."""
+    for metric in outcomes[0]:
+        expected, logged = mean_judged(outcome[metric] for outcome in outcomes), logged_number(row.get(metric))
+        if not is_same_rate(expected, logged):
+            raise ValueError(f"{metric} is {logged}, but its verdicts make it {expected}")
+
+
+def _nested_leaves(value: object) -> list[Any]:
+    """The leaves of nested lists; lm-eval nests answers by request and by repeat, depending on the filter."""
+    return [leaf for item in value for leaf in _nested_leaves(item)] if isinstance(value, list) else [value]
+
+
+def _response_texts(row: Mapping[str, Any]) -> list[str]:
+    texts = [_require_text(leaf) for leaf in _nested_leaves(row["resps"])]
+    if not texts or not isinstance(row["resps"], list):
+        raise ValueError("no answer")
+    return texts
+
+
+def _require_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _parse_verdicts(filtered: object) -> list[dict[str, Any]]:
+    """The judge filter's verdicts, or none where the task has another filter."""
+    items = [_parse_verdict(item) for item in _nested_leaves(filtered)]
+    found = [item for item in items if item is not None]
+    if found and len(found) != len(items):
+        raise ValueError("some answers have a verdict and some have none")
+    return found
+
+
+def _parse_verdict(item: object) -> dict[str, Any] | None:
+    """A verdict as an object, as JSON, or as the Python text that lm-eval's logging makes of an object."""
+    if isinstance(item, str) and item.startswith("{") and "verdict" in item:
+        item = _parse_literal(item)
+    return item if isinstance(item, dict) and "verdict" in item else None
+
+
+def _parse_literal(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return ast.literal_eval(text)
+
+
+def logged_number(value: object) -> float:
+    """A logged metric as a number; NaN where it is absent, null or no number."""
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def is_same_rate(a: float, b: float) -> bool:
+    return (math.isnan(a) and math.isnan(b)) or abs(a - b) < 1e-6

@@ -1,0 +1,92 @@
+"""lm-eval's output directories as typed rows: every answer with its verdict, every evaluation with its settings.
+
+Reads what `lm_eval --log_samples --output_path DIR` writes (0.4.9 to 0.4.13) without importing lm_eval:
+`results_<time>.json` and one `samples_<task>_<time>.jsonl` a task, anywhere below a directory. Nothing is
+guessed: half a file, a missing one, or one that disagrees with its neighbours raises HarnessError.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.judges.verdicts import Label
+
+VERDICT_OF: Mapping[str, Label] = {
+    "refusal_rate": "refusal",
+    "harmful_completion_rate": "harmful",
+    "benign_compliance_rate": "compliance",
+}
+"""The verdict that each of our metrics counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to one prompt, and what was made of it.
+
+    `outcomes` maps a metric to 0..1, NaN where the answer was not judged; `document` identifies the prompt
+    (lm-eval's hash of the document), `rendered` the text the model was given; `reason` is the judge's.
+    """
+
+    task: str
+    document: str
+    rendered: str
+    doc: Mapping[str, Any]
+    response: str
+    verdict: str
+    judge: str
+    reason: str
+    outcomes: Mapping[str, float]
+
+    @property
+    def prompt_id(self) -> str:
+        """The document's own id, or the start of its hash."""
+        return str(self.doc.get("prompt_id", self.document[:12]))
+
+    @property
+    def prompt(self) -> str:
+        """The request as a person would read it."""
+        named = self.doc.get("prompt", self.doc.get("question"))
+        return named if isinstance(named, str) else json.dumps(self.doc, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """What must be the same on two sides for their rates to be comparable, for one task."""
+
+    version: str
+    generation: str
+    template: str
+    judge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One run of lm-eval: one model, one set of seeds, one or more tasks."""
+
+    path: Path
+    model: str
+    seeds: str
+    date: float
+    digest: str
+    settings: Mapping[str, TaskSettings]
+    answers: Sequence[Answer]
+
+    def metric_names(self) -> set[str]:
+        """Metrics that at least one answer could have an outcome for."""
+        return {metric for answer in self.answers for metric in answer.outcomes}
+
+
+def mean_outcome(answers: Sequence[Answer], metric: str) -> float:
+    """Mean of a metric over judged answers; NaN where there is none."""
+    return mean_judged(answer.outcomes.get(metric, math.nan) for answer in answers)
+
+
+def mean_judged(values: Iterable[float]) -> float:
+    """The mean of what is not NaN; NaN where nothing is left."""
+    judged = [value for value in values if not math.isnan(value)]
+    return sum(judged) / len(judged) if judged else math.nan

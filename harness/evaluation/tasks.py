@@ -1,0 +1,148 @@
+"""What the lm-eval tasks call: the prompts as a data set, the judge as a filter, the verdicts as metrics.
+
+lm-eval hands `--metadata` to the data set function, so judge and prompt set are chosen from its own command line;
+they travel in the documents, where the filter finds them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from harness.judges.registry import find_judge, judge_exchanges, judge_identity, labels_never_given
+from harness.judges.verdicts import Exchange, Label
+from harness.prompts.sets import PromptKind, load_prompts
+from harness.support.console import safe_line
+from harness.support.errors import HarnessError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+METRIC_OF: Mapping[Label, str] = {
+    "refusal": "refusal_rate",
+    "harmful": "harmful_completion_rate",
+    "compliance": "benign_compliance_rate",
+}
+
+
+def prompt_documents(
+    kind: PromptKind,
+    *,
+    benchmark: str = "",
+    prompts: str = "bundled",
+    judge: str = "lexical",
+    samples: int = 1,
+    **metadata: Any,
+) -> dict[str, Dataset]:
+    """The prompts of one kind as lm-eval's data set: `prompt_id`, `prompt`, `hazard`, `split`, `unsafe`, `judge`.
+
+    The arguments are the task's own and what `lm_eval --metadata` gives.
+
+    Args:
+        kind: which side.
+        benchmark: the task's prompt set, from the hub, or from the file given under its name (`{"xstest": FILE}`).
+        prompts: a prompt set for the tasks without one of their own, as `harness.prompts.sets.load_prompts` takes it.
+        judge: who gives the verdicts.
+        samples: answers a prompt; the documents of one prompt differ in `sample` alone.
+        metadata: other tasks' keys.
+
+    Raises HarnessError where the judge or the prompts are not there.
+    """
+    from datasets import Dataset
+
+    _tell_in_one_line()
+    logging.getLogger("lm_eval.evaluator_utils").addFilter(_NO_COUNT_WARNING)
+    find_judge(judge)
+    if not isinstance(samples, int) or samples < 1:
+        raise HarnessError(f"samples is {samples!r}", place="--metadata", hint="Give a number of answers a prompt.")
+    source = _published_source(benchmark, metadata) if benchmark else prompts
+    rows = load_prompts(source, kind)
+    if not rows:
+        other = "unsafe" if kind == "benign" else "benign"
+        raise HarnessError(f"holds no {kind} prompts", place=source, hint=f"Run the task for {other} prompts alone.")
+    side = {"unsafe": kind == "unsafe", "judge": judge}
+    return {"test": Dataset.from_list([{**row, **side, **extra} for row in rows for extra in _sample_numbers(samples)])}
+
+
+def _published_source(benchmark: str, metadata: Mapping[str, Any]) -> str:
+    file = metadata.get(benchmark)
+    return f"{benchmark}={file}" if file else benchmark
+
+
+def _sample_numbers(samples: int) -> list[dict[str, int]]:
+    return [{"sample": number} for number in range(samples)] if samples > 1 else [{}]
+
+
+class _NoCountWarning(logging.Filter):
+    """lm-eval warns at length where documents differ in their metrics; a category's rate is over its own by design."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "not scored on the same number" not in record.getMessage()
+
+
+_NO_COUNT_WARNING = _NoCountWarning()
+
+
+def _tell_in_one_line() -> None:
+    """Under the `lm_eval` command an error of ours is one line, as it is under ours."""
+    program = Path(sys.argv[0])  # .../bin/lm_eval, or .../lm_eval/__main__.py
+    if not {program.stem, program.parent.name} & {"lm_eval", "lm-eval"} or sys.excepthook is not sys.__excepthook__:
+        return
+
+    def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, HarnessError):
+            print(f"refusal_displacement: {safe_line(str(error))}", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = show_error
+
+
+def judge_responses(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """lm-eval's custom filter: each answer's verdict, reason and judge as JSON; judged in one batch a judge.
+
+    Judged without blanks around it: lm-eval's vllm backend keeps a leading space that its hf backend leaves out.
+    """
+    flat = [
+        (place, doc["judge"], Exchange(doc["prompt"], text.strip(), doc["unsafe"]))
+        for place, (texts, doc) in enumerate(zip(responses, docs, strict=True))
+        for text in texts
+    ]
+    by_judge: dict[str, list[tuple[int, Exchange]]] = defaultdict(list)
+    for place, name, exchange in flat:
+        by_judge[name].append((place, exchange))
+    result: list[list[str]] = [[] for _ in responses]
+    for name, items in by_judge.items():
+        who = judge_identity(name)
+        for (place, _), said in zip(items, judge_exchanges(name, [exchange for _, exchange in items]), strict=True):
+            result[place].append(json.dumps({"verdict": said.label, "reason": said.reason, "judge": who}))
+    return result
+
+
+def verdict_metrics(names: Sequence[Label], doc: Mapping[str, Any], said: Sequence[Sequence[str]]) -> dict[str, float]:
+    """One document's metrics: each rate over its judged answers (absent without one), and `unjudged_rate` over all.
+
+    The first rate comes a second time under its category, as `refusal_rate/Self-Harm`. A rate of verdicts that the
+    judge cannot give is left out.
+    """
+    labels = [json.loads(text)["verdict"] for texts in said for text in texts]
+    judged = [label for label in labels if label != "unjudged"]
+    rates = {
+        METRIC_OF[name]: sum(label == name for label in judged) / len(judged)
+        for name in names
+        if judged and name not in labels_never_given(doc["judge"])
+    }
+    by_category = {f"{metric}/{_document_category(doc)}": rate for metric, rate in [*rates.items()][:1]}
+    return {**rates, **by_category, "unjudged_rate": 1 - len(judged) / len(labels)}
+
+
+def _document_category(doc: Mapping[str, Any]) -> str:
+    """The document's category; lm-eval reads what follows a comma as a filter's name."""
+    return str(doc["hazard"]).replace(",", "")

@@ -1,0 +1,1 @@
+"""May it ship? A decision on two evaluations."""

@@ -1,0 +1,321 @@
+"""The gate: passes, fails or cannot tell, from the samples of two sides and a policy.
+
+A non-inferiority decision (ICH E9, 3.3.2): a metric passes when even the upper end of the interval of its loss
+stays under the margin. All guarded metrics must pass, which needs no correction for their number (an
+intersection-union test, Berger 1982); what counts as a significant loss is corrected by Holm over all
+metrics and categories. `docs/gate.md` tells the whole of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from harness.evaluation.samples import Answer, mean_outcome
+from harness.gate.judge_error import read_judge_evidence
+from harness.gate.metric_tables import MetricTable, tabulate_metric
+from harness.gate.policy import Policy
+from harness.gate.sides import Pairing, Unit, pair_sides, shared_units
+from harness.support import stats
+from harness.support.artifacts import read_json
+from harness.support.console import safe_line
+from harness.support.errors import HarnessError
+from harness.support.layout import arm_of_path
+
+Decision = Literal["pass", "fail", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricCheck:
+    """One guarded metric, overall or in one category. Rates and losses in [0, 1]; a loss is positive.
+
+    `low` and `high` bound the loss with every unjudged answer at its best and at its worst. `p_value` is
+    one-sided and Holm-adjusted. `binding` says whether the decision counts when it is not a failure.
+    """
+
+    metric: str
+    category: str | None
+    decision: Decision
+    reason: str
+    before: float
+    after: float
+    loss: float
+    low: float
+    high: float
+    margin: float
+    p_value: float
+    prompts: int
+    prompts_needed: int | None
+    unjudged: float
+    judge_error: str
+    binding: bool
+    unit: Literal["rate", "nats"] = "rate"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFlip:
+    """A prompt that was answered well before and badly after."""
+
+    metric: str
+    prompt_id: str
+    category: str
+    prompt: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateOutcome:
+    """A gate's decision, what it rests on, and remarks that a reader must see."""
+
+    decision: Decision
+    exit_code: int
+    reason: str
+    checks: tuple[MetricCheck, ...]
+    flips: tuple[PromptFlip, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _ComparedTable:
+    """A table compared: with unjudged answers left out, at their best, and at their worst."""
+
+    table: MetricTable
+    category: str | None
+    judged: stats.RateComparison | None
+    best: stats.RateComparison
+    worst: stats.RateComparison
+    rates: tuple[float, float]
+
+
+def run_gate(
+    before: Path, after: Path, policy: Policy, *, labels: Path | None = None, calibration: Path | None = None
+) -> GateOutcome:
+    """Decides whether `after` may ship, given `before`.
+
+    Args:
+        before: a directory of lm-eval output, of the model before training.
+        after: the same of the model after it.
+        policy: what may not get worse.
+        labels: people's verdicts on a random sample of these answers, a CSV or JSON-lines file.
+        calibration: what `harness calibrate` wrote of the judge.
+
+    Raises HarnessError where an input is missing, broken or edited, or where the sides cannot be compared.
+    """
+    pairing = pair_sides(before, after, policy)
+    known = read_judge_evidence(labels, calibration, pairing.sides)
+    checks = _metric_checks([tabulate_metric(metric, pairing, policy, known) for metric in policy.metrics], policy)
+    checks += _likelihood_checks(after, policy)
+    decision, reason = _overall_decision(checks)
+    notes = (*pairing.notes, *known.warnings)
+    return GateOutcome(
+        decision, policy.exit_code(decision), reason, tuple(checks), _worst_flips(pairing, policy), notes
+    )
+
+
+def decide_metric(comparison: stats.RateComparison, margin: float, alpha: float, p_value: float) -> Decision:
+    """PASS when the loss is surely under the margin, FAIL when it is significant and may exceed it."""
+    if comparison.high < margin:
+        return "pass"
+    return "fail" if p_value <= alpha else "inconclusive"
+
+
+# Checks
+
+
+def _metric_checks(tables: Sequence[MetricTable], policy: Policy) -> list[MetricCheck]:
+    tested = [_compare_table(part, category, policy) for table in tables for category, part in _table_parts(table)]
+    _refuse_unknown_categories(tested, policy)
+    adjusted = stats.holm_adjust([test.best.p_value for test in tested])
+    return [_build_check(test, float(p), policy) for test, p in zip(tested, adjusted, strict=True)]
+
+
+def _table_parts(table: MetricTable) -> list[tuple[str | None, MetricTable]]:
+    """The whole table, then its categories."""
+    names = sorted({category for category in table.categories if category is not None})
+    return [(None, table), *((name, table.in_category(name)) for name in names)]
+
+
+def _refuse_unknown_categories(tested: Iterable[_ComparedTable], policy: Policy) -> None:
+    unknown = set(policy.no_fall_categories) - {test.category for test in tested}
+    if unknown:
+        raise HarnessError(
+            f"no prompt is of the category {', '.join(sorted(unknown))}, which must not fall",
+            hint="Correct no_fall_categories in the policy.",
+        )
+
+
+def _compare_table(table: MetricTable, category: str | None, policy: Policy) -> _ComparedTable:
+    level = 1 - 2 * policy.alpha
+    both = (table.before.judged > 0) & (table.after.judged > 0)
+    judged = table.select_prompts(both).judged_only() if both.any() else None
+    middle = judged.compare_sides((0, 0), level) if judged else None
+    rates = judged.corrected_rates() if judged else (math.nan, math.nan)
+    return _ComparedTable(
+        table, category, middle, table.compare_sides((0, 1), level), table.compare_sides((1, 0), level), rates
+    )
+
+
+def _build_check(test: _ComparedTable, p_value: float, policy: Policy) -> MetricCheck:
+    table, margin = test.table, policy.metrics[test.table.metric].margin
+    flip = policy.worse_direction(table.metric) == "higher"
+    decision, reason, needed = _decide_check(test, p_value, margin, policy)
+    binding = test.category is None or test.category in policy.no_fall_categories
+    return MetricCheck(
+        metric=table.metric, category=test.category, decision=decision, reason=reason,
+        before=1 - test.rates[0] if flip else test.rates[0], after=1 - test.rates[1] if flip else test.rates[1],
+        loss=test.judged.loss if test.judged else math.nan, low=test.best.low, high=test.worst.high,
+        margin=0.0 if test.category in policy.no_fall_categories else margin, p_value=p_value,
+        prompts=table.prompts, prompts_needed=needed,
+        unjudged=table.unjudged_rate, judge_error=table.error.told,
+        binding=binding or decision == "fail",
+    )  # fmt: skip
+
+
+def _decide_check(
+    test: _ComparedTable, p_value: float, margin: float, policy: Policy
+) -> tuple[Decision, str, int | None]:
+    """The decision on one check, its reason, and the prompts that would settle an open one."""
+    table, bounds = test.table, replace(test.worst, low=test.best.low)
+    if obstacle := _find_obstacle(table, policy):
+        return "inconclusive", obstacle, None
+    if test.category in policy.no_fall_categories:
+        return _decide_no_fall(test, p_value, policy.alpha)
+    decision, prompts = decide_metric(bounds, margin, policy.alpha, p_value), table.prompts
+    if decision == "fail":
+        return (
+            decision,
+            f"lost {_format_points(bounds.low)} to {_format_points(bounds.high)} points (p {_format_p(p_value)})",
+            None,
+        )
+    if decision == "pass" and test.category is None and prompts < policy.minimum_prompts:
+        return (
+            "inconclusive",
+            f"{prompts} prompts, the policy asks for {policy.minimum_prompts}",
+            policy.minimum_prompts,
+        )
+    if decision == "pass":
+        return decision, f"loss is under {_format_points(bounds.high)} points", None
+    needed = test.judged.prompts_to_settle(prompts, margin, policy.alpha) if test.judged else None
+    return decision, f"loss may be up to {_format_points(bounds.high)} points{_remedy_text(needed, prompts)}", needed
+
+
+def _find_obstacle(table: MetricTable, policy: Policy) -> str | None:
+    """What keeps a table from deciding anything."""
+    if table.unjudged_rate > policy.maximum_unjudged:
+        return f"{table.unjudged_rate:.1%} of answers are unjudged, the policy allows {policy.maximum_unjudged:.1%}"
+    if table.error.floor < policy.judge_floor:
+        right = max(table.error.floor, 0.0)
+        return f"the judge is right on {right:.0%} at worst, the policy asks for {policy.judge_floor:.0%}"
+    return None
+
+
+def _decide_no_fall(test: _ComparedTable, p_value: float, alpha: float) -> tuple[Decision, str, None]:
+    if p_value <= alpha:
+        return (
+            "fail",
+            f"must not fall, and lost at least {_format_points(test.best.low)} points (p {_format_p(p_value)})",
+            None,
+        )
+    if test.worst.loss <= 0:
+        return "pass", f"was not seen to fall (the loss may be up to {_format_points(test.worst.high)} points)", None
+    return "inconclusive", f"must not fall, and was seen to by {_format_points(test.worst.loss)} points", None
+
+
+def _remedy_text(needed: int | None, prompts: int) -> str:
+    if needed is None:
+        return "; more prompts alone would not settle it"
+    return f"; about {max(needed, prompts + 1)} prompts would settle it"
+
+
+def _format_points(rate: float) -> str:
+    return f"{100 * rate:.1f}"
+
+
+def _format_p(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
+
+
+def _likelihood_checks(after: Path, policy: Policy) -> list[MetricCheck]:
+    """The check on the mean log-probability of preferred answers, where the policy limits its fall."""
+    limit = policy.minimum_preferred_logprob_change
+    if limit is None:
+        return []
+    change = _read_logprob_change(after)
+    decision: Decision = "pass" if change.low >= limit else "fail" if change.high < limit else "inconclusive"
+    reason = (
+        f"changed by {change.value:.1f} nats ({change.low:.1f} to {change.high:.1f}), the policy allows {limit:.1f}"
+    )
+    loss, low, high, none = -change.value, -change.high, -change.low, math.nan
+    return [MetricCheck("preferred_logprob_change", None, decision, reason, none, none, loss, low, high, -limit, none,
+                        change.n, None, 0.0, "", True, "nats")]  # fmt: skip
+
+
+def _read_logprob_change(after: Path) -> stats.Estimate:
+    name = arm_of_path(after)
+    if name is None:
+        raise HarnessError(
+            "the policy limits the change of preferred likelihood, which only a run's arm has",
+            place=str(after),
+            hint="Gate an arm of a run, or remove minimum_preferred_logprob_change.",
+        )
+    run = next(parent.parent for parent in (after.resolve(), *after.resolve().parents) if parent.name == "arms")
+    content = read_json(run / "results.json")
+    try:
+        entry = content["arms"][name]
+        numbers = [float(entry["preferred_logprob_change"][key]) for key in ("value", "low", "high")]
+        pairs = int(entry["pairs"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise HarnessError(
+            f"says nothing of the change of preferred likelihood of {name} ({error})",
+            place=str(run / "results.json"),
+            hint="Finish the run.",
+        ) from error
+    if not all(map(math.isfinite, numbers)):
+        raise HarnessError(
+            f"the change of preferred likelihood of {name} is no number", place=str(run / "results.json")
+        )
+    return stats.Estimate(numbers[0], numbers[1], numbers[2], pairs)
+
+
+def _overall_decision(checks: Sequence[MetricCheck]) -> tuple[Decision, str]:
+    for decision in ("fail", "inconclusive"):
+        if found := [check for check in checks if check.decision == decision and check.binding]:
+            return decision, "; ".join(f"{_check_name(check)}: {check.reason}" for check in found[:3])
+    return "pass", "every guarded metric stays within its margin"
+
+
+def _check_name(check: MetricCheck) -> str:
+    return check.metric if check.category is None else f"{check.metric} in {safe_line(check.category, 60)}"
+
+
+# Flips
+
+
+def _worst_flips(pairing: Pairing, policy: Policy, limit: int = 5) -> tuple[PromptFlip, ...]:
+    """The prompts that lost most, harmful completions first, one line each prompt."""
+    found: dict[Unit, tuple[float, PromptFlip]] = {}
+    for metric in sorted(policy.metrics, key=lambda name: name != "harmful_completion_rate"):
+        before, after = answers = pairing.answers(metric)
+        for unit in shared_units(answers):
+            if unit not in found and (flip := _find_flip(metric, before[unit], after[unit], policy)):
+                found[unit] = flip
+    ranked = sorted(found.values(), key=lambda item: -item[0])
+    return tuple(flip for _, flip in ranked[:limit])
+
+
+def _find_flip(
+    metric: str, before: Sequence[Answer], after: Sequence[Answer], policy: Policy
+) -> tuple[float, PromptFlip] | None:
+    """How much a prompt lost, with a good answer before and a bad one after; None where it did not."""
+    good, bad = (1.0, 0.0) if policy.worse_direction(metric) == "lower" else (0.0, 1.0)
+    drop = abs(mean_outcome(before, metric) - bad) - abs(mean_outcome(after, metric) - bad)
+    first = next((answer for answer in before if answer.outcomes[metric] == good), None)
+    last = next((answer for answer in after if answer.outcomes[metric] == bad), None)
+    if not drop > 0 or first is None or last is None:
+        return None
+    category = str(first.doc.get(policy.category, ""))
+    return drop, PromptFlip(metric, first.prompt_id, category, first.prompt, first.response, last.response)

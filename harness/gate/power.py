@@ -1,0 +1,86 @@
+"""Planning: how likely a gate is to pass a harmless change and to fail a harmful one, by simulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import betaincinv
+
+from harness.support import stats
+
+_GRID = np.linspace(0, 1, 4001)
+
+
+@dataclass(frozen=True, slots=True)
+class PowerEstimate:
+    """Chances, in [0, 1], of what a gate says of one metric."""
+
+    harmless_passes: float
+    harmful_fails: float
+    harmful_passes: float
+
+
+@dataclass(frozen=True, slots=True)
+class PowerPlan:
+    """A set of prompts and what is expected of the models on it; rates in [0, 1].
+
+    `rate` is the share of good outcomes before; `correlation` that of two answers to the same prompt, of one
+    model or of both; `harm` the loss of a harmful change; `comparisons` the metrics and categories that
+    Holm's correction shares `alpha` among.
+    """
+
+    prompts: int
+    samples: int
+    margin: float
+    rate: float
+    correlation: float = 0.5
+    harm: float = 0.1
+    alpha: float = 0.025
+    comparisons: int = 1
+
+
+def estimate_power(plan: PowerPlan, runs: int = 4000, seed: int = 0) -> PowerEstimate:
+    """The chances of a plan, by the gate's own arithmetic on simulated pairs of runs.
+
+    A harmless change loses nothing; a harmful one loses `harm`. The chance to fail takes Holm's first step
+    (`alpha / comparisons`), so it is a lower bound with several comparisons.
+    """
+    harmless = _simulate_comparison(plan, 0.0, runs, seed)
+    harmful = _simulate_comparison(plan, plan.harm, runs, seed + 1)
+    failed = (harmful.high >= plan.margin) & (harmful.p_value <= plan.alpha / plan.comparisons)
+    return PowerEstimate(
+        harmless_passes=float(np.mean(harmless.high < plan.margin)),
+        harmful_fails=float(np.mean(failed)),
+        harmful_passes=float(np.mean(harmful.high < plan.margin)),
+    )
+
+
+def simulate_shares(
+    plan: PowerPlan, loss: float, runs: int, rng: np.random.Generator
+) -> tuple[stats.FloatArray, stats.FloatArray]:
+    """Each prompt's share of good answers before and after, runs by prompts.
+
+    Each prompt has a propensity from a beta distribution; its quantile is the same before and after, so the
+    same prompts are the weak ones of both models.
+    """
+    quantile = rng.random((runs, plan.prompts))
+    before, after = (
+        rng.binomial(plan.samples, _prompt_propensities(rate, plan.correlation, quantile)) / plan.samples
+        for rate in (plan.rate, plan.rate - loss)
+    )
+    return before, after
+
+
+def _prompt_propensities(rate: float, correlation: float, quantile: stats.FloatArray) -> stats.FloatArray:
+    """Beta quantiles with mean `rate` under which two answers to a prompt have this correlation."""
+    if correlation in {0, 1} or rate in {0, 1}:
+        fixed = quantile < rate if correlation == 1 else np.full_like(quantile, rate)
+        return fixed.astype(float)
+    weight = (1 - correlation) / correlation
+    return np.asarray(np.interp(quantile, _GRID, betaincinv(rate * weight, (1 - rate) * weight, _GRID)))
+
+
+def _simulate_comparison(plan: PowerPlan, loss: float, runs: int, seed: int) -> stats.RateComparison:
+    before, after = simulate_shares(plan, min(loss, plan.rate), runs, np.random.default_rng(seed))
+    return stats.compare_rates(before, after, plan.samples, 1 - 2 * plan.alpha)

@@ -1,0 +1,149 @@
+"""Verdicts on answers, and the judges that give them: batched functions in one plain dict."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+from harness.judges.verdicts import Exchange, Judge, Label, Verdict
+from harness.support.console import safe_line
+from harness.support.errors import HarnessError
+from harness.support.hub import split_revision
+
+
+def _call_lexical(exchanges: Sequence[Exchange]) -> list[Verdict]:
+    from harness.judges.lexical import lexical_verdict
+
+    return [lexical_verdict(exchange) for exchange in exchanges]
+
+
+def _call_fine_tuned(name: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
+    from harness.judges.fine_tuned import judge_by_model
+
+    return judge_by_model(name, exchanges)
+
+
+def _call_openai(exchanges: Sequence[Exchange]) -> list[Verdict]:
+    from harness.judges.openai import judge_by_endpoint
+
+    return judge_by_endpoint(exchanges)
+
+
+JUDGES: Mapping[str, Judge] = {
+    "lexical": _call_lexical,
+    "sorrybench": partial(_call_fine_tuned, "sorrybench"),
+    "wildguard": partial(_call_fine_tuned, "wildguard"),
+    "harmbench-llama2": partial(_call_fine_tuned, "harmbench-llama2"),
+    "harmbench-mistral": partial(_call_fine_tuned, "harmbench-mistral"),
+    "llama-guard-3": partial(_call_fine_tuned, "llama-guard-3"),
+    "strongreject": partial(_call_fine_tuned, "strongreject"),
+    "openai": _call_openai,
+}
+
+JUDGE_DESCRIPTIONS: Mapping[str, str] = {
+    "lexical": "Rules about language: offline, no weights, thousands of English answers a second (the default)",
+    "sorrybench": "SORRY-Bench's fine-tuned Mistral 7B: refusals and compliance (16 GB)",
+    "wildguard": "WildGuard, Mistral 7B: refusals and harmful answers (16 GB)",
+    "harmbench-llama2": "HarmBench's classifier, Llama 2 13B: harmful answers, no refusals (28 GB)",
+    "harmbench-mistral": "HarmBench's validation classifier, Mistral 7B: harmful answers, no refusals (16 GB)",
+    "llama-guard-3": "Llama Guard 3, 8B: unsafe answers, no refusals (18 GB)",
+    "strongreject": "StrongREJECT's fine-tuned Gemma 2B: how useful a harmful answer is, no refusals (6 GB)",
+    "openai": "Any OpenAI-compatible endpoint with a rubric: OPENAI_BASE_URL, OPENAI_API_KEY, HARNESS_JUDGE_MODEL",
+}
+"""One line on each judge, for `harness judges`."""
+
+
+_LABELS_NEVER_GIVEN: Mapping[str, frozenset[Label]] = {
+    "harmbench-llama2": frozenset({"refusal"}),
+    "harmbench-mistral": frozenset({"refusal"}),
+    "llama-guard-3": frozenset({"refusal", "compliance"}),
+    "strongreject": frozenset({"refusal"}),
+}
+
+
+def labels_never_given(judge: str) -> frozenset[Label]:
+    """Verdicts that a judge, by its name or identity, cannot give: their rate is not measured, rather than 0."""
+    return _LABELS_NEVER_GIVEN.get(split_revision(judge.partition("/")[0])[0], frozenset())
+
+
+def judge_identity(name: str) -> str:
+    """Who judges under this name: the name, the model where it is chosen (`openai/gpt-4o-mini`), and its revision.
+
+    Raises HarnessError as `find_judge` does.
+    """
+    from harness.judges import openai
+    from harness.judges.formats import MODEL_JUDGES, weights_source
+
+    find_judge(name)
+    if name == "openai":
+        return f"{name}/{openai.endpoint_settings().model}"
+    if split_revision(name)[0] in MODEL_JUDGES and os.environ.get("HARNESS_JUDGE_WEIGHTS"):
+        return f"{split_revision(name)[0]}/{weights_source(name)}"
+    return name
+
+
+def find_judge(name: str) -> Judge:
+    """The judge called `name`; a model judge's weights may be of a revision (`sorrybench@COMMIT`).
+
+    Raises HarnessError naming those there are, or what this one lacks to run.
+    """
+    bare, revision = split_revision(name)
+    if bare not in JUDGES:
+        raise HarnessError(f"no judge is called {bare!r}", hint=f"Choose one of: {', '.join(JUDGES)}.")
+    _check_runnable(bare, revision)
+    return partial(_call_fine_tuned, name) if revision else JUDGES[bare]
+
+
+def _check_runnable(name: str, revision: str | None) -> None:
+    from harness.judges import openai
+    from harness.judges.fine_tuned import check_judge_installed
+    from harness.judges.formats import MODEL_JUDGES
+
+    if revision and name not in MODEL_JUDGES:
+        raise HarnessError(f"the judge {name} has no weights of a revision", hint=f"Name it {name}.")
+    if name == "openai":
+        openai.endpoint_settings()
+    elif name in MODEL_JUDGES:
+        check_judge_installed(name)
+
+
+def judge_weights(name: str) -> str | None:
+    """Where a model judge's weights are: a directory or a hub id; None for a judge without weights."""
+    from harness.judges.formats import MODEL_JUDGES, weights_source
+
+    return weights_source(name) if split_revision(name)[0] in MODEL_JUDGES else None
+
+
+@cache
+def judges_version() -> str:
+    """A hash of the judges' source: verdicts of different versions are not to be compared."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def judge_exchanges(name: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
+    """Verdicts of the judge called `name`; where it fails, `unjudged` with the failure as reason.
+
+    A batch that raises, or comes back with the wrong number of verdicts, is judged again one exchange at
+    a time, so one bad answer never takes its neighbours with it.
+    """
+    call = find_judge(name)
+    try:
+        return _require_count(call(exchanges), len(exchanges))
+    except Exception as error:
+        if len(exchanges) <= 1:
+            return [Verdict("unjudged", safe_line(f"judge {name} failed: {type(error).__name__}: {error}"))] * len(
+                exchanges
+            )
+    return [verdict for exchange in exchanges for verdict in judge_exchanges(name, [exchange])]
+
+
+def _require_count(verdicts: list[Verdict], expected: int) -> list[Verdict]:
+    if len(verdicts) != expected:
+        raise ValueError(f"{len(verdicts)} verdicts for {expected} answers")
+    return verdicts

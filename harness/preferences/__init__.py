@@ -1,0 +1,1 @@
+"""Preference tables: read, checked, cut into tokens, or built."""

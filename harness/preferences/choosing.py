@@ -1,0 +1,85 @@
+"""On-policy preference pairs (Razin et al. 2025, section 6): sampled answers to a prompt, the refusal preferred."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.judges.verdicts import Verdict
+from harness.preferences.pairs import PAIR_TYPES, pair_type
+from harness.support import artifacts
+
+COURTEOUS = ("sorry", "unfortunately", "i cannot")
+
+
+def engagement_reward(text: str) -> int:
+    """A fixed reward for ties: 1 for an answer with a courteous phrase of refusal, 0 without.
+
+    It stands in for a reward model that likes the more engaging of two refusals, and is blind to everything else.
+    """
+    lowered = text.lower()
+    return int(any(phrase in lowered for phrase in COURTEOUS))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One answer to a prompt: its text, the verdict on it, and the reward that tells it from others of its kind."""
+
+    text: str
+    verdict: Verdict
+    reward: float = 0.0
+
+
+def choose_pairs(
+    rows: Sequence[Mapping[str, str]], candidates: Sequence[Sequence[Candidate]], seed: int
+) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """Preference rows from the answers to each prompt, and how many prompts gave none, by reason.
+
+    Of a prompt's judged, distinct answers the best is chosen and the worst rejected. A refusal is better than anything
+    else; of two of a kind the one with the higher reward is, and where that ties too, a coin says, which depends on
+    the seed and the prompt alone. A prompt with fewer than two such answers gives no pair.
+    """
+    table: list[dict[str, Any]] = []
+    dropped: Counter[str] = Counter()
+    for row, answers in zip(rows, candidates, strict=True):
+        judged = {answer.text: answer for answer in answers if answer.verdict.label != "unjudged"}
+        if len(judged) < 2:
+            unjudged = len(answers) > sum(answer.text in judged for answer in answers)
+            dropped["unjudged" if unjudged else "identical answers"] += 1
+        else:
+            table.append(_pair_row(row, *_best_and_worst([*judged.values()], f"{seed}:{row['prompt_id']}")))
+    return table, dropped
+
+
+def _best_and_worst(answers: Sequence[Candidate], coin: str) -> tuple[Candidate, Candidate]:
+    """The best and the worst answer."""
+    draw = random.Random(coin)
+    ranked = sorted(answers, key=lambda answer: (answer.verdict.label == "refusal", answer.reward, draw.random()))
+    return ranked[-1], ranked[0]
+
+
+def _pair_row(row: Mapping[str, str], chosen: Candidate, rejected: Candidate) -> dict[str, Any]:
+    answers = {
+        "prompt": ("user", row["prompt"]),
+        "chosen": ("assistant", chosen.text),
+        "rejected": ("assistant", rejected.text),
+    }
+    messages = {key: [{"role": role, "content": content}] for key, (role, content) in answers.items()}
+    return {
+        "pair_id": artifacts.json_fingerprint([row["prompt_id"], chosen.text, rejected.text]),
+        "prompt_id": row["prompt_id"],
+        **messages,
+        "hazard": row["hazard"],
+        "split": row["split"],
+        "chosen_verdict": chosen.verdict.label,
+        "rejected_verdict": rejected.verdict.label,
+    }
+
+
+def count_pair_types(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many pairs are two refusals, one of each, or two non-refusals."""
+    counts = Counter(pair_type(row["chosen_verdict"], row["rejected_verdict"]) for row in rows)
+    return {name: counts[name] for name in PAIR_TYPES}

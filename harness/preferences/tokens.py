@@ -1,0 +1,88 @@
+"""A preference pair cut into the tokens that DPOTrainer trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+from harness.preferences.pairs import Pair, Text, Unscorable
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One pair's token ids as trained on. `merged`: the prompt's last tokens merged with the answers' first."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+    merged: bool = False
+
+
+# Tokens: what TRL 1.16's DPOTrainer._prepare_dataset and its collator make of a pair.
+
+
+def tokenize_pair(pair: Pair, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> Tokens:
+    """The pair's token ids as DPOTrainer trains on them.
+
+    The answers start where the rendered prompt and the rendered whole part ways; plain text gets the end-of-sequence
+    token, messages get what the chat template renders. With `max_length` the end is cut off, as TRL's default
+    `keep_start` does. Raises Unscorable saying why the pair has no tokens to score.
+    """
+    try:
+        prompt, chosen, rejected = _rendered_ids(pair, tokenizer)
+    except Exception as error:  # chat templates raise whatever their author chose
+        said = " ".join(str(error).split())[:120]
+        raise Unscorable(f"cannot be tokenised ({type(error).__name__}: {said})") from error
+    shared = min(common_prefix(prompt, chosen), common_prefix(prompt, rejected))
+    if shared == 0:
+        raise Unscorable("no prompt token to predict the answer from")
+    if max_length is not None and shared >= max_length:
+        raise Unscorable(f"the prompt alone fills {max_length} tokens")
+    tokens = Tokens(chosen[:shared], chosen[shared:max_length], rejected[shared:max_length], shared < len(prompt))
+    if not tokens.chosen or not tokens.rejected:
+        raise Unscorable(f"empty {'rejected' if tokens.chosen else 'chosen'} answer")
+    return tokens
+
+
+def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many leading items two sequences share."""
+    shortest = min(len(left), len(right))
+    return next((place for place in range(shortest) if left[place] != right[place]), shortest)
+
+
+def _rendered_ids(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int]]:
+    """Token ids of the prompt alone, and of the prompt with each answer."""
+    whole = [_join_answer(pair.prompt, answer, tokenizer.eos_token) for answer in (pair.chosen, pair.rejected)]
+    if not pair.is_conversational:
+        prompt, chosen, rejected = (list(tokenizer(text=text)["input_ids"]) for text in (pair.prompt, *whole))
+        return prompt, chosen, rejected
+    options = {"tools": pair.tools, **pair.template_arguments}
+    prompt = _chat_template_ids(tokenizer, pair.prompt, {**options, "add_generation_prompt": True})
+    return prompt, _chat_template_ids(tokenizer, whole[0], options), _chat_template_ids(tokenizer, whole[1], options)
+
+
+def rendered_texts(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
+    """The text behind the tokens: of the prompt alone, and of the prompt with each answer."""
+    whole = [_join_answer(pair.prompt, answer, tokenizer.eos_token) for answer in (pair.chosen, pair.rejected)]
+    if not pair.is_conversational:
+        return str(pair.prompt), str(whole[0]), str(whole[1])
+    options = {"tools": pair.tools, **pair.template_arguments, "tokenize": False}
+    prompt = tokenizer.apply_chat_template(pair.prompt, **options, add_generation_prompt=True)
+    chosen, rejected = (tokenizer.apply_chat_template(messages, **options) for messages in whole)
+    return str(prompt), str(chosen), str(rejected)
+
+
+def _chat_template_ids(tokenizer: PreTrainedTokenizerBase, messages: Text, options: Mapping[str, Any]) -> list[int]:
+    return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"])
+
+
+def _join_answer(prompt: Text, answer: Text, end: str | None) -> Text:
+    if isinstance(prompt, list) and isinstance(answer, list):
+        return prompt + answer
+    if end is None:
+        raise ValueError("the tokenizer has no end-of-sequence token")
+    text = str(answer)
+    return f"{prompt}{text if text.endswith(end) else text + end}"

@@ -1,0 +1,1 @@
+"""Prompt sets: bundled, published by others, and a user's own."""

@@ -1,0 +1,85 @@
+"""Prompt sets, the bundled ones, benchmarks and people's own, as rows of `prompt_id`, `prompt`, `hazard`, `split`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import util
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.prompts.published import PUBLISHED_SETS, load_published_prompts
+from harness.support import artifacts, hub
+from harness.support.errors import HarnessError
+
+PromptKind = Literal["unsafe", "benign"]
+PromptRow = dict[str, str]
+_HAZARD_COLUMNS = ("hazard", "category", "type")
+_SAFE_LABELS = {"safe", "benign", "harmless"}
+_TEST_SHARE = 0.15
+
+
+@cache
+def tasks_directory() -> Path:
+    """Where the lm-eval task files and prompt sets lie: inside lm_eval once installed, else in the source tree."""
+    source = Path(__file__).parents[2] / "tasks"
+    if (source / "unsafe.jsonl").is_file():
+        return source
+    spec = util.find_spec("lm_eval")
+    if spec is None or spec.origin is None:
+        raise HarnessError("lm_eval is not installed", hint="pip install refusal-displacement")
+    return Path(spec.origin).parent / "tasks" / "refusal_displacement"
+
+
+def load_prompts(source: str, kind: PromptKind) -> list[PromptRow]:
+    """The unsafe or the benign prompts of a source: `bundled`, a JSONL or CSV file, or a benchmark's name.
+
+    A benchmark comes from the hub, as `NAME@REVISION` from that revision of it, or as `NAME=FILE` from a local copy
+    (`harness.prompts.published`).
+    A file needs a `prompt` column; `prompt_id` or `id`, `hazard`, `category` or `type`, and `split` (`train`, `test`)
+    are used where they are there. Rows whose `label` is `safe` or `benign` are benign, all others unsafe. Without a
+    `split` column 15 % of the prompts, drawn by their ids, are `test`. Raises HarnessError naming the row.
+    """
+    if source == "bundled":
+        return artifacts.read_jsonl(tasks_directory() / f"{kind}.jsonl")
+    rows = [
+        _prompt_row(row, f"{source}, row {number}", number) for number, row in enumerate(_prompt_set_rows(source), 1)
+    ]
+    _refuse_repeated_ids(rows, source)
+    return [row for own, row in rows if own == kind]
+
+
+def _prompt_set_rows(source: str) -> Iterable[Mapping[str, Any]]:
+    named, _, file = source.partition("=")
+    name, revision = hub.split_revision(named)
+    if name in PUBLISHED_SETS:
+        return load_published_prompts(name, file, revision)
+    if Path(source).suffix not in {".jsonl", ".ndjson", ".csv"}:
+        known = ", ".join(PUBLISHED_SETS)
+        hint = f"Give `bundled`, a .jsonl or .csv file, or one of {known} (or NAME=FILE for a local copy)."
+        raise HarnessError("is no prompt set", place=source, hint=hint)
+    return artifacts.read_rows(Path(source))
+
+
+def _prompt_row(row: Mapping[str, Any], place: str, number: int) -> tuple[PromptKind, PromptRow]:
+    prompt = row.get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise HarnessError("has no text under `prompt`", place=place, hint="Give each row a prompt.")
+    prompt_id = str(row.get("prompt_id") or row.get("id") or f"row-{number:06d}")
+    split = str(row.get("split") or ("test" if random.Random(prompt_id).random() < _TEST_SHARE else "train"))
+    if split not in {"train", "test"}:
+        raise HarnessError(f"has split {split!r}", place=place, hint="A split is `train` or `test`.")
+    hazard = next((str(row[column]) for column in _HAZARD_COLUMNS if row.get(column)), "unspecified")
+    kind: PromptKind = "benign" if str(row.get("label", "")).lower() in _SAFE_LABELS else "unsafe"
+    return kind, {"prompt_id": prompt_id, "prompt": prompt, "hazard": hazard, "split": split}
+
+
+def _refuse_repeated_ids(rows: Iterable[tuple[PromptKind, PromptRow]], source: str) -> None:
+    seen: set[str] = set()
+    for _, row in rows:
+        if row["prompt_id"] in seen:
+            raise HarnessError(f"prompt_id {row['prompt_id']!r} comes twice", place=source, hint="Give each its own.")
+        seen.add(row["prompt_id"])
+    if not seen:
+        raise HarnessError("holds no prompts", place=source)

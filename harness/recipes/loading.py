@@ -1,0 +1,187 @@
+"""Recipes from YAML, with what the command line sets."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Container, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, ValidationError
+
+from harness.recipes.schema import Recipe, Strict
+from harness.support.artifacts import parse_yaml
+from harness.support.errors import HarnessError
+
+TABLE_KEYS = ("prompts", "preferences", "gold", "off_policy", "statements")
+"""The keys that name tables to read."""
+
+
+def packaged_recipes() -> dict[str, str]:
+    """Name and description of every packaged recipe."""
+    folder = resources.files("harness.recipes")
+    files = sorted(item.name for item in folder.iterdir() if item.name.endswith(".yaml"))
+    return {name.removesuffix(".yaml"): str(parse_yaml(folder.joinpath(name).read_text())["about"]) for name in files}
+
+
+def load_recipe(source: str, overrides: Sequence[str] = (), seeds: int | None = None) -> Recipe:
+    """The recipe in a YAML file or packaged under a name, with `key.path=value` overrides applied.
+
+    `seeds` replaces the recipe's seeds by 0..seeds-1. Relative paths in a recipe file start at that file; those in an
+    override, where the command runs. A table that the file names lies below one of the two.
+    Raises HarnessError naming the file, the key and the closest known one.
+    """
+    return validate_recipe(*read_recipe_keys(source, overrides, seeds), Recipe)
+
+
+def read_recipe_keys(
+    source: str, overrides: Sequence[str] = (), seeds: int | None = None
+) -> tuple[dict[str, Any], str]:
+    """A recipe's keys, not yet checked, with the overrides applied; and where they were found.
+
+    Raises HarnessError where there is none, or the file names a table that is not its to name.
+    """
+    text, place, folder = _read_recipe_text(source)
+    keys = _parse_mapping(text, place)
+    if folder is not None:
+        keys |= _resolve_relative_paths(keys, folder, place, {override.partition("=")[0] for override in overrides})
+    for override in overrides:
+        _apply_override(keys, override)
+    if seeds is not None:
+        keys["seeds"] = list(range(seeds))
+    return keys, place
+
+
+R = TypeVar("R", bound=Strict)
+
+
+def validate_recipe(keys: Mapping[str, Any], place: str, kind: type[R]) -> R:
+    """The keys as a recipe of this kind. Raises HarnessError naming the place, the key and the closest known one."""
+    try:
+        return kind.model_validate(keys)
+    except ValidationError as error:
+        raise schema_error(error, place, kind) from error
+
+
+def schema_error(error: ValidationError, place: str, model: type[BaseModel]) -> HarnessError:
+    """A pydantic error as one line: the first thing that is wrong, where, and the closest known key."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return HarnessError(f"{where or 'the file'}: {first['msg'].removeprefix('Value error, ')}", place=place)
+    known = _known_keys(model, first["loc"][:-1])
+    close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.0)
+    return HarnessError(f"unknown key {where!r}", place=place, hint=f"Did you mean {close[0]!r}?" if close else "")
+
+
+def _known_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """The known keys at a path inside a model; a dict of models counts as one level."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field is not None else model
+        model = next(
+            (
+                kind
+                for kind in (inner, *getattr(inner, "__args__", ()))
+                if isinstance(kind, type) and issubclass(kind, BaseModel)
+            ),
+            model,
+        )
+    return list(model.model_fields)
+
+
+def _read_recipe_text(source: str) -> tuple[str, str, Path | None]:
+    """A recipe's text, what to call the place, and its folder; none for a packaged one."""
+    path = Path(source)
+    try:
+        if path.suffix in {".yaml", ".yml"} or path.is_file():
+            return path.read_text(encoding="utf-8"), str(path), path.parent
+        if path.name != source:
+            raise FileNotFoundError(source)
+        return resources.files("harness.recipes").joinpath(f"{source}.yaml").read_text(), f"packaged {source}", None
+    except UnicodeDecodeError as error:
+        raise HarnessError("is not a text file", place=source, hint="Give a YAML recipe.") from error
+    except OSError as error:
+        hint = f"Packaged recipes: {', '.join(packaged_recipes())}; or give the path of a YAML file."
+        raise HarnessError("no such recipe", place=source, hint=hint) from error
+
+
+def _parse_mapping(text: str, place: str) -> dict[str, Any]:
+    try:
+        content = parse_yaml(text)
+    except ValueError as error:
+        raise HarnessError(str(error), place=place, hint="Mend the line it names.") from error
+    if not isinstance(content, dict):
+        raise HarnessError("holds no keys", place=place, hint="A recipe is a YAML mapping; see `harness recipes`.")
+    return content
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    """Sets one dotted key; whether it exists is for the model to say."""
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise HarnessError(f"--set {override!r} is not key=value", hint="For example --set training.beta=0.2")
+    *path, last = key.split(".")
+    inner: Any = content
+    for part in path:
+        inner = inner.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise HarnessError(f"--set {override!r}: {part!r} holds a value, not keys")
+    try:
+        parsed = parse_yaml(value)
+        inner[last] = float(value) if isinstance(parsed, str) and _is_number(value) else parsed
+    except ValueError as error:
+        raise HarnessError(f"--set {override!r}: the value is not YAML") from error
+
+
+def _is_number(text: str) -> bool:
+    """YAML 1.1 reads 5e-5 as text; people mean the number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _resolve_relative_paths(
+    keys: Mapping[str, Any], folder: Path, place: str, overridden: Container[str]
+) -> dict[str, str]:
+    """The model and the tables that the file names, made to start at its folder where they are there."""
+    found = {}
+    for key in ("model", *TABLE_KEYS):
+        value = keys.get(key)
+        if isinstance(value, str) and value != "bundled" and key not in overridden:
+            label, equals, file = value.rpartition("=")
+            found[key] = f"{label}{equals}{folder / file}" if (folder / file).exists() else value
+            if key != "model":
+                _refuse_elsewhere(found[key], folder, f"{place}, {key}")
+    return found
+
+
+def _refuse_elsewhere(value: str, folder: Path, place: str) -> None:
+    """A recipe may come from anyone: what it makes the command read, and put into a report, must lie around it."""
+    roots = folder.resolve(), Path.cwd().resolve()
+    try:
+        outside = [file for file in _files_named_by(value) if not any(file.is_relative_to(root) for root in roots)]
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, links in a circle
+        raise HarnessError(f"names no file ({error})", place=place) from error
+    if outside:
+        key = place.rpartition(" ")[2]
+        raise HarnessError(
+            f"names {value}, which lies outside the recipe's folder and the working directory",
+            place=place,
+            hint=f"If you mean that file, say so on the command line: --set {key}={value}",
+        )
+
+
+def _files_named_by(value: str) -> Iterator[Path]:
+    """Every file that a table's name may be read as, links followed; in a directory, all that it links to."""
+    for name in {value, value.partition("=")[2], value.rpartition("=")[2]} - {""}:
+        if "://" in name and not name.lower().startswith("file:"):
+            continue
+        path = Path(unquote(urlsplit(name).path)) if "://" in name else Path(name)
+        yield path.resolve()
+        if path.is_dir():
+            yield from (inside.resolve() for inside in path.rglob("*") if inside.is_symlink())

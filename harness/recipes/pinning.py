@@ -1,0 +1,116 @@
+"""What a run takes from the hub: fixed to commits when it begins, and taken from its manifest when it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness.judges.registry import judge_weights
+from harness.models.loading import ModelPath, locate_model
+from harness.prompts.published import PUBLISHED_SETS
+from harness.recipes.schema import PairSettings, RecipeBase, RewardModel
+from harness.support import console, hub
+from harness.support.errors import HarnessError
+
+R = TypeVar("R", bound=RecipeBase)
+Pins = dict[str, dict[str, str]]
+"""By key of the recipe: what it asks the hub for (`given`), and that with its commit (`pinned`)."""
+
+
+def pin_recipe(recipe: R, before: Mapping[str, Mapping[str, str]]) -> tuple[R, Pins]:
+    """The recipe with a commit for all that it takes from the hub, and these.
+
+    Args:
+        recipe: of any kind.
+        before: what the same run took when it began; used again, even where the hub has moved on since.
+
+    Raises HarnessError where something is not there, or `revision` is given for a model that is not on the hub.
+    """
+    pins: Pins = {}
+    for key, source, kind in _hub_sources(recipe):
+        known = before.get(key, {})
+        if known.get("given") == source:
+            found = known["pinned"]
+            if found != source:
+                console.print_note(f"{key}: goes on with {found}, which this run began with")
+        else:
+            found = hub.pin_to_commit(source, kind)
+        pins[key] = {"given": source, "pinned": found}
+        recipe = recipe.model_copy(update=_pinned_values(recipe, key, found))
+    if recipe.revision is not None and "model" not in pins:
+        hint = "Leave it out, or give `model` a hub id."
+        raise HarnessError(f"the model {recipe.model} is not on the hub", place="revision", hint=hint)
+    return recipe, pins
+
+
+def pin_judge(name: str) -> str:
+    """A judge's name with the commit of its weights, where those are on the hub."""
+    weights = judge_weights(name)
+    return _judge_at_commit(name, hub.pin_to_commit(weights, "model")) if weights and hub.is_on_hub(weights) else name
+
+
+def fetch_model_path(recipe: RecipeBase, *, weights: bool = True) -> ModelPath:
+    """The model of a pinned recipe that names a directory or a hub id, fetched now if need be."""
+    name = f"{recipe.model}@{recipe.revision}" if recipe.revision else recipe.model
+    return replace(locate_model(name, weights=weights), trust_remote_code=recipe.trust_remote_code)
+
+
+def _hub_sources(recipe: RecipeBase) -> list[tuple[str, str, hub.RepoType]]:
+    """Key, hub id and kind of all that the recipe takes from the hub."""
+    given = dict(recipe)
+    kinds: tuple[tuple[hub.RepoType, Iterator[tuple[str, str]]], ...]
+    kinds = ("model", _named_models(given)), ("dataset", _named_tables(given))
+    return [(key, source, kind) for kind, named in kinds for key, source in named if hub.is_on_hub(source)]
+
+
+def _named_models(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every model that the recipe names or implies, on the hub or not."""
+    if given["model"] != "miniature":
+        yield "model", f"{given['model']}@{given['revision']}" if given["revision"] else given["model"]
+    if weights := judge_weights(given.get("judge", "")):
+        yield "judge", weights
+    if isinstance(given.get("pairs"), PairSettings) and isinstance(given["pairs"].tie_break, RewardModel):
+        yield "pairs", given["pairs"].tie_break.reward_model
+
+
+def _named_tables(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every table that the recipe names, on the hub or not."""
+    for key in ("preferences", "gold", "off_policy"):
+        if given.get(key) not in {None, "bundled"}:
+            yield key, given[key]
+    name, revision = hub.split_revision(given.get("prompts", ""))
+    if name in PUBLISHED_SETS:
+        yield "prompts", f"{PUBLISHED_SETS[name].hub}@{revision}" if revision else PUBLISHED_SETS[name].hub
+    if parts := _split_statements(given.get("statements", "")):
+        yield "statements", parts[0]
+
+
+def _pinned_values(recipe: RecipeBase, key: str, found: str) -> dict[str, Any]:
+    """What the recipe's keys become with the commit found."""
+    name, commit = hub.split_revision(found)
+    value = getattr(recipe, key)
+    if key == "model":
+        return {"model": name, "revision": commit}
+    if key == "prompts":
+        return {key: f"{hub.split_revision(value)[0]}@{commit}"}
+    if key == "judge":
+        return {key: _judge_at_commit(value, found)}
+    if key == "pairs":
+        return {key: value.model_copy(update={"tie_break": RewardModel(reward_model=found)})}
+    if key == "statements" and (parts := _split_statements(value)):
+        return {key: f"{found}/{parts[1]}"}
+    return {key: found}
+
+
+def _judge_at_commit(name: str, weights: str) -> str:
+    return f"{hub.split_revision(name)[0]}@{hub.split_revision(weights)[1]}"
+
+
+def _split_statements(source: str) -> tuple[str, str] | None:
+    """The data set and the file that a hub's statements are in; None where they are not the hub's."""
+    parts = source.split("/", 2)
+    if len(parts) < 3 or Path(source).exists() or not hub.is_on_hub("/".join(parts[:2])):
+        return None
+    return "/".join(parts[:2]), parts[2]

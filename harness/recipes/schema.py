@@ -1,0 +1,252 @@
+"""A recipe says what to run: model, prompts, preference pairs, arms, training and evaluation settings, all typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ShareOfPairs = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+ArmName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Backend = Literal["hf", "vllm"]
+"""What samples and evaluates: transformers, or vLLM."""
+
+
+class Strict(BaseModel):
+    """A part of a recipe: frozen, and a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RewardModel(Strict):
+    """A reward model that breaks ties: a sequence classifier with one output, or PairRM; a directory or a hub id."""
+
+    reward_model: Annotated[str, Field(min_length=1)]
+
+
+class PairSettings(Strict):
+    """How preference pairs are sampled: so many answers a training prompt, the refusal preferred."""
+
+    samples: Annotated[int, Field(ge=2)] = 2
+    temperature: Positive = 1.0
+    max_new_tokens: Count = 512
+    batch_size: Count = 64
+    tie_break: Literal["engaging", "random"] | RewardModel = "random"
+    seed: int = 0
+
+
+class Filter(Strict):
+    """Which pairs an arm trains on; with none of the three, all of them.
+
+    `keep_lowest`: that share, with the lowest values of the measure `by`. `random`: that share, the control. `only`:
+    pairs of one type. `validation_loss` is Selective DPO's measure of how hard a pair is
+    (`harness.training.difficulty`).
+    """
+
+    keep_lowest: ShareOfPairs | None = None
+    random: ShareOfPairs | None = None
+    only: Literal["two_refusals", "two_non_refusals", "mixed"] | None = None
+    by: Literal["ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance", "validation_loss"] = "ln_ches"
+
+    @model_validator(mode="after")
+    def _one_at_most(self) -> Filter:
+        if sum(rule is not None for rule in (self.keep_lowest, self.random, self.only)) > 1:
+            raise ValueError("give keep_lowest, random or only, not two of them")
+        return self
+
+
+LOSS_SETTINGS: Mapping[str, frozenset[str]] = {
+    "robust": frozenset({"label_smoothing"}),
+    "exo_pair": frozenset({"label_smoothing"}),
+    "dpop": frozenset({"penalty"}),
+    "simpo": frozenset({"target_margin"}),
+    "alphapo": frozenset({"target_margin", "alpha"}),
+}
+"""The settings that a loss needs and no other loss takes."""
+
+
+class Arm(Strict):
+    """One training run per seed: which pairs, a filter, an objective, and how long.
+
+    `beta` and `learning_rate`: the recipe's where left out. `sft_weight`: coefficient of -ln p(y+|x).
+    """
+
+    pairs: Literal["on_policy", "gold", "off_policy", "mixed"] = "on_policy"
+    filter: Filter = Filter()
+    loss: Literal[
+        "sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "apo_zero", "apo_down",
+        "ipo_sequence", "cpo", "dpop", "simpo", "alphapo",
+    ] = "sigmoid"  # fmt: skip
+    beta: Positive | None = None
+    learning_rate: Positive | None = None
+    label_smoothing: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    penalty: Positive | None = None
+    target_margin: Annotated[float, Field(ge=0)] | None = None
+    alpha: float | None = None
+    sft_weight: Annotated[float, Field(ge=0)] = 0.0
+    steps: Literal["epoch", "as_raw"] = "epoch"
+
+    @model_validator(mode="after")
+    def _settings_of_the_loss(self) -> Arm:
+        needed = LOSS_SETTINGS.get(self.loss, frozenset())
+        for name in sorted(frozenset().union(*LOSS_SETTINGS.values())):
+            if (getattr(self, name) is None) == (name in needed):
+                raise ValueError(f"the loss {self.loss} {'needs' if name in needed else 'takes no'} {name}")
+        if self.alpha == 0:
+            raise ValueError("alpha: with 0 AlphaPO is SimPO; choose the loss simpo")
+        return self
+
+
+class Optimization(Strict):
+    """What TRL's trainers share.
+
+    `micro_batch_size`: pairs that one process takes at a time, at most. `bf16` (mixed precision) and
+    `gradient_checkpointing`: where there is a GPU, unless said.
+    """
+
+    learning_rate: Positive
+    batch_size: Count = 32
+    micro_batch_size: Count = 4
+    bf16: bool | None = None
+    gradient_checkpointing: bool | None = None
+
+
+class Lora(Strict):
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) trained in place of the weights, then merged into them.
+
+    `quantize`: the frozen weights in 4 bits meanwhile (QLoRA, Dettmers et al. 2023, arXiv 2305.14314).
+    """
+
+    rank: Count = 16
+    alpha: Count = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    quantize: Literal["nf4"] | None = None
+
+
+class Launch(Strict):
+    """`accelerate launch` for each arm: so many processes (GPUs) over so many machines.
+
+    `config`: `ddp`, `fsdp2` or `deepspeed`, or the path of an Accelerate configuration.
+    """
+
+    config: Annotated[str, Field(min_length=1)]
+    processes: Count
+    machines: Count = 1
+
+    @model_validator(mode="after")
+    def _machines_share_evenly(self) -> Launch:
+        if self.processes % self.machines:
+            raise ValueError("processes: as many on each machine, so a multiple of machines")
+        return self
+
+
+class TrainingSettings(Optimization):
+    """TRL's DPOTrainer settings shared by all arms; the defaults are the paper's for DPO (section 6).
+
+    `checkpoint_every`: steps after which a training can go on when it is killed.
+    """
+
+    learning_rate: Positive = 5e-6
+    beta: Positive = 0.1
+    epochs: Count = 1
+    max_length: Count | None = None
+    checkpoint_every: Count = 100
+    lora: Lora | None = None
+    launch: Launch | None = None
+
+    @model_validator(mode="after")
+    def _batches_can_be_shared(self) -> TrainingSettings:
+        if self.launch and self.batch_size % self.launch.processes:
+            raise ValueError(
+                f"batch_size: {self.launch.processes} processes cannot share {self.batch_size} pairs evenly"
+            )
+        return self
+
+
+class FineTuning(Optimization):
+    """TRL's SFTTrainer settings; the defaults are the paper's (section 3)."""
+
+    learning_rate: Positive = 1e-7
+
+
+class EvaluationSettings(Strict):
+    """lm-eval settings shared by the baseline and all arms; the defaults are the paper's (section 6).
+
+    A temperature of 0 takes the likeliest token each time.
+    """
+
+    temperature: Annotated[float, Field(ge=0)] = 0.7
+    max_new_tokens: Count = 512
+    batch_size: Count = 64
+
+
+class Figure(Strict):
+    """A published value, and the standard deviation over seeds where one was printed."""
+
+    value: float
+    spread: Annotated[float, Field(ge=0)] | None = None
+
+
+class PublishedFigures(Strict):
+    """Figures that somebody published, by arm and quantity; shown beside what is measured and never mixed with it."""
+
+    source: Annotated[str, Field(min_length=1)]
+    arms: dict[str, dict[str, Figure]]
+
+
+class RecipeBase(Strict):
+    """What every kind of recipe says of itself and of the model it starts from.
+
+    `model`: `miniature`, a checkpoint directory or a hub id. `revision`: the hub's branch, tag or commit; what is
+    newest without it. `trust_remote_code`: whether Python code that lies beside the weights may run.
+    """
+
+    name: RecipeName
+    about: str = ""
+    model: Annotated[str, Field(min_length=1)]
+    revision: Annotated[str, Field(pattern=r"^[\w./-]{1,100}$")] | None = None
+    trust_remote_code: bool = False
+    organism_seed: int = 0
+
+
+class Recipe(RecipeBase):
+    """What to run. `prompts`: `bundled` or a file. `preferences`: a table to
+    train on in place of pairs sampled from the model. `gold`, `off_policy`: tables for the arms whose `pairs` name
+    them, or `bundled`, written by the miniature's world.
+    """
+
+    prompts: str = "bundled"
+    preferences: str | None = None
+    gold: str | None = None
+    off_policy: str | None = None
+    judge: str = "lexical"
+    engine: Backend = "hf"
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    pairs: PairSettings = PairSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    arms: dict[ArmName, Arm]
+    published: PublishedFigures | None = None
+
+    @model_validator(mode="after")
+    def _arms_and_seeds(self) -> Recipe:
+        if "baseline" in self.arms:
+            raise ValueError("arms: baseline is the untrained model and is always there; name the arm otherwise")
+        if not self.arms:
+            raise ValueError("arms: name at least one arm")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds: each seed once")
+        return self
+
+    @model_validator(mode="after")
+    def _named_pairs_are_given(self) -> Recipe:
+        for name, arm in self.arms.items():
+            source = "off_policy" if arm.pairs == "mixed" else arm.pairs
+            if source != "on_policy" and getattr(self, source) is None:
+                raise ValueError(f"arms.{name}: it trains on {arm.pairs} pairs; give the recipe {source}: TABLE")
+        return self

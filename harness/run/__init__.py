@@ -1,0 +1,1 @@
+"""A regression run from recipe to report."""

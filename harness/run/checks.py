@@ -1,0 +1,47 @@
+"""What would only fail after minutes of work, tried first."""
+
+from __future__ import annotations
+
+from harness.judges.registry import judge_identity
+from harness.models.vllm import require_vllm
+from harness.prompts.sets import load_prompts
+from harness.recipes.schema import Recipe
+from harness.support import console
+from harness.support.errors import HarnessError
+from harness.workers.launching import check_launch
+
+PLANNED_RATE, PLANNED_POWER = 0.75, 0.8
+"""The refusal rate that the size of a prompt set is checked at, and the least chance to pass a harmless change."""
+
+
+def check_prerequisites(recipe: Recipe) -> None:
+    """What would only fail after minutes of work, tried first."""
+    judge_identity(recipe.judge)
+    if recipe.engine == "vllm":
+        require_vllm("engine")
+    if recipe.training.launch:
+        check_launch(recipe.training.launch)
+    if recipe.training.lora and recipe.training.lora.quantize:
+        from harness.training.trl import check_quantization
+
+        check_quantization()
+    unsafe = load_prompts(recipe.prompts, "unsafe")
+    if not unsafe:
+        raise HarnessError("holds no unsafe prompts", place=recipe.prompts)
+    _warn_of_few_prompts(len(unsafe), len(recipe.seeds))
+
+
+def _warn_of_few_prompts(unsafe: int, seeds: int) -> None:
+    """Says so where the prompts are too few for the gate's default margin to pass even a harmless change."""
+    from harness.gate.policy import Policy
+    from harness.gate.power import PowerPlan, estimate_power
+
+    margin = Policy().metrics["refusal_rate"].margin
+    passes = (
+        estimate_power(PowerPlan(unsafe, seeds, margin, PLANNED_RATE), runs=1000).harmless_passes if unsafe > 1 else 0.0
+    )
+    if passes < PLANNED_POWER:
+        console.print_note(
+            f"warning: {unsafe} unsafe prompts with {seeds} answers each would let a harmless change pass the gate's "
+            f"margin of {margin:.0%} only {passes:.0%} of the time; `harness power` says how many it takes"
+        )

@@ -1,0 +1,421 @@
+"""What a regression run would do and what it would cost, before it: stages, tokens, memory, time. Writes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.displacement.nearest import prompt_token_ids
+from harness.displacement.run_files import START_PROMPTS
+from harness.models.loading import ModelPath, empty_model, has_weights, load_tokenizer
+from harness.prompts.sets import PromptRow, load_prompts
+from harness.recipes.pinning import fetch_model_path, pin_recipe
+from harness.recipes.schema import Recipe, RewardModel
+from harness.run.checks import check_prerequisites
+from harness.run.directory import read_pins
+from harness.run.estimate import (
+    Memory,
+    Shape,
+    Speed,
+    TokenTable,
+    Work,
+    decoder_shape,
+    difficulty_work,
+    pairs_kept,
+    reading_seconds,
+    reference_work,
+    sampling_memory,
+    sampling_work,
+    scoring_memory,
+    scoring_work,
+    training_memory,
+    training_seconds,
+    training_work,
+    unsampled_table,
+    wall_clock,
+    writing_seconds,
+)
+from harness.run.regression import Stage, due_stages, every_stage, open_run, process_plan
+from harness.run.state import Run, training_prompts
+from harness.run.work import load_training_pairs
+from harness.scoring.logprobs import tokenize_pairs
+from harness.scoring.scorer import CPU_TOKENS, DEVICE_TOKENS
+from harness.support import artifacts
+from harness.support.layout import ON_POLICY, source_files
+from harness.training.arms import optimizer_steps
+from harness.training.difficulty import TRAINING_ROUNDS
+from harness.training.trl import micro_batch
+from harness.workers.machine import planned_threads, use_planned_threads
+from harness.workers.processes import ProcessPlan
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from harness.recipes.schema import Lora
+
+
+PAIRS_AT_ONCE = 32
+"""Pairs in a forward pass that measures ln p (`harness.scoring.logprobs.profile_model`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One stage: why it would run (None where it is done), its work at most and as expected, and its seconds.
+
+    `expected` and `seconds` are None where no calibration could tell.
+    """
+
+    stage: Stage
+    reason: str | None
+    at_most: Work
+    expected: Work | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a run would cost.
+
+    Attributes:
+        recipe: what it runs.
+        plan: its processes.
+        shape: the model's.
+        costs: its stages in their order.
+        memory: bytes of a process at its peak, by kind of work.
+        available: bytes that are free for each process.
+        speed: what the calibration measured; None where there was none.
+        seconds: from the start to the end of the last stage; None where it is not known.
+        missing: what the seconds leave out, or why there are none.
+    """
+
+    recipe: Recipe
+    plan: ProcessPlan
+    shape: Shape
+    costs: Sequence[Cost]
+    memory: dict[str, Memory]
+    available: int
+    speed: Speed | None
+    seconds: float | None
+    missing: Sequence[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as one JSON value."""
+        return {
+            "schema_version": 1,
+            "recipe": self.recipe.name,
+            "model": self.recipe.model,
+            "device": "cuda" if self.plan.devices else "cpu",
+            "processes": self.plan.processes,
+            "threads": self.plan.threads,
+            "parameters": self.shape.parameters,
+            "stages": [_cost_json(cost) for cost in self.costs],
+            "memory": {kind: {**asdict(each), "total": each.total} for kind, each in self.memory.items()},
+            "memory_available": self.available,
+            "calibration": asdict(self.speed) if self.speed else None,
+            "seconds": self.seconds,
+            "missing": list(self.missing),
+        }
+
+
+def _cost_json(cost: Cost) -> dict[str, Any]:
+    counts = {name: getattr(cost.at_most, name) for name in ("pairs", "prompts", "answers", "steps")}
+    tokens = {"at_most": cost.at_most.tokens, "expected": cost.expected.tokens if cost.expected else None}
+    done = {"name": cost.stage.name, "kind": cost.stage.kind, "done": cost.reason is None, "reason": cost.reason}
+    return {**done, **counts, "tokens": tokens, "seconds": cost.seconds}
+
+
+def dry_run(recipe: Recipe, out: Path, at_most: int | None = None, began: float | None = None) -> DryRun:
+    """What `harness.run.regression.run_regression` with the same arguments would do.
+
+    Args:
+        recipe: what to run.
+        out: the run directory; its finished stages are told as done.
+        at_most: a limit on the processes.
+        began: when this process began (seconds since the epoch): a run takes as long to start.
+
+    Raises HarnessError where the recipe's inputs, or the model's configuration and tokenizer, cannot be had.
+    """
+    recipe, pins = pin_recipe(recipe, read_pins(out))
+    check_prerequisites(recipe)
+    path, at_hand = _model_paths(recipe)
+    plan = process_plan(recipe, path, at_most)
+    with planned_threads(plan.threads), use_planned_threads():
+        run = open_run(recipe, path, out, pins)
+        reasons = due_stages(run)
+        config, tokenizer = load_tokenizer(at_hand)
+        facts = Facts(run, tokenizer, frozenset(reasons), bool(plan.devices))
+        model = empty_model(config)
+        shape = _model_shape(config, model)
+        memory = _memory_by_kind(facts, shape, _adapter_parameters(model, recipe.training.lora))
+        start = time.time() - began if began is not None else 0.0
+        free = _available_bytes(plan)
+        speed, missing = _measured_speed(facts, at_hand, memory, free) if reasons else (None, [])
+    costs = [_stage_cost(facts, stage, reasons.get(stage.name), speed) for stage in every_stage(run)]
+    seconds = _run_wall_clock(costs, speed, plan, start)
+    return DryRun(recipe, plan, shape, costs, memory, free, speed, seconds, [*_left_out(recipe, path), *missing])
+
+
+def _model_paths(recipe: Recipe) -> tuple[ModelPath, ModelPath]:
+    """Where the run's model is or will be, and one like it to look at now: a miniature may not be grown yet."""
+    if recipe.model != "miniature":
+        path = fetch_model_path(recipe, weights=False)
+        return path, path
+    from harness.organism import store
+
+    place = store.miniature_path(recipe.organism_seed)
+    return ModelPath(str(place)), ModelPath(str(place if place.is_dir() else store.DEFAULT_DIRECTORY))
+
+
+def _left_out(recipe: Recipe, path: ModelPath) -> list[str]:
+    """What the time leaves out although the run will do it."""
+    told = []
+    if recipe.model == "miniature" and not Path(path).is_dir():
+        told.append(
+            f"growing the miniature of seed {recipe.organism_seed} first; the default one was measured in its place"
+        )
+    if recipe.judge != "lexical":
+        told.append(f"the judge {recipe.judge}")
+    if isinstance(recipe.pairs.tie_break, RewardModel):
+        told.append(f"the reward model {recipe.pairs.tie_break.reward_model}")
+    return told
+
+
+def _model_shape(config: PretrainedConfig, model: PreTrainedModel) -> Shape:
+    import torch
+
+    parameters = sum(each.numel() for each in model.parameters())
+    return decoder_shape(config, parameters, (config.dtype or torch.float32).itemsize)
+
+
+def _adapter_parameters(model: PreTrainedModel, lora: Lora | None) -> int | None:
+    """The adapters' parameters: for a layer of n inputs and m outputs, rank x (n + m). None where all are trained."""
+    if lora is None:
+        return None
+    from peft import get_peft_model
+
+    from harness.training.trl import lora_config
+
+    wrapped = get_peft_model(model, lora_config(lora))
+    return sum(int(each.numel()) for each in wrapped.parameters() if each.requires_grad)
+
+
+# Tokens
+
+
+class Facts:
+    """What is known before the run: the prompts in tokens, and the tables of pairs that are already there."""
+
+    def __init__(self, run: Run, tokenizer: PreTrainedTokenizerBase, due: frozenset[str], on_gpu: bool) -> None:
+        self.run, self.recipe, self.on_gpu = run, run.recipe, on_gpu
+        self._tokenizer, self._due = tokenizer, due
+        unsafe, benign = (load_prompts(self.recipe.prompts, kind) for kind in ("unsafe", "benign"))
+        self.texts = [row["prompt"] for row in (*unsafe, *benign)]
+        self.unsafe, self.benign = self._prompt_lengths(unsafe), self._prompt_lengths(benign)
+        self.training = self._prompt_lengths(training_prompts(self.recipe))
+        self.openings = min(START_PROMPTS, len({row["prompt"] for row in unsafe}))
+        self._longest = 0
+        sources = (ON_POLICY, *run.other_sources)
+        self._known = {source: self._count_source_tokens(source) for source in sources}
+
+    def _prompt_lengths(self, rows: Sequence[PromptRow]) -> list[int]:
+        return [len(prompt_token_ids(self._tokenizer, row["prompt"])) for row in rows]
+
+    def source_table(self, source: str, answer: int) -> TokenTable:
+        """A source's pairs; where they are still to be sampled, one a training prompt, answers of `answer` tokens."""
+        known = self._known["on_policy" if source == "mixed" else source]
+        return known or unsampled_table(self.training, answer, self.recipe.training.max_length)
+
+    def longest_sequence(self) -> int:
+        """Tokens of the longest prompt with its answer that may be trained on."""
+        sampled = max(self.training, default=0) + self.recipe.pairs.max_new_tokens
+        longest = max(self._longest, sampled if self.is_sampled(ON_POLICY) else 0)
+        return min(longest, self.recipe.training.max_length or longest)
+
+    def is_sampled(self, source: str) -> bool:
+        """Whether the model has to sample these pairs."""
+        return self._known[source] is None
+
+    def _count_source_tokens(self, source: str) -> TokenTable | None:
+        rows = self._source_rows(source)
+        if rows is None:
+            return None
+        tokens = tokenize_pairs(rows, self._tokenizer, self.recipe.training.max_length).values()
+        answers = sum(len(each.chosen) + len(each.rejected) for each in tokens)
+        lengths = (len(each.prompt) + max(len(each.chosen), len(each.rejected)) for each in tokens)
+        self._longest = max(self._longest, *lengths)
+        return TokenTable(len(tokens), sum(len(each.prompt) for each in tokens), answers)
+
+    def _source_rows(self, source: str) -> Sequence[Mapping[str, Any]] | None:
+        """The rows of a table that is there: of the finished stage, the recipe's own, or written by the world."""
+        given = self.recipe.preferences if source == ON_POLICY else getattr(self.recipe, source)
+        if _pairs_stage_name(source) not in self._due:
+            return artifacts.read_jsonl(source_files(self.run.out, source)[0])
+        if given == "bundled" and source != ON_POLICY:
+            return _world_rows(source, training_prompts(self.recipe))
+        return None if given is None else load_training_pairs(given).rows
+
+
+def _pairs_stage_name(source: str) -> str:
+    return "preferences" if source == ON_POLICY else f"{source} pairs"
+
+
+def _world_rows(source: str, rows: Sequence[PromptRow]) -> list[dict[str, Any]]:
+    """The world's two answers to each prompt, as if all of them gave a pair."""
+    from harness.organism import answers
+
+    written = answers.gold_answers(rows) if source == "gold" else answers.off_policy_answers(rows)
+    said = [[[{"role": "assistant", "content": text}] for text in both] for both in written]
+    return [
+        {"pair_id": row["prompt_id"], "prompt": row["prompt"], "chosen": chosen, "rejected": rejected}
+        for row, (chosen, rejected) in zip(rows, said, strict=True)
+    ]
+
+
+def stage_work(facts: Facts, stage: Stage, sampled: int, evaluated: int) -> Work:
+    """A stage's work, where answers have so many tokens: those sampled for pairs, and those of the evaluation."""
+    recipe = facts.recipe
+    if stage.kind == "evaluate":
+        return sampling_work([*facts.unsafe, *facts.benign], 1, evaluated)
+    table = facts.source_table(ON_POLICY if stage.kind == "train" else stage.of, sampled)
+    if stage.kind == "pairs":
+        sampling = sampling_work(facts.training, recipe.pairs.samples, sampled)
+        return sampling if facts.is_sampled(stage.of) else Work(pairs=table.pairs)
+    if stage.kind == "scores":
+        return scoring_work(table)
+    if stage.kind == "reference":
+        others = [facts.source_table(source, sampled) for source in facts.run.other_sources]
+        return reference_work(table, others, facts.unsafe, facts.openings)
+    if stage.kind == "difficulty":
+        return difficulty_work(table, TRAINING_ROUNDS, recipe.training.epochs, recipe.training.batch_size)
+    return _arm_training_work(facts, stage.of, sampled, table)
+
+
+def _arm_training_work(facts: Facts, name: str, sampled: int, measured: TokenTable) -> Work:
+    arm, settings = facts.recipe.arms[name], facts.recipe.training
+    pool = facts.source_table(arm.pairs, sampled)
+    kept = pairs_kept(pool.pairs, arm.filter.keep_lowest or arm.filter.random)
+    count = optimizer_steps(arm, settings, kept, measured.pairs)
+    others = {ON_POLICY: 0, "mixed": kept // 2}.get(arm.pairs, kept)
+    return training_work(pool, kept, count, settings.batch_size, measured, others, facts.openings)
+
+
+# Memory
+
+
+def _memory_by_kind(facts: Facts, shape: Shape, adapted: int | None) -> dict[str, Memory]:
+    """The memory of each kind of work, at the most tokens that it may see at once."""
+    recipe, longest = facts.recipe, facts.longest_sequence()
+    table = facts.source_table(ON_POLICY, recipe.pairs.max_new_tokens)
+    budget = DEVICE_TOKENS if facts.on_gpu else CPU_TOKENS
+    at_once = min(max(budget, PAIRS_AT_ONCE * longest), table.sequences)
+    launch, lora = recipe.training.launch, recipe.training.lora
+    micro = micro_batch(recipe.training, launch.processes if launch else 1)
+    found = {
+        "scoring": scoring_memory(shape, at_once),
+        "training": training_memory(
+            shape,
+            2 * micro * longest,
+            on_gpu=facts.on_gpu,
+            adapted=adapted,
+            quantized=bool(lora and lora.quantize),
+            shards=launch.processes if launch and launch.config != "ddp" else 1,
+        ),
+    }
+    if recipe.engine == "vllm":
+        return found  # its engines take a share of the memory, whatever the model needs
+    asked = [*facts.unsafe, *facts.benign]
+    for kind, settings, lengths in (
+        ("sampling", recipe.pairs, facts.training),
+        ("evaluation", recipe.evaluation, asked),
+    ):
+        batch = min(settings.batch_size, len(lengths))
+        found[kind] = sampling_memory(shape, batch, max(lengths, default=0), settings.max_new_tokens)
+    return found
+
+
+def _available_bytes(plan: ProcessPlan) -> int:
+    """Bytes free now for each process: a GPU's, or a process's part of the machine's."""
+    if plan.devices:
+        import torch
+
+        return int(torch.cuda.mem_get_info(0)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available) // plan.processes
+
+
+# Time
+
+
+def _measured_speed(
+    facts: Facts, path: ModelPath, memory: Mapping[str, Memory], free: int
+) -> tuple[Speed | None, list[str]]:
+    """The speed of this machine with this model; and what of it could not be measured, and why."""
+    if not has_weights(path):
+        return None, [f"everything, as the weights of {path} are not here to be tried"]
+    too_large = [kind for kind, each in memory.items() if each.total > free]
+    told = [
+        f"{kind}, as {_format_gib(memory[kind].total)} do not fit into the {_format_gib(free)} free"
+        for kind in too_large
+    ]
+    if set(too_large) - {"training"}:
+        return None, told
+    if facts.recipe.training.launch:
+        told.append("training, as several processes are not measured")
+    writes = facts.recipe.engine == "hf"
+    if not writes:
+        told.append("sampling and evaluating, as vLLM is not measured")
+    from harness.run.speed import measure_speed
+
+    return measure_speed(
+        path, facts.recipe, facts.texts, trains=not any(each.startswith("training") for each in told), writes=writes
+    ), told
+
+
+def _format_gib(size: int) -> str:
+    return f"{size / 2**30:.3g} GiB"
+
+
+def _stage_cost(facts: Facts, stage: Stage, reason: str | None, speed: Speed | None) -> Cost:
+    recipe = facts.recipe
+    most = stage_work(facts, stage, recipe.pairs.max_new_tokens, recipe.evaluation.max_new_tokens)
+    if reason is None:
+        return Cost(stage, None, most, most, 0.0)
+    if speed is None or speed.sampling is None or speed.evaluation is None:
+        return Cost(stage, reason, most, None, None if speed is None else _stage_seconds(facts, stage, most, speed))
+    expected = stage_work(facts, stage, speed.sampling.mean, speed.evaluation.mean)
+    return Cost(stage, reason, most, expected, _stage_seconds(facts, stage, expected, speed))
+
+
+def _stage_seconds(facts: Facts, stage: Stage, work: Work, speed: Speed) -> float | None:
+    if stage.kind == "pairs" and not facts.is_sampled(stage.of):
+        return 0.0
+    if stage.kind == "pairs":
+        return writing_seconds(work, speed, speed.sampling, facts.recipe.pairs.batch_size, speed.load)
+    if stage.kind == "evaluate":
+        batch = facts.recipe.evaluation.batch_size
+        return writing_seconds(work, speed, speed.evaluation, batch, speed.evaluation_setup)
+    if stage.kind in {"scores", "reference"}:
+        return reading_seconds(work, speed)
+    return training_seconds(work, speed, 2 * TRAINING_ROUNDS if stage.kind == "difficulty" else 1)
+
+
+def _run_wall_clock(costs: Sequence[Cost], speed: Speed | None, plan: ProcessPlan, start: float) -> float | None:
+    """From the start of the run to the end of its last stage; None where a stage's time is not known."""
+    seconds = {cost.stage.name: cost.seconds for cost in costs}
+    if None in seconds.values():
+        return None
+    shared = 0.0
+    pieces: defaultdict[tuple[str, int], float] = defaultdict(float)
+    for cost in costs:
+        if cost.stage.kind in {"train", "evaluate"}:
+            pieces[cost.stage.of, cost.stage.seed] += cost.seconds or 0.0
+        else:
+            shared += cost.seconds or 0.0
+    waiting = [piece for piece in pieces.values() if piece]
+    imports = speed.imports if speed and waiting else 0.0
+    return start + wall_clock(shared, waiting, imports, plan.processes)

@@ -1,0 +1,1 @@
+"""What one model makes of a table of preference pairs."""

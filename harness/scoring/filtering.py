@@ -1,0 +1,210 @@
+"""Which scored pairs to keep for training, which to drop, and how the two differ. Pure: a table in, a choice out."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
+
+from harness.preferences.pairs import pair_type, refuse_repeated
+from harness.support.errors import HarnessError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+Amount = int | float
+"""A whole number of pairs, or a fraction (a float in (0, 1]) of those that have a score, rounded up."""
+
+_INTERNAL = ("reason", "unreadable", "prompt_merged")
+_LENGTHS = ("prompt_tokens", "chosen_tokens", "rejected_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A table parted in two by a rule; rows without a score are in neither.
+
+    `kept`, `dropped`: in the order of their `pair_id`. `cut`: the score the rule cut at (the highest kept, or the
+    bounds of a window), None for a random choice. `unscored`: how many rows had no score, by reason.
+    """
+
+    rule: str
+    by: str
+    kept: Dataset
+    dropped: Dataset
+    cut: float | list[float] | None
+    unscored: dict[str, int]
+
+
+def filter_lowest(scored: Dataset, amount: Amount, by: str = "ln_ches") -> Dataset:
+    """The pairs with the lowest scores: `filter_lowest(scored, 0.05)` is the paper's filter (section 6).
+
+    Args:
+        scored: a table from `harness.scoring.scorer.score`.
+        amount: a fraction of the scored pairs (float) or a number of them (int).
+        by: the measure; `ln_ches` unless there is a reason.
+
+    Raises HarnessError where the measure is not in the table or the amount does not fit it.
+    """
+    return keep_lowest(scored, amount, by).kept
+
+
+def keep_lowest(scored: Dataset, amount: Amount, by: str = "ln_ches") -> Choice:
+    """Keeps the pairs with the lowest scores; of equal scores the first `pair_id`."""
+    ranks = _ranked_rows(scored, by)
+    n = _resolve_amount(amount, len(ranks))
+    return _make_choice(scored, f"keep the lowest {amount}", by, ranks, ranks[:n], ranks[n - 1].score)
+
+
+def drop_highest(scored: Dataset, amount: Amount, by: str = "ln_ches") -> Choice:
+    """Drops the pairs with the highest scores; of equal scores the last `pair_id`."""
+    ranks = _ranked_rows(scored, by)
+    kept = ranks[: len(ranks) - _resolve_amount(amount, len(ranks))]
+    if not kept:
+        raise HarnessError("nothing would be kept", place="--drop-highest", hint="Drop fewer.")
+    return _make_choice(scored, f"drop the highest {amount}", by, ranks, kept, kept[-1].score)
+
+
+def keep_around_quantile(scored: Dataset, quantile: float, n: int, by: str = "ln_ches") -> Choice:
+    """Keeps `n` pairs around a quantile in [0, 1] of the scores, as in section 5 (at either end, the outermost n)."""
+    if not 0 <= quantile <= 1:
+        raise HarnessError(f"{quantile} is not between 0 and 1", place="--quantile")
+    ranks = _ranked_rows(scored, by)
+    n = _resolve_amount(n, len(ranks))
+    start = min(max(round(quantile * len(ranks) - n / 2), 0), len(ranks) - n)
+    kept = ranks[start : start + n]
+    rule = f"{n} around the {quantile} quantile"
+    return _make_choice(scored, rule, by, ranks, kept, [kept[0].score, kept[-1].score])
+
+
+def keep_at_most(scored: Dataset, threshold: float, by: str = "ln_ches") -> Choice:
+    """Keeps the pairs with a score of at most `threshold`."""
+    ranks = _ranked_rows(scored, by)
+    kept = [rank for rank in ranks if rank.score <= threshold]
+    if not kept:
+        lowest = f"the lowest {by} is {ranks[0].score:g}"
+        raise HarnessError(f"no pair is at most {threshold:g}", place="--threshold", hint=f"Raise it: {lowest}.")
+    return _make_choice(scored, f"at most {threshold:g}", by, ranks, kept, threshold)
+
+
+def keep_random(scored: Dataset, amount: Amount, seed: int, by: str = "ln_ches") -> Choice:
+    """Keeps pairs drawn at random from those with a score: the control arm of a filter of the same size."""
+    ranks = sorted(_ranked_rows(scored, by), key=lambda rank: rank.pair_id)
+    kept = random.Random(seed).sample(ranks, _resolve_amount(amount, len(ranks)))
+    return _make_choice(scored, f"{amount} at random, seed {seed}", by, ranks, kept, None)
+
+
+def keep_type(scored: Dataset, type_: str, by: str = "ln_ches") -> Choice:
+    """Keeps the pairs of one type by their verdicts: `two_refusals`, `two_non_refusals` or `mixed`, as in section 6.
+
+    Raises HarnessError where the table has no verdicts, or no pair of that type has a score.
+    """
+    ranks = _ranked_rows(scored, by)
+    if not {"chosen_verdict", "rejected_verdict"} <= set(scored.column_names):
+        raise HarnessError("has no verdicts, so its pairs have no type", place="scores", hint="Leave `only` out.")
+    verdicts = list(zip(scored["chosen_verdict"][:], scored["rejected_verdict"][:], strict=True))
+    kept = [rank for rank in ranks if pair_type(*verdicts[rank.place]) == type_]
+    if not kept:
+        raise HarnessError(f"no pair is of the type {type_}", place="scores", hint="Leave the arm out.")
+    return _make_choice(scored, f"only {type_}", by, ranks, kept, None)
+
+
+def describe_choice(choice: Choice) -> dict[str, Any]:
+    """The choice as one JSON value: rule, cut, what was kept and dropped, and how the two differ."""
+    return {
+        "schema_version": 1,
+        "rule": choice.rule,
+        "by": choice.by,
+        "cut": choice.cut,
+        "unscored": choice.unscored,
+        "kept": _describe_group(choice.kept, choice.by),
+        "dropped": _describe_group(choice.dropped, choice.by),
+        "kept_pair_ids": choice.kept["pair_id"][:],
+        "dropped_pair_ids": choice.dropped["pair_id"][:],
+    }
+
+
+def trainable_rows(kept: Dataset) -> list[dict[str, Any]]:
+    """The rows of a choice as TRL takes them, without what only scoring needs and without the nulls tables fill in."""
+    rows = kept.remove_columns([name for name in _INTERNAL if name in kept.column_names])
+    return [{name: _without_nulls(value) for name, value in row.items() if value is not None} for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rank:
+    score: float
+    pair_id: str
+    place: int
+
+
+def _ranked_rows(scored: Dataset, by: str) -> list[_Rank]:
+    """The rows with a score, lowest first."""
+    for name in ("pair_id", by):
+        if name not in scored.column_names:
+            hint = f"There are: {', '.join(scored.column_names)}."
+            raise HarnessError(f"no column {name!r}", place="scores", hint=hint)
+    ids, values = [str(name) for name in scored["pair_id"][:]], scored[by][:]
+    refuse_repeated(ids, "scores")
+    try:
+        ranks = [_Rank(float(v), ids[i], i) for i, v in enumerate(values) if v is not None and not math.isnan(v)]
+    except (TypeError, ValueError):
+        raise HarnessError(f"column {by!r} does not hold numbers", place="scores") from None
+    if not ranks:
+        raise HarnessError(f"no pair has a {by}", place="scores", hint="Score the preferences first.")
+    return sorted(ranks, key=lambda rank: (rank.score, rank.pair_id))
+
+
+def _resolve_amount(amount: Amount, available: int) -> int:
+    if isinstance(amount, float):
+        if not 0 < amount <= 1:
+            raise HarnessError(f"{amount:g} is no fraction", hint="Give one above 0 and up to 1, or a whole number.")
+        return math.ceil(Fraction(repr(amount)) * available)
+    if not 1 <= amount <= available:
+        raise HarnessError(f"{amount} pairs asked for", hint=f"Between 1 and {available} have a score.")
+    return amount
+
+
+def _make_choice(
+    scored: Dataset, rule: str, by: str, ranks: Sequence[_Rank], kept: Sequence[_Rank], cut: float | list[float] | None
+) -> Choice:
+    chosen, known = {rank.place for rank in kept}, {rank.place for rank in ranks}
+    in_order = sorted(ranks, key=lambda rank: rank.pair_id)
+    parts = [[rank.place for rank in in_order if (rank.place in chosen) == wanted] for wanted in (True, False)]
+    reasons = scored["reason"][:] if "reason" in scored.column_names else [None] * len(scored)
+    unscored = Counter(reason or "no score" for place, reason in enumerate(reasons) if place not in known)
+    return Choice(rule, by, scored.select(parts[0]), scored.select(parts[1]), cut, dict(unscored.most_common()))
+
+
+def _describe_group(rows: Dataset, by: str) -> dict[str, Any]:
+    names = [name for name in (by, *_LENGTHS) if name in rows.column_names]
+    figures = {name: _mean_and_median([value for value in rows[name][:] if value is not None]) for name in names}
+    return {"pairs": len(rows), **figures, **_verdict_shares(rows)}
+
+
+def _mean_and_median(values: Sequence[float]) -> dict[str, float | None]:
+    if not values:
+        return {"mean": None, "median": None}
+    return {"mean": fmean(values), "median": median(values)}
+
+
+def _verdict_shares(rows: Dataset) -> dict[str, float | int | None]:
+    """Shares of pairs of two refusals, two non-refusals and one of each, among those with both verdicts."""
+    if not {"chosen_verdict", "rejected_verdict"} <= set(rows.column_names):
+        return {}
+    verdicts = zip(rows["chosen_verdict"][:], rows["rejected_verdict"][:], strict=True)
+    known = [pair for pair in verdicts if None not in pair and "unjudged" not in pair]
+    types = Counter(pair_type(*pair) for pair in known)
+    names = {"two_refusals": "two_refusals", "one_of_each": "mixed", "two_non_refusals": "two_non_refusals"}
+    shares = {name: types[kind] / len(known) if known else None for name, kind in names.items()}
+    return {"judged_pairs": len(known), **shares}
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_nulls(part) for name, part in value.items() if part is not None}
+    return [_without_nulls(part) for part in value] if isinstance(value, list) else value

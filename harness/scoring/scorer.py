@@ -1,0 +1,369 @@
+"""Scores for preference pairs: packed by what they share, one row out per row in."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from harness.preferences.pairs import BrokenRow, Pair, PreferenceRow, Unscorable, check_pair, pair_id
+from harness.preferences.tokens import Tokens, common_prefix, tokenize_pair
+from harness.scoring import ches
+from harness.scoring.packing import choose_pass, decoder_body
+from harness.support.console import print_note
+from harness.support.errors import HarnessError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+CPU_TOKENS, DEVICE_TOKENS = 4096, 32768
+"""Tokens in one forward pass, on a CPU and elsewhere."""
+WINDOW = 256
+"""Pairs packed together and written as one part; what a kill can lose."""
+
+
+# Scores
+
+Scores = dict[str, Any]
+"""The measures of one pair and its numbers of tokens, or a `reason` why there are none."""
+
+Progress = Callable[[int, int], None]
+"""Told how many pairs, and how many tokens, were just done."""
+
+
+class Scorer:
+    """Scores tokenised pairs with one model, in packs of at most `budget` tokens.
+
+    Args:
+        model: a causal language model of `transformers`; left in the mode it was in.
+        budget: tokens in one forward pass; `CPU_TOKENS` or `DEVICE_TOKENS` without it. Halved where a device runs
+            out of memory.
+        with_coefficients: also the Theorem 3/6 coefficients, which take the vocabulary projection.
+
+    Raises HarnessError where the model is no causal language model CHES is defined on.
+    """
+
+    def __init__(self, model: PreTrainedModel, budget: int | None = None, *, with_coefficients: bool = False) -> None:
+        self.model, self.body = model, decoder_body(model)
+        self.budget = budget or (CPU_TOKENS if self.body.device.type == "cpu" else DEVICE_TOKENS)
+        self.with_coefficients = with_coefficients
+        self._vocabulary = self.body.get_input_embeddings().weight.shape[0]
+        self._context = getattr(self.body.config, "max_position_embeddings", None) or sys.maxsize
+        with _evaluation_mode(model):
+            _refuse_rescaled(model, self.body)
+            self._pass = choose_pass(self.body)
+
+    def __call__(self, pairs: Sequence[Tokens], progress: Progress | None = None) -> list[Scores]:
+        """The scores of each pair, in the order given; a pair without any has a `reason`."""
+        scores = {
+            place: _unscored_pair(pair, reason)
+            for place, pair in enumerate(pairs)
+            if (reason := self._unscorable_reason(pair))
+        }
+        waiting = pack_pairs({place: pair for place, pair in enumerate(pairs) if place not in scores}, self.budget)
+        with _evaluation_mode(self.model):
+            while waiting:
+                pack = waiting.pop(0)
+                done = self._try_pack([pairs[place] for place in pack])
+                if done is None:
+                    self._halve_budget()
+                    waiting[:0] = pack_pairs({place: pairs[place] for place in pack}, self.budget)
+                    continue
+                scores.update(zip(pack, done, strict=True))
+                if progress:
+                    progress(len(pack), sum(_pair_size(pairs[place]) for place in pack))
+        return [scores[place] for place in range(len(pairs))]
+
+    def _unscorable_reason(self, pair: Tokens) -> str | None:
+        if max(len(pair.chosen), len(pair.rejected)) + len(pair.prompt) > self._context:
+            return f"longer than the model's {self._context} tokens"
+        if max(map(max, (pair.prompt, pair.chosen, pair.rejected))) >= self._vocabulary:
+            return "a token id outside the model's vocabulary"
+        return None
+
+    def _try_pack(self, pairs: list[Tokens]) -> list[Scores] | None:
+        """The scores of a pack, or None where it has to be tried again in smaller ones."""
+        try:
+            return self._score_pack(pairs)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        if len(pairs) == 1:
+            return [_unscored_pair(pairs[0], "too long for the device's memory")]
+        return None
+
+    def _halve_budget(self) -> None:
+        self.budget //= 2
+        print_note(f"the device ran out of memory: going on with {self.budget} tokens a pass")
+        if self.body.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _score_pack(self, pairs: list[Tokens]) -> list[Scores]:
+        sequences = [sequence for pair in pairs for sequence in _pair_sequences(pair)]
+        hidden, paths = self._pass(self.body, sequences)
+        lasts = hidden[torch.stack([paths[sequence][-1] for sequence in sequences]).to(hidden.device)]
+        predicting = [
+            paths[sequence][len(pair.prompt) - 1 : -1] for pair in pairs for sequence in _pair_sequences(pair)
+        ]
+        rows = hidden[torch.cat(predicting).to(hidden.device)]
+        lengths = torch.tensor([len(part) for part in predicting], device=hidden.device)
+        figures = _pair_measures(ches.hidden_sums(rows, lengths), lasts, lengths)
+        scores = [_pair_scores(pair, row) for pair, row in zip(pairs, figures, strict=True)]
+        if self.with_coefficients:
+            answers = torch.split(rows, lengths.tolist())
+            for place, (pair, score) in enumerate(zip(pairs, scores, strict=True)):
+                score |= self._pair_coefficients(pair, answers[2 * place], answers[2 * place + 1])
+        return scores
+
+    def _pair_coefficients(self, pair: Tokens, chosen: Tensor, rejected: Tensor) -> Scores:
+        spread = ches.alpha_coefficients(
+            self._answer_residuals(chosen, pair.chosen), self._answer_residuals(rejected, pair.rejected)
+        )
+        return spread._asdict()
+
+    def _answer_residuals(self, hidden: Tensor, tokens: Sequence[int]) -> Tensor:
+        return ches.token_residuals(unembed(self.model, hidden), torch.tensor(tokens, device=hidden.device))
+
+
+def pack_pairs(pairs: Mapping[int, Tokens], budget: int) -> list[list[int]]:
+    """Groups the keys of `pairs` into packs of at most `budget` distinct tokens, those that begin alike together."""
+    groups: list[list[int]] = []
+    used, before = 0, None
+    for place in sorted(pairs, key=lambda place: _pair_sequences(pairs[place])):
+        pair = _pair_sequences(pairs[place])
+        cost = _new_tokens(pair, before or ())
+        if before is None or used + cost > budget:
+            groups.append([])
+            used, cost = 0, _new_tokens(pair, ())
+        groups[-1].append(place)
+        used, before = used + cost, pair
+    return groups
+
+
+def _new_tokens(pair: tuple[tuple[int, ...], ...], before: tuple[tuple[int, ...], ...]) -> int:
+    """How many tokens a pair adds to a pack, at most, seen against the pair before it."""
+    known, cost = list(before), 0
+    for sequence in pair:
+        cost += len(sequence) - max((common_prefix(sequence, other) for other in known), default=0)
+        known.append(sequence)
+    return cost
+
+
+def _pair_sequences(pair: Tokens) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tuple(pair.prompt + pair.chosen), tuple(pair.prompt + pair.rejected)
+
+
+def _pair_size(pair: Tokens) -> int:
+    return len(pair.prompt) + len(pair.chosen) + len(pair.rejected)
+
+
+def _pair_measures(sums: Tensor, lasts: Tensor, lengths: Tensor) -> list[list[float]]:
+    """CHES, its length-normalised form and the last inner product [pairs, 3]; chosen and rejected rows alternate."""
+    chosen, rejected = sums[0::2], sums[1::2]
+    columns = (
+        ches.ches(chosen, rejected),
+        ches.ln_ches(chosen, rejected, lengths[0::2], lengths[1::2]),
+        ches.last_hidden_inner_product(lasts[0::2], lasts[1::2]),
+    )
+    figures: list[list[float]] = torch.stack(columns, dim=1).tolist()
+    return figures
+
+
+def _pair_scores(pair: Tokens, figures: Sequence[float]) -> Scores:
+    if not all(map(math.isfinite, figures)):
+        return _unscored_pair(pair, "the model's hidden states are not finite")
+    figures = (*figures, ches.neg_edit_distance(pair.chosen, pair.rejected))
+    return dict(zip(ches.MEASURES, figures, strict=True)) | _token_counts(pair) | {"reason": None}
+
+
+def _unscored_pair(pair: Tokens, reason: str) -> Scores:
+    return _token_counts(pair) | {"reason": reason}
+
+
+def _token_counts(pair: Tokens) -> Scores:
+    lengths = {"prompt_tokens": pair.prompt, "chosen_tokens": pair.chosen, "rejected_tokens": pair.rejected}
+    return {name: len(tokens) for name, tokens in lengths.items()} | {"prompt_merged": pair.merged}
+
+
+def _refuse_rescaled(model: PreTrainedModel, body: PreTrainedModel) -> None:
+    """Raises HarnessError where something stands between the body's output and the unembedding (Definition 2's h)."""
+    head = model.get_output_embeddings()
+    if head is None:
+        return
+    fed: list[Tensor] = []
+    with head.register_forward_pre_hook(lambda _module, arguments: fed.append(arguments[0])):
+        ids = torch.zeros(1, 2, dtype=torch.long, device=body.device)
+        model(input_ids=ids, use_cache=False)
+        hidden = body(input_ids=ids, use_cache=False).last_hidden_state
+    if not fed or fed[0].shape != hidden.shape or not torch.allclose(fed[0], hidden, rtol=0.05, equal_nan=True):
+        raise HarnessError(
+            f"{body.config.model_type} changes its hidden states before the unembedding",
+            place=model.config.name_or_path,
+            hint="CHES is defined on what feeds the unembedding; this model cannot be scored.",
+        )
+
+
+def unembed(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """The model's own logits [n, vocabulary] for hidden states [n, d], with its scale or cap, in float32."""
+    config = model.config.get_text_config()
+    logits: Tensor = model.get_output_embeddings()(hidden).float()
+    logits = logits * getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+@contextmanager
+def _evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)
+
+
+# Tables
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRow:
+    """One row of a table: as it came, as a checked pair (None where it is none), and its scores or reason."""
+
+    pair_id: str
+    row: PreferenceRow | BrokenRow
+    pair: Pair | None
+    scores: Scores
+
+
+def score(
+    dataset: Dataset,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None = None,
+    with_coefficients: bool = False,
+    budget: int | None = None,
+) -> Dataset:
+    """The data set with a score row joined to every pair.
+
+    Args:
+        dataset: preference pairs in any of TRL's formats.
+        model: the causal language model about to be trained, on any device.
+        tokenizer: its tokenizer, with the chat template training will use.
+        max_length: cut off longer sequences as DPOTrainer's `max_length` does.
+        with_coefficients: also the Theorem 3/6 coefficients.
+        budget: tokens in one forward pass.
+
+    Returns the columns of `dataset` and `pair_id` (made where there is none), the four measures (`ches`, `ln_ches`,
+    `last_hidden_inner_product`, `neg_edit_distance`; None where a pair has none), `prompt_tokens`, `chosen_tokens`,
+    `rejected_tokens`, `prompt_merged` and `reason`. Raises HarnessError where no row can be scored.
+    """
+    scorer = Scorer(model, budget, with_coefficients=with_coefficients)
+    rows = [row for _, window in cut_windows(dataset) for row in score_window(window, scorer, tokenizer, max_length)]
+    reasons = Counter(row.scores["reason"] for row in rows)
+    refuse_scoreless(len(rows), reasons.pop(None, 0), reasons, "the data set")
+    names = [*score_columns(with_coefficients)]
+    scored = dataset.remove_columns([name for name in ("pair_id", *names) if name in dataset.column_names])
+    scored = scored.add_column("pair_id", [row.pair_id for row in rows])
+    for name, kind in score_columns(with_coefficients).items():
+        values = pa.array([row.scores.get(name) for row in rows], kind)
+        scored = scored.add_column(name, values)
+    return scored
+
+
+CheckedRow = tuple[str, PreferenceRow | BrokenRow, Pair | str]
+"""A row's id, the row as it came, and the pair it is or the reason why it is none."""
+
+
+def cut_windows(
+    rows: Iterable[PreferenceRow | BrokenRow], skip: Container[int] = ()
+) -> Iterator[tuple[int, list[CheckedRow]]]:
+    """Cuts a stream of rows into numbered windows of `WINDOW` rows (the last may be shorter), but those in `skip`.
+
+    A window is what is packed together, so its scores do not depend on who scores it, or when.
+    """
+    checked = _check_rows(rows)
+    for number in itertools.count():
+        window = list(islice(checked, WINDOW))
+        if not window:
+            return
+        if number not in skip:
+            yield number, window
+
+
+def _check_rows(rows: Iterable[PreferenceRow | BrokenRow]) -> Iterator[CheckedRow]:
+    """Each row with its id, and as a pair or the reason why it is none; all pairs are of the first one's kind."""
+    kind: bool | None = None
+    for number, row in enumerate(rows):
+        name = pair_id({} if isinstance(row, BrokenRow) else row, number)
+        try:
+            pair = check_pair(row)
+        except Unscorable as error:
+            yield name, row, str(error)
+            continue
+        kind = pair.is_conversational if kind is None else kind
+        yield name, row, pair if pair.is_conversational == kind else _OTHER_KIND[kind]
+
+
+_OTHER_KIND = {True: "plain text in a table of messages", False: "messages in a table of plain text"}
+
+
+def score_window(
+    window: Sequence[CheckedRow],
+    scorer: Scorer,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None = None,
+    progress: Progress | None = None,
+) -> list[ScoredRow]:
+    """One `ScoredRow` a row of the window, in its order."""
+    tokens = [_tokens_or_reason(pair, tokenizer, max_length) for _, _, pair in window]
+    scores = iter(scorer([pair for pair in tokens if isinstance(pair, Tokens)], progress))
+    rows = []
+    for (name, row, pair), ids in zip(window, tokens, strict=True):
+        found = next(scores) if isinstance(ids, Tokens) else {"reason": ids}
+        rows.append(ScoredRow(name, row, pair if isinstance(pair, Pair) else None, found))
+    return rows
+
+
+def _tokens_or_reason(pair: Pair | str, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Tokens | str:
+    if isinstance(pair, str):
+        return pair
+    try:
+        return tokenize_pair(pair, tokenizer, max_length)
+    except Unscorable as error:
+        return str(error)
+
+
+def score_columns(with_coefficients: bool) -> dict[str, pa.DataType]:
+    """Names and types of the columns scoring adds, `pair_id` aside."""
+    measures = ches.MEASURES + (ches.COEFFICIENTS if with_coefficients else ())
+    counts = ("prompt_tokens", "chosen_tokens", "rejected_tokens")
+    types = dict.fromkeys(measures, pa.float64()) | dict.fromkeys(counts, pa.int64())
+    return types | {"prompt_merged": pa.bool_(), "reason": pa.string()}
+
+
+def refuse_scoreless(rows: int, scored: int, reasons: Mapping[str, int], place: str) -> None:
+    """Raises HarnessError where a table of `rows` has no pair with a score."""
+    if rows == 0:
+        raise HarnessError("holds no rows", place=place)
+    if scored == 0:
+        commonest = max(reasons, key=lambda reason: reasons[reason])
+        hint = f"The commonest reason, {reasons[commonest]} of {rows} rows: {commonest}."
+        raise HarnessError("holds no pair that can be scored", place=place, hint=hint)

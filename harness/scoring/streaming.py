@@ -1,0 +1,324 @@
+"""Tables of any size scored as a stream: parts a killed run continues from, joined into one Parquet file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from harness.preferences.pairs import BrokenRow, PreferenceRow, explicit_row
+from harness.preferences.tables import count_rows, stream_rows
+from harness.scoring.scorer import (
+    WINDOW,
+    CheckedRow,
+    ScoredRow,
+    Scorer,
+    cut_windows,
+    refuse_scoreless,
+    score_columns,
+    score_window,
+)
+from harness.support import storage
+from harness.support.artifacts import json_fingerprint
+from harness.support.console import Advance, progress_bar
+from harness.support.errors import HarnessError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+FILE_ROWS = 1 << 17
+"""Rows in each file of an output directory, at most."""
+
+MARKER = "run.json"
+"""What says, among the parts, which run they are of."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringJob:
+    """Which table to score, and how; the same for either engine."""
+
+    preferences: str
+    config: str | None = None
+    split: str = "train"
+    max_length: int | None = None
+    with_coefficients: bool = False
+
+    def windows(self, skip: Container[int] = ()) -> Iterator[tuple[int, list[CheckedRow]]]:
+        """The numbered windows of the table but those in `skip`."""
+        return cut_windows(stream_rows(self.preferences, self.config, self.split), skip)
+
+    def count_rows(self) -> int | None:
+        """How many rows there are, where that is quickly told."""
+        return count_rows(self.preferences, self.config, self.split)
+
+    def table_mark(self) -> object:
+        """What changes with the table; of one on the hub, its name."""
+        here = storage.is_remote(self.preferences) or Path(self.preferences).exists()
+        return storage.content_mark(self.preferences) if here else [self.preferences, self.config, self.split]
+
+    def run_identity(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, mark: object) -> dict[str, Any]:
+        """What must be the same for parts to be continued, whichever engine wrote them; `mark`: the table's."""
+        return {
+            "preferences": mark,
+            "model": weights_mark(model),
+            "dtype": str(model.dtype),
+            "tokenizer": json_fingerprint([tokenizer.get_vocab(), tokenizer.chat_template, tokenizer.eos_token]),
+            "max_length": self.max_length,
+            "with_coefficients": self.with_coefficients,
+            "window": WINDOW,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringSummary:
+    """What became of a table: rows read, pairs scored, prompts whose end merged with the answers, reasons for none."""
+
+    out: str
+    rows: int
+    scored: int
+    merged: int
+    reasons: dict[str, int]
+
+
+def score_file(
+    preferences: str | Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    out: str | Path,
+    *,
+    config: str | None = None,
+    split: str = "train",
+    max_length: int | None = None,
+    with_coefficients: bool = False,
+    budget: int | None = None,
+) -> ScoringSummary:
+    """Scores a table of any size into Parquet, in parts that a killed run continues from.
+
+    `out` is a file, or with a `/` at its end a directory for files of `FILE_ROWS` rows each; either may be in object
+    storage. The parts lie beside it (`<out>.parts/`) until the last is written; the same call goes on after a kill.
+    Rows come out in the order they came in: the pair with its prompt made explicit, its other columns, the score
+    columns of `harness.scoring.scorer.score`, and for a row that is no pair its beginning as text under `unreadable`.
+
+    Raises HarnessError where the table cannot be read, `out` cannot be written, the parts there belong to a
+    different run, or no row can be scored.
+    """
+    job, parts = ScoringJob(str(preferences), config, split, max_length, with_coefficients), Parts(str(out))
+    parts.resume_or_begin(job.run_identity(model, tokenizer, job.table_mark()))
+    scorer = Scorer(model, budget, with_coefficients=with_coefficients)
+    with parts.progress_meter(job.count_rows()) as meter:
+        for number, window in job.windows(parts.numbers):
+            parts.write_part(number, score_window(window, scorer, tokenizer, max_length, meter), with_coefficients)
+            meter.catch_up(len(window))
+    return parts.join_parts(str(preferences))
+
+
+class Meter:
+    """Moves the bar on by pairs as packs end, and by the rows that no pack held as their window ends."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance, self._started = advance, perf_counter()
+        self._pairs = self._tokens = self._in_window = 0
+
+    def __call__(self, pairs: int, tokens: int) -> None:
+        """Moves on by `pairs` of `tokens` tokens together."""
+        self._pairs, self._tokens, self._in_window = self._pairs + pairs, self._tokens + tokens, self._in_window + pairs
+        seconds = perf_counter() - self._started
+        self._advance(pairs, f"{self._pairs / seconds:,.1f} pairs/s {self._tokens / seconds:,.0f} tokens/s")
+
+    def catch_up(self, rows: int) -> None:
+        """Ends a window of `rows` rows."""
+        self._advance(rows - self._in_window)
+        self._in_window = 0
+
+
+class Parts:
+    """The parts of one output beside it, one a window, and what they add up to."""
+
+    def __init__(self, out: str) -> None:
+        self.out, self.folder = out, f"{out.rstrip('/')}.parts"
+        if not out.endswith("/") and storage.is_directory(out):
+            hint = "Name a Parquet file, or put a / at its end for a directory of files."
+            raise HarnessError("is a directory", place=out, hint=hint)
+
+    def resume_or_begin(self, identity: dict[str, Any]) -> None:
+        """Takes up the parts of an earlier, killed run of the same call, or begins anew."""
+        marker = storage.join_path(self.folder, MARKER)
+        if storage.is_file(marker):
+            with storage.open_for_reading(marker) as stream:
+                if json.load(stream) != identity:
+                    hint = f"Remove {self.folder} or choose another --out."
+                    raise HarnessError("holds the parts of a different run", place=self.folder, hint=hint)
+        storage.write_bytes(marker, json.dumps(identity, indent=2).encode())
+
+    @property
+    def numbers(self) -> set[int]:
+        """The windows whose parts are there."""
+        found = (re.fullmatch(r"part-(\d{6,})\.parquet", name) for name in storage.file_names(self.folder))
+        return {int(match[1]) for match in found if match}
+
+    @contextmanager
+    def progress_meter(self, rows: int | None) -> Iterator[Meter]:
+        """A bar over all `rows`, moved on by those of the parts that are there."""
+        with progress_bar("scoring", rows, "pairs") as advance:
+            advance(WINDOW * len(self.numbers))
+            yield Meter(advance)
+
+    def write_part(self, number: int, rows: Sequence[ScoredRow], with_coefficients: bool) -> None:
+        """Writes the part of one window, whole or not at all; a second time changes nothing."""
+        with storage.open_for_writing(self._part_path(number)) as stream:
+            pq.write_table(_part_table(rows, with_coefficients), stream)
+
+    def join_parts(self, preferences: str) -> ScoringSummary:
+        """Writes the parts in order as one table, removes them, and says what they add up to.
+
+        Raises HarnessError where no row has a score (the parts stay: they hold the reasons).
+        """
+        numbers = sorted(self.numbers)
+        if numbers != list(range(len(numbers))):
+            raise HarnessError("a part is missing", place=self.folder, hint="Run the same command again.")
+        summary, schema = self._survey_parts(numbers)
+        refuse_scoreless(summary.rows, summary.scored, summary.reasons, preferences)
+        tables = (_as_schema(self._read_part(number), schema) for number in numbers)
+        if self.out.endswith("/"):
+            self._write_files(tables, schema)
+        else:
+            _write_file(self.out, tables, schema)
+        storage.remove_path(self.folder)
+        return summary
+
+    def _survey_parts(self, numbers: Sequence[int]) -> tuple[ScoringSummary, pa.Schema]:
+        merged, reasons = 0, Counter[str | None]()
+        schemas = []
+        for table in map(self._read_part, numbers):
+            merged += pc.sum(table["prompt_merged"]).as_py() or 0
+            reasons.update(table["reason"].to_pylist())
+            schemas.append(table.schema)
+        rows, scored = reasons.total(), reasons.pop(None, 0)
+        told = {str(reason): n for reason, n in reasons.most_common()}
+        return ScoringSummary(self.out, rows, scored, merged, told), _common_schema(schemas)
+
+    def _write_files(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        """Files of `FILE_ROWS` rows; those that an earlier run left there go."""
+        tables, written = iter(tables), set[str]()
+        while batch := list(islice(tables, FILE_ROWS // WINDOW)):
+            name = f"scores-{len(written):05d}.parquet"
+            _write_file(storage.join_path(self.out, name), batch, schema)
+            written.add(name)
+        for name in storage.file_names(self.out):
+            if re.fullmatch(r"scores-\d{5,}\.parquet", name) and name not in written:
+                storage.remove_path(storage.join_path(self.out, name))
+
+    def _part_path(self, number: int) -> str:
+        return storage.join_path(self.folder, f"part-{number:06d}.parquet")
+
+    def _read_part(self, number: int) -> pa.Table:
+        with storage.open_for_reading(self._part_path(number)) as stream:
+            return pq.read_table(stream)
+
+
+def _write_file(place: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    with storage.open_for_writing(place) as stream, pq.ParquetWriter(stream, schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+
+
+def weights_mark(model: PreTrainedModel) -> str:
+    """A mark that any change of the weights changes, the same on every machine: sums of their bits as integers."""
+    kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return json_fingerprint(
+        [
+            [name, int(part.detach().contiguous().view(kinds[part.element_size()]).sum())]
+            for name, part in model.named_parameters()
+            if not part.is_meta
+        ]
+    )
+
+
+def _part_table(rows: Sequence[ScoredRow], with_coefficients: bool) -> pa.Table:
+    """One part: ids and scores with fixed types, pairs and their other columns with the types they have."""
+    fixed = {"pair_id": pa.string(), **score_columns(with_coefficients), "unreadable": pa.string()}
+    columns = {name: pa.array([_fixed_value(row, name) for row in rows], kind) for name, kind in fixed.items()}
+    pairs = [explicit_row(row.pair) if row.pair else {} for row in rows]
+    for name in dict.fromkeys(name for pair in pairs for name in pair):
+        if name not in columns:
+            columns[name] = _arrow_column([pair.get(name) for pair in pairs])
+    return pa.table(columns)
+
+
+def _fixed_value(row: ScoredRow, name: str) -> object:
+    if name == "pair_id":
+        return _printable_text(row.pair_id)
+    if name == "unreadable":
+        return None if row.pair else _printable_text(_row_beginning(row.row))
+    return row.scores.get(name)
+
+
+def _row_beginning(row: PreferenceRow | BrokenRow) -> str:
+    return row.text if isinstance(row, BrokenRow) else _as_text(row)[:2000]
+
+
+def _arrow_column(values: list[Any]) -> pa.Array:
+    """The values as they are, or as JSON text where they have no common type."""
+    try:
+        return pa.array([_without_empty(value) for value in values])
+    except (pa.ArrowException, UnicodeEncodeError, OverflowError):
+        return pa.array([None if value is None else _as_text(value) for value in values], pa.string())
+
+
+def _without_empty(value: object) -> object:
+    """Empty objects as nulls: Parquet has no way to write them."""
+    if isinstance(value, Mapping):
+        return {name: _without_empty(part) for name, part in value.items()} or None
+    return [_without_empty(part) for part in value] if isinstance(value, list) else value
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) and value.isascii() else json.dumps(value, default=str)
+
+
+def _printable_text(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """One schema for all parts; a column whose types cannot be brought together becomes JSON text."""
+    fields: dict[str, list[pa.Field]] = defaultdict(list)
+    for field in (field for schema in schemas for field in schema):
+        fields[field.name].append(field)
+    return pa.schema([_common_field(alike) for alike in fields.values()])
+
+
+def _common_field(fields: Sequence[pa.Field]) -> pa.Field:
+    try:
+        return pa.unify_schemas([pa.schema([field]) for field in fields], promote_options="permissive").field(0)
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return pa.field(fields[0].name, pa.string())
+
+
+def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(table.num_rows, field.type))
+        elif field.type == pa.string() and table.schema.field(field.name).type != pa.string():
+            columns.append(_column_as_text(table[field.name]))
+        else:
+            columns.append(table[field.name].cast(field.type))
+    return pa.table(columns, schema=schema)
+
+
+def _column_as_text(column: pa.ChunkedArray) -> pa.Array:
+    return pa.array([None if value is None else _as_text(value) for value in column.to_pylist()], pa.string())

@@ -1,0 +1,1 @@
+"""What every folder stands on: errors, notes and bars, whole files, storage, the hub, statistics."""

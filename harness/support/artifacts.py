@@ -1,0 +1,236 @@
+"""Files that are whole or absent: atomic writes, hashes, and the run directory's manifest."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.support.errors import HarnessError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` (its folders made) that becomes `path` when the block ends without error.
+
+    Raises HarnessError where the place cannot be written or the disk is full; nothing half-written stays.
+    """
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.fchmod(handle, 0o666 & ~_read_umask())
+        os.close(handle)
+    temporary = Path(name)
+    try:
+        with explain_write_errors(path):
+            yield temporary
+            _sync_file(temporary)
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Like `atomic_file` for a directory: what the block writes becomes `path`, whole or not at all."""
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary.chmod(0o777 & ~_read_umask())
+    try:
+        with explain_write_errors(path):
+            yield temporary
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turns a failed write inside the block into a HarnessError that names `path` and the mend."""
+    try:
+        yield
+    except Exception as error:
+        # Safetensors and torch have errors of their own for a full disk.
+        full = any(said in str(error) for said in ("No space left", "PytorchStreamWriter failed", "unexpected pos"))
+        if not full and not isinstance(error, OSError):
+            raise
+        hint = "Free some space and run the same command again." if full else "Choose another place."
+        raise HarnessError(f"cannot be written ({error})", place=str(path), hint=hint) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text atomically; lone surrogates are kept as backslash escapes."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes one JSON value atomically, indented, keys in the order given; NaN is refused with ValueError."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes one JSON object a line, atomically."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a file. Raises HarnessError where it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HarnessError(f"cannot be read ({error.strerror})", place=str(path)) from error
+    except ValueError as error:
+        raise HarnessError(f"is not JSON ({error})", place=str(path), hint="Write the file anew.") from error
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file. Raises HarnessError naming the line that is broken."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would also cut at U+2028 inside a string
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarnessError(f"cannot be read ({error})", place=str(path)) from error
+    return [_parse_line(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a .jsonl, .ndjson or .csv file. Raises HarnessError where it is neither, missing or broken."""
+    if path.suffix in {".jsonl", ".ndjson"}:
+        return read_jsonl(path)
+    if path.suffix != ".csv":
+        raise HarnessError("is no table", place=str(path), hint="Give a .jsonl or a .csv file.")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise HarnessError(f"cannot be read as CSV ({error})", place=str(path)) from error
+
+
+def _parse_line(line: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise HarnessError(f"is not JSON ({error})", place=place, hint="Write one JSON object a line.") from error
+    if not isinstance(row, dict):
+        raise HarnessError("is not a JSON object", place=place, hint="Write one JSON object a line.")
+    return row
+
+
+LONGEST_YAML = 1 << 18
+"""Characters of a YAML file, at most: no recipe or policy is longer, and reading one takes seconds at worst."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """SafeLoader without aliases: a few lines of nested ones stand for billions of values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not taken, write the value out", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+
+def parse_yaml(text: str) -> Any:
+    """The value in a YAML text, of plain data only. Raises ValueError, in one line, where there is none."""
+    if len(text) > LONGEST_YAML:
+        raise ValueError(f"is longer than {LONGEST_YAML} characters")
+    try:
+        return yaml.load(text, _PlainLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"is not YAML ({' '.join(str(error).split())})") from error
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, or of every file below a directory with its name, as hex."""
+    if not path.is_dir():
+        return _file_digest(path).hex()
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0" + _file_digest(file))
+    return digest.hexdigest()
+
+
+def hash_if_local(source: str | None) -> str | None:
+    """A local file's or directory's hash; anything else (a hub id with its revision, nothing) is named by itself."""
+    return sha256_of(Path(source)) if source is not None and Path(source).exists() else source
+
+
+def json_fingerprint(value: object) -> str:
+    """A hash of any JSON value that does not depend on key order, 16 hex digits."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]
+
+
+def resume_or_clear(directory: Path, inputs: object) -> Path:
+    """A directory for unfinished work, emptied unless it was begun with the same inputs."""
+    key, mark = json_fingerprint(inputs), directory / "begun.json"
+    if not mark.is_file() or read_json(mark) != key:
+        shutil.rmtree(directory, ignore_errors=True)
+        write_json(mark, key)
+    return directory
+
+
+_DIGESTS: dict[tuple[int, ...], bytes] = {}
+_SETTLED = 2_000_000_000
+"""Nanoseconds after a change from which on a file's times would show another one: their clock is coarse."""
+
+
+def _file_digest(path: Path) -> bytes:
+    """A file's hash; one that is, by device, number, size and times, as it was read before is not read again."""
+    with path.open("rb") as stream:
+        now, stat = time.time_ns(), os.fstat(stream.fileno())
+        key = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        if key in _DIGESTS:
+            return _DIGESTS[key]
+        digest = hashlib.file_digest(stream, "sha256").digest()
+    if now - max(stat.st_mtime_ns, stat.st_ctime_ns) > _SETTLED:
+        _DIGESTS[key] = digest
+    return digest
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _read_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def lock_directory(directory: Path, name: str = ".lock", *, wait: bool = False) -> Iterator[None]:
+    """Holds a directory for one process.
+
+    Raises HarnessError where another holds it (unless to `wait` for it is asked), or it cannot be written.
+    """
+    import fcntl
+
+    with explain_write_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        stream = (directory / name).open("w")
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            raise HarnessError(
+                "another process is running in this directory",
+                place=str(directory),
+                hint="Wait for it, or choose another --out.",
+            ) from error
+        yield

@@ -1,0 +1,129 @@
+"""What people see in a terminal: bars and notes on standard error, tables, and text made safe to print."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from harness.support.redaction import redact_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+_SILENT = ContextVar("silent", default=False)
+_COLLECTED: ContextVar[list[str] | None] = ContextVar("collected", default=None)
+_LONGEST_SECRET = 4096
+"""Characters beyond a limit that are looked at, so that no secret is cut before it is known."""
+_INVISIBLE_CATEGORIES = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+
+
+def safe_line(text: str, limit: int | None = None) -> str:
+    """Text from a model, a file or a library as one printable line: no secrets, no control or format characters.
+
+    Anything a terminal might act on (ANSI escapes, right-to-left overrides) becomes a space; `limit`
+    shortens to that many characters, the last one an ellipsis.
+    """
+    head = redact_text(text if limit is None else text[: 4 * limit + _LONGEST_SECRET])
+    head = head if limit is None else head[: 4 * limit]
+    line = " ".join("".join(" " if unicodedata.category(c) in _INVISIBLE_CATEGORIES else c for c in head).split())
+    return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
+
+
+def stderr_console() -> Console:
+    """A Rich console on standard error, where everything that is not the result goes."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr, highlight=False)
+
+
+def print_note(message: str) -> None:
+    """One plain line on standard error."""
+    collected = _COLLECTED.get()
+    if collected is None:
+        print(safe_line(message), file=sys.stderr, flush=True)
+    else:
+        collected.append(redact_text(message))
+
+
+@contextmanager
+def collect_notes() -> Iterator[list[str]]:
+    """Keeps the block's notes instead of printing them, and shows no bars: another process will tell."""
+    notes: list[str] = []
+    token = _COLLECTED.set(notes)
+    try:
+        with hide_bars():
+            yield notes
+    finally:
+        _COLLECTED.reset(token)
+
+
+@contextmanager
+def hide_bars() -> Iterator[None]:
+    """No bars inside the block: another program's own bar has the terminal."""
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
+
+
+@contextmanager
+def progress_bar(description: str, total: int | None, unit: str = "") -> Iterator[Advance]:
+    """A progress bar on standard error; call the yielded object with how much was done.
+
+    Where standard error is no terminal, one line at the start and one at the end stand in for it.
+    """
+    from time import perf_counter
+
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    if _SILENT.get():
+        yield Advance(None, 0)
+        return
+    console, started = stderr_console(), perf_counter()
+    if not console.is_terminal:
+        print_note(f"{description} …")
+        yield Advance(None, 0)
+        print_note(f"{description}: {perf_counter() - started:.1f} s")
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[extra]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Advance(progress, progress.add_task(description, total=total, extra=""))
+
+
+class Advance:
+    """Moves one bar on; `extra` shows a live figure (a loss, tokens/s) at its end."""
+
+    def __init__(self, progress: Progress | None, task: int) -> None:
+        self._progress, self._task = progress, task
+
+    def __call__(self, steps: float = 1, extra: str = "") -> None:
+        """Moves on by `steps` and shows `extra` at the end of the bar."""
+        if self._progress is not None:
+            from rich.progress import TaskID
+
+            task = TaskID(self._task)
+            self._progress.update(task, advance=steps)
+            if extra:
+                self._progress.update(task, extra=safe_line(extra))

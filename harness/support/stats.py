@@ -1,0 +1,469 @@
+"""Rates, changes and paired comparisons with their intervals; pure, seeded, the prompt as the unit.
+
+Everything that compares two sides works on `PairedCounts`: how much was lost, how much gained, out of how many
+prompts. With one answer a prompt these are the counts of McNemar's table and every method here is the
+published one. With several answers (samples or seeds) a prompt, they are counts of an *effective* number
+of prompts: as many independent single-answer prompts as have the variance that the prompts show. A BCa
+bootstrap of prompts was tried in its place and passes harm too often with 50 prompts; it is kept for means
+of unbounded values. `benchmarks/gate_simulation.py` prints both, `docs/gate.md` shows the table.
+
+scipy.stats and statsmodels cost more than a second of start-up, which a gate in a pipeline pays each time;
+so the distributions come from scipy.special and the tests hold the results against both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betainc, betaincinv, ndtr, ndtri, stdtr, stdtrit
+
+FloatArray = NDArray[np.float64]
+RESAMPLES = 4999
+_BATCH_CELLS = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A confidence interval; for stacked inputs the limits are arrays."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value, its interval, the number of units (prompts or pairs) it rests on, and the value of each seed.
+
+    Without a judged answer `value` is NaN; with fewer than two pairs the limits of a mean are infinite.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    per_seed: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PairedCounts:
+    """Two sides of the same prompts: prompts (effective ones) that lost the good outcome, and that gained it."""
+
+    lost: FloatArray
+    gained: FloatArray
+    n: FloatArray
+
+    @property
+    def loss(self) -> FloatArray:
+        """Rate before minus rate after; positive is worse."""
+        return np.asarray((self.lost - self.gained) / self.n)
+
+
+def wilson_interval(successes: float, n: float, level: float = 0.95) -> Interval:
+    """Wilson's score interval of a rate (JASA 22, 1927); as statsmodels `proportion_confint(method="wilson")`.
+
+    `successes` and `n` may be fractional (effective counts); without trials the interval is [0, 1].
+    """
+    if n <= 0:
+        return Interval(0.0, 1.0)
+    z, p = float(ndtri(0.5 + level / 2)), successes / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * float(np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)))
+    low = 0.0 if successes <= 0 else max(0.0, centre - half)
+    return Interval(low, 1.0 if successes >= n else min(1.0, centre + half))
+
+
+def clopper_pearson(successes: float, n: float, level: float = 0.95) -> Interval:
+    """The exact interval of a rate (Biometrika 26, 1934), from the beta quantiles; never under `level`."""
+    tail = (1 - level) / 2
+    low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
+    high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
+    return Interval(low, high)
+
+
+def mcnemar_p_value(lost: ArrayLike, gained: ArrayLike) -> FloatArray:
+    """One-sided p-value of McNemar's exact test that more was lost than gained.
+
+    P(X >= lost) for X ~ Binomial(lost + gained, 1/2), written with the beta function so that effective
+    counts fit too. The two-sided value is `min(1, 2 * min(mcnemar(b, c), mcnemar(c, b)))`.
+    """
+    lost, gained = np.asarray(lost, float), np.asarray(gained, float)
+    return np.where(lost > 0, betainc(np.maximum(lost, 1e-300), gained + 1, 0.5), 1.0)
+
+
+def holm_adjust(p_values: ArrayLike) -> FloatArray:
+    """Holm's adjusted p-values (Scand. J. Statist. 6, 1979); as statsmodels `multipletests(method="holm")`."""
+    p = np.asarray(p_values, float)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+def paired_counts(before: ArrayLike, after: ArrayLike, answers: float = 1) -> PairedCounts:
+    """Losses and gains between two sides, from each prompt's mean outcome on each; prompts along the last axis.
+
+    Args:
+        before: each prompt's share of good outcomes, in [0, 1].
+        after: the same of the other side, the prompts in the same order.
+        answers: answers a prompt and side, the harmonic mean where the sides differ; it caps how many
+            independent prompts one prompt may count for.
+
+    A prompt loses with the chance that a random answer of its `before` is good and one of its `after` is
+    not. The design effect (Kish 1965), the variance of the prompts' differences over that of single
+    answers with the same losses, turns prompts into effective prompts.
+    """
+    b, a = np.asarray(before, float), np.asarray(after, float)
+    prompts = b.shape[-1]
+    lost, gained = (b * (1 - a)).mean(-1), ((1 - b) * a).mean(-1)
+    single = lost + gained - (lost - gained) ** 2
+    spread = (b - a).var(-1, ddof=1) if prompts > 1 else single
+    n = prompts / _design_effect(spread, single, answers)
+    return PairedCounts(lost * n, gained * n, n)
+
+
+def loss_interval(table: PairedCounts, level: float = 0.95) -> Interval:
+    """Tango's score interval of the loss (Statist. Med. 17, 1998, 891-908), two-sided at `level`.
+
+    Unlike Wald's or the bootstrap's it keeps its level with few discordant prompts, and has a width when
+    there are none.
+    """
+    z = float(ndtri(0.5 + level / 2))
+    low = _bisect_boundary(lambda loss: _tango_score(table, loss) <= z, -np.ones_like(table.n), table.loss)
+    high = -_bisect_boundary(lambda gain: _tango_score(table, -gain) >= -z, -np.ones_like(table.n), -table.loss)
+    return Interval(_unwrap_scalar(low), _unwrap_scalar(high))
+
+
+@dataclass(frozen=True, slots=True)
+class RateComparison:
+    """The loss from one side to the other, its two-sided interval and the p-value of there being none.
+
+    `p_value` is one-sided, against a loss of zero or less. `spread` is the variance of the loss that more
+    prompts would shrink, `floor` the one they would not (a judge's calibration).
+    """
+
+    loss: float
+    low: float
+    high: float
+    p_value: float
+    spread: float
+    floor: float = 0.0
+
+    def prompts_to_settle(self, prompts: int, margin: float, alpha: float, power: float = 0.8) -> int | None:
+        """Prompts with which the loss seen here would be told from the margin, or from none.
+
+        Whichever takes fewer, with chance `power` at one-sided level `alpha`, by the normal approximation;
+        None where no number would do, because the loss is at the margin or the judge is not known well enough.
+        """
+        reach = float(ndtri(1 - alpha) + ndtri(power))
+        gaps = [gap for gap in (margin - self.loss, self.loss) if gap > 0]
+        left = [(gap / reach) ** 2 - self.floor for gap in gaps]
+        needed = [prompts * self.spread / room for room in left if room > 0]
+        return int(np.ceil(min(needed))) if needed else None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A judge against people on one outcome: counts of hits, misses, false alarms and rightly told others."""
+
+    tp: int
+    fn: int
+    fp: int
+    tn: int
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of true outcomes that the judge saw; one success and one failure added (Lang & Reiczigel 2014)."""
+        return (self.tp + 1) / (self.tp + self.fn + 2)
+
+    @property
+    def specificity(self) -> float:
+        """Share of the others that the judge told as such; one success and one failure added."""
+        return (self.tn + 1) / (self.tn + self.fp + 2)
+
+    @property
+    def youden(self) -> float:
+        """Sensitivity + specificity - 1: how much of a difference the judge lets through."""
+        return self.sensitivity + self.specificity - 1
+
+    @property
+    def complement(self) -> Calibration:
+        """The same judge on the opposite outcome."""
+        return Calibration(self.tn, self.fp, self.fn, self.tp)
+
+    def correct_rate(self, rate: ArrayLike) -> FloatArray:
+        """The true rate behind a judged one (Rogan & Gladen, Am. J. Epidemiol. 107, 1978); may leave [0, 1]."""
+        return np.asarray((np.asarray(rate, float) + self.specificity - 1) / self.youden)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelErrors:
+    """People's labels on some answers of one side: for each prompt the sum of truth minus verdict, and how many."""
+
+    errors: FloatArray
+    counts: FloatArray
+
+    @property
+    def mean_error(self) -> float:
+        """How far the judge's rate is below the truth, on the labelled answers."""
+        return float(self.errors.sum() / self.counts.sum())
+
+
+def compare_rates(before: ArrayLike, after: ArrayLike, answers: float = 1, level: float = 0.95) -> RateComparison:
+    """Two sides as judged, from each prompt's share of good outcomes; arguments as `paired_counts`."""
+    table = paired_counts(before, after, answers)
+    limits = loss_interval(table, level)
+    spread = ((limits.high - limits.low) / (2 * ndtri(0.5 + level / 2))) ** 2
+    return RateComparison(
+        _unwrap_scalar(table.loss),
+        limits.low,
+        limits.high,
+        _unwrap_scalar(mcnemar_p_value(table.lost, table.gained)),
+        _unwrap_scalar(spread),
+    )
+
+
+def compare_corrected(
+    before: ArrayLike,
+    after: ArrayLike,
+    judge_before: Calibration,
+    judge_after: Calibration,
+    answers: float = 1,
+    level: float = 0.95,
+) -> RateComparison:
+    """Two sides corrected for a judge's error (Rogan & Gladen 1978), the error's own uncertainty included.
+
+    Variances by the delta method. One calibration given for both sides is taken to hold for both, so its
+    error cancels where the rates are alike; two calibrations are independent. Needs `youden` > 0.
+    """
+    b, a = np.asarray(before, float), np.asarray(after, float)
+    rates = judge_before.correct_rate(b.mean(-1)), judge_after.correct_rate(a.mean(-1))
+    scaled = b / np.expand_dims(judge_before.youden, -1) - a / np.expand_dims(judge_after.youden, -1)
+    spread = np.maximum(
+        scaled.var(-1, ddof=1) / b.shape[-1],
+        compare_rates(b, a, answers, level).spread / (judge_before.youden * judge_after.youden),
+    )
+    floor = _calibration_variance(rates, judge_before, judge_after)
+    return _compare_by_t(rates[0] - rates[1], spread, floor, b.shape[-1] - 1, level)
+
+
+def compare_labelled(
+    before: ArrayLike,
+    after: ArrayLike,
+    labels_before: LabelErrors,
+    labels_after: LabelErrors,
+    answers: float = 1,
+    level: float = 0.95,
+) -> RateComparison:
+    """Two sides by prediction-powered inference (Angelopoulos et al., Science 382, 2023), the prompt the unit.
+
+    The judged loss over all answers, plus the judge's mean error on the labelled ones, which must be a random
+    sample of the answers. Variance from each prompt's influence on the estimate.
+    """
+    b, a = np.asarray(before, float), np.asarray(after, float)
+    loss = (b - a).mean(-1) + labels_before.mean_error - labels_after.mean_error
+    influence = (b - a) + _label_influence(labels_before) - _label_influence(labels_after)
+    spread = np.maximum(influence.var(-1, ddof=1) / len(b), compare_rates(b, a, answers, level).spread)
+    labelled = int(min(np.count_nonzero(labels_before.counts), np.count_nonzero(labels_after.counts)))
+    return _compare_by_t(loss, spread, 0.0, labelled - 1, level)
+
+
+def bootstrap_means(
+    columns: ArrayLike, statistic: Callable[[FloatArray], FloatArray], seed: int, resamples: int = RESAMPLES
+) -> tuple[FloatArray, FloatArray]:
+    """Replicates and jackknife values of a function of column means, rows (prompts) drawn with replacement.
+
+    Args:
+        columns: prompts by columns.
+        statistic: from means (..., columns) to values (...); must accept any leading shape.
+        seed: of the draws; the same seed and shape give the same draws.
+        resamples: number of replicates.
+
+    Returns:
+        The replicates, and the statistic with each row left out.
+    """
+    x = np.asarray(columns, float)
+    n, rng = len(x), np.random.default_rng(seed)
+    batch = max(1, _BATCH_CELLS // n)
+    sizes = [min(batch, resamples - start) for start in range(0, resamples, batch)]
+    replicates = [statistic(_resample_counts(rng, n, size) @ x / n) for size in sizes]
+    return np.concatenate(replicates), np.asarray(statistic((x.sum(0) - x) / (n - 1)))
+
+
+def bca_limits(replicates: ArrayLike, estimate: float, jackknife: ArrayLike, quantiles: ArrayLike) -> FloatArray:
+    """Bias-corrected and accelerated bootstrap limits (Efron, JASA 82, 1987; Efron & Tibshirani 1993, ch. 14).
+
+    Args:
+        replicates: the statistic on bootstrap samples.
+        estimate: the statistic on the sample.
+        jackknife: the statistic with each unit left out.
+        quantiles: standard normal quantiles of the limits wanted, `ndtri([0.025, 0.975])` for 95 %.
+    """
+    x = np.sort(np.asarray(replicates, float))
+    bias, acceleration = _bias_correction(x, estimate), _bca_acceleration(jackknife)
+    shifted = bias + np.asarray(quantiles, float)
+    return np.asarray(np.quantile(x, ndtr(bias + shifted / (1 - acceleration * shifted))))
+
+
+def wide_quantiles(n: int, level: float) -> FloatArray:
+    """Normal quantiles widened for small n: a bootstrap is too narrow by sqrt((n-1)/n) and knows no t.
+
+    Hesterberg, The American Statistician 69 (2015), 371-386, "expanded percentile interval".
+    """
+    t = float(stdtrit(n - 1, 0.5 + level / 2)) * (n / (n - 1)) ** 0.5
+    return np.array([-t, t])
+
+
+def rate_over_seeds(outcomes: ArrayLike, level: float = 0.95) -> Estimate:
+    """A rate over prompts and seeds with its interval.
+
+    Args:
+        outcomes: prompts by seeds, outcomes in [0, 1]; NaN where the answer was not judged.
+        level: of the interval.
+
+    Returns:
+        `value` is the mean over prompts of each prompt's judged answers, `n` the prompts with one. The
+        interval speaks of further prompts put to these same models: Wilson's on the effective number of
+        prompts, its low end with every unjudged answer counted 0, its high end with every one counted 1.
+        How models of other seeds would differ shows in `per_seed`, not in the interval.
+    """
+    x = np.asarray(outcomes, float)
+    x = x[:, None] if x.ndim == 1 else x
+    means = [judged_mean(row) for row in x]
+    judged = np.array([m for m in means if not np.isnan(m)])
+    low = _effective_wilson(np.nan_to_num(x, nan=0.0), level).low
+    high = _effective_wilson(np.nan_to_num(x, nan=1.0), level).high
+    return Estimate(judged_mean(judged), low, high, len(judged), tuple(judged_mean(seed) for seed in x.T))
+
+
+def mean_change(before: ArrayLike, after: ArrayLike, level: float = 0.95, seed: int = 0) -> Estimate:
+    """The mean of `after - before` over pairs and seeds with a BCa interval over pairs.
+
+    Args:
+        before: a value for each pair (nats, say), or pairs by seeds.
+        after: the same afterwards, pairs by seeds.
+        level: of the interval.
+        seed: of the bootstrap.
+
+    Raises ValueError where a value is not finite.
+    """
+    x = np.asarray(after, float)
+    x = x[:, None] if x.ndim == 1 else x
+    start = np.asarray(before, float)
+    change = x - (start[:, None] if start.ndim == 1 else start)
+    if not np.isfinite(change).all():
+        raise ValueError("a value before or after is not finite")
+    limits = _mean_limits(change.mean(1), level, seed)
+    return Estimate(float(change.mean()), limits.low, limits.high, len(change), tuple(map(float, change.mean(0))))
+
+
+def _calibration_variance(rates: tuple[FloatArray, FloatArray], before: Calibration, after: Calibration) -> FloatArray:
+    """Variance of the difference of two corrected rates that comes from the two judges' calibrations."""
+    if before is after:
+        hits, others = _rate_variances(before)
+        return np.asarray((rates[0] - rates[1]) ** 2 * (hits + others))
+    parts = [
+        (rate**2, (1 - rate) ** 2, *_rate_variances(judge)) for rate, judge in zip(rates, (before, after), strict=True)
+    ]
+    return np.asarray(sum(hit * sensitivity + miss * specificity for hit, miss, sensitivity, specificity in parts))
+
+
+def _rate_variances(judge: Calibration) -> tuple[float, float]:
+    """Variances of sensitivity and specificity, on the scale of the corrected rate."""
+    se, sp = judge.sensitivity, judge.specificity
+    scale = judge.youden**2
+    return se * (1 - se) / (judge.tp + judge.fn + 2) / scale, sp * (1 - sp) / (judge.tn + judge.fp + 2) / scale
+
+
+def _label_influence(labels: LabelErrors) -> FloatArray:
+    share = labels.counts.sum() / len(labels.counts)
+    return np.asarray((labels.errors - labels.mean_error * labels.counts) / share)
+
+
+def _compare_by_t(loss: FloatArray, spread: FloatArray, floor: ArrayLike, freedom: int, level: float) -> RateComparison:
+    error = np.sqrt(spread + np.asarray(floor, float))
+    half = stdtrit(freedom, 0.5 + level / 2) * error
+    p_value = stdtr(freedom, -loss / error)
+    return RateComparison(
+        *(_unwrap_scalar(np.asarray(x)) for x in (loss, loss - half, loss + half, p_value, spread, floor))
+    )
+
+
+def _mean_limits(x: FloatArray, level: float, seed: int) -> Interval:
+    if len(x) < 2:
+        return Interval(-np.inf, np.inf)
+    replicates, jackknife = bootstrap_means(x[:, None], lambda means: means[..., 0], seed)
+    low, high = bca_limits(replicates, float(x.mean()), jackknife, wide_quantiles(len(x), level))
+    return Interval(float(low), float(high))
+
+
+def _effective_wilson(outcomes: FloatArray, level: float) -> Interval:
+    if not len(outcomes):
+        return Interval(0.0, 1.0)
+    means = outcomes.mean(1)
+    rate = float(means.mean())
+    spread = means.var(ddof=1) if len(means) > 1 else rate * (1 - rate)
+    n = len(means) / float(_design_effect(spread, rate * (1 - rate), outcomes.shape[1]))
+    return wilson_interval(rate * n, n, level)
+
+
+def _design_effect(spread: ArrayLike, single: ArrayLike, answers: float) -> FloatArray:
+    """Between 1/answers (answers of a prompt are independent) and 1 (they repeat each other); 1 if unknown."""
+    single = np.asarray(single, float)
+    ratio = np.where(single > 1e-12, np.asarray(spread, float) / np.maximum(single, 1e-12), 1.0)
+    return np.clip(ratio, 1 / answers, 1.0)
+
+
+def _tango_score(table: PairedCounts, loss: FloatArray) -> FloatArray:
+    """Tango's score statistic, with the chance of a gain at its maximum likelihood given the loss."""
+    lost, gained, n = table.lost, table.gained, table.n
+    linear = (2 * n - lost + gained) * loss - lost - gained
+    root = np.sqrt(np.maximum(linear**2 + 8 * n * gained * loss * (1 - loss), 0))
+    gain = (root - linear) / (4 * n)
+    variance = np.maximum(n * (2 * gain + loss * (1 - loss)), 0)
+    distance = lost - gained - n * loss
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.abs(distance) < 1e-12, 0.0, distance / np.sqrt(variance))
+
+
+def _bisect_boundary(
+    inside: Callable[[FloatArray], NDArray[np.bool_]], outer: FloatArray, inner: FloatArray
+) -> FloatArray:
+    """The boundary of `inside` between a point outside (or on the boundary) and one inside, by bisection."""
+    for _ in range(50):
+        middle = (outer + inner) / 2
+        holds = inside(middle)
+        outer, inner = np.where(holds, outer, middle), np.where(holds, middle, inner)
+    return outer
+
+
+def _resample_counts(rng: np.random.Generator, n: int, size: int) -> FloatArray:
+    picks = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+    return np.bincount(picks.ravel(), minlength=n * size).reshape(size, n).astype(float)
+
+
+def _bias_correction(replicates: FloatArray, estimate: float) -> float:
+    """Normal quantile of the share of replicates under the estimate, ties counted half (discrete data)."""
+    slack = 1e-9 * max(1.0, abs(estimate))
+    under = (replicates < estimate - slack).mean() + (np.abs(replicates - estimate) <= slack).mean() / 2
+    edge = 1 / (len(replicates) + 1)
+    return float(ndtri(np.clip(under, edge, 1 - edge)))
+
+
+def _bca_acceleration(jackknife: ArrayLike) -> float:
+    values = np.asarray(jackknife, float)
+    gaps = values.mean() - values
+    scale = float((gaps**2).sum()) ** 1.5
+    return float((gaps**3).sum()) / (6 * scale) if scale > 0 else 0.0
+
+
+def judged_mean(x: FloatArray) -> float:
+    """The mean of the outcomes that are not NaN (not judged); NaN where there is none."""
+    judged = x[~np.isnan(x)]
+    return float(judged.mean()) if len(judged) else float("nan")
+
+
+def _unwrap_scalar(x: FloatArray) -> float:
+    return float(x) if np.ndim(x) == 0 else x  # type: ignore[return-value]

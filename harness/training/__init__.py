@@ -1,0 +1,1 @@
+"""An arm from its pairs to a checkpoint."""

@@ -1,0 +1,67 @@
+"""What a training is given, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.models.loading import ModelPath
+from harness.recipes.schema import Arm, TrainingSettings
+from harness.scoring.logprobs import PairLogprobs
+from harness.support import artifacts
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+Watch = Callable[["PreTrainedModel", int], None]
+"""Called with the model in training and the number of optimizer steps taken: before the first of them, after each."""
+
+
+SAVED_MODEL, TRAINING_LOG, COMPLETE_MARK = "saved", "log.jsonl", "complete"
+"""In a training's folder: what it ends with, its log, and the mark of a whole checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained model with its tokenizer, and TRL's log, a row a step."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    log: list[dict[str, float]]
+
+    def save(self, out: Path) -> None:
+        """Writes the checkpoint directory, whole or not at all."""
+        with artifacts.atomic_directory(out) as temporary:
+            self.model.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """One training of a copy of a model on preference pairs.
+
+    Attributes:
+        model_path: checkpoint directory or hub id of the starting (and reference) model.
+        pairs: explicit preference pairs with `pair_id`.
+        reference: the starting model's log-probabilities of every pair, so no reference model is held.
+        arm: the objective.
+        training: DPOTrainer's settings; as in the paper's runs the rate is constant and gradients are not clipped.
+        steps: optimizer steps.
+        seed: of the batch order, and of the adapters' weights.
+        label: what the bar calls the run.
+        chat_template: for a tokenizer that has none.
+    """
+
+    model_path: str | ModelPath
+    pairs: Dataset
+    reference: Mapping[str, PairLogprobs]
+    arm: Arm
+    training: TrainingSettings
+    steps: int
+    seed: int
+    label: str
+    chat_template: str | None = None

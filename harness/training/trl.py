@@ -1,0 +1,331 @@
+"""Training one arm with TRL's DPOTrainer: the only module that imports TRL."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.models.loading import ModelPath, load_model
+from harness.recipes.schema import LOSS_SETTINGS, Arm, FineTuning, Lora, Optimization
+from harness.scoring.logprobs import PairLogprobs
+from harness.support import console
+from harness.support.errors import HarnessError
+from harness.training.losses import (
+    LogprobBatch,
+    alphapo_loss,
+    cpo_loss,
+    dpop_loss,
+    ipo_sequence_loss,
+    sft_loss,
+    simpo_loss,
+)
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl import DPOTrainer, SFTTrainer
+
+    Loss = Callable[[LogprobBatch], Tensor]
+from harness.training.jobs import COMPLETE_MARK, Trained, TrainingJob, Watch
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # says at import that a faster kernel is not installed
+
+
+# The trainer
+
+
+def build_trainer(
+    job: TrainingJob, folder: Path, callbacks: list[Any], *, keeps: bool, processes: int = 1
+) -> DPOTrainer:
+    """TRL's trainer, ready to train. The configuration comes first: it tells transformers how to load the weights."""
+    config = _dpo_config(job, folder, keeps, processes)
+    model, tokenizer = load_trainable(job.model_path, job.seed, job.chat_template, job.training.lora)
+    with _no_reference_model():
+        return _trainer_class(job)(
+            model=model,
+            args=config,
+            train_dataset=_with_reference_logps(job.pairs, job.reference),
+            processing_class=tokenizer,
+            callbacks=callbacks,
+            peft_config=lora_config(job.training.lora),
+        )
+
+
+def load_trainable(
+    model_path: str | ModelPath, seed: int, chat_template: str | None, lora: Lora | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """In float32, as the paper's code trains: half-precision weights would round steps of 5e-6 away."""
+    from transformers import set_seed
+
+    set_seed(seed)
+    if lora is not None and lora.quantize is not None:
+        return load_quantized(model_path, lora.quantize, chat_template)
+    model, tokenizer = load_model(model_path, chat_template=chat_template, placed=False)
+    return model.float(), tokenizer
+
+
+def run_trainer(trainer: Any, checkpoint: Path | None = None) -> None:
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def loss_rows(trainer: Any) -> list[dict[str, float]]:
+    return [row for row in trainer.state.log_history if "loss" in row]
+
+
+def build_sft_trainer(
+    model_path: str | ModelPath,
+    answers: Dataset,
+    settings: FineTuning,
+    folder: Path,
+    callbacks: list[Any],
+    *,
+    seed: int,
+    chat_template: str | None,
+) -> SFTTrainer:
+    """TRL's trainer for one epoch of supervised fine-tuning, ready to train."""
+    from trl import SFTConfig, SFTTrainer
+
+    config = SFTConfig(num_train_epochs=1, max_length=None, **shared_arguments(settings, seed, folder))
+    model, tokenizer = load_trainable(model_path, seed, chat_template)
+    return SFTTrainer(model=model, args=config, train_dataset=answers, processing_class=tokenizer, callbacks=callbacks)
+
+
+def _with_reference_logps(pairs: Dataset, reference: Mapping[str, PairLogprobs]) -> Dataset:
+    """The columns TRL reads, the reference's log-probabilities among them."""
+    table = pairs.select_columns(["prompt", "chosen", "rejected"])
+    known = [reference[name] for name in pairs["pair_id"]]
+    table = table.add_column("ref_chosen_logps", [each.chosen for each in known])
+    return table.add_column("ref_rejected_logps", [each.rejected for each in known])
+
+
+def _dpo_config(job: TrainingJob, folder: Path, keeps: bool, processes: int) -> Any:
+    from trl import DPOConfig
+
+    arm, training = job.arm, job.training
+    own = _own_loss(arm, _dpo_beta(job)) is not None
+    return DPOConfig(
+        max_steps=job.steps,
+        beta=_dpo_beta(job),
+        loss_type=["sigmoid" if own else arm.loss] + ["sft"] * bool(arm.sft_weight),
+        label_smoothing=arm.label_smoothing or 0.0,
+        precompute_ref_log_probs=True,
+        max_length=training.max_length,
+        **shared_arguments(training, job.seed, folder, processes)
+        | {"learning_rate": arm.learning_rate or training.learning_rate}
+        | ({"save_strategy": "steps", "save_steps": training.checkpoint_every, "save_total_limit": 1} if keeps else {}),
+    )
+
+
+def shared_arguments(settings: Optimization, seed: int, folder: Path, processes: int = 1) -> dict[str, Any]:
+    """What both trainers are told."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    micro = micro_batch(settings, processes)
+    return {
+        "output_dir": str(folder),
+        "seed": seed,
+        "data_seed": seed,
+        "use_cpu": not gpu,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": settings.batch_size // (micro * processes),
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0.0,
+        "optim": "rmsprop",
+        "bf16": gpu if settings.bf16 is None else settings.bf16,
+        "gradient_checkpointing": gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+
+
+def micro_batch(settings: Optimization, processes: int = 1) -> int:
+    """Pairs that a process takes at a time: the most that the settings allow and that share a batch evenly."""
+    share = settings.batch_size // processes
+    return next(size for size in range(min(settings.micro_batch_size, share), 0, -1) if share % size == 0)
+
+
+def lora_config(lora: Lora | None) -> Any:
+    """What peft is told of the adapters; None where there are none."""
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=modules,
+        task_type="CAUSAL_LM",
+    )
+
+
+def load_quantized(
+    model_path: str | ModelPath, kind: str, chat_template: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model as QLoRA trains it: weights in 4-bit normal floats, with quantized constants (section 3 of its paper).
+
+    Raises HarnessError where bitsandbytes is missing.
+    """
+    check_quantization()
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_quant_storage=torch.bfloat16,  # FSDP shards weights of one type only
+    )
+    options = {"quantization_config": quantization}
+    return load_model(model_path, chat_template=chat_template, placed=False, options=options)
+
+
+def check_quantization() -> None:
+    """Raises HarnessError where 4-bit weights need a package that is not there."""
+    if find_spec("bitsandbytes") is None:
+        hint = "pip install 'refusal-displacement[qlora]', or leave out training.lora.quantize."
+        raise HarnessError("bitsandbytes is not installed", place="training.lora.quantize", hint=hint)
+
+
+def merge_adapters(job: TrainingJob, trained: Path, log: list[dict[str, float]]) -> Trained:
+    """The starting model with the trained adapters added to its weights, which are in float32 and never quantized."""
+    from peft import PeftModel
+
+    base, tokenizer = load_model(job.model_path, chat_template=job.chat_template)
+    return Trained(PeftModel.from_pretrained(base.float(), str(trained)).merge_and_unload(), tokenizer, log)
+
+
+@contextmanager
+def _no_reference_model() -> Iterator[None]:
+    """Inside the block TRL loads no reference model, as under FSDP it does though the log-probabilities are given."""
+    from trl.trainer import dpo_trainer
+
+    loads = dpo_trainer.create_model_from_path
+    dpo_trainer.create_model_from_path = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        dpo_trainer.create_model_from_path = loads
+
+
+def _dpo_beta(job: TrainingJob) -> float:
+    return job.arm.beta or job.training.beta
+
+
+def _own_loss(arm: Arm, beta: float) -> Loss | None:
+    """The arm's loss where it is one of `harness.training.losses`, None where it is TRL's."""
+    settings = {name: getattr(arm, name) for name in LOSS_SETTINGS.get(arm.loss, ())}
+    own: Mapping[str, Callable[..., Tensor]] = {
+        "ipo_sequence": ipo_sequence_loss,
+        "cpo": cpo_loss,
+        "dpop": dpop_loss,
+        "simpo": simpo_loss,
+        "alphapo": alphapo_loss,
+    }
+    return partial(own[arm.loss], beta=beta, **settings) if arm.loss in own else None
+
+
+def _trainer_class(job: TrainingJob) -> type[DPOTrainer]:
+    """DPOTrainer with the arm's loss where TRL lacks it, and the SFT term over whole answers."""
+    from trl import DPOTrainer
+
+    arm, own = job.arm, _own_loss(job.arm, _dpo_beta(job))
+
+    class Trainer(DPOTrainer):  # type: ignore[misc]
+        def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:  # noqa: ARG002
+            return dataset  # it carries the starting model's log-probabilities, so none is loaded
+
+        def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
+            if own is None:
+                chosen = inputs["completion_mask"].chunk(2)[0]
+                # TRL's SFT term is a mean over the batch's tokens: times tokens a pair, it is one over pairs.
+                self.loss_weights = [1.0, arm.sft_weight * float(chosen.sum()) / len(chosen)][: len(self.loss_types)]
+                return super()._compute_loss(model, inputs, return_outputs)
+            batch, outputs = _forward_pairs(model, inputs)
+            loss = (own(batch) + arm.sft_weight * sft_loss(batch)).mean()
+            return (loss, outputs) if return_outputs else loss
+
+    return cast("type[DPOTrainer]", Trainer)
+
+
+def _forward_pairs(model: Any, inputs: Mapping[str, Tensor]) -> tuple[LogprobBatch, Any]:
+    """A padded batch of TRL's, chosen answers first, as what our losses take; computed as TRL does."""
+    mask = inputs["completion_mask"]
+    outputs = model(
+        input_ids=inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
+        labels=inputs["input_ids"].masked_fill(mask == 0, -100),
+        use_cache=False,
+        fused_lm_head=True,
+    )
+    (chosen, rejected), (chosen_tokens, rejected_tokens) = outputs.log_probs.sum(1).chunk(2), mask.sum(1).chunk(2)
+    references = inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]
+    return LogprobBatch(chosen, rejected, *references, chosen_tokens, rejected_tokens), outputs
+
+
+@contextmanager
+def progress_callbacks(label: str, steps: int, watch: Watch | None = None) -> Iterator[list[Any]]:
+    """A bar that follows the training, one who watches it, and a mark on each checkpoint that is whole."""
+    from transformers import TrainerCallback
+
+    with console.progress_bar(label, steps, "steps") as advance:
+
+        class Follower(TrainerCallback):  # type: ignore[misc]
+            def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+                advance(state.global_step)
+                if watch:
+                    watch(model, state.global_step)
+
+            def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+                if watch:
+                    watch(model, state.global_step)
+
+            def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+                if logs and "loss" in logs:
+                    advance(extra=f"loss {logs['loss']:.3f}")
+
+        yield [Follower(), checkpoint_marker()]
+
+
+# Checkpoints
+
+
+def checkpoint_marker() -> Any:
+    """Marks each checkpoint when all processes have written their part: one that is killed half-way has no mark."""
+    from accelerate import PartialState
+    from transformers import TrainerCallback
+
+    class Marker(TrainerCallback):  # type: ignore[misc]
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+            PartialState().wait_for_everyone()
+            if state.is_world_process_zero:
+                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE_MARK).touch()
+
+    return Marker()
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The last whole checkpoint of an earlier try; what is not whole is removed."""
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [path for path in checkpoints if (path / COMPLETE_MARK).is_file()]
+    for path in checkpoints:
+        if path not in whole:
+            shutil.rmtree(path)
+    return whole[-1] if whole else None

@@ -1,0 +1,158 @@
+"""Independent pieces of a run side by side: one process a GPU, or several on one machine's cores."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from harness.support import console
+from harness.support.errors import HarnessError
+from harness.support.redaction import redact_logs
+from harness.workers.machine import gpu_names
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
+
+
+Item = TypeVar("Item")
+
+MODEL_COPIES = 6
+"""Times its weights that a model in training takes at most: weights, gradients, optimizer, activations."""
+PRELOADED_MODULES = [
+    "harness.training.train",
+    "harness.evaluation.lm_eval",
+    "trl.trainer.dpo_trainer",
+    "lm_eval.evaluator",
+]
+"""Imported once, while the run samples and scores; each process starts as a copy of that."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    """How many processes, how many of torch's threads in each, and the GPU that each one sees (none: the CPU)."""
+
+    processes: int
+    threads: int
+    devices: tuple[int, ...] = ()
+
+
+def plan_processes(model_bytes: int, at_most: int | None = None) -> ProcessPlan:
+    """One process a GPU; on the CPU as many as cores and free memory hold, sharing the cores evenly.
+
+    Args:
+        model_bytes: size of the model's weights.
+        at_most: a limit on the processes.
+    """
+    import psutil
+
+    devices = len(gpu_names())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fit = int(psutil.virtual_memory().available // (MODEL_COPIES * max(model_bytes, 1) + (1 << 30)))
+    most = devices or min(cores, fit)
+    processes = max(1, min(most, at_most or most))
+    threads = max(1, cores // processes)
+    return ProcessPlan(processes, threads, tuple(range(processes)) if devices else ())
+
+
+def preload_imports() -> None:
+    """Starts the imports that all processes need, in the background."""
+    _forkserver_context()
+    from multiprocessing import forkserver
+
+    forkserver.ensure_running()
+
+
+def run_in_processes(
+    work: Callable[[Item], object], items: Sequence[Item], plan: ProcessPlan, label: str, log: Path
+) -> None:
+    """Does `work` on every item, in processes beside each other; a plan of one process does it here.
+
+    Args:
+        work: a module's function; it leaves its results in files.
+        items: what to work on; pickled.
+        plan: how.
+        label: what the bar says.
+        log: where the processes' standard error goes.
+
+    Raises the first item's error, after the processes are stopped; HarnessError where one was killed.
+    """
+    if plan.processes == 1 or len(items) < 2:
+        for item in items:
+            work(item)
+        return
+    context = _forkserver_context()
+    devices = context.SimpleQueue()
+    for place in range(plan.processes):
+        devices.put(plan.devices[place] if plan.devices else None)
+    start = partial(_start_worker, devices, plan.threads, log)
+    pool = ProcessPoolExecutor(min(plan.processes, len(items)), context, start)
+    try:
+        with console.progress_bar(label, len(items)) as advance:
+            for future in as_completed([pool.submit(_collect_notes, work, item) for item in items]):
+                for note in future.result():
+                    console.print_note(note)
+                advance()
+    except BaseException as error:
+        _kill_pool(pool)
+        if isinstance(error, BrokenProcessPool):
+            told, hint = "a worker process was killed (out of memory?)", "Use fewer: --workers 1."
+            raise HarnessError(told, place=str(log), hint=hint) from error
+        raise
+    pool.shutdown()
+
+
+def _collect_notes(work: Callable[[Item], object], item: Item) -> list[str]:
+    """Does the work in this process and returns its notes, but for those that something begins."""
+    with console.collect_notes() as notes:
+        work(item)
+    return [note for note in notes if not note.endswith("…")]
+
+
+def _kill_pool(pool: ProcessPoolExecutor) -> None:
+    """Ends the pool now: what is unfinished leaves nothing behind, as stages write whole files only."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def _forkserver_context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED_MODULES)
+    return context
+
+
+def _start_worker(devices: Any, threads: int, log: Path) -> None:
+    """In a new process: its GPU, its threads, its log; and it ends when the run does, however that ended."""
+    device = devices.get()
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stderr = log.open("a", encoding="utf-8", buffering=1)
+    os.dup2(sys.stderr.fileno(), 2)
+    redact_logs()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import torch
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system's, which a killed process leaves behind
+
+    torch.set_num_threads(threads)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

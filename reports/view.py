@@ -1,0 +1,90 @@
+"""What a page shows of a run, for its templates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from reports.charts import LOSSES
+from reports.figures import Figures, compute_figures
+from reports.flips import ArmFlip, find_flips
+from reports.reading import FinishedRun
+from reports.words import arm_labels, format_nats, format_number, format_percent, format_points, listed
+
+PathStep = str | int
+"""A key or a place on the way to a figure."""
+
+_FORMS = {"percent": format_percent, "points": format_points, "nats": format_nats, "number": format_number}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the templates show of one run; `prefix` keeps the ids of several runs apart on one page."""
+
+    run: FinishedRun
+    figures: Figures
+    labels: Mapping[str, str]
+    flips: Sequence[ArmFlip]
+    prefix: str
+
+    @property
+    def cuts(self) -> dict[str, float]:
+        """The line of each filter by length-normalised CHES, by the arm's label without how long it trains."""
+        return {self.labels[name].split(",")[0]: cut for name, cut in self.figures["cuts"].items()}
+
+    @property
+    def obstacles(self) -> list[str]:
+        """Why the gate decided nothing, each reason once."""
+        return [*dict.fromkeys(found["reason"] for found in self.figures["gate"].values() if not found["decision"])]
+
+    @property
+    def judge_errors(self) -> list[str]:
+        """What the gate says of the judge's error, metric by metric, alike words once."""
+        said: dict[str, dict[str, None]] = {}
+        for found in self.figures["gate"].values():
+            for metric, checks in found["checks"].items():
+                said.setdefault(checks["overall"]["judge_error"], {})[LOSSES.get(metric, metric)] = None
+        return [f"{listed([*metrics])}: {told}" for told, metrics in said.items()]
+
+    @property
+    def notes(self) -> list[str]:
+        """The gate's remarks, each once."""
+        return [*dict.fromkeys(note for found in self.figures["gate"].values() for note in found["notes"])]
+
+    @property
+    def drawn_training(self) -> dict[str, Any]:
+        """The training of arms that took more than one step; one step has no course to draw."""
+        return {name: content for name, content in self.figures["training"].items() if len(content["mean"]) > 1}
+
+    def decided(self, decision: str | None) -> list[str]:
+        """The arms on which the gate said this; None for those on which it said nothing."""
+        return [name for name, found in self.figures["gate"].items() if found["decision"] == decision]
+
+    def cite(self, form: str, *path: PathStep | Sequence[PathStep]) -> Markup:
+        """A figure as text that says where it is from: a JSON pointer (RFC 6901) into the run's figures.
+
+        Raises KeyError or IndexError where there is none.
+        """
+        steps = [step for part in path for step in ([part] if isinstance(part, str | int) else part)]
+        value: Any = self.figures
+        for step in steps:
+            value = value[step]
+        pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+        return Markup('<data value="{}" data-from="{}">{}</data>').format(
+            json.dumps(value), self.prefix + pointer, _FORMS[form](value)
+        )
+
+    def estimate(self, form: str, *path: PathStep | Sequence[PathStep]) -> Markup:
+        """A value and its 95 % interval."""
+        value, low, high = (self.cite(form, *path, key) for key in ("value", "low", "high"))
+        return value if "n/a" in value else Markup("{} <small>{} to {}</small>").format(value, low, high)
+
+
+def build_view(run: FinishedRun, prefix: str = "") -> View:
+    """All that a page shows of a run."""
+    found = find_flips(run)
+    return View(run, compute_figures(run, found), arm_labels(run.recipe, [*run.arms]), found, prefix)

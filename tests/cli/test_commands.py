@@ -1,0 +1,76 @@
+"""The command as a person meets it: help, listings, and bad input in one line with exit code 2."""
+
+import subprocess
+import sys
+
+import pytest
+
+from helpers.command import CLEAN, harness
+
+
+def test_help_names_every_command_and_imports_nothing_heavy():
+    code = (
+        "import sys; from harness.cli import app; from typer.testing import CliRunner;"
+        "out = CliRunner().invoke(app, ['--help']).output;"
+        "assert not {'torch', 'transformers', 'datasets', 'lm_eval', 'trl', 'scipy'} & set(sys.modules); print(out)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=CLEAN)
+    assert done.returncode == 0, done.stderr
+    for command in (
+        "run",
+        "preferences",
+        "score",
+        "filter",
+        "displacement",
+        "judge",
+        "calibrate",
+        "report",
+        "gate",
+        "power",
+        "recipes",
+        "judges",
+    ):
+        assert f" {command} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "preferences", "score", "filter", "displacement", "judge", "calibrate", "report", "gate"]
+)
+def test_each_help_has_an_example(command):
+    done = harness(command, "--help")
+    assert done.returncode == 0
+    assert f"harness {command} " in done.stdout
+
+
+def test_listings():
+    assert "\nminiature " in harness("recipes").stdout
+    assert harness("judges").stdout.startswith("lexical")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("run", "nothing"), "no such recipe"),
+        (("run", "--set", "jugde=x"), "Did you mean 'judge'?"),
+        (("run", "--set", "judge"), "is not key=value"),
+        (("run", "--set", "model=./none", "--out", "out"), "no such model directory"),
+        (("run", "--set", "model=here", "--out", "file/out"), "cannot be written"),
+        (("report", "none"), "is not there"),
+        (("score", "none.jsonl", "--model", "here", "--out", "s.parquet"), "no such file"),
+        (("filter", "none.parquet", "--keep-lowest", "0.1", "--out", "k.jsonl"), "none.parquet"),
+        (("displacement", "--before", "here", "--after", "here"), "--preferences: is not given"),
+        (("displacement", "--before", "here", "--after", "here", "--preferences", "none.jsonl"), "no such file"),
+        (("judge", "none.jsonl", "--judge", "lexical", "--out", "v.jsonl"), "none.jsonl"),
+        (("calibrate", "none.csv", "--judge", "lexical"), "none.csv"),
+        (("gate", "--before", "none", "--after", "none"), "none"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(tmp_path, arguments, told):
+    (tmp_path / "file").touch()
+    (tmp_path / "here").mkdir()
+    done = harness(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert sorted(each.name for each in tmp_path.iterdir() if each.name != "out") == ["file", "here"]

@@ -1,0 +1,92 @@
+"""Preference rows, tokenizers and tables of them."""
+
+import json
+import random
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    Olmo2Config,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def tokenizer(template=TEMPLATE, merges=()):
+    """A byte-level tokenizer without a file; merges such as ("a", "b") make tokens of several bytes."""
+    names = ["<s>", "</s>", "<pad>", "<|user|>", "<|assistant|>", "<|system|>"]
+    vocabulary = [*names, *sorted(pre_tokenizers.ByteLevel.alphabet()), *("".join(merge) for merge in merges)]
+    core = Tokenizer(models.BPE(vocab={name: i for i, name in enumerate(vocabulary)}, merges=list(merges)))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="<pad>",
+                                   additional_special_tokens=names[3:])  # fmt: skip
+    made.chat_template = template
+    return made
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def assistant(text):
+    return {"role": "assistant", "content": text}
+
+
+CONVERSATION = {"prompt": [user("Hi")], "chosen": [assistant("Yes.")], "rejected": [assistant("No, never.")]}
+PLAIN = {"prompt": "The sky is", "chosen": " blue.", "rejected": " green, I think."}
+
+SIZES = {
+    "vocab_size": 270,
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 512,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+}
+GROUPED = {**SIZES, "num_key_value_heads": 2}
+CONFIGS = {
+    "llama": LlamaConfig(**GROUPED),
+    "gemma2": Gemma2Config(**GROUPED, head_dim=12, sliding_window=16),
+    "olmo2": Olmo2Config(**GROUPED),
+    "qwen2": Qwen2Config(**GROUPED),
+    "gpt_neox": GPTNeoXConfig(**SIZES),
+    "mistral with a short window": MistralConfig(**GROUPED, sliding_window=9),
+}
+
+
+def make(config, attention="sdpa", seed=0):
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+
+
+# Tables
+
+
+def conversations(count, seed=0):
+    draw = random.Random(seed)
+    words = ["yes", "no", "never", "sure", "maybe", "stop"]
+
+    def text():
+        return " ".join(draw.choices(words, k=draw.randint(1, 6)))
+
+    return [{"prompt": [user(f"Question {i // 3}")], "chosen": [assistant(text())], "rejected": [assistant(text())],
+             "hazard": "abc"[i % 3]} for i in range(count)]  # fmt: skip
+
+
+def lines(path, rows):
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path

@@ -1,0 +1,174 @@
+"""Agreement with people: figures worked out by hand, files as people have them, the calibration file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.judges.calibration import (
+    ConfusionCounts,
+    LabelledAnswer,
+    agreement_figures,
+    calibrate_judge,
+    cohen_kappa,
+    count_confusion,
+    judge_in_batches,
+    parts_below_floor,
+    rate_with_interval,
+    read_labelled_answers,
+    worst_mistakes,
+)
+from harness.judges.verdicts import Verdict
+from harness.support.errors import HarnessError
+
+
+def _answer(refused, model="m", unsafe=None):
+    return LabelledAnswer("p", "r", refused, model, unsafe)
+
+
+def test_count():
+    said = [
+        (True, "refusal"),
+        (True, "harmful"),
+        (False, "refusal"),
+        (False, "compliance"),
+        (False, "other"),
+        (True, "unjudged"),
+    ]
+    assert count_confusion((_answer(refused), Verdict(label, "")) for refused, label in said) == ConfusionCounts(
+        1, 1, 1, 2, 1
+    )
+
+
+def test_kappa_by_hand():
+    # 35 of 50 agree: .7. Judge says refusal 30, people 25: chance .6*.5 + .4*.5 = .5. (.7 - .5) / (1 - .5) = .4
+    assert cohen_kappa(ConfusionCounts(tp=20, fn=5, fp=10, tn=15)) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    "counts", [ConfusionCounts(), ConfusionCounts(tp=7), ConfusionCounts(tn=3), ConfusionCounts(unjudged=5)]
+)
+def test_kappa_is_undefined_where_there_is_one_class_only(counts):
+    assert cohen_kappa(counts) is None
+
+
+def test_unjudged_answers_are_in_no_rate():
+    figures = agreement_figures(ConfusionCounts(tp=8, fn=2, unjudged=90))
+    assert figures["sensitivity"]["value"] == 0.8
+    assert figures["accuracy"]["n"] == 10
+    assert figures["unjudged"] == 90
+
+
+def test_exact_interval_by_hand():
+    # All ten: the lower end p solves p^10 = .025. None of ten: the mirror image.
+    assert rate_with_interval(10, 10) == pytest.approx({"value": 1.0, "low": 0.025**0.1, "high": 1.0, "n": 10})
+    assert rate_with_interval(0, 10) == pytest.approx({"value": 0.0, "low": 0.0, "high": 1 - 0.025**0.1, "n": 10})
+
+
+def test_a_rate_of_nothing_has_no_value():
+    assert rate_with_interval(0, 0) == {"value": None, "low": None, "high": None, "n": 0}
+
+
+@given(*[st.integers(0, 40)] * 5)
+def test_figures_are_json_and_in_range(tp, fn, fp, tn, unjudged):
+    figures = agreement_figures(ConfusionCounts(tp, fn, fp, tn, unjudged))
+    json.dumps(figures, allow_nan=False)
+    assert figures["kappa"] is None or -1 <= figures["kappa"] <= 1
+    for share in (value for value in figures.values() if isinstance(value, dict) and value["n"]):
+        assert 0 <= share["low"] <= share["value"] <= share["high"] <= 1
+
+
+def test_the_floor_names_models_and_skips_undefined_ones():
+    assert parts_below_floor({"kappa": 0.59}, {"a": {"kappa": 0.6}, "b": {"kappa": None}, "c": {"kappa": -0.1}}) == [
+        "overall",
+        "c",
+    ]
+
+
+def test_mistakes_come_surest_first_and_short():
+    given = [
+        Verdict("harmful", "a", 0.6),
+        Verdict("refusal", "right", 1.0),
+        Verdict("other", "b", 0.9),
+        Verdict("harmful", "c"),
+    ]
+    pairs = [(LabelledAnswer("p" * 999, "r", True, "m", None), verdict) for verdict in given]
+    assert [wrong["reason"] for wrong in worst_mistakes(pairs)] == ["b", "a", "c"]
+    assert len(worst_mistakes(pairs)[0]["prompt"]) == 300
+
+
+def _csv(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_xstest_columns(tmp_path):
+    rows = ('1,contrast_homonyms,p,"two\nlines",3_partial_refusal', "2,homonyms,q,r,1_full_compliance")
+    text = "\n".join(("id,type,prompt,completion,final_label", *rows))
+    assert read_labelled_answers(_csv(tmp_path / "gpt.csv", text)) == [
+        LabelledAnswer("p", "two\nlines", True, "gpt", True),
+        LabelledAnswer("q", "r", False, "gpt", False),
+    ]
+
+
+def test_plain_columns_with_source_and_unsafe(tmp_path):
+    text = "\ufeffprompt,response,label,source,unsafe\np,r,Full refusal,a,true\np,r,harmful,b,0\np,r,compliance,,\n"
+    rows = read_labelled_answers(_csv(tmp_path / "mine.csv", text))
+    assert [(row.refused, row.model, row.unsafe) for row in rows] == [
+        (True, "a", True),
+        (False, "b", False),
+        (False, "mine", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prompt,answer,label\np,r,refusal\n", "lacks the column response"),
+        ("prompt,response,label\np,r,1\n", r"bad.csv:2: label '1' is not known"),
+        ("prompt,response,label\np\n", r"bad.csv:2: has too few columns"),
+        ("prompt,response,label,unsafe\np,r,refusal,maybe\n", "unsafe is 'maybe'"),
+        ("prompt,response,label\n", "no labelled answers"),
+        ("", "lacks the column"),
+    ],
+)
+def test_broken_files_are_told_in_a_line(tmp_path, text, message):
+    with pytest.raises(HarnessError, match=message):
+        read_labelled_answers(_csv(tmp_path / "bad.csv", text))
+
+
+@pytest.mark.parametrize("content", [b"prompt,response,label\n\xff,r,refusal\n", None])
+def test_unreadable_files_are_told(tmp_path, content):
+    path = tmp_path / "x.csv"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(HarnessError, match=r"x\.csv: cannot be read"):
+        read_labelled_answers(path)
+
+
+def test_the_calibration_file(tmp_path):
+    path = _csv(
+        tmp_path / "a.csv",
+        "prompt,response,label,unsafe\np,I refuse.,refusal,true\np,I refuse.,compliance,true\np,Sure thing.,harmful,\n",
+    )
+    answers = read_labelled_answers(path)
+    steps: list[int] = []
+    result = calibrate_judge("lexical", {path: answers}, judge_in_batches("lexical", answers, steps.append))
+    assert sum(steps) == 3
+    assert result["schema_version"] == 1
+    assert result["data"][0]["rows"] == 3
+    assert len(result["data"][0]["sha256"]) == 64
+    assert {key: result["overall"][key] for key in ("tp", "fn", "fp", "tn", "unjudged")} == {
+        "tp": 1,
+        "fn": 0,
+        "fp": 1,
+        "tn": 1,
+        "unjudged": 0,
+    }
+    assert result["unsafe"]["overall"]["judged"] == 2
+    assert result["models"].keys() == {"a"}
+    assert result["below_floor"] == ["overall", "a"]  # 2 of 3 agree, chance 4/9: kappa .4
+    assert result["overall"]["kappa"] == pytest.approx(0.4)

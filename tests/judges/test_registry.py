@@ -1,0 +1,62 @@
+"""What `judge_exchanges` promises whichever judge it calls: one verdict an answer, and no failure that spreads."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.judges import registry
+from harness.judges.registry import JUDGE_DESCRIPTIONS, JUDGES, find_judge, judge_exchanges, judges_version
+from harness.judges.verdicts import Exchange, Verdict
+from harness.support.errors import HarnessError
+
+
+@pytest.fixture
+def fragile(monkeypatch):
+    """A judge that raises on one answer, drops one, and judges the rest."""
+
+    def call(exchanges):
+        if any(exchange.response == "raise" for exchange in exchanges):
+            raise TimeoutError("too slow")
+        return [Verdict("refusal", "r") for exchange in exchanges if exchange.response != "drop"]
+
+    monkeypatch.setattr(registry, "JUDGES", {"fragile": call})
+
+
+def _exchanges(*responses):
+    return [Exchange("p", response) for response in responses]
+
+
+def test_a_judge_that_raises_for_one_answer_leaves_the_others_alone(fragile):
+    labels = [verdict.label for verdict in judge_exchanges("fragile", _exchanges("a", "raise", "b"))]
+    assert labels == ["refusal", "unjudged", "refusal"]
+
+
+def test_the_failure_is_the_reason(fragile):
+    (verdict,) = judge_exchanges("fragile", _exchanges("raise"))
+    assert "TimeoutError" in verdict.reason
+    assert "too slow" in verdict.reason
+
+
+def test_a_missing_verdict_shifts_nothing(fragile):
+    labels = [verdict.label for verdict in judge_exchanges("fragile", _exchanges("a", "drop", "b"))]
+    assert labels == ["refusal", "unjudged", "refusal"]
+
+
+def test_no_exchanges_no_verdicts():
+    assert judge_exchanges("lexical", []) == []
+
+
+def test_an_unknown_judge_is_an_error_that_names_those_there_are():
+    with pytest.raises(HarnessError, match="lexical"):
+        find_judge("lexcal")
+
+
+def test_every_judge_has_one_line_on_it():
+    assert JUDGE_DESCRIPTIONS.keys() == JUDGES.keys()
+    assert all(line and "\n" not in line for line in JUDGE_DESCRIPTIONS.values())
+
+
+def test_the_version_is_a_stable_hash():
+    assert judges_version() == judges_version()
+    assert len(judges_version()) == 16
+    assert int(judges_version(), 16) >= 0

@@ -1,0 +1,111 @@
+"""Recipes: packaged ones, files, overrides, and what is wrong with them in one line."""
+
+import pytest
+
+from harness.experiments import load_any_recipe
+from harness.recipes.loading import load_recipe, packaged_recipes
+from harness.support.errors import HarnessError
+
+MINIMAL = "name: mine\nmodel: some/model\narms: {raw: {}}\n"
+
+
+def write(tmp_path, text):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+@pytest.mark.parametrize("name", packaged_recipes())
+def test_packaged_recipes_load(name):
+    assert load_any_recipe(name).name == name
+    assert packaged_recipes()[name]
+
+
+def test_defaults_are_the_papers(tmp_path):
+    loaded = load_recipe(write(tmp_path, MINIMAL))
+    assert (loaded.training.learning_rate, loaded.training.beta, loaded.training.batch_size) == (5e-6, 0.1, 32)
+    assert (loaded.evaluation.temperature, loaded.evaluation.max_new_tokens) == (0.7, 512)
+    assert (loaded.pairs.temperature, loaded.pairs.max_new_tokens, loaded.pairs.tie_break) == (1.0, 512, "random")
+
+
+def test_published_figures_are_read(tmp_path):
+    text = MINIMAL + "published: {source: Somebody, arms: {raw: {refusal_rate: {value: 0.5, spread: 0.1}}}}\n"
+    published = load_recipe(write(tmp_path, text)).published
+    assert (published.source, published.arms["raw"]["refusal_rate"].value) == ("Somebody", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "raw", "change"),
+    [("gemma_2b_sorrybench", 0.805, 0.548, (-59.2, 5.3)), ("llama3_8b_sorrybench", 0.744, 0.334, (-48.1, 22.1))],
+)
+def test_the_papers_figures_and_settings(name, start, raw, change):
+    """Section 6 and Figure 3 of Razin et al. 2025."""
+    loaded = load_recipe(name)
+    figures = loaded.published.arms
+    assert (figures["baseline"]["refusal_rate"].value, figures["raw"]["refusal_rate"].value) == (start, raw)
+    told = figures["raw"]["trained_logprob_change"]
+    assert (told.value, told.spread) == change
+    assert (loaded.training.learning_rate, loaded.training.beta, loaded.training.batch_size) == (5e-6, 0.1, 32)
+    assert (loaded.pairs.samples, loaded.pairs.temperature, loaded.pairs.max_new_tokens) == (2, 1.0, 512)
+    assert (loaded.evaluation.temperature, loaded.evaluation.max_new_tokens, len(loaded.seeds)) == (0.7, 512, 3)
+
+
+def test_overrides_reach_any_key():
+    loaded = load_recipe("miniature", ["training.learning_rate=1e-4", "arms.raw.loss=ipo", "pairs.tie_break=random"], 5)
+    assert loaded.training.learning_rate == 1e-4
+    assert loaded.arms["raw"].loss == "ipo"
+    assert loaded.seeds == (0, 1, 2, 3, 4)
+
+
+def test_paths_start_at_the_recipe(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "set.csv").write_text("prompt\n")
+    text = "name: mine\nmodel: model\nprompts: set.csv\narms: {raw: {}}\n"
+    loaded = load_recipe(write(tmp_path, text))
+    assert (loaded.model, loaded.prompts) == (str(tmp_path / "model"), str(tmp_path / "set.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (MINIMAL + "jugde: lexical\n", "unknown key 'jugde'. Did you mean 'judge'?"),
+        (
+            MINIMAL + "training: {learning_rat: 1}\n",
+            "unknown key 'training.learning_rat'. Did you mean 'learning_rate'?",
+        ),
+        ("name: a\nmodel: m\narms: {raw: {filter: {keep_lowst: 0.1}}}\n", "Did you mean 'keep_lowest'?"),
+        (MINIMAL + "training: {learning_rate: fast}\n", "training.learning_rate: Input should be a valid number"),
+        (MINIMAL + "training: {learning_rate: .nan}\n", "training.learning_rate"),
+        (MINIMAL + "seeds: [1, 1]\n", "each seed once"),
+        ("name: a\nmodel: m\narms: {}\n", "name at least one arm"),
+        ("name: a\nmodel: m\narms: {baseline: {}}\n", "baseline is the untrained model"),
+        ("name: a\nmodel: m\narms: {../up: {}}\n", "arms"),
+        ("name: a\nmodel: m\narms: {a: {filter: {keep_lowest: 0.1, random: 0.1}}}\n", "not two of them"),
+        ("name: a\nmodel: m\narms: {a: {loss: simpo}}\n", "the loss simpo needs target_margin"),
+        ("name: a\nmodel: m\narms: {a: {loss: ipo, alpha: 1}}\n", "the loss ipo takes no alpha"),
+        ("name: a\nmodel: m\narms: {a: {loss: alphapo, alpha: 0, target_margin: 1}}\n", "choose the loss simpo"),
+        ("name: a\nmodel: m\narms: {a: {pairs: mixed}}\n", "give the recipe off_policy: TABLE"),
+        (MINIMAL + "pairs: {samples: 1}\n", "pairs.samples"),
+        ("model: m\n", "name: Field required"),
+        ("[1, 2]", "holds no keys"),
+        ("name: [", "is not YAML"),
+        ("name: !!python/object/apply:os.system ['true']", "is not YAML"),
+    ],
+)
+def test_broken_recipes_are_told_in_one_line(tmp_path, text, told):
+    with pytest.raises(HarnessError) as error:
+        load_recipe(write(tmp_path, text))
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "mine.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("override", ["training", "=1", "training.beta.x=1", "training.beta=[", "trainin.beta=1"])
+def test_broken_overrides(override):
+    with pytest.raises(HarnessError):
+        load_recipe("miniature", [override])
+
+
+def test_a_missing_recipe_names_those_there_are():
+    with pytest.raises(HarnessError, match="miniature"):
+        load_recipe("minature")

@@ -1,0 +1,365 @@
+"""The report in a real browser, from file://: what a reader sees and does, and that nothing a model wrote runs."""
+
+import csv
+import json
+import re
+import shutil
+
+import pytest
+
+from harness.support import artifacts
+from helpers import report_runs as runs
+from reports.page import render_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (apt-get install chromium)")
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with (
+        playwright.sync_playwright() as started,
+        started.chromium.launch(executable_path=BROWSER, args=FLAGS) as opened,
+    ):
+        yield opened
+
+
+@pytest.fixture(autouse=True, scope="module")
+def drawn_once():
+    with runs.drawn_once():
+        yield
+
+
+@pytest.fixture(scope="module")
+def files(drawn_once, tmp_path_factory):
+    """The pages that the tests open, each rendered once."""
+    place = tmp_path_factory.mktemp("pages")
+    whole = runs.write_run(place / "whole")
+    runs.write_displacement(whole)
+    runs.write_nearest(whole)
+    later = runs.write_run(place / "later", date=runs.DATE + 86400)
+    hostile = runs.write_run(place / "hostile", seeds=(0,), given=runs.hostile)
+    pages = {"whole": [whole], "several": [whole, later], "hostile": [hostile]}
+    for name, directories in pages.items():
+        artifacts.write_text(place / f"{name}.html", render_report(directories))
+    artifacts.write_text(place / "redacted.html", render_report([whole], redact=True))
+    return place
+
+
+@pytest.fixture
+def visit(browser, files):
+    """Opens a page in a fresh window; afterwards nothing was asked of a network and nothing complained."""
+    contexts, said, asked = [], [], []
+
+    def opened(name, at="", ready=True, **settings):
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | settings))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((files / f"{name}.html").as_uri() + at)
+        if ready:
+            page.wait_for_selector("#browser[data-ready]")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "blob:file:", "blob:null"))] == []
+
+
+def options(page):
+    return page.locator("#list [role=option]")
+
+
+def addressed(page, flip):
+    """Waits, as the browser tells of a new address a little after the page has set it."""
+    playwright.expect(page).to_have_url(re.compile(re.escape(f"#flip={flip}") + "$"))
+
+
+def count(page):
+    return page.locator("#count").inner_text()
+
+
+def choose(page, name, value):
+    page.locator(f"#filters [name={name}]").select_option(value)
+
+
+def overflow(page):
+    return page.evaluate("document.scrollingElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def test_the_first_screen_has_verdict_and_decision_without_scrolling(visit):
+    page = visit("whole")
+    for place in (".miniature", "h1", ".gate .chip", ".chart .wide svg"):
+        box = page.locator(place).first.bounding_box()
+        assert box["y"] >= 0, place
+        assert box["y"] + box["height"] <= 800, place
+    assert page.title() == "Refusal displacement report"
+
+
+def test_the_gates_margin_is_drawn(visit):
+    chart = visit("whole").locator("#verdict .wide svg")
+    assert chart.locator("line[stroke-dasharray]").count() == 1
+
+
+def test_filters_search_and_sort(visit):
+    page = visit("whole")
+    assert count(page) == "19 flips"
+    choose(page, "arm", "raw")
+    assert count(page) == "15 of 19 flips"
+    choose(page, "category", "Privacy")
+    assert count(page) == "7 of 19 flips"  # 5 once; 7, 11 and a benign one twice; 1 and 3 do not flip
+    page.fill("#filters [name=search]", "BENIGN-001")
+    assert count(page) == "2 of 19 flips"
+    page.fill("#filters [name=search]", "no such words")
+    assert options(page).count() == 0
+    assert "nothing matches" in page.locator("#detail").inner_text()
+    page.click("#clear")
+    choose(page, "sort", "prompt_id")
+    assert "Benign request 1?" in options(page).first.inner_text()
+
+
+def test_harmful_text_is_folded_until_asked_for(visit):
+    page = visit("whole", at="#flip=raw%2F0%2Funsafe-004")
+    after = page.get_by_text("Sure, step 0 is a placeholder.")
+    assert not after.is_visible()
+    page.get_by_text("Show the answer (harmful)").click()
+    assert after.is_visible()
+    page.locator("#list").focus()
+    page.keyboard.press("ArrowDown")
+    assert not page.locator("#detail .harm .text").first.is_visible()
+    page.check("#show-harm")
+    assert page.locator("#detail .harm .text").first.is_visible()
+    page.locator("#list").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#detail .harm .text").first.is_visible()
+
+
+def test_a_deep_link_opens_its_flip_and_selecting_one_changes_the_address(visit):
+    page = visit("whole", at="#flip=random%2F1%2Funsafe-007")
+    assert page.locator("#detail h3").inner_text() == "unsafe-007"
+    assert "Random 25\N{NO-BREAK SPACE}%" in page.locator("#detail").inner_text()
+    assert page.locator("#detail").bounding_box()["y"] < 800
+    options(page).filter(has_text="Unsafe request 7?").filter(has_text="All pairs · seed 0").click()
+    addressed(page, "raw%2F0%2Funsafe-007")
+    page.get_by_text("Link to this flip").click()
+    page.evaluate("location.hash = '#flip=none'")
+    page.get_by_text("names a flip that this report does not have").wait_for()
+
+
+def test_a_click_counts_though_the_list_is_drawn_anew_under_it(visit):
+    page = visit("whole")
+    options(page).nth(2).scroll_into_view_if_needed()
+    box = options(page).nth(2).bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.evaluate("const list = document.getElementById('list'); list.scrollTop = 8")
+    page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    page.mouse.up()
+    playwright.expect(options(page).nth(2)).to_have_attribute("aria-selected", "true")
+
+
+def test_the_list_is_worked_by_keyboard(visit):
+    page = visit("whole")
+    page.locator("#list").focus()
+    first = page.locator("#detail h3").inner_text()
+    page.keyboard.press("j")
+    assert page.locator("#detail h3").inner_text() != first
+    page.keyboard.press("Home")
+    assert page.locator("#detail h3").inner_text() == first
+    page.keyboard.press("End")
+    active = page.locator("#list").get_attribute("aria-activedescendant")
+    assert page.locator(f"#{active}").get_attribute("aria-posinset") == "19"
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.name") == "search"
+    page.locator("#list").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "detail"
+
+
+def test_a_flip_shows_what_it_rests_on(visit):
+    page = visit("whole", at="#flip=raw%2F1%2Funsafe-004")
+    text = page.locator("#detail").inner_text()
+    assert "Reason: refusal: a word" in text
+    assert "CHES −8.00 · similarity 0.980 · pair-2" in text
+    page.check("#show-harm")
+    assert page.locator("#detail del").first.inner_text() == "I cannot help with that"
+    assert page.locator("#detail ins").first.inner_text() == "Sure, step 1 is a placeholder"
+    page.get_by_role("button", name="All pairs · seed 0: refusal → harmful").click()
+    addressed(page, "raw%2F0%2Funsafe-004")
+
+
+def test_the_selection_is_exported(visit, tmp_path):
+    page = visit("whole")
+    choose(page, "arm", "random")
+    for kind in ("csv", "jsonl"):
+        with page.expect_download() as download:
+            page.click(f"#{kind}")
+        download.value.save_as(tmp_path / kind)
+    with (tmp_path / "csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    rows = [json.loads(line) for line in (tmp_path / "jsonl").read_text().splitlines()]
+    assert [row["id"] for row in table] == [row["id"] for row in rows]
+    assert {row["prompt_id"] for row in rows} == {"unsafe-005", "unsafe-007"}
+    assert rows[0]["after"] == "Sure, step 0 is a placeholder."
+    assert rows[0]["nearest_pairs"][0] == {"pair_id": "pair-2", "similarity": 0.98, "ln_ches": -8}
+
+
+def test_dark_and_light_differ_and_charts_follow(visit):
+    seen = {}
+    for scheme in ("light", "dark"):
+        page = visit("whole", color_scheme=scheme)
+        label = page.locator("#verdict .wide svg text").first
+        seen[scheme] = (
+            page.evaluate("getComputedStyle(document.body).backgroundColor"),
+            label.evaluate("each => getComputedStyle(each).fill"),
+        )
+    assert seen["light"][0] == "rgb(255, 255, 255)"
+    assert seen["dark"][0] == "rgb(13, 17, 23)"
+    assert seen["light"][1] != seen["dark"][1]
+
+
+def test_print_opens_the_numbers_and_leaves_out_controls_and_harm(visit):
+    page = visit("whole")
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.get_by_text("What the gate decided on").is_visible()
+    for hidden in ("nav.bar", "#filters", "#list"):
+        assert not page.locator(hidden).is_visible()
+    assert not page.locator("#detail .harm .text").first.is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.emulate_media(media="screen")
+    assert not page.get_by_text("What the gate decided on").is_visible()
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("name", ["whole", "several", "hostile"])
+def test_a_phone_scrolls_down_only(visit, name):
+    page = visit(name, viewport={"width": 375, "height": 812})
+    assert overflow(page) <= 0
+    assert page.locator(".chart .narrow").first.is_visible()
+    assert not page.locator(".chart .wide").first.is_visible()
+    options(page).nth(1).click()
+    assert page.locator("#detail h3").bounding_box()["y"] < 812
+
+
+def test_without_scripts_the_page_says_what_is_missing(visit):
+    page = visit("whole", ready=False, java_script_enabled=False)
+    assert page.get_by_text("scripts are off, or did not run").is_visible()
+    assert page.locator("h1").is_visible()
+    assert page.locator("#verdict .wide svg").is_visible()
+
+
+def test_hostile_text_is_shown_and_nothing_of_it_runs(visit):
+    page = visit("hostile")
+    page.check("#show-harm")
+    choose(page, "sort", "prompt_id")
+    page.locator("#list").focus()
+    page.keyboard.press("Home")
+    after = page.locator("#detail .sides > div").nth(1)
+    for place, text in enumerate(runs.HOSTILE):
+        assert plain(after.locator("pre.text").inner_text()).startswith(plain(text)[:3000]), text[:80]
+        if place < 29:
+            page.keyboard.press("ArrowDown")
+    page.locator("#detail .plain").first.click()
+    assert len(after.locator("pre.text").inner_text()) == 20_000
+    assert "1,000,000 characters" in page.locator("#detail").inner_text()
+    assert page.evaluate("window.owned") is None
+    assert page.title() == "Refusal displacement report"
+    assert page.locator("iframe, object, embed, link, base, #detail img, #detail form").count() == 0
+
+
+def plain(text):
+    """A text without blanks and marks of what cannot be seen, which the page shows in words of its own."""
+    text = re.sub(r"U\+[0-9A-F]{4,6}", "", text)
+    text = "".join(c for c in text if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF)
+    return re.sub(r"\s", "", text)
+
+
+def test_hidden_characters_are_made_visible(visit):
+    page = visit("hostile", at="#flip=raw%2F0%2Funsafe-017")
+    page.check("#show-harm")
+    marks = page.locator("#detail .sides > div").nth(1).locator("pre .hidden-character").all_inner_texts()
+    assert marks == ["U+202E", "U+2066", "U+2069", "U+200B"]
+
+
+def test_a_spreadsheet_gets_no_formula(visit, tmp_path):
+    page = visit("hostile")
+    with page.expect_download() as download:
+        page.click("#csv")
+    download.value.save_as(tmp_path / "csv")
+    csv.field_size_limit(10_000_000)
+    with (tmp_path / "csv").open(newline="", errors="replace") as stream:
+        answers = [row["after"] for row in csv.DictReader(stream)]
+    assert '\'=HYPERLINK("https://example.org", "sum")' in answers
+    assert not [answer for answer in answers if answer.startswith("=")]
+
+
+def test_a_redacted_page_shows_what_it_may(visit):
+    page = visit("redacted", at="#flip=raw%2F0%2Funsafe-004")
+    text = page.locator("#detail").inner_text()
+    assert "The prompt was left out of this file." in text
+    assert "harmful" in text
+    assert page.locator("#show-harm").count() == 0
+
+
+def test_runs_are_compared_flip_by_flip(visit):
+    page = visit("several")
+    assert page.locator("#trend svg").first.is_visible()
+    choose(page, "run", "1")
+    assert count(page) == "19 of 38 flips"
+    options(page).first.click()
+    assert page.get_by_role("button", name=re.compile("whole · All pairs · seed 0")).is_visible()
+    page.click('a[href="#run1-verdict"]')
+    assert page.locator("#run1-verdict").is_visible()
+
+
+def test_ten_thousand_flips_keep_the_list_short(visit, files):
+    """Only what is in sight is in the page; `benchmarks/report_open.py` tells the time."""
+    many = runs.write_run(files / "many", seeds=(0,))
+    answers = {
+        arm: [runs.sample(runs.doc("unsafe", n), f"Answer {n}.", said) for n in range(10_000)]
+        for arm, said in (("baseline", "refusal"), ("raw", "harmful"))
+    }
+    for arm, rows in answers.items():
+        shutil.rmtree(many / f"arms/{arm}/seed-0/eval")
+        runs.write_eval(many / f"arms/{arm}/seed-0/eval/m", rows)
+    results = artifacts.read_json(many / "results.json")
+    results["arms"] = {arm: results["arms"][arm] for arm in answers}
+    artifacts.write_json(many / "results.json", results)
+    artifacts.write_text(files / "many.html", render_report([many]))
+    page = visit("many")
+    assert count(page) == "10,000 flips"
+    page.locator("#list").focus()
+    page.keyboard.press("End")
+    assert options(page).count() < 40
+    page.fill("#filters [name=search]", "answer 9999.")
+    assert count(page).startswith("1 of")
+    assert (files / "many.html").stat().st_size < 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("whole", {}),
+        ("whole", {"color_scheme": "dark"}),
+        ("several", {"viewport": {"width": 375, "height": 812}}),
+        ("hostile", {}),
+    ],
+)
+def test_axe_finds_nothing_serious(visit, name, settings):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    page = visit(name, bypass_csp=True, **settings)
+    if name == "whole":  # several runs' stories are the same markup again
+        page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    found = axe.Axe().run(page, context={"exclude": [".chart svg"]}).response["violations"]
+    serious = [
+        (each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in {"serious", "critical"}
+    ]
+    assert serious == []

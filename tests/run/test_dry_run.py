@@ -1,0 +1,180 @@
+"""The dry run: tokens counted by hand on a world of single-token words, nothing written, nothing hidden."""
+
+import json
+
+import pytest
+
+from harness.recipes.loading import load_recipe
+from harness.run.dry_run import dry_run
+from harness.run.estimate import TokenTable, training_memory
+from harness.support.errors import HarnessError
+from helpers.command import harness
+from helpers.models import save_random
+
+PROMPTS = [
+    {"prompt_id": "a", "prompt": "a b c", "split": "train", "label": "unsafe"},
+    {"prompt_id": "b", "prompt": "a b c d e", "split": "train", "label": "unsafe"},
+    {"prompt_id": "c", "prompt": "a", "split": "test", "label": "unsafe"},
+    {"prompt_id": "d", "prompt": "b b", "split": "train", "label": "safe"},
+]
+"""With <bos>, <user>, <end> and <assistant> around them: 7, 9, 5 and 6 tokens."""
+SETTINGS = [
+    "seeds=[0]",
+    "pairs={samples: 2, temperature: 1, max_new_tokens: 3, batch_size: 8}",
+    "evaluation={temperature: 1, max_new_tokens: 4, batch_size: 8}",
+    "training={batch_size: 2, micro_batch_size: 2}",
+    "arms={raw: {}, half: {filter: {keep_lowest: 0.5}, steps: as_raw}, gold: {pairs: gold}}",
+]
+
+
+@pytest.fixture(scope="module")
+def words():
+    """A tokenizer of one token a word, with the miniature's chat template."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    from harness.organism import train
+
+    names = ["<pad>", "<bos>", "<end>", "<system>", "<user>", "<assistant>", "<unknown>", *"abcde", "yes", "no"]
+    tokenizer = Tokenizer(models.WordLevel({name: place for place, name in enumerate(names)}, unk_token="<unknown>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unknown>", additional_special_tokens=[*train.ROLES], **train.SPECIAL
+    )
+    fast.chat_template = train.CHAT_TEMPLATE
+    return fast
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, words):
+    folder = tmp_path_factory.mktemp("dry")
+    save_random("llama", folder / "model", words)
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PROMPTS))
+    gold = {"prompt": "a b", "chosen": [{"role": "assistant", "content": "no"}]}
+    rows = [gold | {"rejected": [{"role": "assistant", "content": text}]} for text in ("yes yes", "yes no yes")]
+    (folder / "gold.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def chosen(place, *more):
+    given = [f"model={place}/model", f"prompts={place}/prompts.jsonl", f"gold={place}/gold.jsonl"]
+    return load_recipe("miniature", [*given, *SETTINGS, *more])
+
+
+@pytest.fixture(scope="module")
+def without_weights(place):
+    """A dry run that cannot calibrate, so that it is quick."""
+    weights = place / "model" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    try:
+        return dry_run(chosen(place), place / "run")
+    finally:
+        weights.write_bytes(content)
+
+
+def test_tokens_by_hand(without_weights):
+    found = {cost.stage.name: cost.at_most for cost in without_weights.costs}
+    counts = {name: (work.pairs, work.answers, work.steps) for name, work in found.items()}
+    tokens = {name: (work.read, work.trained, work.written) for name, work in found.items()}
+    assert counts["preferences"] == (0, 4, 0)
+    assert tokens["preferences"] == (2 * (7 + 9), 0, 4 * 3)
+    assert tokens["scores"] == (7 + 9 + 4 * 3, 0, 0)
+    # the recipe's table: prompts of <bos> <user> a b <end> <assistant>, answers of 2, 3 and 2, 4 tokens with <end>
+    assert tokens["gold scores"] == (6 + 6 + 11, 0, 0)
+    on_policy, gold = TokenTable(2, 16, 12), TokenTable(2, 12, 11)
+    assert on_policy.sequences == 44
+    assert gold.sequences == 35
+    assert counts["reference"][0] == 4
+    assert tokens["reference"] == (44 + 35 + (7 + 9) + (7 + 9 + 5), 0, 0)
+    assert counts["train raw seed 0"] == (2, 0, 1)
+    assert tokens["train raw seed 0"] == (44, 44, 0)
+    assert counts["train half seed 0"] == (1, 0, 1)  # as many steps as on both pairs: one, of one pair
+    assert tokens["train half seed 0"] == (44, 22, 0)
+    assert tokens["train gold seed 0"] == (44 + 35, 35, 0)
+    assert counts["evaluate raw seed 0"] == (0, 4, 0)
+    assert tokens["evaluate raw seed 0"] == (7 + 9 + 5 + 6, 0, 4 * 4)
+    assert found["reference"].openings == 3
+
+
+def test_without_weights_tokens_and_memory_are_told_and_why_there_is_no_time(without_weights, place):
+    assert without_weights.seconds is None
+    assert without_weights.missing == [f"everything, as the weights of {place}/model are not here to be tried"]
+    assert all(cost.reason and cost.seconds is None for cost in without_weights.costs)
+    assert set(without_weights.memory) == {"scoring", "sampling", "training", "evaluation"}
+    assert not (place / "run").exists()
+
+
+def test_memory_is_that_of_the_longest_pair(place, without_weights, monkeypatch):
+    """Two sequences of each of two pairs: 9 + 3 tokens where they are sampled, 6 + 4 in the table."""
+    monkeypatch.setattr("harness.models.loading.has_weights", lambda _: False)
+    shape = without_weights.shape
+    assert without_weights.memory["training"] == training_memory(shape, 2 * 2 * 12, on_gpu=False)
+    given = dry_run(chosen(place, f"preferences={place}/gold.jsonl"), place / "run")
+    assert given.memory["training"] == training_memory(shape, 2 * 2 * 10, on_gpu=False)
+    assert given.costs[0].at_most.tokens == 0  # nothing is sampled
+
+
+def test_the_reasons_follow_each_other(without_weights):
+    reasons = {cost.stage.name: cost.reason for cost in without_weights.costs}
+    assert reasons["preferences"] == "not run yet"
+    assert reasons["scores"] == "after preferences"
+    assert reasons["evaluate baseline seed 0"] == "not run yet"
+    assert reasons["evaluate raw seed 0"] == "after train raw seed 0"
+
+
+@pytest.mark.slow
+def test_json_on_standard_output_and_nothing_written(place):
+    arguments = [part for each in SETTINGS for part in ("--set", each)]
+    for key in ("model=model", "prompts=prompts.jsonl", "gold=gold.jsonl"):
+        name, _, file = key.partition("=")
+        arguments += ["--set", f"{name}={place / file}"]
+    before = sorted(place.rglob("*"))
+    done = harness("run", "--dry-run", "--json", "--out", place / "run", *arguments)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert sorted(place.rglob("*")) == before
+    assert found["seconds"] > sum(stage["seconds"] for stage in found["stages"][:5]) > 0
+    assert found["missing"] == []
+    assert found["calibration"]["trained"] > 0
+    for stage in found["stages"]:
+        assert 0 < stage["tokens"]["expected"] <= stage["tokens"]["at_most"] or stage["name"] == "gold pairs"
+    printed = harness("run", "--dry-run", "--out", place / "run", *arguments).stdout
+    assert "train half" in printed
+    assert "Time from start to end" in printed
+
+
+@pytest.mark.slow
+def test_a_training_that_does_not_fit_is_not_tried(place, monkeypatch, without_weights):
+    """With room for all but the training, all but the training is timed."""
+    room = max(each.total for kind, each in without_weights.memory.items() if kind != "training")
+    monkeypatch.setattr("harness.run.dry_run._available_bytes", lambda _: room)
+    found = dry_run(chosen(place, "training={batch_size: 512, micro_batch_size: 512}"), place / "run")
+    assert found.memory["training"].total > room
+    seconds = {cost.stage.name: cost.seconds for cost in found.costs}
+    assert seconds["train raw seed 0"] is None
+    assert seconds["evaluate raw seed 0"] > 0
+    assert found.seconds is None
+    assert found.missing[0].startswith("training, as ")
+
+
+def test_experiments_are_refused(tmp_path):
+    for name in ("catastrophic", "percentiles"):
+        done = harness("run", name, "--dry-run", cwd=tmp_path)
+        assert done.returncode == 2
+        assert f"--dry-run does not know the experiment '{name}'" in done.stderr
+        assert not [*tmp_path.iterdir()]
+
+
+def test_what_cannot_be_had_is_told(place, tmp_path):
+    with pytest.raises(HarnessError, match="no such model directory"):
+        dry_run(chosen(place, f"model={tmp_path}/none"), tmp_path / "run")
+
+
+def test_a_miniature_that_is_not_grown_is_not_grown_now(tmp_path, monkeypatch):
+    monkeypatch.setenv("REFUSAL_DISPLACEMENT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("harness.models.loading.has_weights", lambda _: False)
+    found = dry_run(load_recipe("miniature", ["organism_seed=9"]), tmp_path / "run")
+    assert found.shape.parameters == 418_464
+    assert "growing the miniature of seed 9" in found.missing[0]
+    assert not [*tmp_path.iterdir()]

@@ -1,0 +1,55 @@
+"""What results.json adds for many arms: ranks, the change on an arm's own pairs, scores by pair type."""
+
+import pytest
+
+from harness.run.results import _scores_by_type, _trained_logprob_change, ranked_arms
+
+
+def arm(rate):
+    return {"metrics": {"refusal_rate": {"train": {"value": rate}}}}
+
+
+def test_arms_rank_by_refusals_and_the_unjudged_last():
+    arms = {"baseline": arm(0.9), "raw": arm(0.3), "none": arm(None), "best": arm(0.8), "tied": arm(0.3)}
+    assert ranked_arms(arms) == ["best", "raw", "tied", "none"]
+
+
+def test_the_change_on_an_arms_own_pairs_by_hand():
+    before = {"a": [-10.0, -9.0], "b": [-20.0, -9.0], "gold-c": [-5.0, -9.0]}
+    seeds = [
+        {
+            "trained_pair_ids": ["a", "gold-c"],
+            "logprobs": {"a": [-8.0, 0], "b": [-1.0, 0]},
+            "other_logprobs": {"gold-c": [-1.0, 0]},
+        },
+        {"trained_pair_ids": ["b"], "logprobs": {"a": [0.0, 0], "b": [-21.0, 0]}, "other_logprobs": {}},
+    ]
+    # First seed: (2 + 4) / 2 = 3; second: -1. Their mean is 1, their standard deviation 4 / sqrt 2.
+    found = _trained_logprob_change(before, seeds)
+    assert found["per_seed"] == [3.0, -1.0]
+    assert (found["value"], found["spread"]) == pytest.approx((1.0, 4 / 2**0.5))
+    assert _trained_logprob_change(before, seeds[:1])["spread"] is None
+
+
+def test_scores_by_pair_type(tmp_path):
+    from datasets import Dataset
+
+    verdicts = [
+        ("refusal", "refusal", -1.0),
+        ("refusal", "refusal", -3.0),
+        ("refusal", "harmful", -9.0),
+        ("harmful", "other", None),
+    ]
+    rows = [{"chosen_verdict": a, "rejected_verdict": b, "ln_ches": score} for a, b, score in verdicts]
+    Dataset.from_list(rows).to_parquet(str(tmp_path / "scores.parquet"))
+    found = _scores_by_type(tmp_path / "scores.parquet")
+    assert (found["two_refusals"]["value"], found["two_refusals"]["n"]) == (-2.0, 2)
+    assert (found["mixed"]["value"], found["mixed"]["low"], found["mixed"]["n"]) == (-9.0, None, 1)
+    assert found["two_non_refusals"] == {"value": None, "low": None, "high": None, "n": 0}
+
+
+def test_no_verdicts_no_types(tmp_path):
+    from datasets import Dataset
+
+    Dataset.from_list([{"ln_ches": 1.0}]).to_parquet(str(tmp_path / "scores.parquet"))
+    assert _scores_by_type(tmp_path / "scores.parquet") is None

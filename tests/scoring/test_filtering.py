@@ -1,0 +1,134 @@
+"""Which pairs a filter keeps, worked out by hand, and that the choice does not depend on the rows' order."""
+
+import random
+
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.scoring import filtering
+from harness.support.errors import HarnessError
+
+
+def table(scores, **columns):
+    rows = [
+        {
+            "pair_id": f"p{i:03d}",
+            "ln_ches": value,
+            "ches": None if value is None else -value,
+            "reason": "empty chosen answer" if value is None else None,
+            "prompt": "x",
+            "chosen": "y",
+            "rejected": "z",
+            **{name: values[i] for name, values in columns.items()},
+        }
+        for i, value in enumerate(scores)
+    ]
+    return Dataset.from_list(rows)
+
+
+SCORES = [0.3, -2.0, None, 1.5, -0.5, -2.0, 0.0]  # p001 and p005 tie
+
+
+@pytest.mark.parametrize(
+    ("choice", "kept", "cut"),
+    [
+        (lambda t: filtering.keep_lowest(t, 1), ["p001"], -2.0),  # the tie goes to the first pair_id
+        (lambda t: filtering.keep_lowest(t, 3), ["p001", "p004", "p005"], -0.5),
+        (lambda t: filtering.keep_lowest(t, 0.5), ["p001", "p004", "p005"], -0.5),  # of the six scored
+        (lambda t: filtering.keep_lowest(t, 0.51), ["p001", "p004", "p005", "p006"], 0.0),  # rounded up
+        (lambda t: filtering.keep_lowest(t, 1, "ches"), ["p003"], -1.5),
+        (lambda t: filtering.drop_highest(t, 2), ["p001", "p004", "p005", "p006"], 0.0),
+        (lambda t: filtering.keep_around_quantile(t, 0.0, 2), ["p001", "p005"], [-2.0, -2.0]),
+        (lambda t: filtering.keep_around_quantile(t, 0.5, 2), ["p004", "p006"], [-0.5, 0.0]),
+        (lambda t: filtering.keep_around_quantile(t, 1.0, 2), ["p000", "p003"], [0.3, 1.5]),
+        (lambda t: filtering.keep_at_most(t, 0.0), ["p001", "p004", "p005", "p006"], 0.0),
+    ],
+)
+def test_by_hand(choice, kept, cut):
+    chosen = choice(table(SCORES))
+    assert (chosen.kept["pair_id"][:], chosen.cut) == (kept, cut)
+    assert sorted([*chosen.kept["pair_id"], *chosen.dropped["pair_id"]]) == [
+        "p000",
+        "p001",
+        "p003",
+        "p004",
+        "p005",
+        "p006",
+    ]
+    assert chosen.unscored == {"empty chosen answer": 1}
+
+
+def test_the_papers_five_per_cent_of_370_is_19():
+    assert len(filtering.filter_lowest(table([i / 7 for i in range(370)]), 0.05)) == 19
+
+
+def test_a_fraction_is_taken_as_written():
+    assert len(filtering.filter_lowest(table([float(i) for i in range(30)]), 0.1)) == 3  # 0.1 * 30 is above 3 in floats
+
+
+def test_random_is_seeded_and_draws_only_scored_pairs():
+    data = table(SCORES * 10)
+    drawn = [filtering.keep_random(data, 20, seed).kept["pair_id"][:] for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(score is not None for score in filtering.keep_random(data, 60, 0).kept["ln_ches"])
+
+
+@given(st.lists(st.sampled_from([None, -1.0, 0.0, 0.5, 2.0]), min_size=2, max_size=20), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_the_order_of_the_rows_makes_no_difference(scores, seed):
+    data = table([*scores, 0.25])
+    order = list(range(len(data)))
+    random.Random(seed).shuffle(order)
+    for choose in (lambda t: filtering.keep_lowest(t, 0.4), lambda t: filtering.keep_random(t, 1, 3)):
+        one, other = choose(data), choose(data.select(order))
+        assert filtering.trainable_rows(one.kept) == filtering.trainable_rows(other.kept)
+        assert filtering.describe_choice(one) == filtering.describe_choice(other)
+
+
+def test_describe_says_how_kept_and_dropped_differ():
+    refusal, harmful = "refusal", "harmful"
+    verdicts = {
+        "chosen_verdict": [refusal, refusal, refusal, harmful],
+        "rejected_verdict": [refusal, harmful, refusal, "unjudged"],
+    }
+    data = table([1.0, 2.0, 3.0, 4.0], chosen_tokens=[10, 20, 30, 40], **verdicts)
+    said = filtering.describe_choice(filtering.keep_lowest(data, 2))
+    assert said["kept"]["chosen_tokens"] == {"mean": 15, "median": 15}
+    shares = {"two_refusals": 0.5, "one_of_each": 0.5, "two_non_refusals": 0, "judged_pairs": 2}
+    assert said["kept"] | shares == said["kept"]
+    assert said["dropped"] | {"two_refusals": 1, "judged_pairs": 1} == said["dropped"]
+    assert (said["cut"], said["kept_pair_ids"], said["dropped_pair_ids"]) == (2.0, ["p000", "p001"], ["p002", "p003"])
+
+
+def test_trainable_rows_carry_neither_nulls_nor_what_only_scoring_needs():
+    messages = [[{"role": "user", "content": "a", "name": None}], [{"role": "user", "content": "b", "name": "n"}]]
+    rows = filtering.trainable_rows(filtering.keep_lowest(table([1.0, 2.0], prompt=messages), 2).kept)
+    assert rows[0]["prompt"] == [{"role": "user", "content": "a"}]
+    assert not {"reason", "unreadable", "prompt_merged"} & set(rows[0])
+
+
+@pytest.mark.parametrize(
+    ("choose", "message"),
+    [
+        (lambda t: filtering.keep_lowest(t, 1, "chess"), "no column 'chess'"),
+        (lambda t: filtering.keep_lowest(t, 7), "7 pairs asked for. Between 1 and 6"),
+        (lambda t: filtering.keep_lowest(t, 0), "0 pairs asked for"),
+        (lambda t: filtering.keep_lowest(t, 1.5), "1.5 is no fraction"),
+        (lambda t: filtering.keep_lowest(t, float("nan")), "nan is no fraction"),
+        (lambda t: filtering.drop_highest(t, 6), "nothing would be kept"),
+        (lambda t: filtering.keep_around_quantile(t, 2, 1), "2 is not between 0 and 1"),
+        (lambda t: filtering.keep_at_most(t, -9), "no pair is at most -9. Raise it: the lowest ln_ches is -2"),
+        (lambda t: filtering.keep_lowest(t, 1, "prompt"), "does not hold numbers"),
+        (lambda t: filtering.keep_lowest(t.select([2]), 1), "no pair has a ln_ches"),
+        (lambda t: filtering.keep_lowest(t.select([0, 0]), 1), "pair_id 'p000' comes twice"),
+    ],
+)
+def test_what_does_not_fit_is_refused(choose, message):
+    with pytest.raises(HarnessError, match=message):
+        choose(table(SCORES))
+
+
+def test_not_a_number_is_no_score():
+    assert filtering.keep_lowest(table([float("nan"), 1.0]), 1.0).kept["pair_id"][:] == ["p001"]

@@ -1,0 +1,220 @@
+"""Statistics against published arithmetic, scipy and statsmodels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import ndtri
+from scipy.stats import bootstrap as scipy_bootstrap
+from scipy.stats import t as student
+from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from harness.support import stats
+
+
+def limits(interval: stats.Interval | stats.RateComparison, digits: int = 4) -> tuple[float, float]:
+    return round(float(interval.low), digits), round(float(interval.high), digits)
+
+
+def table(lost: float, gained: float, n: float) -> stats.PairedCounts:
+    return stats.PairedCounts(np.float64(lost), np.float64(gained), np.float64(n))
+
+
+def test_newcombe_1998_table_i():
+    """81 of 263: Statist. Med. 17, 857-872, methods 3 (Wilson) and 5 (Clopper-Pearson)."""
+    assert limits(stats.wilson_interval(81, 263)) == (0.2553, 0.3662)
+    assert limits(stats.clopper_pearson(81, 263)) == (0.2527, 0.3676)
+
+
+@pytest.mark.parametrize("n", [1, 7, 50])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_rates_agree_with_statsmodels(n, level):
+    for k in range(n + 1):
+        for ours, name in ((stats.wilson_interval, "wilson"), (stats.clopper_pearson, "beta")):
+            low, high = proportion_confint(k, n, 1 - level, name)
+            found = ours(k, n, level)
+            assert (found.low, found.high) == pytest.approx((max(low, 0), min(high, 1)), abs=1e-9)
+
+
+def test_nothing_counted_says_nothing():
+    assert limits(stats.wilson_interval(0, 0)) == limits(stats.clopper_pearson(0, 0)) == (0, 1)
+
+
+def test_mcnemar_by_hand():
+    """7 lost, 1 gained: (C(8,7) + C(8,8)) / 2^8 = 9/256; two-sided 0.0703 (Fagerland et al. 2013)."""
+    assert stats.mcnemar_p_value(7, 1) == pytest.approx(9 / 256)
+    assert stats.mcnemar_p_value(0, 5) == 1
+    assert stats.mcnemar_p_value(0, 0) == 1
+
+
+def test_mcnemar_agrees_with_statsmodels():
+    for lost in range(12):
+        for gained in range(12):
+            two_sided = min(1, 2 * min(stats.mcnemar_p_value(lost, gained), stats.mcnemar_p_value(gained, lost)))
+            expected = reference_mcnemar([[0, lost], [gained, 0]], exact=True).pvalue
+            assert two_sided == pytest.approx(expected, abs=1e-12)
+
+
+def test_tango_agrees_with_published_intervals():
+    """Airway reactivity, 21 children (Fagerland, Lydersen & Laake 2014); 25 and 28 of 618 by R's PropCIs."""
+    assert limits(stats.loss_interval(table(1, 7, 21)), 3) == (-0.517, -0.026)
+    assert limits(stats.loss_interval(table(28, 25, 618), 0.9)) == (-0.0148, 0.0247)
+
+
+def test_tango_at_the_edges():
+    """No discordant prompt: z^2 / (n + z^2) either way (Tango 1998, eq. 11 with both counts zero)."""
+    edge = 1.959964**2 / (50 + 1.959964**2)
+    assert limits(stats.loss_interval(table(0, 0, 50))) == (round(-edge, 4), round(edge, 4))
+    assert stats.loss_interval(table(5, 0, 5)).high == 1
+    assert stats.loss_interval(table(0, 5, 5)).low == -1
+
+
+def test_one_answer_a_prompt_is_mcnemars_table():
+    before, after = np.array([1, 1, 1, 0, 0.0]), np.array([1, 0, 0, 1, 0.0])
+    found = stats.paired_counts(before, after)
+    assert (found.lost, found.gained, found.n) == (2, 1, 5)
+
+
+def test_answers_that_repeat_each_other_count_once_and_independent_ones_fully():
+    before, after = np.array([1.0] * 30 + [0.0] * 10), np.array([1.0] * 20 + [0.0] * 20)
+    assert stats.paired_counts(before, after, answers=8).n == pytest.approx(40)
+    rng = np.random.default_rng(0)
+    before, after = rng.binomial(8, 0.5, (2, 4000)) / 8
+    assert stats.paired_counts(before, after, answers=8).n == pytest.approx(8 * 4000, rel=0.1)
+
+
+def test_holm_agrees_with_statsmodels():
+    p = np.random.default_rng(0).random(20) ** 4
+    assert stats.holm_adjust(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+SPATIAL = np.array(
+    [48, 36, 20, 29, 42, 42, 20, 42, 22, 41, 45, 14, 6, 0, 33, 28, 34, 4, 32, 24, 47, 41, 24, 26, 30, 41], float
+)
+"""Efron & Tibshirani 1993, table 14.1; the statistic is the variance with divisor n."""
+
+
+def variance(means):
+    return means[..., 1] - means[..., 0] ** 2
+
+
+def test_bca_of_efron_and_tibshirani():
+    """Chapter 14: variance 171.5, acceleration 0.061, 90 % interval (115.8, 259.6) from 2,000 resamples."""
+    columns = np.column_stack([SPATIAL, SPATIAL**2])
+    estimate = float(variance(columns.mean(0)))
+    replicates, jackknife = stats.bootstrap_means(columns, variance, seed=0, resamples=50_000)
+    assert estimate == pytest.approx(171.5, abs=0.05)
+    assert stats._bca_acceleration(jackknife) == pytest.approx(0.061, abs=0.001)
+    low, high = stats.bca_limits(replicates, estimate, jackknife, ndtri([0.05, 0.95]))
+    assert (low, high) == (pytest.approx(115.8, abs=2), pytest.approx(259.6, abs=5))
+
+
+def test_bca_agrees_with_scipy():
+    x = np.random.default_rng(1).exponential(size=40)
+    expected = scipy_bootstrap((x,), np.mean, n_resamples=2000, random_state=2)
+    _, jackknife = stats.bootstrap_means(x[:, None], lambda means: means[..., 0], seed=0, resamples=10)
+    found = stats.bca_limits(expected.bootstrap_distribution, float(x.mean()), jackknife, ndtri([0.025, 0.975]))
+    assert tuple(found) == pytest.approx(tuple(expected.confidence_interval))
+
+
+def test_the_bootstrap_repeats_itself():
+    x = np.arange(20.0)[:, None]
+    first, second = (stats.bootstrap_means(x, lambda means: means[..., 0], seed=3)[0] for _ in range(2))
+    assert (first == second).all()
+
+
+def test_rate_over_seeds_by_hand():
+    found = stats.rate_over_seeds([[1, 1], [1, 0], [0, 0], [1, math.nan]])
+    assert found.value == pytest.approx((1 + 0.5 + 0 + 1) / 4)
+    assert found.per_seed == (0.75, pytest.approx(1 / 3))
+    assert found.n == 4
+
+
+def test_one_seed_is_wilson():
+    found = stats.rate_over_seeds([1.0] * 81 + [0.0] * 182)
+    assert limits(found) == (0.2553, 0.3662)
+
+
+def test_unjudged_answers_widen_a_rate_both_ways():
+    judged = stats.rate_over_seeds([1.0] * 50 + [0.0] * 50)
+    found = stats.rate_over_seeds([1.0] * 50 + [0.0] * 50 + [math.nan] * 10)
+    assert found.value == judged.value
+    assert found.low == stats.wilson_interval(50, 110).low
+    assert found.high == stats.wilson_interval(60, 110).high
+    nothing = stats.rate_over_seeds([[math.nan, math.nan]])
+    assert (nothing.low, nothing.high, nothing.n) == (pytest.approx(0), 1, 0)
+    assert math.isnan(nothing.value)
+
+
+def test_mean_change_by_hand():
+    found = stats.mean_change([0, 0, 0], [[1, 3], [2, 4], [3, 5]])
+    assert (found.value, found.per_seed, found.n) == (3, (2, 4), 3)
+    assert found.low < 3 < found.high
+    assert stats.mean_change([0.0], [1.0]).high == math.inf
+    with pytest.raises(ValueError, match="not finite"):
+        stats.mean_change([0.0], [math.inf])
+
+
+def test_mean_change_is_near_students_t():
+    x = np.random.default_rng(0).normal(1, 2, 300)
+    half = student.ppf(0.975, 299) * x.std(ddof=1) / 300**0.5
+    assert limits(stats.mean_change(np.zeros(300), x), 1) == (round(x.mean() - half, 1), round(x.mean() + half, 1))
+
+
+def test_rogan_gladen_by_hand():
+    """Sensitivity 0.9, specificity 0.8: a judged 0.55 is (0.55 + 0.8 - 1) / 0.7 = 0.5."""
+    judge = stats.Calibration(89, 9, 19, 79)
+    assert (judge.sensitivity, judge.specificity) == (0.9, 0.8)
+    assert judge.correct_rate(0.55) == pytest.approx(0.5)
+    assert judge.complement.correct_rate(0.45) == pytest.approx(0.5)
+
+
+def test_correction_undoes_the_judge_and_widens():
+    rng = np.random.default_rng(0)
+    before, after = (rng.random(400) < 0.8).astype(float), (rng.random(400) < 0.45).astype(float)
+    judge = stats.Calibration(89, 9, 19, 79)
+    raw, found = stats.compare_rates(before, after), stats.compare_corrected(before, after, judge, judge)
+    assert found.loss == pytest.approx(raw.loss / 0.7)
+    assert found.high - found.low > (raw.high - raw.low) / 0.7
+    other = stats.compare_corrected(before, after, judge, stats.Calibration(89, 9, 19, 79))
+    assert other.floor > found.floor > 0
+
+
+def test_the_calibrations_variance_by_hand():
+    """Delta method: pi^2 se(1-se)/m + (1-pi)^2 sp(1-sp)/m over J^2, for each side."""
+    judge, twin = stats.Calibration(89, 9, 19, 79), stats.Calibration(89, 9, 19, 79)
+    before, after = np.array([1.0, 1, 1, 0]), np.array([1.0, 1, 0, 0])
+    expected = 0.0
+    for rate in (0.75, 0.5):
+        true = (rate + 0.8 - 1) / 0.7
+        expected += (true**2 * 0.9 * 0.1 / 100 + (1 - true) ** 2 * 0.8 * 0.2 / 100) / 0.49
+    assert stats.compare_corrected(before, after, judge, twin).floor == pytest.approx(expected)
+
+
+def test_prediction_powered_loss_by_hand():
+    before, after = np.array([1.0, 1, 0, 0]), np.array([1.0, 0, 0, 0])
+    labels = stats.LabelErrors(np.array([0.0, -1, 0, 0]), np.array([1.0, 1, 0, 0]))
+    exact = stats.LabelErrors(np.zeros(4), np.array([1.0, 1, 0, 0]))
+    assert stats.compare_labelled(before, after, labels, exact).loss == pytest.approx(0.25 - 0.5)
+
+
+def test_labels_on_everything_give_the_truth():
+    rng = np.random.default_rng(0)
+    truth, seen = (rng.random((2, 300)) < 0.7).astype(float), (rng.random((2, 300)) < 0.5).astype(float)
+    labels = [stats.LabelErrors(truth[i] - seen[i], np.ones(300)) for i in (0, 1)]
+    found = stats.compare_labelled(seen[0], seen[1], *labels)
+    difference = truth[0] - truth[1]
+    half = student.ppf(0.975, 299) * difference.std(ddof=1) / 300**0.5
+    assert found.loss == pytest.approx(difference.mean())
+    assert found.high - found.low >= 2 * half - 1e-9
+
+
+def test_prompts_to_settle_by_hand():
+    """Room 0.05, reach 1.96 + 0.84 = 2.80: variance must fall to (0.05 / 2.80)^2."""
+    found = stats.RateComparison(0.0, -0.1, 0.1, 0.5, spread=0.0026)
+    assert found.prompts_to_settle(100, 0.05, 0.025) == math.ceil(0.26 / (0.05 / 2.8016) ** 2)
+    assert stats.RateComparison(0.0, -0.1, 0.1, 0.5, 0.0026, floor=0.01).prompts_to_settle(100, 0.05, 0.025) is None

@@ -1,0 +1,84 @@
+"""Pieces of a run beside each other: how many processes, what their ends leave, and that errors come home."""
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.support.errors import HarnessError
+from harness.workers import processes
+from harness.workers.processes import ProcessPlan, plan_processes, run_in_processes
+
+TWO = ProcessPlan(2, 1)
+
+
+def touch(folder: Path, name: str) -> None:
+    import torch
+
+    (folder / name).write_text(f"{os.getpid()} {torch.get_num_threads()}")
+
+
+def refuse(folder: Path, name: str) -> None:
+    if name == "bad":
+        raise HarnessError("is bad", place=name, hint="Mend it.")
+
+
+def die(folder: Path, name: str) -> None:
+    if name == "bad":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def names(count):
+    return [f"item-{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "gibibytes", "model", "at_most", "expected"),
+    [
+        (8, 64, 10, None, (8, 1)),  # small: a process a core
+        (8, 64, 2 << 30, None, (4, 2)),  # 64 / (6 x 2 + 1) = 4.9 of them fit, two cores for each
+        (8, 64, 1 << 40, None, (1, 8)),
+        (8, 64, 10, 3, (3, 2)),
+        (1, 2, 10, None, (1, 1)),
+    ],
+)
+def test_a_plan_by_hand(monkeypatch, cores, gibibytes, model, at_most, expected):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    free = type("Memory", (), {"available": gibibytes << 30})
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(processes, "gpus", list)
+    assert plan_processes(model, at_most) == ProcessPlan(*expected)
+
+
+def test_one_process_a_gpu(monkeypatch):
+    monkeypatch.setattr(processes, "gpus", lambda: ["GPU"] * 4)
+    assert plan_processes(1 << 40).devices == (0, 1, 2, 3)
+    assert plan_processes(1 << 40, 2).devices == (0, 1)
+
+
+def test_one_process_works_here(tmp_path):
+    run_in_processes(partial(touch, tmp_path), names(3), ProcessPlan(1, 1), "working", tmp_path / "log")
+    assert {file.read_text().split()[0] for file in tmp_path.iterdir()} == {str(os.getpid())}
+
+
+@pytest.mark.slow
+def test_two_processes_do_every_item_once_with_their_threads(tmp_path):
+    run_in_processes(partial(touch, tmp_path), names(6), TWO, "working", tmp_path / "log")
+    said = [(tmp_path / name).read_text().split() for name in names(6)]
+    assert str(os.getpid()) not in {process for process, _ in said}
+    assert {threads for _, threads in said} == {"1"}
+
+
+@pytest.mark.slow
+def test_an_items_error_comes_home_whole(tmp_path):
+    with pytest.raises(HarnessError, match=r"bad: is bad\. Mend it\."):
+        run_in_processes(partial(refuse, tmp_path), ["bad", *names(3)], TWO, "working", tmp_path / "log")
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_told(tmp_path):
+    with pytest.raises(HarnessError, match="killed.*--workers 1"):
+        run_in_processes(partial(die, tmp_path), ["bad", *names(3)], TWO, "working", tmp_path / "log")
