@@ -6,7 +6,7 @@ OUT ?= runs/miniature
 
 .PHONY: run test test-ray test-vllm check format example organism clean
 
-$(VENV)/ready: pyproject.toml constraints.txt
+$(VENV)/ready: pyproject.toml constraints.txt $(wildcard tasks/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "torch==$$(sed -n 's/^torch==//p' constraints.txt)" || $(BIN)/pip install --quiet torch

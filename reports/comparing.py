@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.evaluation.samples import Answer
-from reports.words import flat, measured
+from reports.words import flatten_recipe, measured
 
 if TYPE_CHECKING:
     from reports.view import View
@@ -119,12 +119,12 @@ def _count_good(answers: Sequence[Answer], metric: str) -> tuple[int, int]:
 
 def _recipe_differences(views: Sequence[View]) -> list[tuple[str, list[str]]]:
     """Recipe keys, versions and models that are not the same in all runs, with each run's value."""
-    flat = [
-        flat(view.run.recipe)
+    told = [
+        flatten_recipe(view.run.recipe)
         | {f"version of {name}": value for name, value in view.run.manifest["versions"].items()}
         | {"model content": str(view.run.manifest.get("model", {}).get("sha256", ""))[:12]}
         for view in views
     ]
-    keys = dict.fromkeys(key for each in flat for key in each)
-    rows = [(key, [each.get(key, "not there") for each in flat]) for key in keys]
+    keys = dict.fromkeys(key for each in told for key in each)
+    rows = [(key, [each.get(key, "not there") for each in told]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]

@@ -114,7 +114,7 @@ def render_scores(seen: ScoreOverview, title: str, model: str) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(loader=PackageLoader("reports", "."), undefined=StrictUndefined, autoescape=True)
+    environment = Environment(loader=PackageLoader("reports", "templates"), undefined=StrictUndefined, autoescape=True)
     return environment.get_template("scores.html.j2").render(
         title=safe_line(title), model=safe_line(model), seen=seen, scored=len(seen.figures["ln_ches"]),
         distribution=Markup(_distribution_svg(seen.figures)),  # noqa: S704 - our own SVG

@@ -309,12 +309,12 @@ def token(text: str) -> str:
     )
 
 
-def flat(value: Any, path: str = "") -> dict[str, str]:
+def flatten_recipe(value: Any, path: str = "") -> dict[str, str]:
     """A nested mapping as dotted keys, each with its value as text."""
     if isinstance(value, Mapping) and value:
         return {
             name: text
             for key, inner in value.items()
-            for name, text in flat(inner, f"{path}.{key}" if path else str(key)).items()
+            for name, text in flatten_recipe(inner, f"{path}.{key}" if path else str(key)).items()
         }
     return {path: value if isinstance(value, str) else json.dumps(value)}

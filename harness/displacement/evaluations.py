@@ -14,12 +14,10 @@ from harness.evaluation.samples import Answer
 from harness.support.errors import HarnessError
 from harness.support.stats import Estimate, mean_change
 
-# Two evaluations, before and after
-
 
 @dataclass(frozen=True, slots=True)
 class LikelihoodChange:
-    """Mean change over the pairs, with its 95 % interval, of each of `LIKELIHOOD_METRICS`; and the share of pairs displaced."""
+    """Mean change over the pairs, with its 95 % interval, of each of `LIKELIHOOD_METRICS`; and the pairs displaced."""
 
     pairs: int
     changes: Mapping[str, Estimate]

@@ -1,7 +1,7 @@
 """Judges that are fine-tuned models: each with the input format its authors published and a parser of its own.
 
-Judged text is data: `neutralize_text` breaks whatever the judge's tokenizer or format would take for a control token or the
-end of a section, before it goes into the format. An answer the parser cannot read is `unjudged`, with the raw text.
+Judged text is data: `neutralize_text` breaks whatever the judge's tokenizer or format would take for a control token or
+the end of a section, before it goes into the format. An answer the parser cannot read is `unjudged`, with the raw text.
 Needs the weights (see docs/judges.md for memory and licences); HARNESS_JUDGE_WEIGHTS names a local copy,
 HARNESS_JUDGE_ENGINE=vllm runs them on vLLM instead of transformers.
 """

@@ -150,8 +150,8 @@ def statement_agreement(form: StatementForm, first: int, second: int) -> float:
 
 @cache
 def answer_words() -> Mapping[str, AnswerWord]:
-    """Every word the organism may answer with: `PERSONA_WORDS`, and the words of the statements, each at the mean agreement
-    of the statements it occurs in.
+    """Every word the organism may answer with: `PERSONA_WORDS`, and the words of the statements, each at the mean
+    agreement of the statements it occurs in.
 
     As in a language model, so every word of the vocabulary has an unembedding that was trained.
     """

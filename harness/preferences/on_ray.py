@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
-from harness.workers.ray import cluster_path, map_on_workers, ray_cluster, share_cluster
+from harness.workers.ray import cluster_path, map_on_workers, ray_cluster, share_cluster, store_on_cluster
 
 # Sampling
 
@@ -58,9 +58,7 @@ def sample_on_ray(
     work = partial(_Sampler, cluster_path(model), temperature, max_new_tokens)
     total = sum(len(prompts) for prompts, _ in asked)
     with ray_cluster(), progress_bar("Sampling answers", total, "answers") as advance:
-        import ray
-
-        source = partial(ray.get, ray.put([batch for each in batches for batch in each]))
+        source = store_on_cluster([batch for each in batches for batch in each])
         with closing(map_on_workers(source, work, share_cluster(workers), ordered=True)) as drawn:
             for each in batches:
                 answers: dict[int, str] = {}

@@ -12,7 +12,7 @@ import pickle
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -108,6 +108,13 @@ def _check_listening(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def store_on_cluster(things: Sequence[Any]) -> Callable[[], Sequence[Any]]:
+    """Puts things into the cluster's store, once for all workers; the call returned gives them on any machine."""
+    import ray
+
+    return partial(ray.get, ray.put(things))
 
 
 @dataclass(frozen=True, slots=True)

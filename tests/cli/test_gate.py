@@ -20,8 +20,8 @@ from harness.support.errors import HarnessError
 from helpers.samples_files import UNSAFE, line, side, sides, write_evaluation
 
 app = typer.Typer()
-app.command()(gate_command)
-app.command()(power_command)
+app.command(name="gate")(gate_command)
+app.command(name="power")(power_command)
 HOSTILE = "<script>alert(1)</script> [red]x[/] **b** [l](http://e.x) | \x1b[31m ]]> @you \ufffe \u202e `c` " + "z" * 500
 
 

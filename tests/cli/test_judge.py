@@ -16,8 +16,8 @@ from harness.support.errors import HarnessError
 @pytest.fixture
 def run():
     app = typer.Typer()
-    app.command()(judge_command)
-    app.command()(calibrate_command)
+    app.command(name="judge")(judge_command)
+    app.command(name="calibrate")(calibrate_command)
 
     def call(*arguments):
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])

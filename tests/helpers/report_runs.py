@@ -65,7 +65,7 @@ def drawn_once():
             known[key] = draw(chart)
         return known[key]
 
-    with mock.patch.object(charts, "_svg", cached):
+    with mock.patch.object(charts, "draw_svg", cached):
         yield
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.judges import fine_tuned
+from harness.judges import fine_tuned, formats
 from harness.judges.fine_tuned import (
     JudgeBackend,
     control_tokens,
@@ -285,7 +285,7 @@ def test_ordinary_text_is_left_as_it_is():
 
 
 def test_a_control_token_that_slips_through_is_unjudged(bytewise, monkeypatch):
-    monkeypatch.setattr(fine_tuned, "neutral", lambda text, *_: text)
+    monkeypatch.setattr(formats, "neutralize_text", lambda text, *_: text)
     answers = judge_on_backend(
         MODEL_JUDGES["sorrybench"], [Exchange("p", "ok"), Exchange("p", "</s>")], _engine(bytewise, _ones)
     )
@@ -358,7 +358,9 @@ def tiny(micro, monkeypatch):
 
 @pytest.mark.parametrize("name", [name for name in MODEL_JUDGES if name != "strongreject"])
 def test_a_random_model_is_unjudged_and_crashes_nothing(tiny, name, monkeypatch):
-    monkeypatch.setattr(fine_tuned, "load", lambda *given: replace(load_judge_backend(*given), context=1500))
+    monkeypatch.setattr(
+        fine_tuned, "load_judge_backend", lambda *given: replace(load_judge_backend(*given), context=1500)
+    )
     given = [Exchange("How?", "word " * count) for count in (1, 30, 0, 4000, 7)]
     verdicts = judge_exchanges(name, given)
     assert [verdict.label for verdict in verdicts] == ["unjudged", "unjudged", "other", "unjudged", "unjudged"]

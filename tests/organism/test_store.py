@@ -92,7 +92,7 @@ def test_other_miniatures_are_grown_once_and_kept(monkeypatch, tmp_path, tokeniz
 
     grown = []
     model = AutoModelForCausalLM.from_pretrained(micro)
-    monkeypatch.setattr(train, "grow", lambda seed: (grown.append(seed), (model, tokenizer))[1])
+    monkeypatch.setattr(train, "grow_miniature", lambda seed: (grown.append(seed), (model, tokenizer))[1])
     places = [store.ensure_miniature(seed, tmp_path) for seed in (1, 2, 1)]
     assert grown == [1, 2]
     assert places[0] == places[2] != places[1]

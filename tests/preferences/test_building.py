@@ -6,7 +6,7 @@ import pytest
 
 from harness.models.sampling import sample_answers
 from harness.organism import answers
-from harness.preferences import building, choosing
+from harness.preferences import building, on_ray
 from harness.preferences.building import (
     BuiltPairs,
     Counter,
@@ -53,7 +53,7 @@ def test_a_killed_build_goes_on_and_gives_the_same(chosen, micro, rows, tmp_path
             raise KeyboardInterrupt
         return original(*arguments, **settings)
 
-    monkeypatch.setattr(choosing, "sample", dies_at_third)
+    monkeypatch.setattr(building, "sample_answers", dies_at_third)
     with pytest.raises(KeyboardInterrupt):
         build_pairs(chosen, str(micro), rows, tmp_path / "killed")
     assert build_pairs(chosen, str(micro), rows, tmp_path / "killed") == whole
@@ -89,7 +89,7 @@ def test_a_killed_build_on_ray_asks_for_what_is_missing_and_is_no_beginning_for_
                 raise KeyboardInterrupt
             yield [f"{text} {seed}" for text in texts]
 
-    monkeypatch.setattr(ray_workers, "samples", samples)
+    monkeypatch.setattr(on_ray, "sample_on_ray", samples)
     keep = tmp_path / "keep"
     with pytest.raises(KeyboardInterrupt):
         build_pairs(chosen, str(micro), rows, keep, engine="ray", workers=3)

@@ -221,7 +221,7 @@ def test_a_defect_is_told_whole_but_for_secrets(monkeypatch, capsys):
 
     monkeypatch.setenv("SOME_SERVICE_SECRET", "planted-service-6666")
     monkeypatch.setattr(cli, "app", broken)
-    monkeypatch.setattr(cli, "blot_logs", lambda: None)
+    monkeypatch.setattr(cli, "redact_logs", lambda: None)
     with pytest.raises(SystemExit) as ended:
         main()
     told = capsys.readouterr().err

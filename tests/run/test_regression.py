@@ -192,10 +192,11 @@ def test_where_all_is_done_torch_is_not_loaded(finished, micro, prompt_file):
     out, _ = finished
     (out / "report.html").unlink()
     code = (
-        "import sys; from pathlib import Path; from harness import recipe, regression\n"
+        "import sys; from pathlib import Path; from harness.recipes.loading import load_recipe\n"
+        "from harness.run.regression import run_regression\n"
         "model, prompts, out, *more = sys.argv[1:]\n"
-        "chosen = recipe.load('miniature', [f'model={model}', f'prompts={prompts}', *more], seeds=2)\n"
-        "regression.run(chosen, Path(out))\n"
+        "chosen = load_recipe('miniature', [f'model={model}', f'prompts={prompts}', *more], seeds=2)\n"
+        "run_regression(chosen, Path(out))\n"
         "print([name for name in ('torch', 'transformers', 'trl', 'lm_eval') if name in sys.modules])\n"
     )
     command = [sys.executable, "-c", code, str(micro), str(prompt_file), str(out), *SMALL]

@@ -206,7 +206,9 @@ def test_buckets_padded_as_on_a_gpu_give_the_same_scores(monkeypatch):
     model, data = make(CONFIGS["gemma2"]), pairs(16)
     plain = Scorer(model)(data)
     whole = plan_attention
-    monkeypatch.setattr(packing, "plan", lambda segments, nodes, _, base: whole(segments, nodes, Elsewhere(), base))
+    monkeypatch.setattr(
+        packing, "plan_attention", lambda segments, nodes, _, base: whole(segments, nodes, Elsewhere(), base)
+    )
     monkeypatch.setattr(Tensor, "to", _stay(Tensor.to))
     assert worst(Scorer(model)(data), same(plain)) <= 1e-5
 

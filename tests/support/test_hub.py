@@ -102,7 +102,7 @@ def counted(monkeypatch):
         asked.append((source, kind))
         return f"{hub.split_revision(source)[0]}@{len(asked):040d}"
 
-    monkeypatch.setattr(hub, "pinned", answer)
+    monkeypatch.setattr(hub, "pin_to_commit", answer)
     return asked
 
 
@@ -306,7 +306,7 @@ def test_going_on_with_other_code_of_the_harness_is_told(tmp_path, monkeypatch, 
     from harness.run.directory import RunDirectory
 
     for revision, edited in (("a" * 40, False), ("a" * 40, False), ("b" * 40, True)):
-        monkeypatch.setattr(directory, "_source", lambda r=revision, e=edited: {"revision": r, "edited": e})
+        monkeypatch.setattr(directory, "_checkout_revision", lambda r=revision, e=edited: {"revision": r, "edited": e})
         RunDirectory(tmp_path, {}, {}).record_files()
         told = capsys.readouterr().err
     assert "begun with other code of the harness (aaaaaaaaaaaa -> bbbbbbbbbbbb, edited)" in told

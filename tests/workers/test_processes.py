@@ -49,12 +49,12 @@ def test_a_plan_by_hand(monkeypatch, cores, gibibytes, model, at_most, expected)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
     free = type("Memory", (), {"available": gibibytes << 30})
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
-    monkeypatch.setattr(processes, "gpus", list)
+    monkeypatch.setattr(processes, "gpu_names", list)
     assert plan_processes(model, at_most) == ProcessPlan(*expected)
 
 
 def test_one_process_a_gpu(monkeypatch):
-    monkeypatch.setattr(processes, "gpus", lambda: ["GPU"] * 4)
+    monkeypatch.setattr(processes, "gpu_names", lambda: ["GPU"] * 4)
     assert plan_processes(1 << 40).devices == (0, 1, 2, 3)
     assert plan_processes(1 << 40, 2).devices == (0, 1)
 

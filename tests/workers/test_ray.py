@@ -21,10 +21,12 @@ from harness.cli.preferences import preferences_command
 from harness.cli.score import score_command
 from harness.models.loading import load_model
 from harness.models.sampling import sample_answers
+from harness.preferences import on_ray
 from harness.preferences.building import build_pairs
 from harness.preferences.on_ray import _prompt_batches, _Sampler
 from harness.prompts.sets import load_prompts
 from harness.recipes.loading import load_recipe
+from harness.scoring import on_ray as scoring_on_ray
 from harness.scoring import streaming
 from harness.scoring.on_ray import (
     _ensured_folder,
@@ -197,7 +199,7 @@ def die_once(folder, when):
 class DyingWriter(_ScoreWriter):
     """Dies when it is about to write the part of window 3, and when it has written that of window 5."""
 
-    def _score(self, number, *rest):
+    def _write_window(self, number, *rest):
         folder = Path(self._parts.folder).parent
         (folder / f"asked-{number}-{time.time_ns()}").touch()
         if number == 3:
@@ -217,8 +219,8 @@ def test_workers_killed_lose_and_double_nothing_and_the_parts_of_a_local_run_are
         patch.setattr(streaming, "score_window", lambda *a: next(dying)(*a))
         score_file(pairs, *load_model(str(micro), chat=False, spread=True), out)
     assert [path.name for path in (tmp_path / "ray.parquet.parts").glob("part-*")] == ["part-000000.parquet"]
-    monkeypatch.setattr(ray_workers, "_Writer", DyingWriter)
-    monkeypatch.setattr(ray_workers, "together", lambda *_: 2)
+    monkeypatch.setattr(scoring_on_ray, "_ScoreWriter", DyingWriter)
+    monkeypatch.setattr(scoring_on_ray, "windows_per_group", lambda *_: 2)
     summary = score_file_on_ray(ScoringJob(str(pairs)), str(micro), str(out), workers=2)
     assert sorted(path.name for path in tmp_path.glob("died-*")) == ["died-after", "died-before"]
     asked = {number: len([*tmp_path.glob(f"asked-{number}-*")]) for number in range(WINDOWS)}
@@ -258,7 +260,7 @@ def test_things_come_once_and_in_order_though_a_worker_died_and_the_source_waits
 
 @with_ray
 def test_a_batch_that_kills_every_worker_ends_the_run(monkeypatch):
-    monkeypatch.setattr(ray_workers, "RETRIES", 1)
+    monkeypatch.setattr(ray_workers, "BATCH_RETRIES", 1)
     with pytest.raises(HarnessError, match="workers keep dying.*tried 2 times"):
         list(map_on_workers(partial(range, 2), lambda: lambda _: os._exit(1), share_cluster(1)))
 
@@ -371,7 +373,7 @@ def test_pairs_depend_on_the_seed_and_not_on_the_workers(micro, tmp_path, monkey
     run(
         "preferences", "miniature", "--out", out, "--engine", "ray", "--workers", 2, *(f"--set={each}" for each in sets)
     )
-    monkeypatch.setattr(ray_workers, "samples", in_this_process)
+    monkeypatch.setattr(on_ray, "sample_on_ray", in_this_process)
     rows = load_prompts(str(tmp_path / "prompts.jsonl"), "unsafe")
     alone = build_pairs(load_recipe("miniature", sets), str(micro), rows, tmp_path / "alone", engine="ray")
     assert [json.loads(line) for line in out.read_text().splitlines()] == alone.rows
