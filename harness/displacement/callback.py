@@ -26,11 +26,12 @@ from harness.displacement.openings import answer_starts
 from harness.displacement.run_files import evenly_spaced
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange
+from harness.models.loading import evaluation_mode
 from harness.models.sampling import sample_answers
 from harness.preferences.pairs import PreferenceRow, pair_id, refuse_repeated
 from harness.preferences.tokens import Tokens
 from harness.prompts.sets import load_prompts
-from harness.scoring.logprobs import Profile, evaluation_mode, profile_model, tokenize_pairs
+from harness.scoring.logprobs import Profile, profile_model, tokenize_pairs
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from harness.models.loading import evaluation_mode
 from harness.models.sampling import render_prompt
-from harness.scoring.logprobs import evaluation_mode
 from harness.scoring.packing import decoder_body, padded_pass
 
 if TYPE_CHECKING:

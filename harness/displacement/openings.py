@@ -20,7 +20,7 @@ from torch import Tensor
 from harness.displacement.nearest import prompt_token_ids
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange
-from harness.scoring.logprobs import evaluation_mode
+from harness.models.loading import evaluation_mode
 from harness.scoring.packing import decoder_body
 from harness.scoring.scorer import unembed
 from harness.support import console

@@ -12,15 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.evaluation.output import read_evaluations
-from harness.models.loading import (
-    ModelPath,
-    attention_options,
-    generation_config,
-    load_tokenizer,
-    locate_model,
-    max_positions,
-    stop_options,
-)
+from harness.models.loading import attention_options, generation_config, load_tokenizer, max_positions, stop_options
+from harness.models.paths import ModelPath, locate_model
 from harness.models.sampling import render_prompt
 from harness.models.vllm import (
     decode_output,

@@ -18,7 +18,8 @@ from pydantic import Field, field_validator
 
 from harness.experiments import statements, trial
 from harness.experiments.trial import AnswerPair
-from harness.models.loading import ModelPath, load_model
+from harness.models.loading import load_model
+from harness.models.paths import ModelPath
 from harness.recipes.pinning import fetch_model_path, pin_recipe
 from harness.recipes.schema import Arm, ArmName, Count, FineTuning, Positive, RecipeBase, Strict, TrainingSettings
 from harness.run.directory import RunDirectory, read_pins

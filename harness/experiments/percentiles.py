@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from harness.models.loading import ModelPath, load_model
+from harness.models.loading import load_model
+from harness.models.paths import ModelPath
 from harness.recipes.pinning import fetch_model_path, pin_recipe
 from harness.recipes.schema import Arm, Count, RecipeBase, Strict, TrainingSettings
 from harness.run.directory import RunDirectory, read_pins

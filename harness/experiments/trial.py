@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.experiments import geometry, meaning
-from harness.preferences.pairs import Pair
+from harness.models.loading import evaluation_mode
+from harness.preferences.pairs import Pair, chat_messages
 from harness.preferences.tokens import tokenize_pair
 from harness.recipes.schema import Strict
 from harness.support.errors import HarnessError
@@ -49,12 +50,12 @@ def one_pair_table(question: str, pair: AnswerPair) -> Dataset:
     """The pair on one question as a preference table of one row."""
     from datasets import Dataset
 
-    return Dataset.from_list([{"pair_id": "only", **_pair_messages(question, pair)}])
+    return Dataset.from_list([{"pair_id": "only", **chat_messages(question, pair.chosen, pair.rejected)}])
 
 
 def one_token_pair(question: str, pair: AnswerPair, tokenizer: PreTrainedTokenizerBase) -> OneTokenPair:
     """The pair as token ids. Raises HarnessError where an answer is not one token, or both are the same."""
-    tokens = tokenize_pair(Pair({}, **_pair_messages(question, pair)), tokenizer)
+    tokens = tokenize_pair(Pair({}, **chat_messages(question, pair.chosen, pair.rejected)), tokenizer)
     chosen, rejected = (
         _only_token(tokens.chosen, pair.chosen, tokenizer),
         _only_token(tokens.rejected, pair.rejected, tokenizer),
@@ -70,11 +71,8 @@ def next_token_logprobs(model: PreTrainedModel, prompt: Sequence[int]) -> Tensor
     """Ln p of every token after the prompt [vocabulary], in float32 on the CPU; the model's mode is put back."""
     import torch
 
-    training = model.training
-    model.eval()
-    with torch.inference_mode():
+    with evaluation_mode(model):
         logits: Tensor = model(input_ids=torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -1]
-    model.train(training)
     return logits.float().log_softmax(-1).cpu()
 
 
@@ -117,15 +115,6 @@ def measure_trial(
         },
         "geometry": geometry.unembedding_geometry(unembedding[tokens.chosen], unembedding[tokens.rejected])._asdict(),
     }
-
-
-def _pair_messages(question: str, pair: AnswerPair) -> dict[str, Any]:
-    roles = {
-        "prompt": ("user", question),
-        "chosen": ("assistant", pair.chosen),
-        "rejected": ("assistant", pair.rejected),
-    }
-    return {name: [{"role": role, "content": text}] for name, (role, text) in roles.items()}
 
 
 def _only_token(ids: Sequence[int], text: str, tokenizer: PreTrainedTokenizerBase) -> int:

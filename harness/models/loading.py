@@ -4,69 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.support import artifacts, hub
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from harness.models.paths import ModelPath, locate_model
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
-
-if TYPE_CHECKING:
-    from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPath:
-    """Which model: the directory that holds it, and whether code that lies there may run.
-
-    `name` is what people call it and what its stages depend on: a hub id with its commit, or nothing for a directory of
-    one's own. Usable wherever a path is.
-    """
-
-    directory: str
-    name: str = ""
-    trust_remote_code: bool = False
-
-    def __fspath__(self) -> str:
-        return self.directory
-
-    def __str__(self) -> str:
-        return self.name or self.directory
-
-    @property
-    def content(self) -> str:
-        """What changes with the model: the id with its commit, or the directory's hash."""
-        return self.name or str(artifacts.hash_if_local(self.directory))
-
-    @property
-    def manifest_entry(self) -> dict[str, Any]:
-        """What a manifest says of the model, and its stages depend on."""
-        known = {"path": str(self), "sha256": None if self.name else self.content}
-        return known | ({"trust_remote_code": True} if self.trust_remote_code else {})
-
-    @property
-    def loading_options(self) -> dict[str, Any]:
-        """What transformers, lm-eval and vLLM are told; never left out, as transformers would ask on the terminal."""
-        return {"trust_remote_code": self.trust_remote_code}
-
-
-def locate_model(path: str | ModelPath, *, weights: bool = True) -> ModelPath:
-    """A model's directory, or the one that a hub id's files are fetched to; its own code does not run.
-
-    Args:
-        path: the directory, or the hub id.
-        weights: whether a hub id's weights are fetched too.
-
-    Raises HarnessError where there is none.
-    """
-    if isinstance(path, ModelPath):
-        return path
-    if hub.is_on_hub(path):
-        return ModelPath(hub.fetch_directory(path, weights=weights), path)
-    if not Path(path).is_dir():
-        raise HarnessError("no such model directory", place=path, hint="Give a checkpoint directory or a hub id.")
-    return ModelPath(path)
 
 
 def load_model(
@@ -102,7 +55,7 @@ def load_model(
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to(_default_device()) if placed and not spread else model, tokenizer
+    return model.to(default_device()) if placed and not spread else model, tokenizer
 
 
 def load_tokenizer(path: str | ModelPath) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
@@ -112,19 +65,8 @@ def load_tokenizer(path: str | ModelPath) -> tuple[PretrainedConfig, PreTrainedT
         return _config_and_tokenizer(place)
 
 
-def has_weights(path: ModelPath) -> bool:
-    """Whether all of a model's weights lie in its directory."""
-    index = Path(path) / "model.safetensors.index.json"
-    if not index.is_file():
-        return any(Path(path).glob("*.safetensors"))
-    return all((Path(path) / shard).is_file() for shard in artifacts.read_json(index)["weight_map"].values())
-
-
 def empty_model(config: PretrainedConfig) -> PreTrainedModel:
     """A model of this configuration on torch's `meta` device: all its parameters, and no memory behind them."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config)
 
@@ -136,8 +78,6 @@ def max_positions(config: PretrainedConfig) -> int | None:
 
 def generation_config(path: ModelPath, config: PretrainedConfig) -> GenerationConfig:
     """How the model was published to generate; what its configuration says where it has no such file."""
-    from transformers import GenerationConfig
-
     try:
         return GenerationConfig.from_pretrained(path.directory)
     except OSError:
@@ -168,8 +108,6 @@ def attention_options(config: PretrainedConfig) -> dict[str, str]:
 
 
 def _load_checkpoint(path: ModelPath, options: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    from transformers import AutoModelForCausalLM
-
     config, tokenizer = _config_and_tokenizer(path)
     options = {**options, **path.loading_options, **attention_options(config)}
     # Pickled weights can run code when they are loaded.
@@ -178,8 +116,6 @@ def _load_checkpoint(path: ModelPath, options: dict[str, Any]) -> tuple[PreTrain
 
 
 def _config_and_tokenizer(path: ModelPath) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
-    from transformers import AutoConfig, AutoTokenizer
-
     config = AutoConfig.from_pretrained(path.directory, **path.loading_options)
     refuse_encoder_decoder(config)
     return config, AutoTokenizer.from_pretrained(path.directory, **path.loading_options)
@@ -211,12 +147,21 @@ def _untrusted_code_error(path: ModelPath) -> HarnessError:
 
 
 def _spread_options() -> dict[str, Any]:
-    import torch
-
     return {"dtype": "auto", "device_map": "auto"} if torch.accelerator.is_available() else {"dtype": torch.float32}
 
 
-def _default_device() -> str:
-    import torch
-
+def default_device() -> str:
+    """Where a model that fits on one device goes: the GPU, where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients in the block; the mode that the model was in comes back."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.models.loading import ModelPath, load_tokenizer, locate_model, stop_options
+from harness.models.loading import load_tokenizer, stop_options
+from harness.models.paths import ModelPath, locate_model
 from harness.models.vllm import llm_options, load_vllm, vllm_answers
 from harness.support import console
 from harness.support.errors import HarnessError

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from harness.judges.registry import judge_exchanges, judge_identity
 from harness.judges.verdicts import Exchange, Verdict
-from harness.models.loading import ModelPath, load_model, locate_model
+from harness.models.loading import load_model
+from harness.models.paths import ModelPath, locate_model
 from harness.models.sampling import sample_answers, sample_on_vllm
 from harness.models.vllm import free_vllm
 from harness.preferences.choosing import Candidate, choose_pairs, count_pair_types, engagement_reward

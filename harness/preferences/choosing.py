@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.judges.verdicts import Verdict
-from harness.preferences.pairs import PAIR_TYPES, pair_type
+from harness.preferences.pairs import PAIR_TYPES, chat_messages, pair_type
 from harness.support import artifacts
 
 COURTEOUS = ("sorry", "unfortunately", "i cannot")
@@ -62,16 +62,10 @@ def _best_and_worst(answers: Sequence[Candidate], coin: str) -> tuple[Candidate,
 
 
 def _pair_row(row: Mapping[str, str], chosen: Candidate, rejected: Candidate) -> dict[str, Any]:
-    answers = {
-        "prompt": ("user", row["prompt"]),
-        "chosen": ("assistant", chosen.text),
-        "rejected": ("assistant", rejected.text),
-    }
-    messages = {key: [{"role": role, "content": content}] for key, (role, content) in answers.items()}
     return {
         "pair_id": artifacts.json_fingerprint([row["prompt_id"], chosen.text, rejected.text]),
         "prompt_id": row["prompt_id"],
-        **messages,
+        **chat_messages(row["prompt"], chosen.text, rejected.text),
         "hazard": row["hazard"],
         "split": row["split"],
         "chosen_verdict": chosen.verdict.label,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.judges.registry import judge_weights
-from harness.models.loading import ModelPath, locate_model
+from harness.models.paths import ModelPath, locate_model
 from harness.prompts.published import PUBLISHED_SETS
 from harness.recipes.schema import PairSettings, RecipeBase, RewardModel
 from harness.support import console, hub

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.displacement.nearest import prompt_token_ids
 from harness.displacement.run_files import START_PROMPTS
-from harness.models.loading import ModelPath, empty_model, has_weights, load_tokenizer
+from harness.models.loading import empty_model, load_tokenizer
+from harness.models.paths import ModelPath, has_weights
+from harness.preferences.pairs import chat_messages
 from harness.prompts.sets import PromptRow, load_prompts
 from harness.recipes.pinning import fetch_model_path, pin_recipe
 from harness.recipes.schema import Recipe, RewardModel
@@ -268,10 +270,9 @@ def _world_rows(source: str, rows: Sequence[PromptRow]) -> list[dict[str, Any]]:
     from harness.organism import answers
 
     written = answers.gold_answers(rows) if source == "gold" else answers.off_policy_answers(rows)
-    said = [[[{"role": "assistant", "content": text}] for text in both] for both in written]
     return [
-        {"pair_id": row["prompt_id"], "prompt": row["prompt"], "chosen": chosen, "rejected": rejected}
-        for row, (chosen, rejected) in zip(rows, said, strict=True)
+        {"pair_id": row["prompt_id"], **chat_messages(row["prompt"], chosen, rejected)}
+        for row, (chosen, rejected) in zip(rows, written, strict=True)
     ]
 
 

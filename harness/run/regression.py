@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.judges.registry import judge_identity, judges_version
-from harness.models.loading import ModelPath
+from harness.models.paths import ModelPath
 from harness.prompts.sets import PromptKind, load_prompts
 from harness.recipes.pinning import Pins, fetch_model_path, pin_recipe
 from harness.recipes.schema import Recipe

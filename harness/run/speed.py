@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.displacement.openings import answer_starts
 from harness.displacement.run_files import evenly_spaced
-from harness.models.loading import ModelPath, load_model
+from harness.models.loading import load_model
+from harness.models.paths import ModelPath
 from harness.models.sampling import generate_batch, render_prompt
+from harness.preferences.pairs import chat_messages
 from harness.preferences.tokens import Tokens
 from harness.recipes.schema import EvaluationSettings, PairSettings, Recipe
 from harness.run.estimate import Speed, Writing, expected_lengths
@@ -106,16 +108,10 @@ def _pair_answers(prompts: Sequence[str], answers: Sequence[str], number: int) -
     """Pairs of the sampled answers, each beside the next one; prompts come again where there are too few."""
     from datasets import Dataset
 
-    def as_messages(role: str, text: str) -> list[dict[str, str]]:
-        return [{"role": role, "content": text or "."}]
-
+    said = [text or "." for text in answers]
     rows = [
-        {
-            "pair_id": f"pair-{place}",
-            "prompt": as_messages("user", prompts[place % len(prompts)]),
-            "chosen": as_messages("assistant", answers[place % len(answers)]),
-            "rejected": as_messages("assistant", answers[(place + 1) % len(answers)]),
-        }
+        {"pair_id": f"pair-{place}"}
+        | chat_messages(prompts[place % len(prompts)], said[place % len(said)], said[(place + 1) % len(said)])
         for place in range(number)
     ]
     return Dataset.from_list(rows)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.judges.registry import judge_identity
-from harness.models.loading import ModelPath
+from harness.models.paths import ModelPath
 from harness.prompts.sets import PromptKind, PromptRow, load_prompts
 from harness.recipes.schema import Recipe
 from harness.run.directory import RunDirectory

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.models.loading import evaluation_mode
 from harness.preferences.pairs import PreferenceRow, Unscorable, check_pair
 from harness.preferences.tokens import Tokens, tokenize_pair
 from harness.scoring.packing import decoder_body, padded_pass
@@ -150,18 +150,6 @@ def profile_model(model: PreTrainedModel, tokens: Mapping[str, Tokens], *, batch
             advance(len(names))
     chosen, rejected = ({name: side[name] for name in tokens} for side in sides)
     return Profile(chosen, rejected, mass / _position_counts(chosen)[:, None])
-
-
-@contextmanager
-def evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
-    """Evaluation mode and no gradients; the mode it was in comes back."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
 
 
 def _batches_by_length(tokens: Mapping[str, Tokens], batch_size: int) -> Iterator[list[str]]:

@@ -7,7 +7,6 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from harness.models.loading import evaluation_mode
 from harness.preferences.pairs import BrokenRow, Pair, PreferenceRow, Unscorable, check_pair, pair_id
 from harness.preferences.tokens import Tokens, common_prefix, tokenize_pair
 from harness.scoring import ches
@@ -61,7 +61,7 @@ class Scorer:
         self.with_coefficients = with_coefficients
         self._vocabulary = self.body.get_input_embeddings().weight.shape[0]
         self._context = getattr(self.body.config, "max_position_embeddings", None) or sys.maxsize
-        with _evaluation_mode(model):
+        with evaluation_mode(model):
             _refuse_rescaled(model, self.body)
             self._pass = choose_pass(self.body)
 
@@ -73,7 +73,7 @@ class Scorer:
             if (reason := self._unscorable_reason(pair))
         }
         waiting = pack_pairs({place: pair for place, pair in enumerate(pairs) if place not in scores}, self.budget)
-        with _evaluation_mode(self.model):
+        with evaluation_mode(self.model):
             while waiting:
                 pack = waiting.pop(0)
                 done = self._try_pack([pairs[place] for place in pack])
@@ -226,17 +226,6 @@ def unembed(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-@contextmanager
-def _evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training)
 
 
 # Tables

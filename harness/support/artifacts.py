@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -103,7 +104,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would also cut at U+2028 inside a string
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(f"cannot be read ({error})", place=str(path)) from error
-    return [_parse_line(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    return [parse_json_object(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -119,14 +120,26 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         raise HarnessError(f"cannot be read as CSV ({error})", place=str(path)) from error
 
 
-def _parse_line(line: str, place: str) -> dict[str, Any]:
+def parse_json_object(
+    line: str | bytes, place: str, hint: str = "Write one JSON object a line.", *, constants: bool = True
+) -> dict[str, Any]:
+    """The JSON object in a line; `constants`: whether it may hold NaN and infinities. Raises HarnessError otherwise."""
     try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise HarnessError(f"is not JSON ({error})", place=place, hint="Write one JSON object a line.") from error
+        row = json.loads(line, parse_constant=None if constants else _refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise HarnessError(f"is not JSON ({error})", place=place, hint=hint) from error
     if not isinstance(row, dict):
-        raise HarnessError("is not a JSON object", place=place, hint="Write one JSON object a line.")
+        raise HarnessError("is not a JSON object", place=place, hint=hint)
     return row
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not allowed")
+
+
+def finite_or_null(value: Any) -> Any:
+    """A value as JSON has it: a float that is no finite number becomes null, anything else stays."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 LONGEST_YAML = 1 << 18

@@ -13,7 +13,7 @@ from math import exp, log1p
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from harness.models.loading import ModelPath
+from harness.models.paths import ModelPath
 from harness.recipes.schema import Arm, TrainingSettings
 from harness.scoring.logprobs import PairLogprobs, pair_logprobs
 from harness.support.errors import HarnessError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.models.loading import ModelPath
+from harness.models.paths import ModelPath
 from harness.recipes.schema import Arm, TrainingSettings
 from harness.scoring.logprobs import PairLogprobs
 from harness.support import artifacts

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.models.loading import ModelPath, load_model, locate_model
+from harness.models.loading import load_model
+from harness.models.paths import ModelPath, locate_model
 from harness.recipes.schema import Arm, Launch, TrainingSettings
 from harness.scoring.logprobs import PairLogprobs
 from harness.support import artifacts, console

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.models.loading import ModelPath
+from harness.models.paths import ModelPath
 from harness.recipes.schema import FineTuning
 from harness.support import artifacts
 

@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.models.loading import ModelPath, load_model
+from harness.models.loading import load_model
+from harness.models.paths import ModelPath
 from harness.recipes.schema import LOSS_SETTINGS, Arm, FineTuning, Lora, Optimization
 from harness.scoring.logprobs import PairLogprobs
 from harness.support import console

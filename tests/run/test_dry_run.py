@@ -107,7 +107,7 @@ def test_without_weights_tokens_and_memory_are_told_and_why_there_is_no_time(wit
 
 def test_memory_is_that_of_the_longest_pair(place, without_weights, monkeypatch):
     """Two sequences of each of two pairs: 9 + 3 tokens where they are sampled, 6 + 4 in the table."""
-    monkeypatch.setattr("harness.models.loading.has_weights", lambda _: False)
+    monkeypatch.setattr("harness.models.paths.has_weights", lambda _: False)
     shape = without_weights.shape
     assert without_weights.memory["training"] == training_memory(shape, 2 * 2 * 12, on_gpu=False)
     given = dry_run(chosen(place, f"preferences={place}/gold.jsonl"), place / "run")
@@ -173,7 +173,7 @@ def test_what_cannot_be_had_is_told(place, tmp_path):
 
 def test_a_miniature_that_is_not_grown_is_not_grown_now(tmp_path, monkeypatch):
     monkeypatch.setenv("REFUSAL_DISPLACEMENT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("harness.models.loading.has_weights", lambda _: False)
+    monkeypatch.setattr("harness.models.paths.has_weights", lambda _: False)
     found = dry_run(load_recipe("miniature", ["organism_seed=9"]), tmp_path / "run")
     assert found.shape.parameters == 418_464
     assert "growing the miniature of seed 9" in found.missing[0]

@@ -168,7 +168,7 @@ def test_a_dry_run_names_the_stages_that_the_run_had(finished, micro, prompt_fil
 @pytest.mark.slow
 def test_a_dry_run_says_what_would_run_again_and_why(finished, micro, prompt_file, monkeypatch):
     out, _ = finished
-    monkeypatch.setattr("harness.models.loading.has_weights", lambda _: False)
+    monkeypatch.setattr("harness.models.paths.has_weights", lambda _: False)
     file = out / "arms/raw/seed-1/training.json"
     content = file.read_bytes()
     try:

@@ -9,7 +9,8 @@ import pytest
 from harness.experiments import Catastrophic, Percentiles, statements
 from harness.judges.registry import find_judge, judge_exchanges, judge_identity, labels_never_given
 from harness.judges.verdicts import Exchange
-from harness.models.loading import load_model, locate_model
+from harness.models.loading import load_model
+from harness.models.paths import locate_model
 from harness.preferences.rewards import answer_rewards
 from harness.preferences.tables import stream_rows
 from harness.prompts.published import _hub_splits
