@@ -167,9 +167,9 @@ def _recorded_seeds(recipe: Catastrophic) -> dict[str, Any]:
 def _starting_model(recipe: Catastrophic) -> ModelPath:
     if recipe.model != "miniature":
         return fetch_model_path(recipe)
-    from harness.organism import growing, persona
+    from harness.organism import persona, store
 
-    return ModelPath(str(growing.ensure_organism(persona.PERSONA_GROWTH, recipe.organism_seed)))
+    return ModelPath(str(store.ensure_organism(persona.PERSONA_GROWTH, recipe.organism_seed)))
 
 
 def _refuse_long_answers(run: CatastrophicRun) -> None:

@@ -134,9 +134,9 @@ def _recorded_seeds(recipe: Percentiles) -> dict[str, Any]:
 def _starting_model(recipe: Percentiles) -> ModelPath:
     if recipe.model != "miniature":
         return fetch_model_path(recipe)
-    from harness.organism import essays, growing
+    from harness.organism import essays, store
 
-    return ModelPath(str(growing.ensure_organism(essays.ESSAYS_GROWTH, recipe.organism_seed)))
+    return ModelPath(str(store.ensure_organism(essays.ESSAYS_GROWTH, recipe.organism_seed)))
 
 
 def _write_preferences(recipe: Percentiles, directory: RunDirectory) -> None:
