@@ -144,7 +144,8 @@ def _print_table(outcome: GateOutcome) -> None:
             table.add_row(Text(decision_mark(check), style=_COLOURS[check.decision]), *cells)
     console.print(
         Text(
-            f"{DECISION_MARKS[outcome.decision]}: {safe_line(outcome.reason)}", style=f"bold {_COLOURS[outcome.decision]}"
+            f"{DECISION_MARKS[outcome.decision]}: {safe_line(outcome.reason)}",
+            style=f"bold {_COLOURS[outcome.decision]}",
         )
     )
     console.print(table)

@@ -23,7 +23,6 @@ from harness.models.backends import Backend
 from harness.models.vllm import load_vllm, vllm_answers, vllm_dtype
 from harness.support import hub
 from harness.support.console import print_note, safe_line
-from harness.support.errors import HarnessError
 
 _NO_REMOTE_CODE = {"trust_remote_code": False}
 """Said outright: transformers would ask on the terminal."""
@@ -208,7 +207,7 @@ def _generate_greedily(model: Any, tokenizer: Any, judge: ModelJudge, batch: lis
 
 
 def _vllm_backend(weights: str) -> JudgeBackend:
-    """vLLM is asked for the model at every batch: another one may have taken its place, and been freed again."""
+    """VLLM is asked for the model at every batch: another one may have taken its place, and been freed again."""
     config = AutoConfig.from_pretrained(weights, **_NO_REMOTE_CODE)
     load = partial(load_vllm, weights, dtype="bfloat16" if torch.cuda.is_available() else vllm_dtype(config))
 

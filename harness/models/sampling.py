@@ -13,6 +13,7 @@ from harness.models.vllm import llm_options, load_vllm, vllm_answers
 from harness.support import console
 from harness.support.errors import HarnessError
 
+
 def sample_answers(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

@@ -7,7 +7,6 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -73,8 +72,8 @@ def load_vllm(path: str, **chosen: Any) -> LLM:
     return _held[key]
 
 
-def _import_vllm() -> ModuleType:
-    """vLLM itself, which may be missing."""
+def _import_vllm() -> Any:
+    """VLLM itself, which may be missing."""
     import vllm
 
     return vllm
@@ -96,7 +95,7 @@ def shut_down_vllm(llm: LLM) -> None:
 
 @contextmanager
 def explain_vllm_failure(path: str) -> Iterator[None]:
-    """vLLM's failure to load a model, as the one line it comes down to."""
+    """VLLM's failure to load a model, as the one line it comes down to."""
     try:
         yield
     except (OSError, ValueError, RuntimeError, ImportError, AssertionError) as error:

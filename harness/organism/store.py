@@ -1,7 +1,7 @@
 """Where organisms lie: the default miniature in the package, all others grown on demand and kept in a cache.
 
-Each is an ordinary `transformers` directory. The default miniature is shipped because processors round differently: grown
-elsewhere from the same seed it would be another model, and training on it would go another way.
+Each is an ordinary `transformers` directory. The default miniature is shipped because processors round differently:
+grown elsewhere from the same seed it would be another model, and training on it would go another way.
 """
 
 from __future__ import annotations

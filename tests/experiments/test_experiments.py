@@ -365,9 +365,7 @@ def test_the_organisms_cache_keys_differ():
     from harness.organism import essays, persona, store
 
     keys = [
-        store._growth_key(growth, seed)
-        for growth in (persona.PERSONA_GROWTH, essays.ESSAYS_GROWTH)
-        for seed in (0, 1)
+        store._growth_key(growth, seed) for growth in (persona.PERSONA_GROWTH, essays.ESSAYS_GROWTH) for seed in (0, 1)
     ]
     assert len(set(keys)) == 4
 
