@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,7 +15,6 @@ from harness.judges.fine_tuned import (
     JudgeBackend,
     control_tokens,
     encode_exchange,
-    importlib,
     judge_on_backend,
     load_judge_backend,
 )
