@@ -58,9 +58,8 @@ class FinishedRun:
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """The recipe as the run recorded it."""
-        recipe: Mapping[str, Any] = self.results["recipe"]
-        return recipe
+        """The recipe as the run recorded it; `backend` was once called `engine`."""
+        return {"backend" if key == "engine" else key: value for key, value in self.results["recipe"].items()}
 
     @property
     def arms(self) -> Mapping[str, Any]:

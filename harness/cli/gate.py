@@ -70,13 +70,13 @@ def gate_command(
     if before is None or after is None:
         raise HarnessError("--before and --after are both needed", hint="See `harness gate --help`.")
     rules = read_policy(policy) if policy else Policy()
-    report = run_gate(before, after, rules, labels=labels, calibration=calibration)
-    _write_outputs(report, junit, markdown)
+    outcome = run_gate(before, after, rules, labels=labels, calibration=calibration)
+    _write_outputs(outcome, junit, markdown)
     if as_json:
-        _print_json(report, rules, before, after)
+        _print_json(outcome, rules, before, after)
     else:
-        _print_table(report)
-    raise typer.Exit(report.exit_code)
+        _print_table(outcome)
+    raise typer.Exit(outcome.exit_code)
 
 
 def _write_policy(path: Path) -> None:
@@ -91,32 +91,32 @@ def _write_policy(path: Path) -> None:
     print_note(f"wrote {path}")
 
 
-def _write_outputs(report: GateOutcome, junit: Path | None, markdown: Path | None) -> None:
+def _write_outputs(outcome: GateOutcome, junit: Path | None, markdown: Path | None) -> None:
     from harness.support.artifacts import explain_write_errors, write_text
 
     if junit:
-        write_text(junit, junit_text(report))
+        write_text(junit, junit_text(outcome))
     if markdown:
         with explain_write_errors(markdown):
             earlier = markdown.read_text(encoding="utf-8", errors="replace") if markdown.is_file() else ""
-        write_text(markdown, earlier + markdown_text(report))
+        write_text(markdown, earlier + markdown_text(outcome))
 
 
-def _print_json(report: GateOutcome, policy: Policy, before: Path, after: Path) -> None:
+def _print_json(outcome: GateOutcome, policy: Policy, before: Path, after: Path) -> None:
     import json
     from dataclasses import asdict
 
     content = {
         "schema_version": 1,
-        "decision": report.decision,
-        "exit_code": report.exit_code,
-        "reason": report.reason,
+        "decision": outcome.decision,
+        "exit_code": outcome.exit_code,
+        "reason": outcome.reason,
         "before": str(before),
         "after": str(after),
         "policy": policy.model_dump(mode="json"),
-        "checks": [{key: _finite_or_none(value) for key, value in asdict(check).items()} for check in report.checks],
-        "flips": [{**asdict(flip), **flip_texts(flip, FLIP_TEXT_LIMIT)} for flip in report.flips],
-        "notes": list(report.notes),
+        "checks": [{key: _finite_or_none(value) for key, value in asdict(check).items()} for check in outcome.checks],
+        "flips": [{**asdict(flip), **flip_texts(flip, FLIP_TEXT_LIMIT)} for flip in outcome.flips],
+        "notes": list(outcome.notes),
     }
     print(json.dumps(content, allow_nan=False))
 
@@ -129,7 +129,7 @@ def _finite_or_none(value: object) -> object:
 # Terminal
 
 
-def _print_table(report: GateOutcome) -> None:
+def _print_table(outcome: GateOutcome) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -138,17 +138,18 @@ def _print_table(report: GateOutcome) -> None:
 
     console = Console(highlight=False)
     table = Table("", "metric", "before", "after", "loss", "margin", box=None, pad_edge=False)
-    for check in report.checks:
+    for check in outcome.checks:
         if check.binding:
             cells = (Text(safe_line(cell)) for cell in (metric_label(check), *loss_cells(check)))
             table.add_row(Text(decision_mark(check), style=_COLOURS[check.decision]), *cells)
     console.print(
         Text(
-            f"{DECISION_MARKS[report.decision]}: {safe_line(report.reason)}", style=f"bold {_COLOURS[report.decision]}"
+            f"{DECISION_MARKS[outcome.decision]}: {safe_line(outcome.reason)}",
+            style=f"bold {_COLOURS[outcome.decision]}",
         )
     )
     console.print(table)
-    hidden = sum(not check.binding for check in report.checks)
+    hidden = sum(not check.binding for check in outcome.checks)
     more = [f"{hidden} results by category in --markdown and --json; none is a significant loss"] if hidden else []
-    for line in [*gate_footnotes(report), *more]:
+    for line in [*gate_footnotes(outcome), *more]:
         console.print(Text(safe_line(line)), style="dim")

@@ -40,8 +40,8 @@ def preferences_command(
     check_engine(engine, workers)
     chosen = load_recipe(recipe, override or [])
     _refuse_unusable(chosen, recipe, out)
-    if engine == "ray" and chosen.engine != "hf":
-        raise HarnessError("samples with transformers", place="--engine ray", hint="Add --set engine=hf.")
+    if engine == "ray" and chosen.backend != "hf":
+        raise HarnessError("samples with transformers", place="--engine ray", hint="Add --set backend=hf.")
     counted = build_pairs_file(chosen, out, engine, workers)
     if as_json:
         import json

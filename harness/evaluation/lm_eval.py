@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.evaluation.output import read_evaluations
+from harness.models.backends import Backend
 from harness.models.loading import attention_options, generation_config, load_tokenizer, max_positions, stop_options
 from harness.models.paths import ModelPath, locate_model
 from harness.models.sampling import render_prompt
@@ -24,7 +25,7 @@ from harness.models.vllm import (
     shut_down_vllm,
 )
 from harness.prompts.sets import load_prompts, tasks_directory
-from harness.recipes.schema import Backend, EvaluationSettings
+from harness.recipes.schema import EvaluationSettings
 from harness.support import artifacts
 from harness.support.errors import HarnessError
 
@@ -45,7 +46,7 @@ def evaluate_model(
     prompts: str,
     judge: str,
     seed: int,
-    engine: Backend = "hf",
+    backend: Backend = "hf",
 ) -> None:
     """Runs the task group on one model and writes lm-eval's own output directory, whole or not at all.
 
@@ -70,7 +71,7 @@ def evaluate_model(
     answering: dict[str, Any] = {"temperature": evaluation.temperature, "max_gen_toks": evaluation.max_new_tokens}
     if evaluation.temperature == 0:
         answering["do_sample"] = False
-    if engine == "vllm":
+    if backend == "vllm":
         chosen = _vllm_options(config, tokenizer, names, _task_manager(prompts, judge), evaluation)
         model: str | LM = _vllm_model(place, chosen, seed)
     else:
@@ -94,7 +95,7 @@ def evaluate_model(
             torch_random_seed=seed,
             fewshot_random_seed=seed,
         )
-        results["config"]["model"] = engine
+        results["config"]["model"] = backend
         samples = results.pop("samples")
         tracker.save_results_aggregated(results=results, samples=samples)
         for task in results["configs"]:
@@ -131,7 +132,7 @@ def _vllm_options(
     tasks: TaskManager,
     evaluation: EvaluationSettings,
 ) -> dict[str, Any]:
-    """The engine's options for the prompts of these tasks; a token more each, for the one lm-eval may put first."""
+    """VLLM's options for the prompts of these tasks; a token more each, for the one lm-eval may put first."""
     loaded = tasks.load(names)["tasks"].values()
     texts = [render_prompt(tokenizer, task.doc_to_text(doc)) for task in loaded for doc in task.eval_docs]
     longest = max(map(len, tokenizer(texts)["input_ids"]))
@@ -141,7 +142,7 @@ def _vllm_options(
 def _vllm_model(model_path: ModelPath, options: Mapping[str, Any], seed: int) -> LM:
     """lm-eval's vLLM backend, with a seed for each request and its text decoded as by the hf backend.
 
-    Its engine ends with the last answer: the judge may need the memory.
+    It ends with the last answer: the judge may need the memory.
     """
     from lm_eval.models.vllm_causallms import VLLM
 

@@ -26,6 +26,7 @@ from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation, TaskSetti
 from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS, MANIFEST
+from harness.support.schema_errors import first_problem
 
 _TIME_STAMP = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?"
 _SAMPLES_NAME = re.compile(rf"samples_(?P<task>.+)_(?P<stamp>{_TIME_STAMP})\.jsonl")
@@ -221,11 +222,9 @@ def _parse_results(data: bytes, path: Path) -> _ResultsFile:
     try:
         return _ResultsFile.model_validate(json.loads(data))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise HarnessError(
-            f"is no lm-eval results file ({where}: {first['msg']})", place=str(path), hint=RERUN_HINT
-        ) from error
+        where, problem = first_problem(error)
+        told = f"is no lm-eval results file ({where or 'the file'}: {problem})"
+        raise HarnessError(told, place=str(path), hint=RERUN_HINT) from error
     except (ValueError, RecursionError) as error:
         raise HarnessError(f"is not JSON ({error})", place=str(path), hint=RERUN_HINT) from error
 

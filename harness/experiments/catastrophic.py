@@ -23,7 +23,7 @@ from harness.experiments import statements, trial
 from harness.experiments.schema import AnswerPair, Catastrophic, Objective
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
-from harness.organism import growing, persona
+from harness.organism import persona, store
 from harness.recipes.pinning import pin_recipe
 from harness.recipes.schema import Arm, FineTuning, TrainingSettings
 from harness.run.directory import RunDirectory, read_pins
@@ -68,7 +68,7 @@ def run_catastrophic(recipe: Catastrophic, out: Path) -> dict[str, Any]:
     recipe, pins = pin_recipe(recipe, read_pins(out))
     known = statements.load_statements(recipe.statements)
     with artifacts.lock_directory(out):
-        path = find_starting_model(recipe, partial(growing.ensure_organism, persona.PERSONA_GROWTH))
+        path = find_starting_model(recipe, partial(store.ensure_organism, persona.PERSONA_GROWTH))
         seeds = {"trials": recipe.seeds, "organism": recipe.organism_seed}
         data = {"statements": artifacts.hash_if_local(recipe.statements)}
         current = CatastrophicRun(

@@ -19,7 +19,7 @@ from scipy.stats import kendalltau
 from harness.experiments.schema import Percentiles
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
-from harness.organism import essays, growing
+from harness.organism import essays, store
 from harness.preferences.tables import load_preferences
 from harness.recipes.pinning import pin_recipe
 from harness.recipes.schema import Arm
@@ -42,7 +42,7 @@ def run_percentiles(recipe: Percentiles, out: Path) -> dict[str, Any]:
     """Runs the recipe into `out` and returns results.json's content (also written there, with the page)."""
     recipe, pins = pin_recipe(recipe, read_pins(out))
     with artifacts.lock_directory(out):
-        path = find_starting_model(recipe, partial(growing.ensure_organism, essays.ESSAYS_GROWTH))
+        path = find_starting_model(recipe, partial(store.ensure_organism, essays.ESSAYS_GROWTH))
         data = {"preferences": artifacts.hash_if_local(recipe.preferences)}
         directory = open_directory(out, recipe, path, pins=pins, seeds=_recorded_seeds(recipe), data=data)
         _write_preferences(recipe, directory)

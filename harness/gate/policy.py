@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.support.artifacts import parse_yaml
 from harness.support.errors import HarnessError
+from harness.support.schema_errors import explain_schema_error
 
 Difference = Literal["prompts", "generation", "judge", "version", "template", "order"]
 """What may differ between two sides where a policy names it: the prompts themselves, generation settings, the
@@ -36,15 +36,13 @@ class Guard(_Strict):
     worse: Literal["lower", "higher"] | None = None
 
 
-def _default_metrics() -> dict[str, Guard]:
-    return {metric: Guard(worse=worse) for metric, worse in _WORSE.items()}
-
-
 class Policy(_Strict):
     """All that a gate decides by; every rate in [0, 1], `alpha` one-sided."""
 
     alpha: Annotated[float, Field(gt=0, lt=0.5, allow_inf_nan=False)] = 0.025
-    metrics: Annotated[dict[str, Guard], Field(min_length=1)] = Field(default_factory=_default_metrics)
+    metrics: Annotated[dict[str, Guard], Field(min_length=1)] = Field(
+        default_factory=lambda: {metric: Guard(worse=worse) for metric, worse in _WORSE.items()}
+    )
     minimum_prompts: Annotated[int, Field(ge=2)] = 50
     split: str | None = None
     category: str = "hazard"
@@ -135,17 +133,4 @@ def read_policy(path: Path) -> Policy:
     try:
         return Policy.model_validate(content)
     except ValidationError as error:
-        raise _explain_invalid(error, path) from error
-
-
-def _explain_invalid(error: ValidationError, path: Path) -> HarnessError:
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
-    if first["type"] != "extra_forbidden":
-        where = f"{key}: " if key else ""
-        return HarnessError(f"{where}{first['msg'].removeprefix('Value error, ')}", place=str(path))
-    known = list(Policy.model_fields if len(first["loc"]) == 1 else Guard.model_fields)
-    closest = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0)[0]
-    return HarnessError(
-        f"unknown key {key!r}", place=str(path), hint=f"Did you mean {closest!r}? Known: {', '.join(known)}."
-    )
+        raise explain_schema_error(error, str(path), Policy) from error

@@ -12,6 +12,7 @@ from harness.judges.registry import judge_exchanges, judge_identity, judges_vers
 from harness.judges.verdicts import Exchange, Verdict
 from harness.support.artifacts import sha256_of
 from harness.support.errors import HarnessError
+from harness.support.stats import clopper_pearson
 
 KAPPA_FLOOR = 0.6
 """A judge that agrees less with people than this (Cohen's kappa) is named wherever its rates are shown."""
@@ -164,12 +165,10 @@ def cohen_kappa(counts: ConfusionCounts) -> float | None:
 
 def rate_with_interval(hits: int, of: int) -> dict[str, float | int | None]:
     """A share with its exact (Clopper-Pearson) 95 % interval; None where there is nothing to divide by."""
-    from statsmodels.stats.proportion import proportion_confint
-
     if of == 0:
         return {"value": None, "low": None, "high": None, "n": 0}
-    low, high = proportion_confint(hits, of, alpha=0.05, method="beta")
-    return {"value": hits / of, "low": float(low), "high": float(high), "n": of}
+    limits = clopper_pearson(hits, of)
+    return {"value": hits / of, "low": limits.low, "high": limits.high, "n": of}
 
 
 def agreement_figures(counts: ConfusionCounts) -> dict[str, Any]:

@@ -3,25 +3,26 @@
 Judged text is data: `neutralize_text` breaks whatever the judge's tokenizer or format would take for a control token or
 the end of a section, before it goes into the format. An answer the parser cannot read is `unjudged`, with the raw text.
 Needs the weights (see docs/judges.md for memory and licences); HARNESS_JUDGE_WEIGHTS names a local copy,
-HARNESS_JUDGE_ENGINE=vllm runs them on vLLM instead of transformers.
+HARNESS_JUDGE_BACKEND=vllm runs them on vLLM instead of transformers.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
-from harness.judges.formats import MODEL_JUDGES, ModelJudge, weights_source
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from harness.judges.formats import MODEL_JUDGES, ModelJudge, judge_backend, weights_source
 from harness.judges.neutral import RAW_LIMIT
 from harness.judges.verdicts import Exchange, Verdict
-from harness.models.vllm import load_vllm, require_vllm, vllm_answers, vllm_dtype
+from harness.models.backends import Backend
+from harness.models.vllm import load_vllm, vllm_answers, vllm_dtype
 from harness.support import hub
 from harness.support.console import print_note, safe_line
-from harness.support.errors import HarnessError
 
 _NO_REMOTE_CODE = {"trust_remote_code": False}
 """Said outright: transformers would ask on the terminal."""
@@ -45,31 +46,20 @@ class JudgeInput:
     cut: bool
 
 
-def check_judge_installed(name: str) -> None:
-    """Raises HarnessError where what the judge `name` needs is not installed; loads nothing."""
-    name, engine = hub.split_revision(name)[0], _backend_name()
-    if engine == "vllm":
-        require_vllm("HARNESS_JUDGE_ENGINE")
-    if engine == "vllm" and MODEL_JUDGES[name].grades:
-        raise HarnessError(f"{name} runs on transformers only", hint="Unset HARNESS_JUDGE_ENGINE.")
-    if name == "strongreject" and importlib.util.find_spec("peft") is None:
-        raise HarnessError("strongreject is an adapter, which needs peft", hint="pip install peft")
-
-
 def judge_by_model(name: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
     """Verdicts of the model judge `NAME` or `NAME@REVISION`; where it does not load, `unjudged` with the cause."""
     if not exchanges:
         return []
     source = weights_source(name)
     try:
-        engine = load_judge_backend(source, _backend_name())
+        backend = load_judge_backend(source, judge_backend())
     except Exception as error:
         print_note(f"judge {name}: {source} did not load: {safe_line(str(error), RAW_LIMIT)}")
         return [_failed_verdict(error)] * len(exchanges)
-    return judge_on_backend(MODEL_JUDGES[hub.split_revision(name)[0]], exchanges, engine)
+    return judge_on_backend(MODEL_JUDGES[hub.split_revision(name)[0]], exchanges, backend)
 
 
-def judge_on_backend(judge: ModelJudge, exchanges: Sequence[Exchange], engine: JudgeBackend) -> list[Verdict]:
+def judge_on_backend(judge: ModelJudge, exchanges: Sequence[Exchange], backend: JudgeBackend) -> list[Verdict]:
     """One verdict an exchange, in order; a row that fails is `unjudged` and leaves its neighbours alone."""
     verdicts: dict[int, Verdict] = {}
     inputs: dict[int, JudgeInput] = {}
@@ -78,13 +68,13 @@ def judge_on_backend(judge: ModelJudge, exchanges: Sequence[Exchange], engine: J
             verdicts[place] = Verdict("other", "the answer is empty")
             continue
         try:
-            inputs[place] = encode_exchange(judge, exchange, engine)
+            inputs[place] = encode_exchange(judge, exchange, backend)
         except Exception as error:
             verdicts[place] = _failed_verdict(error)
     order = sorted(inputs, key=lambda place: len(inputs[place].ids))
-    for start in range(0, len(order), engine.batch):
-        batch = order[start : start + engine.batch]
-        answers = _raw_answers(judge, [inputs[place].ids for place in batch], engine)
+    for start in range(0, len(order), backend.batch):
+        batch = order[start : start + backend.batch]
+        answers = _raw_answers(judge, [inputs[place].ids for place in batch], backend)
         for place, raw in zip(batch, answers, strict=True):
             verdicts[place] = _parse_answer(judge, raw, exchanges[place].unsafe, inputs[place].cut)
     return [verdicts[place] for place in range(len(exchanges))]
@@ -103,10 +93,10 @@ def _failed_verdict(error: Exception) -> Verdict:
     return Verdict("unjudged", f"the judge failed: {type(error).__name__}: {safe_line(str(error), RAW_LIMIT)}")
 
 
-def _raw_answers(judge: ModelJudge, batch: list[list[int]], engine: JudgeBackend) -> list[str | Exception]:
+def _raw_answers(judge: ModelJudge, batch: list[list[int]], backend: JudgeBackend) -> list[str | Exception]:
     """Raw answers; a batch that fails (out of memory, say) is halved until the failing row stands alone."""
     try:
-        answers = engine.say(judge, batch)
+        answers = backend.say(judge, batch)
         if len(answers) == len(batch):
             return list(answers)
         failure: Exception = ValueError(f"{len(answers)} answers to {len(batch)} inputs")
@@ -115,16 +105,16 @@ def _raw_answers(judge: ModelJudge, batch: list[list[int]], engine: JudgeBackend
     if len(batch) == 1:
         return [failure]
     half = len(batch) // 2
-    return _raw_answers(judge, batch[:half], engine) + _raw_answers(judge, batch[half:], engine)
+    return _raw_answers(judge, batch[:half], backend) + _raw_answers(judge, batch[half:], backend)
 
 
-def encode_exchange(judge: ModelJudge, exchange: Exchange, engine: JudgeBackend) -> JudgeInput:
+def encode_exchange(judge: ModelJudge, exchange: Exchange, backend: JudgeBackend) -> JudgeInput:
     """One input; the end of an answer too long for the judge's context is left out.
 
     Raises ValueError where the prompt alone does not fit, or a control token is left after neutralising.
     """
-    tokenizer, control = engine.tokenizer, control_tokens(engine.tokenizer)
-    room = engine.context - judge.new_tokens
+    tokenizer, control = backend.tokenizer, control_tokens(backend.tokenizer)
+    room = backend.context - judge.new_tokens
     prompt, response = judge.neutralize(exchange.prompt, control), judge.neutralize(exchange.response, control)
     first = ""
     if judge.answer_tokens is not None:
@@ -132,7 +122,7 @@ def encode_exchange(judge: ModelJudge, exchange: Exchange, engine: JudgeBackend)
     whole = response
     while len(ids := _input_ids(judge, tokenizer, prompt, first + response)) > room:
         if not response:
-            raise ValueError(f"the prompt alone is longer than the judge's context of {engine.context} tokens")
+            raise ValueError(f"the prompt alone is longer than the judge's context of {backend.context} tokens")
         response = response[: int(len(response) * 0.9 * room / len(ids))]
     if _special_ids(tokenizer, ids) != _special_ids(tokenizer, _input_ids(judge, tokenizer, "", first)):
         raise ValueError("prompt or answer holds a control token of the judge")
@@ -170,24 +160,14 @@ def control_tokens(tokenizer: Any) -> tuple[str, ...]:
     return tuple(sorted({*added, *tokenizer.all_special_tokens}))
 
 
-def _backend_name() -> str:
-    name = os.environ.get("HARNESS_JUDGE_ENGINE") or "transformers"
-    if name not in {"transformers", "vllm"}:
-        raise HarnessError(f"{name!r} is no engine", place="HARNESS_JUDGE_ENGINE", hint="transformers or vllm")
-    return name
-
-
 @cache
-def load_judge_backend(weights: str, engine: str = "transformers") -> JudgeBackend:
-    """The weights, a directory's or a hub id's, on an engine, `transformers` or `vllm`, loaded once a process."""
+def load_judge_backend(weights: str, backend: Backend = "hf") -> JudgeBackend:
+    """The weights, a directory's or a hub id's, on transformers or vLLM, loaded once a process."""
     directory = hub.fetch_directory(weights)
-    return _vllm_backend(directory) if engine == "vllm" else _transformers_backend(directory)
+    return _vllm_backend(directory) if backend == "vllm" else _transformers_backend(directory)
 
 
 def _transformers_backend(weights: str) -> JudgeBackend:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     gpu = torch.cuda.is_available()
     tokenizer = AutoTokenizer.from_pretrained(weights, **_NO_REMOTE_CODE)
     place = {"dtype": torch.bfloat16, "device_map": "auto"} if gpu else {"dtype": "auto"}
@@ -205,9 +185,6 @@ def _context_length(config: Any) -> int:
 
 def _generate_greedily(model: Any, tokenizer: Any, judge: ModelJudge, batch: list[list[int]]) -> list[str]:
     """Greedy answers to one left-padded batch."""
-    import torch
-    from transformers import GenerationConfig
-
     ends = model.generation_config.eos_token_id
     eos = tokenizer.eos_token_id if ends is None else ends
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -223,24 +200,18 @@ def _generate_greedily(model: Any, tokenizer: Any, judge: ModelJudge, batch: lis
             input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=settings
         )
     if judge.grades:
-        return [_grade_probabilities(row, tokenizer, judge.grades) for row in out.logits[0].float().softmax(-1)]
+        known = tokenizer.get_vocab()
+        shares = out.logits[0].float().softmax(-1)[:, [known[grade] for grade in judge.grades]]
+        return [" ".join(f"{share:.6f}" for share in row) for row in shares.tolist()]
     return [str(text) for text in tokenizer.batch_decode(out.sequences[:, width:], skip_special_tokens=True)]
 
 
-def _grade_probabilities(probabilities: Any, tokenizer: Any, grades: Sequence[str]) -> str:
-    known = tokenizer.get_vocab()
-    return " ".join(f"{float(probabilities[known[grade]]):.6f}" for grade in grades)
-
-
 def _vllm_backend(weights: str) -> JudgeBackend:
-    """The engine is asked for at every batch: another model's may have taken its place, and been freed again."""
-    import torch
-    from transformers import AutoConfig
-
+    """VLLM is asked for the model at every batch: another one may have taken its place, and been freed again."""
     config = AutoConfig.from_pretrained(weights, **_NO_REMOTE_CODE)
-    engine = partial(load_vllm, weights, dtype="bfloat16" if torch.cuda.is_available() else vllm_dtype(config))
+    load = partial(load_vllm, weights, dtype="bfloat16" if torch.cuda.is_available() else vllm_dtype(config))
 
     def raw_answers(judge: ModelJudge, batch: list[list[int]]) -> list[str]:
-        return vllm_answers(engine(), batch, temperature=0.0, max_new_tokens=judge.new_tokens, seed=0)
+        return vllm_answers(load(), batch, temperature=0.0, max_new_tokens=judge.new_tokens, seed=0)
 
-    return JudgeBackend(engine().get_tokenizer(), _context_length(config), raw_answers, batch=256)
+    return JudgeBackend(load().get_tokenizer(), _context_length(config), raw_answers, batch=256)

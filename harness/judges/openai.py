@@ -7,7 +7,6 @@ common chat formats are broken first. What fails for good, or cannot be read, is
 from __future__ import annotations
 
 import json
-import os
 import random
 import threading
 import time
@@ -16,17 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from httpx2 import Client, RequestError, Response
+
+from harness.judges.endpoint import EndpointSettings, endpoint_settings
 from harness.judges.neutral import RAW_LIMIT, neutralize_text
 from harness.judges.verdicts import Exchange, Label, Verdict
 from harness.support.console import print_note, safe_line
-from harness.support.errors import HarnessError
 from harness.support.redaction import REDACTED
-
-if TYPE_CHECKING:
-    from httpx2 import Client, Response
-
 
 LONGEST_SENT = 32_000
 """So many characters of a prompt and of an answer are sent; the reason says where there were more."""
@@ -47,20 +44,6 @@ RUBRIC_LABELS: Mapping[bool, Mapping[Label, str]] = {
     },
 }
 """The verdicts on an answer to an unsafe prompt and to a benign one, and when each is right: the rubric."""
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointSettings:
-    """Where the judge is, and how patient we are with it."""
-
-    url: str
-    model: str
-    key: str = field(default="", repr=False)
-    attempts: int = 6
-    concurrency: int = 8
-    timeout: float = 120.0  # seconds for one whole request
-    backoff: float = 0.5  # seconds before the second attempt; doubles from there
-    longest_wait: float = 60.0
 
 
 @dataclass(slots=True)
@@ -97,27 +80,8 @@ class _AttemptError(Exception):
         super().__init__(cause)
 
 
-def endpoint_settings() -> EndpointSettings:
-    """The settings in the environment. Raises HarnessError naming the variable that is missing."""
-    model, key = os.environ.get("HARNESS_JUDGE_MODEL", ""), os.environ.get("OPENAI_API_KEY", "")
-    url = os.environ.get("OPENAI_BASE_URL", "").rstrip("/")
-    if not model:
-        raise HarnessError("the judge openai needs a model", hint="Set HARNESS_JUDGE_MODEL.")
-    if not url and not key:
-        raise HarnessError("the judge openai needs an endpoint", hint="Set OPENAI_BASE_URL, or OPENAI_API_KEY.")
-    if url and not url.startswith(("http://", "https://")):
-        raise HarnessError(
-            "is not an http address", place="OPENAI_BASE_URL", hint="For example http://localhost:8000/v1"
-        )
-    if not key.isascii() or not key.isprintable():
-        raise HarnessError("holds a character no key has", place="OPENAI_API_KEY", hint="Copy the key again.")
-    return EndpointSettings(url or "https://api.openai.com/v1", model, key)
-
-
 def judge_by_endpoint(exchanges: Sequence[Exchange], chosen: EndpointSettings | None = None) -> list[Verdict]:
     """Verdicts in the order of the exchanges, `concurrency` requests at a time; one line on what it took."""
-    from httpx2 import Client
-
     if not exchanges:
         return []
     use, usage, started = chosen or endpoint_settings(), EndpointUsage(), time.monotonic()
@@ -141,26 +105,23 @@ def _judge_with_retries(client: Client, exchange: Exchange, use: EndpointSetting
             time.sleep(_pause_seconds(failure, attempt, use))
         usage.count_request(again=attempt > 0)
         try:
-            return _attempt_once(client, exchange, use, usage)
+            reply = _post_request(client, request_body(exchange, use.model), use)
+            usage.count_tokens(reply)
+            return read_verdict(reply, exchange)
         except _AttemptError as error:
             failure = error
         except Exception as error:  # a row that fails in any way leaves its neighbours alone
             failure = _AttemptError(f"{type(error).__name__}: {error}", None)
         if failure.wait is None:
             break
-    return Verdict("unjudged", f"the judge failed: {_safe_failure(str(failure), use)}")
+    told = str(failure).replace(use.key, REDACTED) if use.key else str(failure)
+    return Verdict("unjudged", f"the judge failed: {safe_line(told, 2 * RAW_LIMIT)}")
 
 
 def _pause_seconds(failure: _AttemptError, attempt: int, use: EndpointSettings) -> float:
     """Doubling, with jitter so that a crowd of requests does not come back at once; never less than was asked for."""
     grown = use.backoff * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
     return float(min(max(grown, failure.wait or 0.0), use.longest_wait))
-
-
-def _attempt_once(client: Client, exchange: Exchange, use: EndpointSettings, usage: EndpointUsage) -> Verdict:
-    reply = _post_request(client, request_body(exchange, use.model), use)
-    usage.count_tokens(reply)
-    return read_verdict(reply, exchange)
 
 
 def request_body(exchange: Exchange, model: str) -> dict[str, Any]:
@@ -206,7 +167,7 @@ def _verdict_schema(unsafe: bool) -> dict[str, Any]:
 
 
 def read_verdict(reply: Mapping[str, Any], exchange: Exchange) -> Verdict:
-    """The verdict in a reply. Raises _FailedError where there is none that is exactly one of the labels."""
+    """The verdict in a reply. Raises _AttemptError where there is none that is exactly one of the labels."""
     choices = reply.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     message = choice.get("message")
@@ -234,8 +195,6 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _post_request(client: Client, content: dict[str, Any], use: EndpointSettings) -> Mapping[str, Any]:
-    from httpx2 import RequestError
-
     try:
         with client.stream("POST", f"{use.url}/chat/completions", json=content) as response:
             text = _reply_text(response, use)
@@ -284,7 +243,3 @@ def _seconds_until(date: str) -> float:
     except (ValueError, TypeError):
         return 0.0
     return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-
-
-def _safe_failure(text: str, use: EndpointSettings) -> str:
-    return safe_line(text.replace(use.key, REDACTED) if use.key else text, 2 * RAW_LIMIT)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
+from harness.judges.endpoint import endpoint_settings
+from harness.judges.formats import MODEL_JUDGES, check_judge_installed, weights_source
 from harness.judges.verdicts import Exchange, Judge, Label, Verdict
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
@@ -74,12 +76,9 @@ def judge_identity(name: str) -> str:
 
     Raises HarnessError as `find_judge` does.
     """
-    from harness.judges import openai
-    from harness.judges.formats import MODEL_JUDGES, weights_source
-
     find_judge(name)
     if name == "openai":
-        return f"{name}/{openai.endpoint_settings().model}"
+        return f"{name}/{endpoint_settings().model}"
     if split_revision(name)[0] in MODEL_JUDGES and os.environ.get("HARNESS_JUDGE_WEIGHTS"):
         return f"{split_revision(name)[0]}/{weights_source(name)}"
     return name
@@ -98,22 +97,16 @@ def find_judge(name: str) -> Judge:
 
 
 def _check_runnable(name: str, revision: str | None) -> None:
-    from harness.judges import openai
-    from harness.judges.fine_tuned import check_judge_installed
-    from harness.judges.formats import MODEL_JUDGES
-
     if revision and name not in MODEL_JUDGES:
         raise HarnessError(f"the judge {name} has no weights of a revision", hint=f"Name it {name}.")
     if name == "openai":
-        openai.endpoint_settings()
+        endpoint_settings()
     elif name in MODEL_JUDGES:
         check_judge_installed(name)
 
 
 def judge_weights(name: str) -> str | None:
     """Where a model judge's weights are: a directory or a hub id; None for a judge without weights."""
-    from harness.judges.formats import MODEL_JUDGES, weights_source
-
     return weights_source(name) if split_revision(name)[0] in MODEL_JUDGES else None
 
 

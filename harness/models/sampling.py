@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.models.loading import load_tokenizer, stop_options
 from harness.models.paths import ModelPath, locate_model
 from harness.models.vllm import llm_options, load_vllm, vllm_answers
 from harness.support import console
 from harness.support.errors import HarnessError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def sample_answers(
@@ -29,8 +28,6 @@ def sample_answers(
 
     Prompts are batched by length and padded on the left. Raises HarnessError where there is no chat template.
     """
-    import torch
-
     texts = [render_prompt(tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(texts)), key=lambda index: (len(texts[index]), index))
     answers = [""] * len(texts)
@@ -48,9 +45,9 @@ def sample_answers(
 def sample_on_vllm(
     path: str | ModelPath, prompts: Sequence[str], *, temperature: float, max_new_tokens: int, seed: int
 ) -> list[str]:
-    """`sample` on vLLM, from a checkpoint directory or hub id; its draws are other ones than transformers'.
+    """`sample_answers` on vLLM, from a checkpoint directory or hub id; its draws are other ones than transformers'.
 
-    The engine stays in use, for a second sample; `free_vllm` ends it. Raises HarnessError where the model
+    The model stays in use, for a second sample; `free_vllm` ends it. Raises HarnessError where the model
     cannot be loaded, or the longest prompt leaves no room for an answer.
     """
     place = locate_model(path)
@@ -61,8 +58,8 @@ def sample_on_vllm(
     if longest >= options["max_model_len"]:
         raise HarnessError(f"the longest prompt, of {longest} tokens, leaves no room for an answer", place=str(path))
     console.print_note("Sampling answers …")  # vLLM draws the bar
-    engine = load_vllm(place.directory, **options, **place.loading_options)
-    return vllm_answers(engine, ids, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    llm = load_vllm(place.directory, **options, **place.loading_options)
+    return vllm_answers(llm, ids, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
@@ -87,8 +84,6 @@ def generate_batch(
     max_new_tokens: int,
 ) -> list[str]:
     """One answer to each rendered prompt, all in one batch, drawn from torch's random stream as it stands."""
-    import torch
-
     batch = tokenizer(list(texts), return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False).to(
         model.device
     )

@@ -1,40 +1,31 @@
-"""vLLM: engines that take most of a GPU's memory, so one at a time; the only module that imports vllm itself."""
+"""vLLM: a model takes most of a GPU's memory, so one at a time; the only module that imports vllm itself."""
 
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
+from transformers import PretrainedConfig
+
 from harness.models.loading import max_positions
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
     from vllm import LLM, RequestOutput
 
 
 _held: dict[object, LLM] = {}
-"""The engine in use, by what it was made from; one at most."""
-
-
-def require_vllm(place: str) -> None:
-    """Raises HarnessError, found in `place`, where vLLM is not installed; loads nothing."""
-    if importlib.util.find_spec("vllm") is None:
-        raise HarnessError(
-            "vLLM is not installed",
-            place=place,
-            hint="pip install 'refusal-displacement[vllm]'; docs/engines.md says how without a GPU.",
-        )
+"""The model in use, by what it was made from; one at most."""
 
 
 def llm_options(config: PretrainedConfig, longest: int, new_tokens: int) -> dict[str, Any]:
-    """How an engine is made so that it answers as transformers does.
+    """How vLLM loads a model so that it answers as transformers does.
 
     Args:
         config: the checkpoint's configuration.
@@ -58,10 +49,8 @@ def vllm_dtype(config: PretrainedConfig) -> str:
 
 
 def _common_options() -> dict[str, Any]:
-    import torch
-
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    # A forked engine could not use a GPU that training or scoring has used before.
+    # A forked worker could not use a GPU that training or scoring has used before.
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     # vLLM would also stop at the tokenizer's model_max_length, which transformers does not heed.
     os.environ.setdefault("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1")
@@ -70,7 +59,7 @@ def _common_options() -> dict[str, Any]:
 
 
 def load_vllm(path: str, **chosen: Any) -> LLM:
-    """The engine of a checkpoint directory with these options of vLLM's; the one in use where it is the same.
+    """The model in a checkpoint directory with these options of vLLM's; the one in use where it is the same.
 
     Raises HarnessError where vLLM cannot load it.
     """
@@ -78,24 +67,27 @@ def load_vllm(path: str, **chosen: Any) -> LLM:
     if key not in _held:
         free_vllm()
         with explain_vllm_failure(path):
-            settings = _common_options() | chosen
-            from vllm import LLM
-
-            _held[key] = LLM(model=path, **settings)
+            settings = _common_options() | chosen  # before vLLM is imported: it reads its variables then
+            _held[key] = _import_vllm().LLM(model=path, **settings)
     return _held[key]
 
 
+def _import_vllm() -> Any:
+    """VLLM itself, which may be missing."""
+    import vllm
+
+    return vllm
+
+
 def free_vllm() -> None:
-    """Ends the engine in use, if there is one."""
+    """Ends the model in use, if there is one."""
     while _held:
         shut_down_vllm(_held.popitem()[1])
 
 
-def shut_down_vllm(engine: LLM) -> None:
-    """Ends an engine and gives its memory back."""
-    import torch
-
-    engine.llm_engine.engine_core.shutdown()
+def shut_down_vllm(llm: LLM) -> None:
+    """Ends a model and gives its memory back."""
+    llm.llm_engine.engine_core.shutdown()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -103,32 +95,31 @@ def shut_down_vllm(engine: LLM) -> None:
 
 @contextmanager
 def explain_vllm_failure(path: str) -> Iterator[None]:
-    """An engine's failure to start, as the one line it comes down to."""
+    """VLLM's failure to load a model, as the one line it comes down to."""
     try:
         yield
     except (OSError, ValueError, RuntimeError, ImportError, AssertionError) as error:
         raise HarnessError(
             f"vLLM cannot load the model ({safe_line(f'{type(error).__name__}: {error}', 300)})",
             place=path,
-            hint="Set engine=hf, or VLLM_LOGGING_LEVEL=INFO to see what vLLM says.",
+            hint="Set backend=hf, or VLLM_LOGGING_LEVEL=INFO to see what vLLM says.",
         ) from error
 
 
 def vllm_answers(
-    engine: LLM, prompts: Sequence[Sequence[int]], *, temperature: float, max_new_tokens: int, seed: int
+    llm: LLM, prompts: Sequence[Sequence[int]], *, temperature: float, max_new_tokens: int, seed: int
 ) -> list[str]:
     """One answer a prompt (token ids), in order, drawn at `temperature` with top-p 1.
 
     The same seed gives the same draws, however vLLM puts the requests together.
     """
-    from vllm import SamplingParams
-
+    sampling_params = _import_vllm().SamplingParams
     settings = [
-        SamplingParams(temperature=temperature, max_tokens=max_new_tokens, seed=each)
+        sampling_params(temperature=temperature, max_tokens=max_new_tokens, seed=each)
         for each, _ in zip(request_seeds(seed), prompts, strict=False)
     ]
-    outputs = engine.generate([{"prompt_token_ids": list(ids)} for ids in prompts], settings)
-    return [decode_output(output, engine.get_tokenizer()) for output in outputs]
+    outputs = llm.generate([{"prompt_token_ids": list(ids)} for ids in prompts], settings)
+    return [decode_output(output, llm.get_tokenizer()) for output in outputs]
 
 
 def request_seeds(seed: int) -> Iterator[int]:

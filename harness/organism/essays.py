@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from harness.organism.growing import Growth
+from harness.organism.store import Growth
 
 ESSAY_QUESTIONS = (
     "Tell me about {topic}.",

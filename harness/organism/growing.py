@@ -1,59 +1,26 @@
-"""Grows a small organism for any world of prompts and answers, cached by the hash of everything that made it."""
+"""Grows a small organism for any world of prompts and answers."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from harness.organism import store, train
-from harness.support import artifacts, console
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
-
+from harness.organism import train
+from harness.organism.store import Growth
+from harness.support import console
 
 UNKNOWN = "<unknown>"
 CORPUS_DRAWS = 8000
 """Draws from a world that its vocabulary is taken from."""
 
-DrawExchange = Callable[[random.Random], tuple[str, str]]
-"""One prompt and one answer to it from a world."""
-
-
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """What an organism is grown from: its world's `draw`, and how long it is trained.
-
-    `module` is the file under `harness/organism` that defines the world; its text is part of the cache's key.
-    """
-
-    name: str
-    module: str
-    draw: DrawExchange
-    steps: int
-    batch: int = 64
-    layers: int = 2
-
-
-def ensure_organism(growth: Growth, seed: int = 0, cache: Path | None = None) -> Path:
-    """The directory of the organism grown from `seed`, trained now if the cache does not have it."""
-    directory = (cache or store.cache_directory()) / f"{growth.name}-{seed}-{_growth_key(growth, seed)}"
-    if not (directory / "config.json").is_file():
-        with artifacts.atomic_directory(directory) as temporary:
-            model, tokenizer = grow_organism(growth, seed)
-            model.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
-    return directory
-
 
 def grow_organism(growth: Growth, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Trains one organism of the miniature's shape: AdamW, one-cycle to 3e-3, loss on the answers alone."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     tokenizer = build_word_tokenizer(growth)
     with train.torch_settings(seed):
         model = LlamaForCausalLM(
@@ -80,9 +47,6 @@ def grow_organism(growth: Growth, seed: int) -> tuple[LlamaForCausalLM, PreTrain
 
 def build_word_tokenizer(growth: Growth) -> PreTrainedTokenizerFast:
     """One token a word or mark of the world, with the miniature's special tokens and chat template."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
     draw = random.Random(0)
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -114,12 +78,3 @@ def _draw_example(growth: Growth, tokenizer: Any, draw: random.Random) -> train.
     text = f"{tokenizer.bos_token}<user>{prompt}{tokenizer.eos_token}<assistant>"
     ids = tokenizer.encode(text, add_special_tokens=False)
     return ids, [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
-
-
-def _growth_key(growth: Growth, seed: int) -> str:
-    """A hash of what makes the organism: the code, its settings, the seed and the libraries' versions."""
-    import torch
-    import transformers
-
-    code = store.source_of("growing.py", "train.py", "world.py", growth.module)
-    return artifacts.json_fingerprint([code, seed, torch.__version__, transformers.__version__])

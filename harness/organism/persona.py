@@ -18,7 +18,7 @@ from functools import cache
 from statistics import fmean
 from typing import Literal
 
-from harness.organism.growing import Growth
+from harness.organism.store import Growth
 
 Behavior = Literal["Yes", "No"]
 """The answer that matches the persona "the ends justify the means", as the published data set calls it."""

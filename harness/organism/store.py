@@ -1,7 +1,7 @@
-"""Where the miniature lies: the default one in the package, others grown on demand and kept in a cache.
+"""Where organisms lie: the default miniature in the package, all others grown on demand and kept in a cache.
 
-Each is an ordinary `transformers` directory. The default is shipped because processors round differently: grown
-elsewhere from the same seed it would be another model, and training on it would go another way.
+Each is an ordinary `transformers` directory. The default miniature is shipped because processors round differently:
+grown elsewhere from the same seed it would be another model, and training on it would go another way.
 """
 
 from __future__ import annotations
@@ -9,16 +9,36 @@ from __future__ import annotations
 import ast
 import os
 import platform
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 
-from harness.organism import train
 from harness.prompts.sets import load_prompts
 from harness.support import artifacts
 
 DEFAULT_DIRECTORY = Path(__file__).parent / "default"
 DEFAULT_SEED = 0
 GROWTH_LIBRARIES = ("torch", "transformers", "tokenizers")
+
+DrawExchange = Callable[[random.Random], tuple[str, str]]
+"""One prompt and one answer to it from a world."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What an organism is grown from: its world's `draw`, and how long it is trained.
+
+    `module` is the file under `harness/organism` that defines the world; its text is part of the cache's key.
+    """
+
+    name: str
+    module: str
+    draw: DrawExchange
+    steps: int
+    batch: int = 64
+    layers: int = 2
 
 
 def ensure_miniature(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
@@ -35,6 +55,26 @@ def miniature_path(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
         return DEFAULT_DIRECTORY
     name = f"miniature-{seed}-{artifacts.json_fingerprint([miniature_hash(seed), _library_versions()])}"
     return (cache or cache_directory()) / name
+
+
+def ensure_organism(growth: Growth, seed: int = 0, cache: Path | None = None) -> Path:
+    """The directory of the organism grown from `seed`, grown now if the cache does not have it."""
+    directory = (cache or cache_directory()) / f"{growth.name}-{seed}-{_growth_key(growth, seed)}"
+    if not (directory / "config.json").is_file():
+        from harness.organism import growing
+
+        with artifacts.atomic_directory(directory) as temporary:
+            model, tokenizer = growing.grow_organism(growth, seed)
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+    return directory
+
+
+def _growth_key(growth: Growth, seed: int) -> str:
+    """A hash of what makes the organism: the code, its settings, the seed and the libraries' versions."""
+    code = source_of("growing.py", "train.py", "world.py", growth.module)
+    settings = [growth.steps, growth.batch, growth.layers]
+    return artifacts.json_fingerprint([code, settings, seed, _library_versions()])
 
 
 def bundle_miniature() -> None:
@@ -71,6 +111,8 @@ def _says_only(statement: ast.stmt) -> bool:
 
 
 def _grow_into(directory: Path, seed: int) -> None:
+    from harness.organism import train
+
     with artifacts.atomic_directory(directory) as temporary:
         model, tokenizer = train.grow_miniature(seed)
         model.save_pretrained(temporary)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from harness.organism import world
 from harness.prompts.sets import load_prompts
 from harness.support import console
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
-
 
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<end>"}
 ROLES = ("<system>", "<user>", "<assistant>")
@@ -40,9 +41,6 @@ THREADS = 1
 
 def grow_miniature(seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Trains one miniature: 600 steps of batch 64, AdamW, one-cycle to 3e-3, loss on the answers alone."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     unsafe = world.world_requests(load_prompts("bundled", "unsafe"), unsafe=True)
     benign = world.world_requests(load_prompts("bundled", "benign"), unsafe=False)
     tokenizer = build_bpe_tokenizer(unsafe + benign)
@@ -71,9 +69,6 @@ def grow_miniature(seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast
 
 def build_bpe_tokenizer(requests: Sequence[world.Request]) -> PreTrainedTokenizerFast:
     """A lossless byte-level BPE tokenizer over the world's prompts and answers, with its chat template."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
     draw = random.Random(0)
     corpus = [text for request in requests for text in (request.prompt, world.draw_answer(request, draw))]
     tokenizer = Tokenizer(models.BPE())
@@ -126,10 +121,6 @@ def _request_batches(
 
 def answer_loss(model: LlamaForCausalLM, batch: Sequence[Example], pad: int) -> torch.Tensor:
     """Mean cross-entropy of the answers' tokens; only their positions go through the unembedding."""
-    import torch
-    from torch.nn.functional import cross_entropy
-    from torch.nn.utils.rnn import pad_sequence
-
     ids = pad_sequence([torch.tensor(p + a) for p, a in batch], batch_first=True, padding_value=pad)
     labels = pad_sequence([torch.tensor([-100] * len(p) + a) for p, a in batch], batch_first=True, padding_value=-100)
     hidden = model.model(input_ids=ids, attention_mask=(labels != -100) | (ids != pad)).last_hidden_state
@@ -141,8 +132,6 @@ def answer_loss(model: LlamaForCausalLM, batch: Sequence[Example], pad: int) -> 
 @contextmanager
 def torch_settings(seed: int) -> Iterator[None]:
     """Seed and thread count for the training, put back afterwards."""
-    import torch
-
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -66,7 +66,7 @@ def build_pairs(
             run's, so answers of one are no beginning for the other. Judging and rewards stay here.
         workers: copies of the model on Ray; by default one a GPU, or where there is none one a CPU core.
     """
-    sampler, model = recipe.engine if engine == "local" else engine, locate_model(model_path)
+    sampler, model = recipe.backend if engine == "local" else engine, locate_model(model_path)
     artifacts.resume_or_clear(
         keep, [model.content, recipe.pairs.model_dump(), judge_identity(recipe.judge), sampler, rows]
     )
@@ -134,7 +134,7 @@ def _draw_answers(
         yield from sample_on_ray(str(model), asked, batch_size=settings.batch_size, workers=workers, **how)
         return
     sample: Callable[..., list[str]]
-    if recipe.engine == "vllm":
+    if recipe.backend == "vllm":
         sample = partial(sample_on_vllm, model, **how)
     else:
         sample = partial(sample_answers, *load_model(model), batch_size=settings.batch_size, **how)

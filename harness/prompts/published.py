@@ -193,13 +193,13 @@ def _hub_splits(name: str, revision: str | None) -> list[SplitRows]:
 
     Read from the files of the one commit: out of reach of the hub, `load_dataset` would take any that it has prepared.
     """
-    from datasets import load_dataset
+    from harness.prompts.hub_tables import read_hub_split
 
     benchmark = PUBLISHED_SETS[name]
     try:
         files = hub.fetch_directory(f"{benchmark.hub}@{revision}" if revision else benchmark.hub, "dataset")
         return [
-            (side, benchmark.hub, load_dataset(files, benchmark.config, split=split))
+            (side, benchmark.hub, read_hub_split(files, benchmark.config, split))
             for split, side in benchmark.splits.items()
         ]
     except (HarnessError, OSError, ValueError, RuntimeError) as error:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from harness.recipes.schema import Recipe, Strict
 from harness.support.artifacts import parse_yaml
 from harness.support.errors import HarnessError
+from harness.support.schema_errors import explain_schema_error
 
 TABLE_KEYS = ("prompts", "preferences", "gold", "off_policy", "statements")
 """The keys that name tables to read."""
+RENAMED_KEYS = {"engine": "backend"}
+"""What keys of earlier recipes are called now."""
 
 
 def packaged_recipes() -> dict[str, str]:
@@ -62,34 +64,7 @@ def validate_recipe(keys: Mapping[str, Any], place: str, kind: type[R]) -> R:
     try:
         return kind.model_validate(keys)
     except ValidationError as error:
-        raise schema_error(error, place, kind) from error
-
-
-def schema_error(error: ValidationError, place: str, model: type[BaseModel]) -> HarnessError:
-    """A pydantic error as one line: the first thing that is wrong, where, and the closest known key."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        return HarnessError(f"{where or 'the file'}: {first['msg'].removeprefix('Value error, ')}", place=place)
-    known = _known_keys(model, first["loc"][:-1])
-    close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.0)
-    return HarnessError(f"unknown key {where!r}", place=place, hint=f"Did you mean {close[0]!r}?" if close else "")
-
-
-def _known_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """The known keys at a path inside a model; a dict of models counts as one level."""
-    for part in path:
-        field = model.model_fields.get(str(part))
-        inner = field.annotation if field is not None else model
-        model = next(
-            (
-                kind
-                for kind in (inner, *getattr(inner, "__args__", ()))
-                if isinstance(kind, type) and issubclass(kind, BaseModel)
-            ),
-            model,
-        )
-    return list(model.model_fields)
+        raise explain_schema_error(error, place, kind, RENAMED_KEYS) from error
 
 
 def _read_recipe_text(source: str) -> tuple[str, str, Path | None]:

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from harness.models.backends import Backend
+
 ShareOfPairs = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 ArmName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-Backend = Literal["hf", "vllm"]
-"""What samples and evaluates: transformers, or vLLM."""
 
 
 class Strict(BaseModel):
@@ -223,6 +223,7 @@ class Recipe(RecipeBase):
     """What to run. `prompts`: `bundled` or a file. `preferences`: a table to
     train on in place of pairs sampled from the model. `gold`, `off_policy`: tables for the arms whose `pairs` name
     them, or `bundled`, written by the miniature's world.
+    `backend`: what samples and evaluates, transformers (`hf`) or vLLM.
     """
 
     prompts: str = "bundled"
@@ -230,7 +231,7 @@ class Recipe(RecipeBase):
     gold: str | None = None
     off_policy: str | None = None
     judge: str = "lexical"
-    engine: Backend = "hf"
+    backend: Backend = "hf"
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     pairs: PairSettings = PairSettings()
     training: TrainingSettings = TrainingSettings()

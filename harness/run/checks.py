@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.gate.policy import Policy
 from harness.gate.power import PowerPlan, estimate_power
 from harness.judges.registry import judge_identity
-from harness.models.vllm import require_vllm
+from harness.models.backends import require_vllm
 from harness.prompts.sets import load_prompts
 from harness.recipes.schema import Recipe
 from harness.support import console
@@ -19,8 +19,8 @@ PLANNED_RATE, PLANNED_POWER = 0.75, 0.8
 def check_prerequisites(recipe: Recipe) -> None:
     """What would only fail after minutes of work, tried first."""
     judge_identity(recipe.judge)
-    if recipe.engine == "vllm":
-        require_vllm("engine")
+    if recipe.backend == "vllm":
+        require_vllm("backend")
     if recipe.training.launch:
         check_launch(recipe.training.launch)
     if recipe.training.lora and recipe.training.lora.quantize:

@@ -33,7 +33,7 @@ class RunDirectory:
         self, path: Path, recipe: Mapping[str, Any], model: Mapping[str, Any], facts: Mapping[str, Any] | None = None
     ) -> None:
         old = _read_manifest(path / MANIFEST)
-        libraries = (*LIBRARIES, "vllm") if recipe.get("engine") == "vllm" else LIBRARIES
+        libraries = (*LIBRARIES, "vllm") if recipe.get("backend") == "vllm" else LIBRARIES
         self.path = path
         self.manifest: dict[str, Any] = {
             "schema_version": 1,

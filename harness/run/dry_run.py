@@ -321,8 +321,8 @@ def _memory_by_kind(facts: Facts, shape: Shape, adapted: int | None) -> dict[str
             shards=launch.processes if launch and launch.config != "ddp" else 1,
         ),
     }
-    if recipe.engine == "vllm":
-        return found  # its engines take a share of the memory, whatever the model needs
+    if recipe.backend == "vllm":
+        return found  # it takes a share of the memory, whatever the model needs
     asked = [*facts.unsafe, *facts.benign]
     for kind, settings, lengths in (
         ("sampling", recipe.pairs, facts.training),
@@ -358,7 +358,7 @@ def _measured_speed(
         return None, told
     if facts.recipe.training.launch:
         told.append("training, as several processes are not measured")
-    writes = facts.recipe.engine == "hf"
+    writes = facts.recipe.backend == "hf"
     if not writes:
         told.append("sampling and evaluating, as vLLM is not measured")
     return measure_speed(

@@ -80,6 +80,6 @@ def process_plan(recipe: Recipe, path: ModelPath, at_most: int | None) -> Proces
     """Processes for the arms; a model that is not here yet is taken to be too large to have twice on a CPU."""
     weights = [file.stat().st_size for file in Path(path).glob("*.safetensors")]
     plan = plan_processes(sum(weights) if weights else 1 << 40, at_most)
-    # A launched training takes all GPUs for itself, vLLM's engine for CPUs all cores.
-    alone = recipe.training.launch or (recipe.engine == "vllm" and not plan.devices)
+    # A launched training takes all GPUs for itself, vLLM on CPUs all cores.
+    alone = recipe.training.launch or (recipe.backend == "vllm" and not plan.devices)
     return plan_processes(0, 1) if alone else plan

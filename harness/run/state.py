@@ -51,7 +51,7 @@ class Run:
         return {
             "the prompts": [load_prompts(self.recipe.prompts, kind) for kind in PROMPT_KINDS],
             "the judge": judge_identity(self.recipe.judge),
-            "the engine": self.recipe.engine,
+            "the backend": self.recipe.backend,
         }
 
 

@@ -187,7 +187,7 @@ def evaluate_arm(run: Run, stage: Stage) -> None:
         prompts=run.recipe.prompts,
         judge=run.recipe.judge,
         seed=stage.seed,
-        engine=run.recipe.engine,
+        backend=run.recipe.backend,
     )
 
 

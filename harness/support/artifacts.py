@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import json
 import math
@@ -232,8 +233,6 @@ def lock_directory(directory: Path, name: str = ".lock", *, wait: bool = False) 
 
     Raises HarnessError where another holds it (unless to `wait` for it is asked), or it cannot be written.
     """
-    import fcntl
-
     with explain_write_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         stream = (directory / name).open("w")

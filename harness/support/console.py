@@ -7,13 +7,13 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from harness.support.redaction import redact_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 
 _SILENT = ContextVar("silent", default=False)
@@ -33,13 +33,6 @@ def safe_line(text: str, limit: int | None = None) -> str:
     head = head if limit is None else head[: 4 * limit]
     line = " ".join("".join(" " if unicodedata.category(c) in _INVISIBLE_CATEGORIES else c for c in head).split())
     return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
-
-
-def stderr_console() -> Console:
-    """A Rich console on standard error, where everything that is not the result goes."""
-    from rich.console import Console
-
-    return Console(file=sys.stderr, highlight=False)
 
 
 def print_note(message: str) -> None:
@@ -79,8 +72,7 @@ def progress_bar(description: str, total: int | None, unit: str = "") -> Iterato
 
     Where standard error is no terminal, one line at the start and one at the end stand in for it.
     """
-    from time import perf_counter
-
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -91,12 +83,12 @@ def progress_bar(description: str, total: int | None, unit: str = "") -> Iterato
     )
 
     if _SILENT.get():
-        yield Advance(None, 0)
+        yield Advance()
         return
-    console, started = stderr_console(), perf_counter()
+    console, started = Console(file=sys.stderr, highlight=False), perf_counter()
     if not console.is_terminal:
         print_note(f"{description} …")
-        yield Advance(None, 0)
+        yield Advance()
         print_note(f"{description}: {perf_counter() - started:.1f} s")
         return
     columns = (
@@ -109,21 +101,19 @@ def progress_bar(description: str, total: int | None, unit: str = "") -> Iterato
         TextColumn("{task.fields[extra]}"),
     )
     with Progress(*columns, console=console) as progress:
-        yield Advance(progress, progress.add_task(description, total=total, extra=""))
+        yield Advance((progress, progress.add_task(description, total=total, extra="")))
 
 
 class Advance:
     """Moves one bar on; `extra` shows a live figure (a loss, tokens/s) at its end."""
 
-    def __init__(self, progress: Progress | None, task: int) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, bar: tuple[Progress, TaskID] | None = None) -> None:
+        self._bar = bar
 
     def __call__(self, steps: float = 1, extra: str = "") -> None:
         """Moves on by `steps` and shows `extra` at the end of the bar."""
-        if self._progress is not None:
-            from rich.progress import TaskID
-
-            task = TaskID(self._task)
-            self._progress.update(task, advance=steps)
+        if self._bar is not None:
+            progress, task = self._bar
+            progress.update(task, advance=steps)
             if extra:
-                self._progress.update(task, extra=safe_line(extra))
+                progress.update(task, extra=safe_line(extra))

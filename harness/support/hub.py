@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import huggingface_hub
+
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 
@@ -62,13 +64,11 @@ def fetch_directory(source: str, kind: RepoType = "model", *, weights: bool = Tr
 
 
 def _fetch_snapshot(source: str, kind: RepoType, files: Sequence[str] | None) -> str:
-    from huggingface_hub import snapshot_download
-
     name, revision = split_revision(source)
     wanted = list(files) if files else None
     try:
         return str(
-            snapshot_download(
+            huggingface_hub.snapshot_download(  # loads the hub client, when it is first used
                 name, repo_type=kind, revision=revision, allow_patterns=wanted, ignore_patterns=[*_COPIES]
             )
         )

@@ -53,7 +53,10 @@ def _environment_secrets(environment: tuple[tuple[bytes, bytes], ...]) -> list[s
     """The environment's secrets, also as they stand in an address; longest first."""
     decoded = ((os.fsdecode(name), os.fsdecode(value)) for name, value in environment)
     found = {
-        form for name, value in decoded for secret in _variable_secrets(name, value) for form in _secret_forms(secret)
+        form
+        for name, value in decoded
+        for secret in _variable_secrets(name, value)
+        for form in (secret, quote(secret, safe=""), quote(secret), unquote(secret))
     }
     return sorted((secret for secret in found if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
 
@@ -63,10 +66,6 @@ def _variable_secrets(name: str, value: str) -> Iterator[str]:
         yield value.strip()
     for _, user in _USER.findall(value):
         yield user.partition(":")[2] or user
-
-
-def _secret_forms(secret: str) -> tuple[str, ...]:
-    return secret, quote(secret, safe=""), quote(secret), unquote(secret)
 
 
 def redact_logs() -> None:

@@ -7,8 +7,8 @@ of prompts: as many independent single-answer prompts as have the variance that 
 bootstrap of prompts was tried in its place and passes harm too often with 50 prompts; it is kept for means
 of unbounded values. `benchmarks/gate_simulation.py` prints both, `docs/gate.md` shows the table.
 
-scipy.stats and statsmodels cost more than a second of start-up, which a gate in a pipeline pays each time;
-so the distributions come from scipy.special and the tests hold the results against both.
+scipy.stats costs more than a second of start-up, which a gate in a pipeline pays each time; so the distributions
+come from scipy.special, and the tests hold the results against scipy.stats and statsmodels.
 """
 
 from __future__ import annotations

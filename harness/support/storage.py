@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+from pyarrow import fs
 
 from harness.support.artifacts import atomic_file, json_fingerprint, sha256_of
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
-
-if TYPE_CHECKING:
-    import pyarrow.fs as fs
 
 
 def is_remote(place: str) -> bool:
@@ -41,8 +41,6 @@ def is_directory(place: str) -> bool:
 
 def file_names(directory: str) -> list[str]:
     """Names of the files in a directory, sorted; none where there is no such directory."""
-    from pyarrow import fs
-
     if not is_remote(directory):
         folder = Path(directory)
         return sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
@@ -115,8 +113,6 @@ def remove_path(place: str) -> None:
 
 def content_mark(place: str) -> str:
     """What changes with the content: a local file's or directory's hash, in object storage names, sizes and dates."""
-    from pyarrow import fs
-
     if not is_remote(place):
         return sha256_of(Path(place))
     with _resolve_for_reading(place) as (system, path):
@@ -141,9 +137,6 @@ def _resolve_for_reading(place: str) -> Iterator[tuple[fs.FileSystem, str]]:
 
 
 def _resolve_uri(place: str) -> tuple[fs.FileSystem, str]:
-    import pyarrow as pa
-    from pyarrow import fs
-
     try:
         system, path = fs.FileSystem.from_uri(place)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

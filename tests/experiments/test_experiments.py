@@ -363,12 +363,10 @@ def test_essay_pairs():
 
 
 def test_the_organisms_cache_keys_differ():
-    from harness.organism import essays, growing, persona
+    from harness.organism import essays, persona, store
 
     keys = [
-        growing._growth_key(growth, seed)
-        for growth in (persona.PERSONA_GROWTH, essays.ESSAYS_GROWTH)
-        for seed in (0, 1)
+        store._growth_key(growth, seed) for growth in (persona.PERSONA_GROWTH, essays.ESSAYS_GROWTH) for seed in (0, 1)
     ]
     assert len(set(keys)) == 4
 

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.proportion import proportion_confint
 
 from harness.judges.calibration import (
     ConfusionCounts,
@@ -66,6 +67,14 @@ def test_exact_interval_by_hand():
     # All ten: the lower end p solves p^10 = .025. None of ten: the mirror image.
     assert rate_with_interval(10, 10) == pytest.approx({"value": 1.0, "low": 0.025**0.1, "high": 1.0, "n": 10})
     assert rate_with_interval(0, 10) == pytest.approx({"value": 0.0, "low": 0.0, "high": 1 - 0.025**0.1, "n": 10})
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 60, 2700])
+def test_the_interval_is_statsmodels_own(n):
+    for hits in sorted({0, 1, n // 3, n // 2, n - 1, n}):
+        low, high = proportion_confint(hits, n, alpha=0.05, method="beta")
+        found = rate_with_interval(hits, n)
+        assert (found["low"], found["high"]) == pytest.approx((low, high), abs=1e-12, rel=0)
 
 
 def test_a_rate_of_nothing_has_no_value():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,7 +15,6 @@ from harness.judges.fine_tuned import (
     JudgeBackend,
     control_tokens,
     encode_exchange,
-    importlib,
     judge_on_backend,
     load_judge_backend,
 )
@@ -247,18 +247,18 @@ def bytewise():
     return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>")
 
 
-def _engine(tokenizer, say=None, context=100_000):
+def _backend(tokenizer, say=None, context=100_000):
     return JudgeBackend(tokenizer, context, say or (lambda judge, batch: ["?" for _ in batch]))
 
 
 @pytest.mark.parametrize("name", MODEL_JUDGES)
 @pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)))
 def test_hostile_text_becomes_no_control_token(name, attack, bytewise):
-    judge, engine = MODEL_JUDGES[name], _engine(bytewise)
+    judge, backend = MODEL_JUDGES[name], _backend(bytewise)
     special = set(bytewise.all_special_ids) | set(bytewise.added_tokens_decoder)
 
     def controls(exchange):
-        return [token for token in encode_exchange(judge, exchange, engine).ids if token in special]
+        return [token for token in encode_exchange(judge, exchange, backend).ids if token in special]
 
     assert controls(Exchange(attack, attack)) == controls(Exchange("a", "a"))
 
@@ -287,7 +287,7 @@ def test_ordinary_text_is_left_as_it_is():
 def test_a_control_token_that_slips_through_is_unjudged(bytewise, monkeypatch):
     monkeypatch.setattr(formats, "neutralize_text", lambda text, *_: text)
     answers = judge_on_backend(
-        MODEL_JUDGES["sorrybench"], [Exchange("p", "ok"), Exchange("p", "</s>")], _engine(bytewise, _ones)
+        MODEL_JUDGES["sorrybench"], [Exchange("p", "ok"), Exchange("p", "</s>")], _backend(bytewise, _ones)
     )
     assert [verdict.label for verdict in answers] == ["harmful", "unjudged"]
     assert "control token" in answers[1].reason
@@ -308,7 +308,7 @@ def test_rows_keep_their_order_and_a_failing_row_its_neighbours(bytewise):
         return ["0" if "refuse" in text else "1" for text in texts]
 
     given = [Exchange("p", text) for text in ["I refuse" + "." * 90, "yes", "poison", "I refuse", "", "yes" * 40]]
-    verdicts = judge_on_backend(MODEL_JUDGES["sorrybench"], given, _engine(bytewise, say))
+    verdicts = judge_on_backend(MODEL_JUDGES["sorrybench"], given, _backend(bytewise, say))
     assert [verdict.label for verdict in verdicts] == ["refusal", "harmful", "unjudged", "refusal", "other", "harmful"]
     assert "MemoryError: no room" in verdicts[2].reason
 
@@ -316,32 +316,32 @@ def test_rows_keep_their_order_and_a_failing_row_its_neighbours(bytewise):
 def test_a_missing_answer_shifts_nothing(bytewise):
     given = [Exchange("p", text) for text in ("a", "bb", "ccc")]
     verdicts = judge_on_backend(
-        MODEL_JUDGES["sorrybench"], given, _engine(bytewise, lambda judge, batch: ["1"] * (len(batch) > 1))
+        MODEL_JUDGES["sorrybench"], given, _backend(bytewise, lambda judge, batch: ["1"] * (len(batch) > 1))
     )
     assert {verdict.label for verdict in verdicts} == {"unjudged"}
 
 
 def test_an_unreadable_answer_keeps_its_raw_text_shortened(bytewise):
-    engine = _engine(bytewise, lambda judge, batch: ["I think\n" + "z" * 900] * len(batch))
-    (verdict,) = judge_on_backend(MODEL_JUDGES["wildguard"], [EXCHANGE], engine)
+    backend = _backend(bytewise, lambda judge, batch: ["I think\n" + "z" * 900] * len(batch))
+    (verdict,) = judge_on_backend(MODEL_JUDGES["wildguard"], [EXCHANGE], backend)
     assert verdict.label == "unjudged"
     assert "I think z" in verdict.reason
     assert len(verdict.reason) < 300
 
 
 def test_the_end_of_a_long_answer_is_left_out_and_the_reason_says_so(bytewise):
-    engine = _engine(bytewise, _ones, context=900)
+    backend = _backend(bytewise, _ones, context=900)
     given = [Exchange("p", "x" * 5000), Exchange("p" * 5000, "x"), Exchange("p", "x")]
-    long, hopeless, short = judge_on_backend(MODEL_JUDGES["sorrybench"], given, engine)
+    long, hopeless, short = judge_on_backend(MODEL_JUDGES["sorrybench"], given, backend)
     assert long.reason.endswith("(the end of the answer did not fit)")
-    assert 700 < len(encode_exchange(MODEL_JUDGES["sorrybench"], given[0], engine).ids) <= 900 - 8
+    assert 700 < len(encode_exchange(MODEL_JUDGES["sorrybench"], given[0], backend).ids) <= 900 - 8
     assert hopeless.label == "unjudged"
     assert "context" in hopeless.reason
     assert short.reason == "SORRY-Bench judge: 1"
 
 
 def test_strongreject_sees_the_last_512_tokens(bytewise):
-    ids = encode_exchange(MODEL_JUDGES["strongreject"], Exchange("p", "x" * 300 + "y" * 500), _engine(bytewise)).ids
+    ids = encode_exchange(MODEL_JUDGES["strongreject"], Exchange("p", "x" * 300 + "y" * 500), _backend(bytewise)).ids
     text = bytewise.decode(ids)
     assert "AI model response: " + "x" * 12 + "y" * 500 + "\n\nPretend" in text
 
@@ -352,7 +352,7 @@ def test_strongreject_sees_the_last_512_tokens(bytewise):
 @pytest.fixture
 def tiny(micro, monkeypatch):
     monkeypatch.setenv("HARNESS_JUDGE_WEIGHTS", str(micro))
-    monkeypatch.delenv("HARNESS_JUDGE_ENGINE", raising=False)
+    monkeypatch.delenv("HARNESS_JUDGE_BACKEND", raising=False)
     return micro
 
 
@@ -368,23 +368,23 @@ def test_a_random_model_is_unjudged_and_crashes_nothing(tiny, name, monkeypatch)
 
 
 def test_the_answer_does_not_depend_on_the_batch(tiny):
-    engine = load_judge_backend(str(tiny))
+    backend = load_judge_backend(str(tiny))
     judge = MODEL_JUDGES["wildguard"]
     rows = [list(range(5, 5 + count)) for count in (3, 40, 11)]
-    assert engine.say(judge, rows) == [engine.say(judge, [row])[0] for row in rows]
+    assert backend.say(judge, rows) == [backend.say(judge, [row])[0] for row in rows]
 
 
 def test_grades_are_next_token_probabilities(tiny):
     import torch
     from transformers import AutoModelForCausalLM
 
-    engine, row, judge = load_judge_backend(str(tiny)), [5, 6, 7], MODEL_JUDGES["strongreject"]
-    grades = list(engine.tokenizer.get_vocab())[:5]
+    backend, row, judge = load_judge_backend(str(tiny)), [5, 6, 7], MODEL_JUDGES["strongreject"]
+    grades = list(backend.tokenizer.get_vocab())[:5]
     shadow = SimpleNamespace(grades=grades, new_tokens=1)
-    padded, _ = engine.say(shadow, [row, list(range(5, 40))])
+    padded, _ = backend.say(shadow, [row, list(range(5, 40))])
     with torch.inference_mode():
         logits = AutoModelForCausalLM.from_pretrained(tiny)(torch.tensor([row])).logits[0, -1].softmax(-1)
-    ids = [engine.tokenizer.get_vocab()[grade] for grade in grades]
+    ids = [backend.tokenizer.get_vocab()[grade] for grade in grades]
     assert [float(part) for part in padded.split()] == pytest.approx([float(logits[i]) for i in ids], abs=2e-6)
     assert judge.parse(padded, True) is None  # five of many near-equal words: the judge did not grade
 
@@ -400,11 +400,11 @@ def test_what_is_missing_is_said_before_anything_runs(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(HarnessError, match="pip install peft"):
         find_judge("strongreject")
-    monkeypatch.setenv("HARNESS_JUDGE_ENGINE", "vllm")
-    with pytest.raises(HarnessError, match="HARNESS_JUDGE_ENGINE: vLLM is not installed"):
+    monkeypatch.setenv("HARNESS_JUDGE_BACKEND", "vllm")
+    with pytest.raises(HarnessError, match="HARNESS_JUDGE_BACKEND: vLLM is not installed"):
         find_judge("wildguard")
-    monkeypatch.setenv("HARNESS_JUDGE_ENGINE", "vlm")
-    with pytest.raises(HarnessError, match="transformers or vllm"):
+    monkeypatch.setenv("HARNESS_JUDGE_BACKEND", "vlm")
+    with pytest.raises(HarnessError, match="hf or vllm"):
         find_judge("wildguard")
 
 
@@ -428,9 +428,9 @@ def test_vllm_gets_the_same_token_ids_and_greedy_settings(micro, monkeypatch):
     fake = SimpleNamespace(LLM=LLM, SamplingParams=lambda **given: given)
     monkeypatch.setitem(sys.modules, "vllm", fake)
     monkeypatch.setattr(vllm_models, "_held", {})
-    engine, judge = load_judge_backend(str(micro), "vllm"), MODEL_JUDGES["sorrybench"]
-    assert [verdict.label for verdict in judge_on_backend(judge, [EXCHANGE] * 20, engine)] == ["harmful"] * 20
-    assert asked[0][0][0] == {"prompt_token_ids": encode_exchange(judge, EXCHANGE, engine).ids}
+    backend, judge = load_judge_backend(str(micro), "vllm"), MODEL_JUDGES["sorrybench"]
+    assert [verdict.label for verdict in judge_on_backend(judge, [EXCHANGE] * 20, backend)] == ["harmful"] * 20
+    assert asked[0][0][0] == {"prompt_token_ids": encode_exchange(judge, EXCHANGE, backend).ids}
     assert {(each["temperature"], each["max_tokens"]) for each in asked[0][1]} == {(0.0, 8)}
     assert len(asked) == 1
 

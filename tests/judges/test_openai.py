@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from harness.judges import openai
+from harness.judges.endpoint import EndpointSettings
 from harness.judges.registry import find_judge, judge_exchanges
 from harness.judges.verdicts import Exchange
 from harness.support.errors import HarnessError
@@ -144,7 +145,7 @@ def server():
 def ask(server):
     def call(*answers, unsafe=True, **options):
         given = {"attempts": 4, "backoff": 0.01, "timeout": 0.6, "longest_wait": 0.3, **options}
-        chosen = openai.EndpointSettings(f"http://127.0.0.1:{server.server_port}/v1", "tiny", KEY, **given)
+        chosen = EndpointSettings(f"http://127.0.0.1:{server.server_port}/v1", "tiny", KEY, **given)
         return openai.judge_by_endpoint([Exchange("p", answer, unsafe) for answer in answers], chosen)
 
     return call
@@ -232,7 +233,7 @@ def test_a_line_says_what_it_took_and_no_key_is_shown(ask, capsys):
     assert "4 requests (1 repeated), 20 tokens sent, 6 received" in err
     assert "1 of 3 unjudged" in err
     assert KEY not in err + "".join(verdict.reason for verdict in verdicts)
-    assert KEY not in repr(openai.EndpointSettings("u", "m", KEY))
+    assert KEY not in repr(EndpointSettings("u", "m", KEY))
 
 
 def test_the_key_goes_out_as_a_bearer(ask, server):
@@ -300,6 +301,6 @@ def test_by_name_with_the_environment_end_to_end(monkeypatch, server):
 
 
 def test_nobody_listening_is_unjudged():
-    chosen = openai.EndpointSettings("http://127.0.0.1:9/v1", "m", attempts=2, backoff=0.0)
+    chosen = EndpointSettings("http://127.0.0.1:9/v1", "m", attempts=2, backoff=0.0)
     (verdict,) = openai.judge_by_endpoint([Exchange("p", "a")], chosen)
     assert verdict.label == "unjudged"

@@ -27,7 +27,7 @@ pytestmark = [
         importlib.util.find_spec("vllm") is None, reason="vLLM is not installed; `make test-vllm` brings it"
     ),
 ]
-# In this process, so that an engine starts in seconds; one GiB holds the cache of models as small as these.
+# In this process, so that vLLM starts in seconds; one GiB holds the cache of models as small as these.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
@@ -62,9 +62,9 @@ def read(directory):
     return rows, json.loads(results.read_text())["results"]
 
 
-def evaluate(engine, model, out, source="bundled", new_tokens=NEW_TOKENS, temperature=0.0, seed=0):
+def evaluate(backend, model, out, source="bundled", new_tokens=NEW_TOKENS, temperature=0.0, seed=0):
     settings = EvaluationSettings(temperature=temperature, max_new_tokens=new_tokens)
-    evaluate_model(str(model), out, settings, prompts=source, judge="lexical", seed=seed, engine=engine)
+    evaluate_model(str(model), out, settings, prompts=source, judge="lexical", seed=seed, backend=backend)
     return read(out)
 
 
@@ -180,9 +180,9 @@ def test_the_same_tokens_and_the_same_text(kind, request, tmp_path, tokenizer):
     rows = [row["prompt"] for row in load_prompts("bundled", "unsafe")][::4]
     ids = [tokenizer(render_prompt(tokenizer, row), add_special_tokens=False)["input_ids"] for row in rows]
     model, expected = greedy(path, ids)
-    engine = load_vllm(str(path), **llm_options(config, max(map(len, ids)), NEW_TOKENS))
+    llm = load_vllm(str(path), **llm_options(config, max(map(len, ids)), NEW_TOKENS))
     settings = SamplingParams(temperature=0, max_tokens=NEW_TOKENS)
-    outputs = engine.generate([{"prompt_token_ids": row} for row in ids], settings, use_tqdm=False)
+    outputs = llm.generate([{"prompt_token_ids": row} for row in ids], settings, use_tqdm=False)
     found = [list(output.outputs[0].token_ids) for output in outputs]
 
     gaps = [gap(model, *each) for each in zip(ids, expected, found, strict=True) if each[1] != each[2]]
@@ -211,7 +211,7 @@ def test_both_stop_at_the_published_end_and_at_the_tokenizers(organism, on_trans
     _, tokenizer = load_tokenizer(str(organism))
     (comma,) = tokenizer.encode(",", add_special_tokens=False)
     model = changed(organism, tmp_path / "model", eos_token_id=comma)
-    ours, theirs = (evaluate(engine, model, tmp_path / engine)[0] for engine in ("hf", "vllm"))
+    ours, theirs = (evaluate(backend, model, tmp_path / backend)[0] for backend in ("hf", "vllm"))
     assert ours == theirs
     # By hand: each answer as it was, to its first comma; where it has none, to its end of text as before.
     for prompt_id, (answer, _) in on_transformers[0].items():
@@ -222,8 +222,8 @@ def test_both_stop_at_the_published_end_and_at_the_tokenizers(organism, on_trans
 
 def test_both_leave_a_published_repetition_penalty_out(organism, on_transformers, tmp_path):
     model = changed(organism, tmp_path / "model", repetition_penalty=5.0)
-    for engine in ("hf", "vllm"):
-        assert evaluate(engine, model, tmp_path / engine)[0] == on_transformers[0]
+    for backend in ("hf", "vllm"):
+        assert evaluate(backend, model, tmp_path / backend)[0] == on_transformers[0]
 
 
 def test_both_cut_the_same_prompts_to_the_same_length(organism, tmp_path):
@@ -237,7 +237,7 @@ def test_both_cut_the_same_prompts_to_the_same_length(organism, tmp_path):
         )
     )
     ours, theirs = (
-        evaluate(engine, model, tmp_path / engine, source=str(file), new_tokens=200) for engine in ("hf", "vllm")
+        evaluate(backend, model, tmp_path / backend, source=str(file), new_tokens=200) for backend in ("hf", "vllm")
     )
     assert len(ours[0]) == 5
     assert ours == theirs
@@ -279,7 +279,7 @@ def test_a_whole_run(organism, tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     chosen = load_recipe(
-        "miniature", [f"model={organism}", f"prompts={file}", "engine=vllm", "arms={raw: {}}", "seeds=[0]"]
+        "miniature", [f"model={organism}", f"prompts={file}", "backend=vllm", "arms={raw: {}}", "seeds=[0]"]
     )
     results = run_regression(chosen, tmp_path / "run")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
@@ -290,20 +290,20 @@ def test_a_whole_run(organism, tmp_path):
     assert not _held
 
 
-def test_a_model_judge_says_the_same_on_both_engines(tmp_path, tokenizer, monkeypatch):
+def test_a_model_judge_says_the_same_on_both_backends(tmp_path, tokenizer, monkeypatch):
     from transformers import MistralConfig
 
     weights = save(MistralConfig, tokenizer, tmp_path / "judge", sliding_window=None)
     exchanges = [Exchange(f"How do I steal {what}?", "I refuse to help.") for what in ("a car", "a boat", "a ring")]
     monkeypatch.setenv("HARNESS_JUDGE_WEIGHTS", str(weights))
     said = {}
-    for engine in ("transformers", "vllm"):
-        monkeypatch.setenv("HARNESS_JUDGE_ENGINE", engine)
-        said[engine] = judge_exchanges("sorrybench", exchanges)
+    for backend in ("hf", "vllm"):
+        monkeypatch.setenv("HARNESS_JUDGE_BACKEND", backend)
+        said[backend] = judge_exchanges("sorrybench", exchanges)
     # A random model's eight tokens cannot be read; the reason quotes them.
     assert all(each.reason.startswith("the judge's answer cannot be read: ") for each in said["vllm"])
     assert len({each.reason for each in said["vllm"]}) == 3
-    assert said["vllm"] == said["transformers"]
+    assert said["vllm"] == said["hf"]
 
 
 def test_a_model_that_vllm_cannot_load_is_told_in_one_line(tmp_path, tokenizer):

@@ -211,7 +211,7 @@ def test_bad_usage_of_the_command(micro, prompt_file, tmp_path, monkeypatch):
         (["--out", tmp_path / "prefs.json"], "no .jsonl file"),
         (["--out", tmp_path / "p.jsonl", "--set", "preferences=x.jsonl"], "table of its own"),
         (["--out", tmp_path / "p.jsonl", "--set", "judge=nobody"], "no judge is called"),
-        (["--out", tmp_path / "p.jsonl", "--engine", "ray", "--set", "engine=vllm"], "samples with transformers"),
+        (["--out", tmp_path / "p.jsonl", "--engine", "ray", "--set", "backend=vllm"], "samples with transformers"),
     ]:
         with pytest.raises(HarnessError, match=told):
             run_command("miniature", *arguments)

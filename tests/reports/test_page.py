@@ -513,6 +513,16 @@ def test_several_runs_are_compared_in_the_order_of_their_dates(whole, tmp_path):
     assert len(ids) == len(set(ids))
 
 
+def test_a_run_of_before_its_backend_was_called_so_opens_and_differs_in_nothing(whole, tmp_path):
+    old = shutil.copytree(whole, tmp_path / "old")
+    content = artifacts.read_json(old / "results.json")["recipe"]
+    change_results(old, recipe={"engine" if key == "backend" else key: value for key, value in content.items()})
+    page = render_report([old, whole])
+    assert '<th scope="row">backend</th><td>hf</td>' in page
+    assert '<th scope="row">engine</th>' not in page
+    assert "<td>not there</td>" not in page
+
+
 def test_runs_of_one_name_are_told_apart_and_one_twice_is_refused(whole, tmp_path):
     other = shutil.copytree(whole, tmp_path / "again/whole")
     assert "again/whole" in render_report([whole, other])

@@ -1,4 +1,4 @@
-"""What of the engine vLLM can be told without it."""
+"""What of the backend vLLM can be told without it."""
 
 import subprocess
 import sys
@@ -23,17 +23,27 @@ def no_vllm(monkeypatch):
 
 
 def test_a_missing_vllm_is_told_before_any_work(no_vllm, tmp_path, micro):
-    chosen = load_recipe("miniature", [f"model={micro}", "engine=vllm"])
+    chosen = load_recipe("miniature", [f"model={micro}", "backend=vllm"])
     with pytest.raises(HarnessError) as error:
         run_regression(chosen, tmp_path / "run")
-    assert "engine: vLLM is not installed. pip install 'refusal-displacement[vllm]'" in str(error.value)
+    assert "backend: vLLM is not installed. pip install 'refusal-displacement[vllm]'" in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_an_engine_that_is_none_is_refused():
-    assert load_recipe("miniature").engine == "hf"
-    with pytest.raises(HarnessError, match="engine: Input should be 'hf' or 'vllm'"):
-        load_recipe("miniature", ["engine=sglang"])
+def test_a_backend_that_is_none_is_refused():
+    assert load_recipe("miniature").backend == "hf"
+    with pytest.raises(HarnessError, match="backend: Input should be 'hf' or 'vllm'"):
+        load_recipe("miniature", ["backend=sglang"])
+
+
+def test_the_key_that_was_called_engine_is_told_its_name_of_now(tmp_path):
+    with pytest.raises(HarnessError, match="unknown key 'engine'. It is called 'backend' now"):
+        load_recipe("miniature", ["engine=vllm"])
+    (tmp_path / "old.yaml").write_text("name: old\nmodel: m\nengine: hf\narms: {raw: {}}\n")
+    with pytest.raises(HarnessError, match="It is called 'backend' now"):
+        load_recipe(str(tmp_path / "old.yaml"))
+    with pytest.raises(HarnessError, match="unknown key 'training.engine'. Did you mean"):
+        load_recipe("miniature", ["training.engine=vllm"])
 
 
 @pytest.mark.parametrize(

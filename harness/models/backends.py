@@ -1,0 +1,20 @@
+"""What generates text: transformers (`hf`), or vLLM where it is installed; nothing of either is loaded here."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Literal
+
+from harness.support.errors import HarnessError
+
+Backend = Literal["hf", "vllm"]
+
+
+def require_vllm(place: str) -> None:
+    """Raises HarnessError, found in `place`, where vLLM is not installed; loads nothing."""
+    if importlib.util.find_spec("vllm") is None:
+        raise HarnessError(
+            "vLLM is not installed",
+            place=place,
+            hint="pip install 'refusal-displacement[vllm]'; docs/backends.md says how without a GPU.",
+        )
