@@ -11,6 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from lm_eval import evaluator, simple_evaluate, utils
+from lm_eval.loggers import EvaluationTracker
+from lm_eval.tasks import TaskManager
+from torch.utils import collect_env
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
 from harness.evaluation.output import read_evaluations
 from harness.models.loading import attention_options, generation_config, load_tokenizer, max_positions, stop_options
 from harness.models.paths import ModelPath, locate_model
@@ -30,8 +37,6 @@ from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
-    from lm_eval.tasks import TaskManager
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
 TASK_GROUP = "refusal_displacement"
@@ -45,7 +50,7 @@ def evaluate_model(
     prompts: str,
     judge: str,
     seed: int,
-    engine: Backend = "hf",
+    backend: Backend = "hf",
 ) -> None:
     """Runs the task group on one model and writes lm-eval's own output directory, whole or not at all.
 
@@ -55,10 +60,6 @@ def evaluate_model(
     arguments; or with `--model vllm`, see `_vllm_model`. A hub id's files are fetched first. Raises
     HarnessError where lm-eval's files did not come out whole, or the answers' length leaves no room for a prompt.
     """
-    import torch
-    from lm_eval import evaluator, simple_evaluate
-    from lm_eval.loggers import EvaluationTracker
-
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
     evaluator.get_git_commit_hash = lambda: None
@@ -70,7 +71,7 @@ def evaluate_model(
     answering: dict[str, Any] = {"temperature": evaluation.temperature, "max_gen_toks": evaluation.max_new_tokens}
     if evaluation.temperature == 0:
         answering["do_sample"] = False
-    if engine == "vllm":
+    if backend == "vllm":
         chosen = _vllm_options(config, tokenizer, names, _task_manager(prompts, judge), evaluation)
         model: str | LM = _vllm_model(place, chosen, seed)
     else:
@@ -94,22 +95,24 @@ def evaluate_model(
             torch_random_seed=seed,
             fewshot_random_seed=seed,
         )
-        results["config"]["model"] = engine
-        samples = results.pop("samples")
-        tracker.save_results_aggregated(results=results, samples=samples)
-        for task in results["configs"]:
-            tracker.save_results_samples(task_name=task, samples=samples[task])
+        results["config"]["model"] = backend
+        _save_results(results, tracker)
         read_evaluations(Path(scratch))  # lm-eval only logs a write that failed
         with artifacts.atomic_directory(out) as temporary:
             shutil.copytree(scratch, temporary, dirs_exist_ok=True)
 
 
+def _save_results(results: dict[str, Any], tracker: EvaluationTracker) -> None:
+    """Writes what lm-eval's own command does: the results file, and one of samples a task."""
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=samples)
+    for task in results["configs"]:
+        tracker.save_results_samples(task_name=task, samples=samples[task])
+
+
 @cache
 def _cache_lm_eval() -> None:
     """Lets lm-eval keep what it else works out anew: a compiled template for each document, the machine each time."""
-    from lm_eval import utils
-    from torch.utils import collect_env
-
     utils.env.from_string = cache(utils.env.from_string)
     collect_env.get_pretty_env_info = cache(collect_env.get_pretty_env_info)
 
@@ -131,7 +134,7 @@ def _vllm_options(
     tasks: TaskManager,
     evaluation: EvaluationSettings,
 ) -> dict[str, Any]:
-    """The engine's options for the prompts of these tasks; a token more each, for the one lm-eval may put first."""
+    """VLLM's options for the prompts of these tasks; a token more each, for the one lm-eval may put first."""
     loaded = tasks.load(names)["tasks"].values()
     texts = [render_prompt(tokenizer, task.doc_to_text(doc)) for task in loaded for doc in task.eval_docs]
     longest = max(map(len, tokenizer(texts)["input_ids"]))
@@ -141,9 +144,9 @@ def _vllm_options(
 def _vllm_model(model_path: ModelPath, options: Mapping[str, Any], seed: int) -> LM:
     """lm-eval's vLLM backend, with a seed for each request and its text decoded as by the hf backend.
 
-    Its engine ends with the last answer: the judge may need the memory.
+    vLLM ends with the last answer: the judge may need the memory.
     """
-    from lm_eval.models.vllm_causallms import VLLM
+    from lm_eval.models.vllm_causallms import VLLM  # it imports vllm, which may be missing
 
     class SeededVLLM(VLLM):  # type: ignore[misc]
         seeds = request_seeds(seed)
@@ -174,8 +177,6 @@ def _vllm_model(model_path: ModelPath, options: Mapping[str, Any], seed: int) ->
 @cache
 def _task_manager(prompts: str, judge: str) -> TaskManager:
     """lm-eval's index of our tasks alone: reading all of its own takes seconds."""
-    from lm_eval.tasks import TaskManager
-
     return TaskManager(
         include_path=str(tasks_directory()), include_defaults=False, metadata={"prompts": prompts, "judge": judge}
     )

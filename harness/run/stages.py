@@ -230,7 +230,7 @@ def evaluation_stage(run: Run, name: str, seed: int) -> None:
             prompts=recipe.prompts,
             judge=recipe.judge,
             seed=seed,
-            engine=recipe.engine,
+            backend=recipe.engine,
         )
 
     inputs = {

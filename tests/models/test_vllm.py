@@ -64,7 +64,7 @@ def read(directory):
 
 def evaluate(engine, model, out, source="bundled", new_tokens=NEW_TOKENS, temperature=0.0, seed=0):
     settings = EvaluationSettings(temperature=temperature, max_new_tokens=new_tokens)
-    evaluate_model(str(model), out, settings, prompts=source, judge="lexical", seed=seed, engine=engine)
+    evaluate_model(str(model), out, settings, prompts=source, judge="lexical", seed=seed, backend=engine)
     return read(out)
 
 
