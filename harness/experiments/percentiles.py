@@ -22,6 +22,7 @@ from harness.run.directory import RunDirectory, read_pins
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.redaction import redact_json
+from harness.support.run_results import PercentilesResults
 from harness.workers.machine import thread_count
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ class Percentiles(RecipeBase):
         return values
 
 
-def run_percentiles(recipe: Percentiles, out: Path) -> dict[str, Any]:
-    """Runs the recipe into `out` and returns results.json's content (also written there, with the page)."""
+def run_percentiles(recipe: Percentiles, out: Path) -> PercentilesResults:
+    """Runs the recipe into `out` and returns its results (also written there as results.json, with the page)."""
     recipe, pins = pin_recipe(recipe, read_pins(out))
     with artifacts.lock_directory(out):
         path = _starting_model(recipe)
@@ -120,7 +121,7 @@ def run_percentiles(recipe: Percentiles, out: Path) -> dict[str, Any]:
             for seed in recipe.seeds
         ]
         results = percentiles_results(recipe.model_dump(mode="json"), trials, _rank_correlations(recipe, out))
-        artifacts.write_json(out / "results.json", results)
+        artifacts.write_json(out / "results.json", results.to_json())
         directory.record_files(out / "results.json")
         _write_page(out)
     return results
@@ -263,9 +264,9 @@ def percentiles_results(
     recipe: Mapping[str, Any],
     trials: Sequence[Mapping[str, Any]],
     correlations: Mapping[str, Mapping[str, float | None]],
-) -> dict[str, Any]:
-    """The content of results.json, from the trials and the measures' correlations alone."""
-    return {
+) -> PercentilesResults:
+    """The results, from the trials and the measures' correlations alone."""
+    results = {
         "schema_version": 1,
         "experiment": "percentiles",
         "recipe": redact_json({name: value for name, value in recipe.items() if name != "published"}),
@@ -273,6 +274,7 @@ def percentiles_results(
         "correlations": {name: dict(row) for name, row in correlations.items()},
         "published": recipe["published"],
     }
+    return PercentilesResults.model_validate(results)
 
 
 def _summarize_measure(name: str, recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from harness.run.stages import (
 from harness.run.state import Run
 from harness.support import artifacts
 from harness.support.layout import ON_POLICY
+from harness.support.run_results import RunResults
 from harness.workers.machine import planned_threads
 from harness.workers.processes import ProcessPlan, plan_processes, preload_imports, run_in_processes
 
@@ -62,8 +63,8 @@ class Stage:
     after: tuple[str, ...] = ()
 
 
-def run_regression(recipe: Recipe, out: Path, at_most: int | None = None) -> dict[str, Any]:
-    """Runs the recipe into `out` and returns results.json's content (also written there, with the report).
+def run_regression(recipe: Recipe, out: Path, at_most: int | None = None) -> RunResults:
+    """Runs the recipe into `out` and returns its results (also written there as results.json, with the report).
 
     Args:
         recipe: what to run.

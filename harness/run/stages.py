@@ -22,6 +22,7 @@ from harness.run.work import (
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.layout import ON_POLICY, OTHER_SOURCES, QUANTIZED, REFERENCE_FILES, arm_directory, source_files
+from harness.support.run_results import RunResults
 from harness.workers.machine import thread_count
 
 
@@ -243,14 +244,14 @@ def evaluation_stage(run: Run, name: str, seed: int) -> None:
     run.directory.run_stage(f"evaluate {name} seed {seed}", inputs, [home / "eval"], work)
 
 
-def write_results(run: Run) -> dict[str, Any]:
+def write_results(run: Run) -> RunResults:
     """results.json, from the finished arms."""
     from harness.run.results import compute_results
 
-    content = compute_results(run.recipe, run.out)
-    artifacts.write_json(run.out / "results.json", content)
+    results = compute_results(run.recipe, run.out)
+    artifacts.write_json(run.out / "results.json", results.to_json())
     run.directory.record_files(run.out / "results.json")
-    return content
+    return results
 
 
 def write_report(run: Run) -> None:
