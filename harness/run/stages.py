@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from typing import Any
 
 from harness.models.loading import load_model
 from harness.prompts.sets import load_prompts
