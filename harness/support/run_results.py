@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -444,17 +444,30 @@ EXPERIMENT_RESULTS: Mapping[str, type[ExperimentResults]] = {
     "catastrophic": CatastrophicResults,
     "percentiles": PercentilesResults,
 }
+ResultsKind = TypeVar("ResultsKind", bound=ResultsPart)
 RERUN = "Run `harness run` again."
 
 
-def parse_results(content: Mapping[str, Any], place: str) -> AnyResults:
-    """results.json's content, of the kind that its `experiment` key names; without one, the regression run's.
+def parse_run_results(content: Mapping[str, Any], place: str) -> RunResults:
+    """results.json's content of a regression run.
 
     Raises HarnessError, naming the place and the key, where one that is needed is missing or of the wrong type.
     """
-    kind = EXPERIMENT_RESULTS.get(str(content["experiment"])) if "experiment" in content else RunResults
+    return _validate_results(RunResults, content, place)
+
+
+def parse_experiment_results(content: Mapping[str, Any], place: str) -> ExperimentResults:
+    """results.json's content of the experiment that its `experiment` key names.
+
+    Raises HarnessError, naming the place and the key, where one that is needed is missing or of the wrong type.
+    """
+    kind = EXPERIMENT_RESULTS.get(str(content.get("experiment")))
     if kind is None:
-        raise HarnessError(f"is of an unknown experiment, {content['experiment']!r}", place=place, hint=RERUN)
+        raise HarnessError(f"is of no known experiment ({content.get('experiment')!r})", place=place, hint=RERUN)
+    return _validate_results(kind, content, place)
+
+
+def _validate_results(kind: type[ResultsKind], content: Mapping[str, Any], place: str) -> ResultsKind:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
