@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from harness.support.artifacts import parse_yaml
 from harness.support.errors import HarnessError
+from harness.support.plain_yaml import parse_yaml
 
 Difference = Literal["prompts", "generation", "judge", "version", "template", "order"]
 """What may differ between two sides where a policy names it: the prompts themselves, generation settings, the

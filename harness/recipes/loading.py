@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ValidationError
 
 from harness.recipes.schema import Recipe, Strict
-from harness.support.artifacts import parse_yaml
 from harness.support.errors import HarnessError
+from harness.support.plain_yaml import parse_yaml
 
 TABLE_KEYS = ("prompts", "preferences", "gold", "off_policy", "statements")
 """The keys that name tables to read."""
