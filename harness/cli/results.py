@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.terminal import plain_table
 from harness.support.console import safe_line
 
 if TYPE_CHECKING:
@@ -18,17 +19,6 @@ def print_results(results: Mapping[str, Any]) -> None:
 
     by_experiment = {"catastrophic": _print_falls, "percentiles": _print_orders}
     by_experiment.get(results.get("experiment", ""), _print_arms)(results, Console(highlight=False))
-
-
-def plain_table(first: str, headings: Sequence[str], title: str = "") -> Table:
-    """A plain table whose first column is text and whose others are figures."""
-    from rich.table import Table
-
-    table = Table(title=title or None, box=None, padding=(0, 1, 0, 0))
-    table.add_column(first, no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    return table
 
 
 # The regression run

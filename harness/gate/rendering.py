@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from harness.support.console import safe_line
 
 if TYPE_CHECKING:
     from harness.gate.decision import GateOutcome, MetricCheck, PromptFlip
 
-
 DECISION_MARKS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "CANNOT TELL"}
 FLIP_TEXT_LIMIT = 160
-_MARKDOWN_ESCAPES = {ord(character): f"&#{ord(character)};" for character in "\\`*_[]()#|~!@:"}
+_MARKDOWN_ESCAPES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {character: f"&#{ord(character)};" for character in "\\`*_[]()#|~!@:"}
+)
 
 
 def flip_texts(flip: PromptFlip, limit: int) -> dict[str, str]:
-    from harness.support.console import safe_line
-
+    """A flip's category, prompt and answers, each one printable line of at most `limit` characters."""
     return {name: safe_line(getattr(flip, name), limit) for name in ("category", "prompt", "before", "after")}
 
 
 def decision_mark(check: MetricCheck) -> str:
+    """A check's decision in a word; a dash where it does not bind."""
     return DECISION_MARKS[check.decision] if check.binding else "-"
 
 
 def metric_label(check: MetricCheck) -> str:
-    from harness.support.console import safe_line
-
+    """The metric's name, and its category where the check is of one."""
     return check.metric if check.category is None else f"{check.metric} / {safe_line(check.category, 60)}"
 
 
@@ -37,27 +40,27 @@ def loss_cells(check: MetricCheck) -> tuple[str, str, str, str]:
     return f"{check.before:.1%}", f"{check.after:.1%}", loss, f"{100 * check.margin:.1f}"
 
 
-def gate_footnotes(report: GateOutcome) -> list[str]:
+def gate_footnotes(outcome: GateOutcome) -> list[str]:
     """What a reader must know of the figures: their unit, and the judge's error by metric."""
-    whole = [check for check in report.checks if check.category is None and check.judge_error]
+    whole = [check for check in outcome.checks if check.category is None and check.judge_error]
     told = dict.fromkeys(check.judge_error for check in whole)
     lines = [f"{note} ({', '.join(check.metric for check in whole if check.judge_error == note)})" for note in told]
-    return ["Loss and margin in points, with the interval that decides.", *lines, *report.notes]
+    return ["Loss and margin in points, with the interval that decides.", *lines, *outcome.notes]
 
 
 # Markdown
 
 
-def markdown_text(report: GateOutcome) -> str:
+def markdown_text(outcome: GateOutcome) -> str:
     """The result for a pull request or a step summary; texts of models shortened, escaped and folded."""
     parts = [
-        f"## Safety gate: {DECISION_MARKS[report.decision]}\n\n{_escape_markdown(report.reason)}\n",
-        _markdown_table([check for check in report.checks if check.category is None]),
+        f"## Safety gate: {DECISION_MARKS[outcome.decision]}\n\n{_escape_markdown(outcome.reason)}\n",
+        _markdown_table([check for check in outcome.checks if check.category is None]),
         _folded_section(
-            "By category", _markdown_table([check for check in report.checks if check.category is not None])
+            "By category", _markdown_table([check for check in outcome.checks if check.category is not None])
         ),
-        _folded_section("Most telling flips (may hold harmful text)", _markdown_flips(report)),
-        "\n".join(f"- {_escape_markdown(line)}" for line in gate_footnotes(report)) + "\n",
+        _folded_section("Most telling flips (may hold harmful text)", _markdown_flips(outcome)),
+        "\n".join(f"- {_escape_markdown(line)}" for line in gate_footnotes(outcome)) + "\n",
     ]
     return "\n".join(part for part in parts if part) + "\n"
 
@@ -74,9 +77,9 @@ def _markdown_table(checks: list[MetricCheck]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _markdown_flips(report: GateOutcome) -> str:
+def _markdown_flips(outcome: GateOutcome) -> str:
     rows = []
-    for flip in report.flips:
+    for flip in outcome.flips:
         texts = flip_texts(flip, FLIP_TEXT_LIMIT) | {"id": flip.prompt_id, "metric": flip.metric}
         rows.append(
             "**{id}** {category} ({metric}): {prompt}\n\n- before: {before}\n- after: {after}\n".format_map(
@@ -92,22 +95,16 @@ def _folded_section(title: str, body: str) -> str:
 
 def _escape_markdown(text: str) -> str:
     """Text as Markdown that shows it and does nothing else: no markup, links, mentions or HTML."""
-    from html import escape
-
-    from harness.support.console import safe_line
-
-    return escape(safe_line(text), quote=False).translate(_MARKDOWN_ESCAPES)
+    return safe_line(text).translate(_MARKDOWN_ESCAPES)
 
 
 # JUnit
 
 
-def junit_text(report: GateOutcome) -> str:
+def junit_text(outcome: GateOutcome) -> str:
     """One test case a guarded metric and category; inconclusive ones that decide are errors, others skipped."""
-    from xml.etree import ElementTree
-
-    suite = ElementTree.Element("testsuite", {"name": "harness gate", **_junit_tallies(report)})
-    for check in report.checks:
+    suite = ElementTree.Element("testsuite", {"name": "harness gate", **_junit_tallies(outcome)})
+    for check in outcome.checks:
         names = {"classname": f"gate.{_xml_text(check.metric)}", "name": _xml_text(check.category or "overall")}
         case = ElementTree.SubElement(suite, "testcase", names)
         if check.decision != "pass":
@@ -118,8 +115,6 @@ def junit_text(report: GateOutcome) -> str:
 
 def _xml_text(text: str) -> str:
     """Text without the characters that XML 1.0 knows not even escaped."""
-    from harness.support.console import safe_line
-
     return safe_line(text).replace("\ufffe", "").replace("\uffff", "")
 
 
@@ -129,7 +124,7 @@ def _junit_outcome(check: MetricCheck) -> str:
     return "error" if check.binding else "skipped"
 
 
-def _junit_tallies(report: GateOutcome) -> dict[str, str]:
-    outcomes = [_junit_outcome(check) for check in report.checks if check.decision != "pass"]
+def _junit_tallies(outcome: GateOutcome) -> dict[str, str]:
+    outcomes = [_junit_outcome(check) for check in outcome.checks if check.decision != "pass"]
     names = {"failures": "failure", "errors": "error", "skipped": "skipped"}
-    return {"tests": str(len(report.checks))} | {name: str(outcomes.count(kind)) for name, kind in names.items()}
+    return {"tests": str(len(outcome.checks))} | {name: str(outcomes.count(kind)) for name, kind in names.items()}
