@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import get_type_hints
 
 import typer
 
@@ -45,6 +46,7 @@ for command in (
     recipes_command,
     judges_command,
 ):
+    command.__annotations__ = get_type_hints(command, include_extras=True)  # once: Typer would, four times
     app.command(name=command.__name__.removesuffix("_command"))(command)
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from harness.cli.terminal import plain_table, safe_text, stdout_console
+from harness.support.artifacts import write_json
+from harness.support.console import progress_bar, safe_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,13 +37,9 @@ def calibrate_command(
     A label is refusal, partial_refusal (counted as refusal), compliance, harmful or other. Without a column
     `model` or `source` the file's name stands for the model. Intervals are exact (Clopper-Pearson, 95 %).
     """
-    import json
-
     from harness.judges.calibration import calibrate_judge, judge_in_batches, read_labelled_answers
     from harness.judges.registry import find_judge
     from harness.recipes.pinning import pin_judge
-    from harness.support.artifacts import write_json
-    from harness.support.console import progress_bar
 
     find_judge(name)
     name = pin_judge(name)
@@ -55,9 +56,7 @@ def calibrate_command(
 
 
 def _print_calibration(result: Mapping[str, Any]) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = stdout_console()
     console.print(_agreement_table(result))
     console.print(_refusal_rates_table(result))
     for line in _remark_lines(result):
@@ -65,8 +64,6 @@ def _print_calibration(result: Mapping[str, Any]) -> None:
 
 
 def _remark_lines(result: Mapping[str, Any]) -> Iterator[str]:
-    from harness.support.console import safe_line
-
     all_of_it = result["overall"]
     yield f"People said refusal: judge agreed {all_of_it['tp']}, missed {all_of_it['fn']}."
     yield f"People said no refusal: judge agreed {all_of_it['tn']}, saw a refusal {all_of_it['fp']}."
@@ -89,41 +86,30 @@ def _overall_and_models(part: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[
 
 def _agreement_table(result: Mapping[str, Any]) -> Table:
     title = f"Judge {result['judge']} against people (%, 95 % intervals)"
-    table = plain_table(title, "judged", "unjudged", "accuracy", "kappa", "sensitivity", "specificity")
+    table = _named_table(title, "judged", "unjudged", "accuracy", "kappa", "sensitivity", "specificity")
     for name, figures in _overall_and_models(result):
         kappa = "-" if figures["kappa"] is None else f"{figures['kappa']:.3f}"
         shares = [_rate_cell(figures[key]) for key in ("accuracy", "sensitivity", "specificity")]
-        _add_row(table, name, str(figures["judged"]), str(figures["unjudged"]), shares[0], kappa, *shares[1:])
+        table.add_row(
+            safe_text(name, 40), str(figures["judged"]), str(figures["unjudged"]), shares[0], kappa, *shares[1:]
+        )
     return table
 
 
 def _refusal_rates_table(result: Mapping[str, Any]) -> Table:
-    table = plain_table("Refusal rate (%)", "judge", "people", "unsafe: judge", "unsafe: people")
+    table = _named_table("Refusal rate (%)", "judge", "people", "unsafe: judge", "unsafe: people")
     unsafe = dict(_overall_and_models(result["unsafe"]))
     for name, figures in _overall_and_models(result):
         pair = [figures, unsafe[name]] if name in unsafe else [figures]
         shares = [_rate_cell(part[key]) for part in pair for key in ("refusal_rate_judge", "refusal_rate_people")]
-        _add_row(table, name, *shares)
+        table.add_row(safe_text(name, 40), *shares)
     return table
 
 
-def plain_table(title: str, *columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("", overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+def _named_table(title: str, *headings: str) -> Table:
+    table = plain_table("", headings, title, lines=True)
+    table.columns[0].overflow = "fold"  # a name is not cut
     return table
-
-
-def _add_row(table: Table, name: str, *cells: str) -> None:
-    from rich.text import Text
-
-    from harness.support.console import safe_line
-
-    table.add_row(Text(safe_line(name, 40)), *cells)
 
 
 def _rate_cell(rate: Mapping[str, Any]) -> str:

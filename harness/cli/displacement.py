@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from harness.cli.terminal import plain_table, safe_text, stdout_console
+from harness.support.artifacts import write_json
+from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +22,8 @@ if TYPE_CHECKING:
     from harness.displacement.change import Change, TokenChange
     from harness.displacement.evaluations import LikelihoodChange
     from harness.displacement.flips import TracedFlip
+
+_text_table = partial(plain_table, lines=True, texts=True)
 
 
 def displacement_command(
@@ -48,8 +55,6 @@ def displacement_command(
     The last form compares two runs of `lm_eval --tasks refusal_displacement_likelihood --log_samples`.
     """
     from harness.displacement.evaluations import compare_evaluations, has_likelihood_evaluation
-    from harness.support.artifacts import write_json
-    from harness.support.errors import HarnessError
 
     if has_likelihood_evaluation(Path(before)) or has_likelihood_evaluation(Path(after)):
         likelihood = compare_evaluations(Path(before), Path(after))
@@ -58,44 +63,27 @@ def displacement_command(
     elif preferences is None:
         raise HarnessError("is not given", place="--preferences", hint="Name the table the model was trained on.")
     else:
-        content, tables = _compare_models(before, after, preferences, prompts, flips, max_length)
+        from harness.displacement.compare import compare_models
+
+        found = compare_models(before, after, preferences, prompts, with_flips=flips, max_length=max_length)
+        content = found.to_json()
+        tables = [*_change_tables(found.change), *([_flips_table(found.flips)] if flips else [])]
     if out is not None:
         write_json(out, content)
     if as_json:
         print(json.dumps(content))
     else:
-        _print_tables(tables, out)
+        stdout_console().print(*tables)
+        if out is not None:
+            print(f"Written: {out}")
 
 
-def _compare_models(
-    before: str, after: str, preferences: str, prompts: str, flips: bool, max_length: int | None
-) -> tuple[dict[str, object], list[Table]]:
-    from harness.displacement.compare import compare_models
-
-    found = compare_models(before, after, preferences, prompts, with_flips=flips, max_length=max_length)
-    tables = [_pairs_table(found.change), _positions_table(found.change), _tokens_table(found.change)]
-    tables += [_starts_table(found.change)] + ([_flips_table(found.flips)] if flips else [])
-    return found.to_json(), tables
-
-
-def _print_tables(tables: list[Table], out: Path | None) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    console.print(*tables)
-    if out is not None:
-        print(f"Written: {out}")
-
-
-def plain_table(title: str, *columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(*columns, box=box.SIMPLE, title=title, title_justify="left")
+def _change_tables(change: Change) -> list[Table]:
+    return [_pairs_table(change), _positions_table(change), _tokens_table(change), _starts_table(change)]
 
 
 def _pairs_table(change: Change) -> Table:
-    table = plain_table(f"{len(change.pairs)} pairs", "", "mean change, nats")
+    table = _text_table("", ["mean change, nats"], f"{len(change.pairs)} pairs")
     table.add_row("ln p(y+)", f"{change.mean_of(lambda pair: pair.chosen):+.3f}")
     table.add_row("ln p(y-)", f"{change.mean_of(lambda pair: pair.rejected):+.3f}")
     table.add_row("margin", f"{change.mean_of(lambda pair: pair.margin):+.3f}")
@@ -104,8 +92,8 @@ def _pairs_table(change: Change) -> Table:
 
 
 def _positions_table(change: Change) -> Table:
-    table = plain_table(
-        "Token by token of the answers", "position", "pairs", "ln p(y+)", "ln p(y-)", "gained most there"
+    table = _text_table(
+        "position", ["pairs", "ln p(y+)", "ln p(y-)", "gained most there"], "Token by token of the answers"
     )
     for each in change.positions[:8]:
         rejected = "" if each.rejected is None else f"{each.rejected:+.3f}"
@@ -114,7 +102,7 @@ def _positions_table(change: Change) -> Table:
 
 
 def _tokens_table(change: Change) -> Table:
-    table = plain_table("Where the probability went", "", "tokens")
+    table = _text_table("", ["tokens"], "Where the probability went")
     for name, tokens in (
         ("gained, first token", change.gaining_at_start),
         ("lost, first token", change.losing_at_start),
@@ -125,24 +113,26 @@ def _tokens_table(change: Change) -> Table:
 
 
 def _starts_table(change: Change) -> Table:
-    table = plain_table("How answers to the unsafe prompts start", "", "before", "after")
+    table = _text_table("", ["before", "after"], "How answers to the unsafe prompts start")
     for way, (was, now) in change.starts.items():
         table.add_row({"other": "cannot be told"}.get(way, f"as a {way}"), f"{was:.1%}", f"{now:.1%}")
     return table
 
 
 def _flips_table(flips: Sequence[TracedFlip]) -> Table:
-    table = plain_table(
-        f"{len(flips)} answers flipped between refusal and not", "prompt", "before", "after", "nearest pairs (ln_ches)"
+    table = _text_table(
+        "prompt",
+        ["before", "after", "nearest pairs (ln_ches)"],
+        f"{len(flips)} answers flipped between refusal and not",
     )
     for flip in flips[:10]:
         near = ", ".join(f"{pair.pair_id} ({pair.ln_ches:.3g})" for pair in flip.nearest[:2])
-        table.add_row(*(_safe_text(text, 48) for text in (flip.prompt, flip.before.label, flip.after.label, near)))
+        table.add_row(*(safe_text(text, 48) for text in (flip.prompt, flip.before.label, flip.after.label, near)))
     return table
 
 
 def _likelihood_table(found: LikelihoodChange) -> Table:
-    table = plain_table(f"{found.pairs} pairs, two lm_eval runs", "", "mean change, nats", "95 % interval")
+    table = _text_table("", ["mean change, nats", "95 % interval"], f"{found.pairs} pairs, two lm_eval runs")
     for name, each in found.changes.items():
         table.add_row(name, f"{each.value:+.3f}", f"{each.low:+.3f} to {each.high:+.3f}")
     table.add_row("displaced while their loss fell", f"{found.displaced_share:.1%}", "")
@@ -151,12 +141,4 @@ def _likelihood_table(found: LikelihoodChange) -> Table:
 
 def _tokens_cell(tokens: Sequence[TokenChange]) -> Text:
     """Those that moved by as much as the three decimals show."""
-    return _safe_text(", ".join(f"{each.token!r} {each.change:+.3f}" for each in tokens if abs(each.change) >= 0.0005))
-
-
-def _safe_text(text: str, limit: int | None = None) -> Text:
-    from rich.text import Text
-
-    from harness.support.console import safe_line
-
-    return Text(safe_line(text, limit))
+    return safe_text(", ".join(f"{each.token!r} {each.change:+.3f}" for each in tokens if abs(each.change) >= 0.0005))

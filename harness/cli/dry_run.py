@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.cli.terminal import plain_table, stdout_console
 from harness.support.console import safe_line
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 def print_dry_run(found: DryRun) -> None:
     """Prints a dry run."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = stdout_console()
     plan = found.plan
     print(f"{safe_line(found.recipe.name)}: {safe_line(found.recipe.model)}, {found.shape.parameters:,} parameters")
     where = "a GPU for each" if plan.devices else f"on the CPU, torch's threads in each: {plan.threads}"
@@ -36,7 +35,7 @@ def print_dry_run(found: DryRun) -> None:
 
 def _stages_table(found: DryRun) -> Table:
     """A row for each stage; those that differ in their seed alone are one."""
-    table = plain_table("stage", "times", "pairs", "answers", "tokens up to", "expected", "s each")
+    table = plain_table("stage", ("times", "pairs", "answers", "tokens up to", "expected", "s each"))
     groups: dict[str, list[Cost]] = {}
     for cost in found.costs:
         groups.setdefault(cost.stage.name.partition(" seed ")[0], []).append(cost)
@@ -58,7 +57,7 @@ def _seconds_cell(costs: Sequence[Cost]) -> str:
 
 
 def _memory_table(found: DryRun) -> Table:
-    table = plain_table("", "weights", "gradients", "optimizer", "activations", "cache", "in all")
+    table = plain_table("", ("weights", "gradients", "optimizer", "activations", "cache", "in all"))
     for kind, each in found.memory.items():
         parts = (each.weights, each.gradients, each.optimizer, each.activations, each.cache, each.total)
         table.add_row(kind, *(_bytes_text(part) if part else "" for part in parts))
@@ -67,16 +66,6 @@ def _memory_table(found: DryRun) -> Table:
 
 def _bytes_text(size: int) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
-
-
-def plain_table(first: str, *others: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    table.add_column(first, no_wrap=True)
-    for heading in others:
-        table.add_column(heading, justify="right")
-    return table
 
 
 def _duration_text(seconds: float | None) -> str:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.support.artifacts import sha256_of, write_json, write_jsonl
+from harness.support.errors import HarnessError
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -45,8 +48,6 @@ def filter_command(
     Beside the output, `kept.filter.json` says what was kept and dropped, at which score, and how the two differ.
     """
     from harness.scoring import filtering
-    from harness.support.artifacts import sha256_of, write_json, write_jsonl
-    from harness.support.errors import HarnessError
 
     rules = {"--keep-lowest": keep_lowest, "--drop-highest": drop_highest, "--quantile": quantile,
              "--threshold": threshold, "--random": random}  # fmt: skip
@@ -75,8 +76,6 @@ def filter_command(
 
 def _parse_amount(text: str) -> Amount:
     """A whole number of pairs, or a fraction where there is a point, an exponent or a per cent sign."""
-    from harness.support.errors import HarnessError
-
     try:
         if text.endswith("%"):
             return float(text[:-1]) / 100
@@ -86,15 +85,12 @@ def _parse_amount(text: str) -> Amount:
 
 
 def _read_scores(path: Path) -> Dataset:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow.parquet
     from datasets import Dataset
 
-    from harness.support.errors import HarnessError
-
     try:
-        return Dataset(pq.read_table(path))
-    except (OSError, pa.ArrowException) as error:
+        return Dataset(pyarrow.parquet.read_table(path))
+    except (OSError, pyarrow.ArrowException) as error:
         hint = "Give a Parquet file written by `harness score`."
         raise HarnessError(f"cannot be read ({error})", place=str(path), hint=hint) from error
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from harness.gate.decision import GateOutcome
-    from harness.gate.policy import Policy
+from harness.cli.terminal import plain_table, safe_text, stdout_console
 from harness.gate.rendering import (
     DECISION_MARKS,
     FLIP_TEXT_LIMIT,
@@ -21,6 +21,13 @@ from harness.gate.rendering import (
     markdown_text,
     metric_label,
 )
+from harness.support.artifacts import explain_write_errors, finite_or_null, write_text
+from harness.support.console import print_note
+from harness.support.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.gate.decision import GateOutcome
+    from harness.gate.policy import Policy
 
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
@@ -60,12 +67,12 @@ def gate_command(
     Reads directories written by `lm_eval --log_samples` or by `harness run`. Exit codes: 0 pass, 1 fail,
     2 bad input, 3 inconclusive.
     """
+    from harness.gate.policy import POLICY_TEMPLATE, Policy, read_policy
+
     if init:
-        _write_policy(policy or Path("policy.yaml"))
+        _write_template(POLICY_TEMPLATE, policy or Path("policy.yaml"))
         return
     from harness.gate.decision import run_gate
-    from harness.gate.policy import Policy, read_policy
-    from harness.support.errors import HarnessError
 
     if before is None or after is None:
         raise HarnessError("--before and --after are both needed", hint="See `harness gate --help`.")
@@ -79,21 +86,14 @@ def gate_command(
     raise typer.Exit(outcome.exit_code)
 
 
-def _write_policy(path: Path) -> None:
-    from harness.gate.policy import POLICY_TEMPLATE
-    from harness.support.artifacts import write_text
-    from harness.support.console import print_note
-    from harness.support.errors import HarnessError
-
+def _write_template(template: str, path: Path) -> None:
     if path.exists():
         raise HarnessError("is there already", place=str(path), hint="Name another file with --policy.")
-    write_text(path, POLICY_TEMPLATE)
+    write_text(path, template)
     print_note(f"wrote {path}")
 
 
 def _write_outputs(outcome: GateOutcome, junit: Path | None, markdown: Path | None) -> None:
-    from harness.support.artifacts import explain_write_errors, write_text
-
     if junit:
         write_text(junit, junit_text(outcome))
     if markdown:
@@ -103,9 +103,6 @@ def _write_outputs(outcome: GateOutcome, junit: Path | None, markdown: Path | No
 
 
 def _print_json(outcome: GateOutcome, policy: Policy, before: Path, after: Path) -> None:
-    import json
-    from dataclasses import asdict
-
     content = {
         "schema_version": 1,
         "decision": outcome.decision,
@@ -114,42 +111,23 @@ def _print_json(outcome: GateOutcome, policy: Policy, before: Path, after: Path)
         "before": str(before),
         "after": str(after),
         "policy": policy.model_dump(mode="json"),
-        "checks": [{key: _finite_or_none(value) for key, value in asdict(check).items()} for check in outcome.checks],
+        "checks": [{key: finite_or_null(value) for key, value in asdict(check).items()} for check in outcome.checks],
         "flips": [{**asdict(flip), **flip_texts(flip, FLIP_TEXT_LIMIT)} for flip in outcome.flips],
         "notes": list(outcome.notes),
     }
     print(json.dumps(content, allow_nan=False))
 
 
-def _finite_or_none(value: object) -> object:
-    """JSON has no NaN and no infinity."""
-    return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
-
-
-# Terminal
-
-
 def _print_table(outcome: GateOutcome) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from harness.support.console import safe_line
-
-    console = Console(highlight=False)
-    table = Table("", "metric", "before", "after", "loss", "margin", box=None, pad_edge=False)
+    console, colour = stdout_console(), _COLOURS[outcome.decision]
+    table = plain_table("", ["metric", "before", "after", "loss", "margin"], texts=True)
     for check in outcome.checks:
         if check.binding:
-            cells = (Text(safe_line(cell)) for cell in (metric_label(check), *loss_cells(check)))
-            table.add_row(Text(decision_mark(check), style=_COLOURS[check.decision]), *cells)
-    console.print(
-        Text(
-            f"{DECISION_MARKS[outcome.decision]}: {safe_line(outcome.reason)}",
-            style=f"bold {_COLOURS[outcome.decision]}",
-        )
-    )
+            mark = safe_text(decision_mark(check), style=_COLOURS[check.decision])
+            table.add_row(mark, *map(safe_text, (metric_label(check), *loss_cells(check))))
+    console.print(safe_text(f"{DECISION_MARKS[outcome.decision]}: {outcome.reason}", style=f"bold {colour}"))
     console.print(table)
     hidden = sum(not check.binding for check in outcome.checks)
     more = [f"{hidden} results by category in --markdown and --json; none is a significant loss"] if hidden else []
     for line in [*gate_footnotes(outcome), *more]:
-        console.print(Text(safe_line(line)), style="dim")
+        console.print(safe_text(line, style="dim"))

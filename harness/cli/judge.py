@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from harness.cli.options import EngineOption, WorkersOption, check_engine
-from harness.judges.verdicts import Exchange
+from harness.judges.verdicts import Exchange, Verdict
+from harness.support.artifacts import atomic_file, parse_json_object
+from harness.support.console import print_note, progress_bar
 from harness.support.errors import HarnessError
 
 ROWS_PER_BATCH = 256
@@ -39,19 +41,15 @@ def judge_command(
     A row without `unsafe` counts as the answer to an unsafe prompt. Every row comes back with all its keys and
     `verdict` and `reason`. A broken row stops the command, and nothing is written.
     """
-    from harness.judges.registry import find_judge
-    from harness.support.artifacts import atomic_file
-    from harness.support.console import print_note, progress_bar
-
     check_engine(engine, workers)
-    find_judge(name)
+    batches = _judged_batches(name, samples, engine, workers)
     counts: Counter[str] = Counter()
     with (
         progress_bar("judging", _count_rows(samples), "answers") as advance,
         atomic_file(out) as temporary,
         temporary.open("wb") as stream,
     ):
-        for judged in _judged_batches(name, samples, engine, workers):
+        for judged in batches:
             stream.writelines(map(_encode_row, judged))
             counts.update(row["verdict"] for row in judged)
             advance(len(judged))
@@ -80,12 +78,7 @@ def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _parse_row(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise HarnessError(f"is not JSON ({error})", place=place, hint="Write one JSON object a line.") from error
-    if not isinstance(row, dict):
-        raise HarnessError("is not a JSON object", place=place, hint="Write one JSON object a line.")
+    row = parse_json_object(line, place, constants=False)
     for key in ("prompt", "response"):
         if not isinstance(row.get(key), str):
             raise HarnessError(f"`{key}` is not a text", place=place, hint="Each row needs `prompt` and `response`.")
@@ -94,24 +87,14 @@ def _parse_row(line: bytes, place: str) -> dict[str, Any]:
     return row
 
 
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not allowed")
-
-
 def _judged_batches(name: str, samples: Path, engine: str, workers: int | None) -> Iterator[list[dict[str, Any]]]:
-    """The rows of the file batch by batch, in its order."""
+    """The rows of the file batch by batch, in its order; a judge that cannot run is told before any is read."""
+    judge = _batch_judge(name)
     if engine == "ray":
         from harness.workers.ray import judge_on_ray
 
         return judge_on_ray(partial(_row_batches, samples.absolute()), partial(_batch_judge, name), workers=workers)
-    return map(_batch_judge(name), _row_batches(samples))
-
-
-def _batch_judge(name: str) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
-    from harness.judges.registry import find_judge
-
-    find_judge(name)  # on a worker's machine too: it must have what the judge needs
-    return partial(_judge_rows, name)
+    return map(judge, _row_batches(samples))
 
 
 def _row_batches(samples: Path) -> Iterator[list[dict[str, Any]]]:
@@ -120,10 +103,16 @@ def _row_batches(samples: Path) -> Iterator[list[dict[str, Any]]]:
         yield batch
 
 
-def _judge_rows(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    from harness.judges.registry import judge_exchanges
+def _batch_judge(name: str) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    """What judges a batch. Raises HarnessError where the judge lacks something, on a worker's machine too."""
+    from harness.judges.registry import find_judge, judge_exchanges
 
-    given = judge_exchanges(name, [Exchange(row["prompt"], row["response"], row.get("unsafe", True)) for row in rows])
+    find_judge(name)
+    return partial(_judge_rows, partial(judge_exchanges, name))
+
+
+def _judge_rows(judge: Callable[[list[Exchange]], list[Verdict]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    given = judge([Exchange(row["prompt"], row["response"], row.get("unsafe", True)) for row in rows])
     return [
         row | {"verdict": verdict.label, "reason": verdict.reason} for row, verdict in zip(rows, given, strict=True)
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -38,9 +40,6 @@ def power_command(
     By simulating 4,000 pairs of runs, for one metric, with the gate's own arithmetic. What neither passes nor
     fails is inconclusive.
     """
-    import json
-    from dataclasses import asdict
-
     from harness.gate.power import PowerPlan, estimate_power
 
     loss = 2 * margin if harm is None else harm

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.support.artifacts import write_text
+
 
 def report_command(
     run_dirs: Annotated[list[Path], typer.Argument(help="Run directories written by `harness run`.")],
@@ -22,7 +24,6 @@ def report_command(
     harness report runs/monday runs/friday --out compared.html
     harness report runs/miniature --redact --out for-the-ticket.html
     """
-    from harness.support.artifacts import write_text
     from reports.experiments import is_experiment, render_experiment
     from reports.page import render_report
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
+from harness.cli.terminal import plain_table
 from harness.support.console import safe_line
 from harness.support.run_results import (
     AnyResults,
@@ -31,15 +32,6 @@ def print_results(results: AnyResults) -> None:
         _print_orders(results, console)
     else:
         _print_arms(results, console)
-
-
-def plain_table(first: str, headings: Sequence[str], title: str = "") -> Table:
-    """A plain table whose first column is text and whose others are figures."""
-    table = Table(title=title or None, box=None, padding=(0, 1, 0, 0))
-    table.add_column(first, no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    return table
 
 
 # The regression run

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.dry_run import print_dry_run
+from harness.cli.results import print_results
+from harness.support.errors import HarnessError
+
 if TYPE_CHECKING:
     from harness.experiments import AnyRecipe
 
@@ -37,7 +41,6 @@ def run_command(
 
     A killed run goes on where it stopped when the same command is given again; a finished stage is not run twice.
     """
-    from harness.cli.results import print_results
     from harness.experiments import load_any_recipe, run_any_recipe
 
     chosen = load_any_recipe(recipe, override or [], seeds)
@@ -55,11 +58,7 @@ def run_command(
 
 def _estimate_run(recipe: AnyRecipe, directory: Path, workers: int | None, as_json: bool) -> None:
     """The dry run."""
-    import psutil
-
-    from harness.cli.dry_run import print_dry_run
     from harness.recipes.schema import Recipe
-    from harness.support.errors import HarnessError
 
     if not isinstance(recipe, Recipe):
         raise HarnessError(
@@ -67,6 +66,8 @@ def _estimate_run(recipe: AnyRecipe, directory: Path, workers: int | None, as_js
             place=recipe.name,
             hint="It estimates recipes without an `experiment` key.",
         )
+    import psutil
+
     from harness.run.dry_run import dry_run
 
     found = dry_run(recipe, directory, workers, began=psutil.Process().create_time())

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import EngineOption, WorkersOption, check_engine
+from harness.cli.terminal import plain_table, safe_text, stdout_console
+from harness.support import hub, storage
+from harness.support.errors import HarnessError
+from harness.support.redaction import redact_json
 
 if TYPE_CHECKING:
     from harness.scoring.streaming import ScoringSummary
@@ -50,30 +54,28 @@ def score_command(
     stopped when the same command is given again.
     """
     from harness.models.loading import load_model
+    from harness.preferences.tables import stream_rows
+    from harness.scoring.on_ray import score_file_on_ray
     from harness.scoring.streaming import ScoringJob, score_file
-    from harness.support import hub, storage
-    from harness.support.redaction import redact_json
     from reports.scores import read_score_overview, render_scores
 
     check_engine(engine, workers)
     _refuse_overwriting(preferences, out)
     model = hub.pin_to_commit(model, "model") if hub.is_on_hub(model) else model
     preferences = hub.pin_to_commit(preferences, "dataset") if hub.is_on_hub(preferences) else preferences
-    _refuse_unreadable(preferences, config, split)
-    job = ScoringJob(preferences, config, split, max_length, with_coefficients)
+    if next(stream_rows(preferences, config, split), None) is None:  # a wrong name is told before the model is loaded
+        raise HarnessError("holds no rows", place=preferences)
     template = _read_template(chat_template)
     if engine == "ray":
-        from harness.scoring.on_ray import score_file_on_ray
-
+        job = ScoringJob(preferences, config, split, max_length, with_coefficients)
         summary = score_file_on_ray(job, model, out, chat_template=template, workers=workers)
     else:
         loaded, tokenizer = load_model(model, chat=False, spread=True)
         tokenizer.chat_template = template or tokenizer.chat_template
         summary = score_file(preferences, loaded, tokenizer, out, config=config, split=split, max_length=max_length,
                              with_coefficients=with_coefficients)  # fmt: skip
-    seen, page = read_score_overview(out), out.rstrip("/").removesuffix(".parquet") + ".html"
-    content = render_scores(seen, title=out.rstrip("/").rpartition("/")[2], model=model)
-    storage.write_bytes(page, content.encode("utf-8", "backslashreplace"))
+    seen = read_score_overview(out)
+    page = _write_page(render_scores(seen, title=out.rstrip("/").rpartition("/")[2], model=model), out)
     if as_json:
         print(json.dumps(redact_json({**asdict(summary), "page": page, "quantiles": seen.quantiles})))
     else:
@@ -81,9 +83,6 @@ def score_command(
 
 
 def _refuse_overwriting(preferences: str, out: str) -> None:
-    from harness.support import storage
-    from harness.support.errors import HarnessError
-
     if out.endswith("/"):
         if out.rstrip("/") == preferences.rstrip("/"):
             raise HarnessError("is the input itself", place=f"--out {out}", hint="Choose another name.")
@@ -101,47 +100,34 @@ def _same_file(one: str, other: str) -> bool:
     return Path(one).exists() and Path(other).exists() and Path(one).samefile(other)
 
 
-def _refuse_unreadable(preferences: str, config: str | None, split: str) -> None:
-    """Reads one row, so that a wrong name shows before the model is loaded."""
-    from harness.preferences.tables import stream_rows
-    from harness.support.errors import HarnessError
-
-    if next(stream_rows(preferences, config, split), None) is None:
-        raise HarnessError("holds no rows", place=preferences)
-
-
 def _read_template(path: Path | None) -> str | None:
-    from harness.support.errors import HarnessError
-
     try:
         return None if path is None else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(f"cannot be read ({error})", place=str(path)) from error
 
 
+def _write_page(content: str, out: str) -> str:
+    """Writes the page beside the scores and returns its place."""
+    page = out.rstrip("/").removesuffix(".parquet") + ".html"
+    storage.write_bytes(page, content.encode("utf-8", "backslashreplace"))
+    return page
+
+
 def _print_summary(summary: ScoringSummary, seen: ScoreOverview, page: str) -> None:
     """The quantiles, the highest pairs and what was not scored, on standard output."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    from harness.support.console import safe_line
-
-    console = Console(highlight=False)
-    quantiles = Table(
-        Column("measure", no_wrap=True), *seen.levels, box=box.SIMPLE, title="Quantiles", title_justify="left"
-    )
+    quantiles = plain_table("measure", seen.levels, "Quantiles", lines=True, texts=True)
+    quantiles.columns[0].no_wrap = True
     for measure, values in seen.quantiles.items():
         quantiles.add_row(measure, *(f"{value:.4g}" for value in values))
-    highest = Table("ln_ches", "prompt", "chosen", "rejected", box=box.SIMPLE, title="Highest", title_justify="left")
+    highest = plain_table("ln_ches", ["prompt", "chosen", "rejected"], "Highest", lines=True, texts=True)
     for pair in seen.highest:
-        highest.add_row(
-            f"{pair.ln_ches:.4g}", *(Text(safe_line(text, 40)) for text in (pair.prompt, pair.chosen, pair.rejected))
-        )
+        texts = (safe_text(text, 40) for text in (pair.prompt, pair.chosen, pair.rejected))
+        highest.add_row(f"{pair.ln_ches:.4g}", *texts)
+    console = stdout_console()
     console.print(quantiles, highest)
-    console.print(Text(safe_line(_summary_text(summary))))
-    console.print(Text(safe_line(f"Scores: {summary.out}   Page: {page}")))
+    console.print(safe_text(_summary_text(summary)))
+    console.print(safe_text(f"Scores: {summary.out}   Page: {page}"))
 
 
 def _summary_text(summary: ScoringSummary) -> str:

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from harness.support.artifacts import parse_yaml
 from harness.support.errors import HarnessError
+from harness.support.plain_yaml import parse_yaml
 from harness.support.schema_errors import explain_schema_error
 
 Difference = Literal["prompts", "generation", "judge", "version", "template", "order"]

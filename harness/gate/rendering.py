@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -11,24 +10,25 @@ from harness.support.console import safe_line
 if TYPE_CHECKING:
     from harness.gate.decision import GateOutcome, MetricCheck, PromptFlip
 
-
 DECISION_MARKS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "CANNOT TELL"}
 FLIP_TEXT_LIMIT = 160
-_MARKDOWN_ESCAPES = {ord(character): f"&#{ord(character)};" for character in "\\`*_[]()#|~!@:"}
+_MARKDOWN_ESCAPES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {character: f"&#{ord(character)};" for character in "\\`*_[]()#|~!@:"}
+)
 
 
 def flip_texts(flip: PromptFlip, limit: int) -> dict[str, str]:
-    """A flip's category, prompt and both answers, each as one printable line of at most `limit` characters."""
+    """A flip's category, prompt and answers, each one printable line of at most `limit` characters."""
     return {name: safe_line(getattr(flip, name), limit) for name in ("category", "prompt", "before", "after")}
 
 
 def decision_mark(check: MetricCheck) -> str:
-    """The decision on a check as a word; a dash where it decides nothing."""
+    """A check's decision in a word; a dash where it does not bind."""
     return DECISION_MARKS[check.decision] if check.binding else "-"
 
 
 def metric_label(check: MetricCheck) -> str:
-    """The metric, and its category where the check is of one."""
+    """The metric's name, and its category where the check is of one."""
     return check.metric if check.category is None else f"{check.metric} / {safe_line(check.category, 60)}"
 
 
@@ -95,7 +95,7 @@ def _folded_section(title: str, body: str) -> str:
 
 def _escape_markdown(text: str) -> str:
     """Text as Markdown that shows it and does nothing else: no markup, links, mentions or HTML."""
-    return escape(safe_line(text), quote=False).translate(_MARKDOWN_ESCAPES)
+    return safe_line(text).translate(_MARKDOWN_ESCAPES)
 
 
 # JUnit

@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 
 from harness.recipes.schema import Recipe, Strict
-from harness.support.artifacts import parse_yaml
 from harness.support.errors import HarnessError
+from harness.support.plain_yaml import parse_yaml
 from harness.support.schema_errors import explain_schema_error
 
 TABLE_KEYS = ("prompts", "preferences", "gold", "off_policy", "statements")

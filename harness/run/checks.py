@@ -32,6 +32,16 @@ def check_prerequisites(recipe: Recipe) -> None:
     _warn_of_few_prompts(len(unsafe), len(recipe.seeds))
 
 
+def check_sampling(recipe: Recipe, place: str) -> None:
+    """Raises HarnessError where no pairs can be sampled with the recipe from `place`: no judge, or nothing to ask."""
+    if recipe.preferences is not None:
+        hint = "Leave it out with --set preferences=null."
+        raise HarnessError("names a preference table of its own", place=place, hint=hint)
+    judge_identity(recipe.judge)
+    if not load_prompts(recipe.prompts, "unsafe"):
+        raise HarnessError("holds no unsafe prompts", place=recipe.prompts)
+
+
 def _warn_of_few_prompts(unsafe: int, seeds: int) -> None:
     """Says so where the prompts are too few for the gate's default margin to pass even a harmless change."""
     margin = Policy().metrics["refusal_rate"].margin

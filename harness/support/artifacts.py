@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from harness.support.errors import HarnessError
 
 
@@ -149,31 +147,6 @@ def _refuse_constant(constant: str) -> NoReturn:
 def finite_or_null(value: Any) -> Any:
     """A value as JSON has it: a float that is no finite number becomes null, anything else stays."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-LONGEST_YAML = 1 << 18
-"""Characters of a YAML file, at most: no recipe or policy is longer, and reading one takes seconds at worst."""
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader without aliases: a few lines of nested ones stand for billions of values."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not taken, write the value out", mark)
-        node: yaml.Node | None = super().compose_node(parent, index)
-        return node
-
-
-def parse_yaml(text: str) -> Any:
-    """The value in a YAML text, of plain data only. Raises ValueError, in one line, where there is none."""
-    if len(text) > LONGEST_YAML:
-        raise ValueError(f"is longer than {LONGEST_YAML} characters")
-    try:
-        return yaml.load(text, _PlainLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"is not YAML ({' '.join(str(error).split())})") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -45,6 +45,8 @@ class RecordedPart(ResultsPart):
     """A part that is written as it was recorded, key by key; only what readers need of it is typed."""
 
     model_config = ConfigDict(extra="ignore")
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Keys of older versions, by what they are called today."""
     _recorded: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
@@ -55,9 +57,11 @@ class RecordedPart(ResultsPart):
     @model_validator(mode="wrap")
     @classmethod
     def _keep_record(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        part = handler(value)
-        if isinstance(value, Mapping):
-            part._recorded = dict(value)
+        if not isinstance(value, Mapping):
+            return handler(value)
+        recorded = {cls.renamed.get(key, key): each for key, each in value.items()}
+        part = handler(recorded)
+        part._recorded = recorded
         return part
 
     @model_serializer
@@ -146,6 +150,8 @@ class RecordedEvaluation(RecordedPart):
 class RegressionRecipe(RecordedRecipe):
     """The recipe of a regression run."""
 
+    renamed = {"engine": "backend"}
+
     about: str = ""
     prompts: str
     preferences: str | None = None
@@ -154,16 +160,6 @@ class RegressionRecipe(RecordedRecipe):
     training: RecordedTraining
     evaluation: RecordedEvaluation
     arms: dict[str, RecordedArm] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _rename_backend(cls, value: Any) -> Any:
-        """`backend` was called `engine` before 0.1.0; runs of then differ from today's in nothing else."""
-        return (
-            {"backend" if key == "engine" else key: each for key, each in value.items()}
-            if isinstance(value, Mapping)
-            else value
-        )
 
 
 class SeedEstimate(Interval):

@@ -271,7 +271,7 @@ def test_a_run_keeps_its_commits_when_the_hub_moves_on(two_commits, tmp_path, ca
 
 
 def test_a_build_of_pairs_that_goes_on_keeps_its_commits(counted, monkeypatch, tmp_path):
-    from harness.cli.preferences import build_pairs_file
+    from harness.run.pairs_file import build_pairs_file
 
     built = []
 
@@ -279,8 +279,8 @@ def test_a_build_of_pairs_that_goes_on_keeps_its_commits(counted, monkeypatch, t
         built.append(recipe.revision)
         raise HarnessError("stopped")
 
-    monkeypatch.setattr("harness.preferences.building.build_pairs", stop)
-    monkeypatch.setattr("harness.run.regression.obtain_model_path", lambda _: None)
+    monkeypatch.setattr("harness.run.pairs_file.build_pairs", stop)
+    monkeypatch.setattr("harness.run.pairs_file.obtain_model_path", lambda _: None)
     for _ in range(2):
         with pytest.raises(HarnessError, match="stopped"):
             build_pairs_file(given(), tmp_path / "pairs.jsonl", "local", None)

@@ -1,0 +1,31 @@
+"""YAML of plain data: no types beyond JSON's, no aliases, no file too long to be one that people write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+LONGEST_YAML = 1 << 18
+"""Characters of a YAML file, at most: no recipe or policy is longer, and reading one takes seconds at worst."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """SafeLoader without aliases: a few lines of nested ones stand for billions of values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not taken, write the value out", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+
+def parse_yaml(text: str) -> Any:
+    """The value in a YAML text, of plain data only. Raises ValueError, in one line, where there is none."""
+    if len(text) > LONGEST_YAML:
+        raise ValueError(f"is longer than {LONGEST_YAML} characters")
+    try:
+        return yaml.load(text, _PlainLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"is not YAML ({' '.join(str(error).split())})") from error
