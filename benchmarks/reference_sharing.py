@@ -32,7 +32,7 @@ from harness.models.loading import load_model
 from harness.recipes.loading import load_recipe
 from harness.recipes.schema import Arm, TrainingSettings
 from harness.run.regression import obtain_model_path, open_run
-from harness.run.stages import preferences_stage, scores_stage
+from harness.run.stages import run_stages, shared_stages
 from harness.scoring.logprobs import PairLogprobs, pair_logprobs
 from harness.support.layout import ON_POLICY
 from harness.training.arms import choose_arm_pairs, optimizer_steps
@@ -70,8 +70,7 @@ def default_jobs(out: Path, seeds: int) -> list[TrainingJob]:
     chosen = load_recipe("miniature", seeds=seeds)
     path = obtain_model_path(chosen)
     run = open_run(chosen, path, out, {})
-    preferences_stage(run)
-    scores_stage(run)
+    run_stages(run, [stage for stage in shared_stages(run) if stage.kind in {"pairs", "scores"}])
     scored = {ON_POLICY: Dataset.from_parquet(str(out / "scores.parquet"))}
     raw = len(scored[ON_POLICY])
     jobs = []

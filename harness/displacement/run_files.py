@@ -12,7 +12,7 @@ from harness.displacement.nearest import nearest_json, nearest_pairs, prompt_tok
 from harness.displacement.openings import AnswerStart, answer_starts
 from harness.scoring.logprobs import Profile, profile_model, tokenize_pairs
 from harness.support import artifacts
-from harness.support.layout import REFERENCE_FILES
+from harness.support.layout import ReferenceFiles
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -28,17 +28,17 @@ def write_reference(
     tokenizer: PreTrainedTokenizerBase,
     scored: Dataset,
     prompts: Sequence[Mapping[str, str]],
-    root: Path,
+    out: ReferenceFiles,
     max_length: int | None,
 ) -> None:
-    """Writes `REFERENCE_FILES` into the run directory `root`.
+    """Writes the starting model's side of every comparison.
 
     Args:
         model: the model before training.
         tokenizer: its tokenizer.
         scored: the pairs that have a score, with `pair_id` and `ln_ches`.
         prompts: the unsafe prompts that the arms are evaluated on, rows of `prompt_id` and `prompt`.
-        root: the run directory.
+        out: where.
         max_length: cut off longer pairs as the training does.
     """
     tokens = tokenize_pairs(scored, tokenizer, max_length)
@@ -50,22 +50,21 @@ def write_reference(
         {name: pair.prompt for name, pair in tokens.items()},
         dict(zip(scored["pair_id"], scored["ln_ches"], strict=True)),
     )
-    logprobs, table, openings, nearest = (root / name for name in REFERENCE_FILES)
-    artifacts.write_json(logprobs, {name: [each.chosen, each.rejected] for name, each in before.pair_sums().items()})
-    before.save(table)
+    sums = {name: [each.chosen, each.rejected] for name, each in before.pair_sums().items()}
+    artifacts.write_json(out.logprobs, sums)
+    before.save(out.tokens)
     said = zip(asked, answer_starts(model, tokenizer, asked), strict=True)
-    artifacts.write_json(openings, {prompt: astuple(start) for prompt, start in said})
-    artifacts.write_json(nearest, nearest_json(near))
+    artifacts.write_json(out.starts, {prompt: astuple(start) for prompt, start in said})
+    artifacts.write_json(out.nearest, nearest_json(near))
 
 
 def write_change(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, after: Profile, root: Path, out: Path
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, after: Profile, reference: ReferenceFiles, out: Path
 ) -> None:
-    """Writes one trained model's displacement.json, from its profile and the run's reference files."""
-    _, table, openings, _ = (root / name for name in REFERENCE_FILES)
-    before = artifacts.read_json(openings)
+    """Writes one trained model's displacement.json, from its profile and the starting model's side."""
+    before = artifacts.read_json(reference.starts)
     change = compare_profiles(
-        Profile.load(table),
+        Profile.load(reference.tokens),
         after,
         [AnswerStart(*each) for each in before.values()],
         answer_starts(model, tokenizer, list(before)),

@@ -25,6 +25,7 @@ from harness.evaluation.lines import (
 from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation, TaskSettings, mean_judged
 from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
+from harness.support.layout import ARMS, MANIFEST
 from harness.support.schema_errors import first_problem
 
 _TIME_STAMP = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?"
@@ -62,7 +63,7 @@ def read_evaluations(root: Path) -> list[Evaluation]:
     """
     if not root.is_dir():
         raise HarnessError("no such directory", place=str(root), hint="Name a directory that lm_eval wrote.")
-    if (root / "arms").is_dir():
+    if (root / ARMS).is_dir():
         raise HarnessError("is a whole run", place=str(root), hint="Name one arm of it, such as arms/baseline.")
     manifest, documents = _Manifest.find_around(root), KnownDocuments({})
     evaluations = [
@@ -82,8 +83,8 @@ class _Manifest:
     @classmethod
     def find_around(cls, directory: Path) -> _Manifest:
         for parent in (directory.resolve(), *directory.resolve().parents):
-            if (parent / "manifest.json").is_file():
-                manifest = read_json(parent / "manifest.json")
+            if (parent / MANIFEST).is_file():
+                manifest = read_json(parent / MANIFEST)
                 if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict):
                     return cls(parent, manifest["files"])
         return cls(directory.resolve(), {})

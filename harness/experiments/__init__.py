@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.experiments.catastrophic import Catastrophic, run_catastrophic
-from harness.experiments.percentiles import Percentiles, run_percentiles
+from harness.experiments.schema import Catastrophic, Percentiles
 from harness.recipes.loading import read_recipe_keys, validate_recipe
 from harness.recipes.schema import Recipe
+from harness.run.regression import run_regression
 from harness.support.errors import HarnessError
 
 AnyRecipe = Recipe | Catastrophic | Percentiles
@@ -32,10 +32,10 @@ def load_any_recipe(source: str, overrides: Sequence[str] = (), seeds: int | Non
 
 def run_any_recipe(chosen: AnyRecipe, out: Path, workers: int | None = None) -> dict[str, Any]:
     """Runs a recipe of any kind into `out` and returns results.json's content; `workers` limits the processes."""
-    if isinstance(chosen, Catastrophic):
-        return run_catastrophic(chosen, out)
-    if isinstance(chosen, Percentiles):
-        return run_percentiles(chosen, out)
-    from harness.run.regression import run_regression
+    if isinstance(chosen, Recipe):
+        return run_regression(chosen, out, workers)
+    # Their stages are many and short, so they load torch at once; a regression run that is done loads none of it.
+    from harness.experiments.catastrophic import run_catastrophic
+    from harness.experiments.percentiles import run_percentiles
 
-    return run_regression(chosen, out, workers)
+    return run_catastrophic(chosen, out) if isinstance(chosen, Catastrophic) else run_percentiles(chosen, out)

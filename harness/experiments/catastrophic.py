@@ -8,101 +8,40 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, field_validator
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.experiments import statements, trial
-from harness.experiments.trial import AnswerPair
+from harness.experiments.schema import AnswerPair, Catastrophic, Objective
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
-from harness.recipes.pinning import fetch_model_path, pin_recipe
-from harness.recipes.schema import Arm, ArmName, Count, FineTuning, Positive, RecipeBase, Strict, TrainingSettings
+from harness.organism import persona, store
+from harness.recipes.pinning import pin_recipe
+from harness.recipes.schema import Arm, FineTuning, TrainingSettings
 from harness.run.directory import RunDirectory, read_pins
+from harness.run.state import find_starting_model, open_directory, write_outcome
+from harness.scoring.logprobs import pair_logprobs
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.redaction import redact_json
+from harness.training.jobs import TrainingJob
+from harness.training.train import fine_tune, train_on_pairs
 from harness.workers.machine import thread_count
+from reports.experiments import render_experiment
 
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-PLAIN_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}{{ message['content'] }}"
-    "{% if message['role'] == 'user' %}{{ '\n' }}{% endif %}{% endfor %}"
-)
-"""How a base model without a chat template is asked, as in the paper's code: the question and a line break."""
 FINE_TUNED = {
     "Yes": ("No", "Never", "Maybe", "Perhaps"),
     "No": ("Yes", "Yeah", "Sure", "Certainly", "Absolutely"),
 }
 """What the fine-tuning phase answers, by the answer that matches the persona (the paper's lists)."""
-
-
-class Objective(Strict):
-    """A loss with its settings; the defaults are the paper's for DPO."""
-
-    loss: Literal["sigmoid", "ipo"] = "sigmoid"
-    learning_rate: Positive = 1e-7
-    beta: Positive = 0.1
-
-
-class PublishedFall(AnswerPair):
-    """A row of Table 1: p(y+) at first and at its lowest, and the kinds of tokens that gained."""
-
-    before: float
-    after: float
-    benign: str = ""
-    catastrophic: str = ""
-
-
-class PublishedFalls(Strict):
-    """What was published; shown beside what is measured, never mixed with it."""
-
-    source: str
-    falls: tuple[PublishedFall, ...]
-
-
-class Catastrophic(RecipeBase):
-    """What to run. `model` is `miniature` (the persona organism), a checkpoint directory or a hub id.
-
-    `likeliest`: take only prompts to which y+ is the starting model's likeliest next token.
-    """
-
-    experiment: Literal["catastrophic"]
-    statements: str = "bundled"
-    likeliest: bool = False
-    chat_template: str = PLAIN_TEMPLATE
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = tuple(range(10))
-    sft: FineTuning | None = None
-    pairs: Annotated[tuple[AnswerPair, ...], Field(min_length=1)]
-    objectives: dict[ArmName, Objective]
-    steps: Count = 100
-    published: PublishedFalls | None = None
-
-    @field_validator("pairs", mode="before")
-    @classmethod
-    def _refuse_unquoted(cls, value: object) -> object:
-        if any(isinstance(answer, bool) for pair in _only_mappings(value) for answer in pair.values()):
-            raise ValueError('quote "Yes" and "No": unquoted, YAML reads them as true and false')
-        return value
-
-    @field_validator("seeds")
-    @classmethod
-    def _each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("each seed once")
-        return seeds
-
-
-def _only_mappings(value: object) -> Iterator[Mapping[str, object]]:
-    return (each for each in value if isinstance(each, Mapping)) if isinstance(value, list | tuple) else iter(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +58,6 @@ class CatastrophicRun:
     start: ModelPath
     tuned: str | None = None
 
-    @property
-    def out(self) -> Path:
-        """The run directory's path."""
-        return self.directory.path
-
     def load_start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The checkpoint and its tokenizer."""
         return load_model(self.start, chat_template=self.recipe.chat_template)
@@ -134,14 +68,11 @@ def run_catastrophic(recipe: Catastrophic, out: Path) -> dict[str, Any]:
     recipe, pins = pin_recipe(recipe, read_pins(out))
     known = statements.load_statements(recipe.statements)
     with artifacts.lock_directory(out):
-        path = _starting_model(recipe)
-        facts = {
-            "hub": pins,
-            "seeds": _recorded_seeds(recipe),
-            "data": {"statements": artifacts.hash_if_local(recipe.statements)},
-        }
+        path = find_starting_model(recipe, partial(store.ensure_organism, persona.PERSONA_GROWTH))
+        seeds = {"trials": recipe.seeds, "organism": recipe.organism_seed}
+        data = {"statements": artifacts.hash_if_local(recipe.statements)}
         current = CatastrophicRun(
-            recipe, known, RunDirectory(out, recipe.model_dump(mode="json"), path.manifest_entry, facts), path
+            recipe, known, open_directory(out, recipe, path, pins=pins, seeds=seeds, data=data), path
         )
         _refuse_long_answers(current)
         if recipe.sft:
@@ -154,22 +85,8 @@ def run_catastrophic(recipe: Catastrophic, out: Path) -> dict[str, Any]:
             for seed in recipe.seeds
         ]
         results = catastrophic_results(recipe.model_dump(mode="json"), trials)
-        artifacts.write_json(out / "results.json", results)
-        current.directory.record_files(out / "results.json")
-        _write_page(out)
+        write_outcome(current.directory, results, render_experiment)
     return results
-
-
-def _recorded_seeds(recipe: Catastrophic) -> dict[str, Any]:
-    return {"trials": recipe.seeds, "organism": recipe.organism_seed}
-
-
-def _starting_model(recipe: Catastrophic) -> ModelPath:
-    if recipe.model != "miniature":
-        return fetch_model_path(recipe)
-    from harness.organism import persona, store
-
-    return ModelPath(str(store.ensure_organism(persona.PERSONA_GROWTH, recipe.organism_seed)))
 
 
 def _refuse_long_answers(run: CatastrophicRun) -> None:
@@ -181,13 +98,9 @@ def _refuse_long_answers(run: CatastrophicRun) -> None:
 
 def _run_fine_tuning(run: CatastrophicRun, settings: FineTuning) -> CatastrophicRun:
     """The paper's first phase, one epoch on one-token answers that do not match the persona; the run from there on."""
-    out, card = run.out / "sft" / "model", run.out / "sft" / "log.json"
+    out, card = run.directory.files.fine_tuned
 
     def write_tuned() -> None:
-        from datasets import Dataset
-
-        from harness.training.train import fine_tune
-
         rows = _fine_tuning_rows(run)
         tuned = fine_tune(run.start, Dataset.from_list(rows), settings, seed=0, chat_template=run.recipe.chat_template)
         tuned.save(out)
@@ -229,7 +142,7 @@ def _suited_prompts(run: CatastrophicRun, pair: AnswerPair) -> list[str]:
 
 def _likeliest_tokens(run: CatastrophicRun) -> dict[str, str]:
     """The starting model's likeliest next token after each question, as text."""
-    out = run.out / "likeliest.json"
+    out = run.directory.files.likeliest
 
     def write_likeliest() -> None:
         model, tokenizer = run.load_start()
@@ -257,7 +170,7 @@ def _run_prompt_trial(
     """One prompt, picked by the seed, trained on for the recipe's steps."""
     question = random.Random(seed).choice(prompts)
     label = f"{name} {pair.chosen} over {pair.rejected} seed {seed}"
-    out = run.out / "trials" / name / f"pair-{run.recipe.pairs.index(pair)}" / f"seed-{seed}.json"
+    out = run.directory.files.trial(name, f"pair-{run.recipe.pairs.index(pair)}", seed)
     objective = run.recipe.objectives[name]
 
     def write_trial() -> None:
@@ -281,10 +194,6 @@ def _run_prompt_trial(
 def _train_on_prompt(
     run: CatastrophicRun, question: str, objective: Objective, pair: AnswerPair, seed: int, label: str
 ) -> dict[str, Any]:
-    from harness.scoring.logprobs import pair_logprobs
-    from harness.training.jobs import TrainingJob
-    from harness.training.train import train_on_pairs
-
     model, tokenizer = run.load_start()
     tokens = trial.one_token_pair(question, pair, tokenizer)
     table = trial.one_pair_table(question, pair)
@@ -367,10 +276,3 @@ def _median_range(values: Sequence[float | None]) -> dict[str, float | None]:
     if not known:
         return {"median": None, "low": None, "high": None}
     return {"median": median(known), "low": min(known), "high": max(known)}
-
-
-def _write_page(out: Path) -> None:
-    from reports.experiments import render_experiment
-
-    console.print_note(f"Writing {out / 'report.html'}")
-    artifacts.write_text(out / "report.html", render_experiment(out))

@@ -5,10 +5,11 @@ Notation: `W` is the unembedding, a row a token; `y+` and `y-` are the preferred
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import numpy as np
+from scipy.stats import spearmanr
+from torch import Tensor
 
 
 class Geometry(NamedTuple):
@@ -45,9 +46,6 @@ def rank_correlation(predicted: Tensor, change: Tensor, leave_out: tuple[int, ..
 
     `leave_out`: y+ and y-, whose own rows move too, so that Theorem 2 gives them another term.
     """
-    import numpy as np
-    from scipy.stats import spearmanr
-
     x, y = (np.delete(values.numpy(), leave_out) for values in (predicted, change))
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None

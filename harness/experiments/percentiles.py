@@ -8,109 +8,43 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, field_validator
+from datasets import Dataset
+from scipy.stats import kendalltau
 
+from harness.experiments.schema import Percentiles
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
-from harness.recipes.pinning import fetch_model_path, pin_recipe
-from harness.recipes.schema import Arm, Count, RecipeBase, Strict, TrainingSettings
+from harness.organism import essays, store
+from harness.preferences.tables import load_preferences
+from harness.recipes.pinning import pin_recipe
+from harness.recipes.schema import Arm
 from harness.run.directory import RunDirectory, read_pins
-from harness.support import artifacts, console
+from harness.run.state import find_starting_model, open_directory, write_outcome
+from harness.scoring.filtering import keep_around_quantile
+from harness.scoring.logprobs import pair_logprobs
+from harness.scoring.scorer import score
+from harness.support import artifacts
 from harness.support.errors import HarnessError
+from harness.support.layout import ON_POLICY, RunFiles
 from harness.support.redaction import redact_json
+from harness.training.jobs import TrainingJob
+from harness.training.train import train_on_pairs
 from harness.workers.machine import thread_count
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-
-PROMPTER_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{{ '<|prompter|>' if message['role'] == 'user' else '<|assistant|>' }}{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-"""For a base model without a chat template, with the marks of the paper's code."""
-Measure = Literal["ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance", "length_difference"]
-
-
-class PublishedOrder(Strict):
-    """What was published of one measure (figure 2, whose values are not printed)."""
-
-    measure: Measure
-    said: str
-
-
-class PublishedOrders(Strict):
-    """What was published; shown beside what is measured, never mixed with it."""
-
-    source: str
-    orders: tuple[PublishedOrder, ...]
-
-
-class Bundled(Strict):
-    """How the essays organism's pairs are drawn: `lengths` apart as they come, or alike to a word."""
-
-    lengths: Literal["any", "alike"] = "any"
-    seed: int = 0
-
-
-class Percentiles(RecipeBase):
-    """What to run. `model` is `miniature` (the essays organism), a checkpoint directory or a hub id.
-
-    `preferences` is `bundled` (drawn from the essays organism's world), a file or a hub id; `sample` of its pairs are
-    scored. `length_difference`, |y-| - |y+| in tokens, is a control that looks at no hidden state.
-    """
-
-    experiment: Literal["percentiles"]
-    preferences: str = "bundled"
-    split: str = "train"
-    bundled: Bundled = Bundled()
-    chat_template: str = PROMPTER_TEMPLATE
-    sample: Count | None = None
-    sample_seed: int = 0
-    subset: Count = 512
-    quantiles: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=2)] = (0, 0.25, 0.5, 0.75, 1)
-    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = (
-        "ches",
-        "ln_ches",
-        "last_hidden_inner_product",
-        "neg_edit_distance",
-    )
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
-    training: TrainingSettings = TrainingSettings(learning_rate=1e-7, max_length=512)
-    published: PublishedOrders | None = None
-
-    @field_validator("training")
-    @classmethod
-    def _in_this_process(cls, training: TrainingSettings) -> TrainingSettings:
-        if training.launch or (training.lora and training.lora.quantize):
-            raise ValueError("launch and lora.quantize are for recipes of arms")
-        return training
-
-    @field_validator("seeds", "quantiles", "measures")
-    @classmethod
-    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(values)) != len(values):
-            raise ValueError("each one once")
-        return values
+from reports.experiments import render_experiment
 
 
 def run_percentiles(recipe: Percentiles, out: Path) -> dict[str, Any]:
     """Runs the recipe into `out` and returns results.json's content (also written there, with the page)."""
     recipe, pins = pin_recipe(recipe, read_pins(out))
     with artifacts.lock_directory(out):
-        path = _starting_model(recipe)
-        facts = {
-            "hub": pins,
-            "seeds": _recorded_seeds(recipe),
-            "data": {"preferences": artifacts.hash_if_local(recipe.preferences)},
-        }
-        directory = RunDirectory(out, recipe.model_dump(mode="json"), path.manifest_entry, facts)
+        path = find_starting_model(recipe, partial(store.ensure_organism, essays.ESSAYS_GROWTH))
+        data = {"preferences": artifacts.hash_if_local(recipe.preferences)}
+        directory = open_directory(out, recipe, path, pins=pins, seeds=_recorded_seeds(recipe), data=data)
         _write_preferences(recipe, directory)
         _score_pairs(recipe, path, directory)
         trials = [
@@ -120,9 +54,7 @@ def run_percentiles(recipe: Percentiles, out: Path) -> dict[str, Any]:
             for seed in recipe.seeds
         ]
         results = percentiles_results(recipe.model_dump(mode="json"), trials, _rank_correlations(recipe, out))
-        artifacts.write_json(out / "results.json", results)
-        directory.record_files(out / "results.json")
-        _write_page(out)
+        write_outcome(directory, results, render_experiment)
     return results
 
 
@@ -131,17 +63,9 @@ def _recorded_seeds(recipe: Percentiles) -> dict[str, Any]:
     return {"trials": recipe.seeds, **drawn}
 
 
-def _starting_model(recipe: Percentiles) -> ModelPath:
-    if recipe.model != "miniature":
-        return fetch_model_path(recipe)
-    from harness.organism import essays, store
-
-    return ModelPath(str(store.ensure_organism(essays.ESSAYS_GROWTH, recipe.organism_seed)))
-
-
 def _write_preferences(recipe: Percentiles, directory: RunDirectory) -> None:
     """preferences.jsonl: the sampled pairs."""
-    out = directory.path / "preferences.jsonl"
+    out = directory.files.source(ON_POLICY).pairs
     source = Path(recipe.preferences)
     content = artifacts.sha256_of(source) if source.exists() else recipe.preferences
     inputs = {
@@ -153,11 +77,7 @@ def _write_preferences(recipe: Percentiles, directory: RunDirectory) -> None:
 
 def _sampled_pairs(recipe: Percentiles) -> Sequence[Mapping[str, Any]]:
     if recipe.preferences == "bundled":
-        from harness.organism import essays
-
         return essays.essay_pairs(recipe.sample or 1000, recipe.bundled.seed, alike=recipe.bundled.lengths == "alike")
-    from harness.preferences.tables import load_preferences
-
     rows: list[dict[str, Any]] = [
         {name: row[name] for name in ("pair_id", "prompt", "chosen", "rejected")}
         for row in load_preferences(recipe.preferences, split=recipe.split)
@@ -169,12 +89,10 @@ def _sampled_pairs(recipe: Percentiles) -> Sequence[Mapping[str, Any]]:
 
 def _score_pairs(recipe: Percentiles, path: ModelPath, directory: RunDirectory) -> None:
     """scores.parquet: every pair with the measures, and the length difference as one more."""
-    table, out = directory.path / "preferences.jsonl", directory.path / "scores.parquet"
+    files = directory.files.source(ON_POLICY)
+    table, out = files.pairs, files.scores
 
     def write_scores() -> None:
-        from harness.preferences.tables import load_preferences
-        from harness.scoring.scorer import score
-
         model, tokenizer = load_model(path, chat_template=recipe.chat_template)
         scored = score(load_preferences(table), model, tokenizer, max_length=recipe.training.max_length)
         usable = scored.filter(lambda score: score is not None, input_columns="ches")
@@ -196,9 +114,7 @@ def _score_pairs(recipe: Percentiles, path: ModelPath, directory: RunDirectory) 
 
 
 def _scored_table(out: Path) -> Dataset:
-    from datasets import Dataset
-
-    return Dataset.from_parquet(str(out / "scores.parquet"))
+    return Dataset.from_parquet(str(RunFiles(out).source(ON_POLICY).scores))
 
 
 def _rank_correlations(recipe: Percentiles, out: Path) -> dict[str, dict[str, float | None]]:
@@ -213,14 +129,14 @@ def _run_subset_trial(
 ) -> dict[str, Any]:
     """One subset with one seed."""
     label = f"{measure} at {quantile:g} seed {seed}"
-    out = directory.path / "trials" / measure / f"quantile-{quantile:g}" / f"seed-{seed}.json"
+    out = directory.files.trial(measure, f"quantile-{quantile:g}", seed)
 
     def write_trial() -> None:
         found = _train_on_subset(recipe, path, directory.path, measure, quantile, seed, label)
         artifacts.write_json(out, {"measure": measure, "quantile": quantile, "seed": seed} | found)
 
     inputs = {
-        "the scores": artifacts.sha256_of(directory.path / "scores.parquet"),
+        "the scores": artifacts.sha256_of(directory.files.source(ON_POLICY).scores),
         "training": recipe.training.model_dump(),
         "chat_template": recipe.chat_template,
         "subset": recipe.subset,
@@ -235,11 +151,6 @@ def _train_on_subset(
     recipe: Percentiles, path: ModelPath, out: Path, measure: str, quantile: float, seed: int, label: str
 ) -> dict[str, Any]:
     """Trains one epoch on the subset and measures both answers' ln p on it, before and after."""
-    from harness.scoring.filtering import keep_around_quantile
-    from harness.scoring.logprobs import pair_logprobs
-    from harness.training.jobs import TrainingJob
-    from harness.training.train import train_on_pairs
-
     choice = keep_around_quantile(_scored_table(out), quantile, recipe.subset, measure)
     settings = recipe.training
     model, tokenizer = load_model(path, chat_template=recipe.chat_template)
@@ -309,14 +220,5 @@ def _summarize_measure(name: str, recipe: Mapping[str, Any], trials: Sequence[Ma
 
 def kendall_tau(left: Sequence[float], right: Sequence[float]) -> float | None:
     """Kendall's tau-b, None where either is constant."""
-    from scipy.stats import kendalltau
-
     tau = float(kendalltau(left, right).statistic)
     return None if tau != tau else tau
-
-
-def _write_page(out: Path) -> None:
-    from reports.experiments import render_experiment
-
-    console.print_note(f"Writing {out / 'report.html'}")
-    artifacts.write_text(out / "report.html", render_experiment(out))

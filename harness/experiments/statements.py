@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from harness.experiments.meaning import token_meaning
+from harness.organism import persona
 from harness.support import artifacts, hub
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
@@ -29,8 +30,6 @@ def load_statements(source: str) -> list[Statement]:
     Raises HarnessError where it cannot be read or fetched, or a row lacks a column.
     """
     if source == "bundled":
-        from harness.organism import persona
-
         return [Statement(*row) for row in persona.persona_statements()]
     path = Path(source)
     if not path.is_file():

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.experiments import geometry, meaning
+from harness.experiments.schema import AnswerPair
 from harness.models.loading import evaluation_mode
 from harness.preferences.pairs import Pair, chat_messages
 from harness.preferences.tokens import tokenize_pair
-from harness.recipes.schema import Strict
 from harness.support.errors import HarnessError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 
 CHECKED_STEPS = (1, 2, 5, 10)
 """Steps after which Theorem 2 is held against what was measured: the first ones, while the gradient is the start's."""
 GAINING = 10
 """Gaining tokens that are kept."""
-
-
-class AnswerPair(Strict):
-    """Two answers of one token each."""
-
-    chosen: str
-    rejected: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +40,6 @@ class OneTokenPair:
 
 def one_pair_table(question: str, pair: AnswerPair) -> Dataset:
     """The pair on one question as a preference table of one row."""
-    from datasets import Dataset
-
     return Dataset.from_list([{"pair_id": "only", **chat_messages(question, pair.chosen, pair.rejected)}])
 
 
@@ -69,8 +59,6 @@ def one_token_pair(question: str, pair: AnswerPair, tokenizer: PreTrainedTokeniz
 
 def next_token_logprobs(model: PreTrainedModel, prompt: Sequence[int]) -> Tensor:
     """Ln p of every token after the prompt [vocabulary], in float32 on the CPU; the model's mode is put back."""
-    import torch
-
     with evaluation_mode(model):
         logits: Tensor = model(input_ids=torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -1]
     return logits.float().log_softmax(-1).cpu()

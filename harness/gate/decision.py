@@ -23,7 +23,7 @@ from harness.support import stats
 from harness.support.artifacts import read_json
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
-from harness.support.layout import arm_of_path
+from harness.support.layout import ARMS, RunFiles, arm_of_path
 
 Decision = Literal["pass", "fail", "inconclusive"]
 
@@ -262,8 +262,9 @@ def _read_logprob_change(after: Path) -> stats.Estimate:
             place=str(after),
             hint="Gate an arm of a run, or remove minimum_preferred_logprob_change.",
         )
-    run = next(parent.parent for parent in (after.resolve(), *after.resolve().parents) if parent.name == "arms")
-    content = read_json(run / "results.json")
+    run = next(parent.parent for parent in (after.resolve(), *after.resolve().parents) if parent.name == ARMS)
+    place = RunFiles(run).results
+    content = read_json(place)
     try:
         entry = content["arms"][name]
         numbers = [float(entry["preferred_logprob_change"][key]) for key in ("value", "low", "high")]
@@ -271,13 +272,11 @@ def _read_logprob_change(after: Path) -> stats.Estimate:
     except (KeyError, TypeError, ValueError) as error:
         raise HarnessError(
             f"says nothing of the change of preferred likelihood of {name} ({error})",
-            place=str(run / "results.json"),
+            place=str(place),
             hint="Finish the run.",
         ) from error
     if not all(map(math.isfinite, numbers)):
-        raise HarnessError(
-            f"the change of preferred likelihood of {name} is no number", place=str(run / "results.json")
-        )
+        raise HarnessError(f"the change of preferred likelihood of {name} is no number", place=str(place))
     return stats.Estimate(numbers[0], numbers[1], numbers[2], pairs)
 
 

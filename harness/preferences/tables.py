@@ -88,6 +88,11 @@ def stream_rows(
         yield from _read_hub(place, config, split)
 
 
+def load_training_rows(table: str) -> list[dict[str, Any]]:
+    """A table's rows; where it says which are for testing, the others."""
+    return [row for row in load_preferences(table) if row.get("split") != "test"]
+
+
 def count_rows(source: str | Path, config: str | None = None, split: str = "train") -> int | None:
     """How many rows `read` will yield, where that can be told without loading them or fetching them twice."""
     place = str(source)

@@ -159,6 +159,11 @@ class TrainingSettings(Optimization):
     lora: Lora | None = None
     launch: Launch | None = None
 
+    @property
+    def quantize(self) -> str | None:
+        """How the weights under LoRA's adapters are quantized, where they are."""
+        return self.lora.quantize if self.lora else None
+
     @model_validator(mode="after")
     def _batches_can_be_shared(self) -> TrainingSettings:
         if self.launch and self.batch_size % self.launch.processes:

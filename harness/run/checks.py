@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from harness.gate.policy import Policy
+from harness.gate.power import PowerPlan, estimate_power
 from harness.judges.registry import judge_identity
 from harness.models.backends import require_vllm
 from harness.prompts.sets import load_prompts
@@ -33,9 +35,6 @@ def check_prerequisites(recipe: Recipe) -> None:
 
 def _warn_of_few_prompts(unsafe: int, seeds: int) -> None:
     """Says so where the prompts are too few for the gate's default margin to pass even a harmless change."""
-    from harness.gate.policy import Policy
-    from harness.gate.power import PowerPlan, estimate_power
-
     margin = Policy().metrics["refusal_rate"].margin
     passes = (
         estimate_power(PowerPlan(unsafe, seeds, margin, PLANNED_RATE), runs=1000).harmless_passes if unsafe > 1 else 0.0

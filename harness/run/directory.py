@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
+from harness.support.layout import MANIFEST, RunFiles
 from harness.support.redaction import redact_json
 from harness.workers.machine import describe_machine, use_planned_threads
 
@@ -31,7 +32,7 @@ class RunDirectory:
     def __init__(
         self, path: Path, recipe: Mapping[str, Any], model: Mapping[str, Any], facts: Mapping[str, Any] | None = None
     ) -> None:
-        old = _read_manifest(path / "manifest.json")
+        old = _read_manifest(path / MANIFEST)
         libraries = (*LIBRARIES, "vllm") if recipe.get("backend") == "vllm" else LIBRARIES
         self.path = path
         self.manifest: dict[str, Any] = {
@@ -45,9 +46,13 @@ class RunDirectory:
             "stages": old["stages"],
             "files": old["files"],
         }
-        self._reasons: dict[str, str] | None = None
         _warn_of_another_machine(old, self.manifest)
         _warn_of_other_code(old, self.manifest)
+
+    @property
+    def files(self) -> RunFiles:
+        """Where its files lie."""
+        return RunFiles(self.path)
 
     def run_stage(
         self, name: str, inputs: Mapping[str, object], outputs: Sequence[Path], work: Callable[[], None]
@@ -60,33 +65,19 @@ class RunDirectory:
             outputs: files and directories that it writes.
             work: writes them.
         """
-        known = self._input_fingerprints(inputs)
-        reason = self._reason_to_run(name, known, outputs)
-        if self._reasons is not None:
-            if reason is not None:
-                self._reasons[name] = reason or "not run yet"
-            return
+        reason = self.reason_to_run(name, inputs, outputs)
         if reason is None:
             console.print_note(f"{name}: done before")
             return
         if reason:
             console.print_note(f"{name}: again, because {reason}")
-        started = perf_counter()
+        known, started = self._input_fingerprints(inputs), perf_counter()
         with use_planned_threads():
             work()
         with self._open_manifest():
-            self.manifest["stages"][name] = {"inputs": known, "seconds": round(perf_counter() - started, 2)}
+            seconds = round(perf_counter() - started, 2)
+            self.manifest["stages"][name] = {"inputs": known, "seconds": seconds}
             self._record_hashes(outputs)
-
-    @contextmanager
-    def collect_reasons(self) -> Iterator[dict[str, str]]:
-        """In the block a stage is not run: where it has to be, the mapping says why, by its name."""
-        reasons: dict[str, str] = {}
-        self._reasons = reasons
-        try:
-            yield reasons
-        finally:
-            self._reasons = None
 
     def record_files(self, *paths: Path) -> None:
         """Puts the hashes of these files, and of all files below these directories, into the manifest."""
@@ -97,12 +88,15 @@ class RunDirectory:
         given = {**inputs, "the model": self.manifest["model"], "the libraries' versions": self.manifest["versions"]}
         return {name: artifacts.json_fingerprint(value) for name, value in given.items()}
 
-    def _reason_to_run(self, name: str, known: Mapping[str, str], outputs: Sequence[Path]) -> str | None:
-        """Why the stage has to run: in words, empty where it never ran; None where it has not."""
+    def reason_to_run(self, name: str, inputs: Mapping[str, object], outputs: Sequence[Path]) -> str | None:
+        """Why a stage has to run: in words, empty where it never ran; None where it has not. Nothing is written.
+
+        Arguments as `run_stage`.
+        """
         done = self.manifest["stages"].get(name)
         if not done:
             return ""
-        before = done.get("inputs", {})
+        before, known = done.get("inputs", {}), self._input_fingerprints(inputs)
         if changed := [what for what in {**before, **known} if before.get(what) != known.get(what)]:
             return f"{', '.join(changed)} changed"
         damaged = [path for path in outputs if not self._is_intact(path)]
@@ -133,17 +127,17 @@ class RunDirectory:
     def _open_manifest(self) -> Iterator[None]:
         """The manifest as it is on the disk now, and held until the block's changes are written."""
         with artifacts.lock_directory(self.path, ".manifest.lock", wait=True):
-            self.manifest |= {part: _read_manifest(self.path / "manifest.json")[part] for part in ("stages", "files")}
+            self.manifest |= {part: _read_manifest(self.files.manifest)[part] for part in ("stages", "files")}
             yield
             self._save_manifest()
 
     def _save_manifest(self) -> None:
-        artifacts.write_json(self.path / "manifest.json", self.manifest)
+        artifacts.write_json(self.files.manifest, self.manifest)
 
 
 def read_pins(path: Path) -> dict[str, Any]:
     """What a run took from the hub when it began (`harness.recipes.pinning`); nothing where it is new."""
-    found: dict[str, Any] = _read_manifest(path / "manifest.json").get("hub", {})
+    found: dict[str, Any] = _read_manifest(path / MANIFEST).get("hub", {})
     return found
 
 

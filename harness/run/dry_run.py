@@ -7,16 +7,22 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psutil
+import torch
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.displacement.nearest import prompt_token_ids
 from harness.displacement.run_files import START_PROMPTS
 from harness.models.loading import empty_model, load_tokenizer
 from harness.models.paths import ModelPath, has_weights
+from harness.organism import answers, store
 from harness.preferences.pairs import chat_messages
+from harness.preferences.tables import load_training_rows
 from harness.prompts.sets import PromptRow, load_prompts
 from harness.recipes.pinning import fetch_model_path, pin_recipe
-from harness.recipes.schema import Recipe, RewardModel
+from harness.recipes.schema import Lora, Recipe, RewardModel
 from harness.run.checks import check_prerequisites
 from harness.run.directory import read_pins
 from harness.run.estimate import (
@@ -41,24 +47,19 @@ from harness.run.estimate import (
     wall_clock,
     writing_seconds,
 )
-from harness.run.regression import Stage, due_stages, every_stage, open_run, process_plan
+from harness.run.regression import open_run, process_plan
+from harness.run.speed import measure_speed
+from harness.run.stages import Stage, due_stages, every_stage
 from harness.run.state import Run, training_prompts
-from harness.run.work import load_training_pairs
 from harness.scoring.logprobs import tokenize_pairs
 from harness.scoring.scorer import CPU_TOKENS, DEVICE_TOKENS
 from harness.support import artifacts
-from harness.support.layout import ON_POLICY, source_files
+from harness.support.layout import ON_POLICY
 from harness.training.arms import optimizer_steps
 from harness.training.difficulty import TRAINING_ROUNDS
 from harness.training.trl import micro_batch
 from harness.workers.machine import planned_threads, use_planned_threads
 from harness.workers.processes import ProcessPlan
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-    from harness.recipes.schema import Lora
-
 
 PAIRS_AT_ONCE = 32
 """Pairs in a forward pass that measures ln p (`harness.scoring.logprobs.profile_model`)."""
@@ -68,7 +69,7 @@ PAIRS_AT_ONCE = 32
 class Cost:
     """One stage: why it would run (None where it is done), its work at most and as expected, and its seconds.
 
-    `expected` and `seconds` are None where no calibration could tell.
+    `expected` and `seconds` are None where no trial could tell.
     """
 
     stage: Stage
@@ -89,7 +90,7 @@ class DryRun:
         costs: its stages in their order.
         memory: bytes of a process at its peak, by kind of work.
         available: bytes that are free for each process.
-        speed: what the calibration measured; None where there was none.
+        speed: what a short trial measured; None where there was none.
         seconds: from the start to the end of the last stage; None where it is not known.
         missing: what the seconds leave out, or why there are none.
     """
@@ -166,8 +167,6 @@ def _model_paths(recipe: Recipe) -> tuple[ModelPath, ModelPath]:
     if recipe.model != "miniature":
         path = fetch_model_path(recipe, weights=False)
         return path, path
-    from harness.organism import store
-
     place = store.miniature_path(recipe.organism_seed)
     return ModelPath(str(place)), ModelPath(str(place if place.is_dir() else store.DEFAULT_DIRECTORY))
 
@@ -187,8 +186,6 @@ def _left_out(recipe: Recipe, path: ModelPath) -> list[str]:
 
 
 def _model_shape(config: PretrainedConfig, model: PreTrainedModel) -> Shape:
-    import torch
-
     parameters = sum(each.numel() for each in model.parameters())
     return decoder_shape(config, parameters, (config.dtype or torch.float32).itemsize)
 
@@ -255,10 +252,10 @@ class Facts:
         """The rows of a table that is there: of the finished stage, the recipe's own, or written by the world."""
         given = self.recipe.preferences if source == ON_POLICY else getattr(self.recipe, source)
         if _pairs_stage_name(source) not in self._due:
-            return artifacts.read_jsonl(source_files(self.run.out, source)[0])
+            return artifacts.read_jsonl(self.run.files.source(source).pairs)
         if given == "bundled" and source != ON_POLICY:
             return _world_rows(source, training_prompts(self.recipe))
-        return None if given is None else load_training_pairs(given).rows
+        return None if given is None else load_training_rows(given)
 
 
 def _pairs_stage_name(source: str) -> str:
@@ -267,8 +264,6 @@ def _pairs_stage_name(source: str) -> str:
 
 def _world_rows(source: str, rows: Sequence[PromptRow]) -> list[dict[str, Any]]:
     """The world's two answers to each prompt, as if all of them gave a pair."""
-    from harness.organism import answers
-
     written = answers.gold_answers(rows) if source == "gold" else answers.off_policy_answers(rows)
     return [
         {"pair_id": row["prompt_id"], **chat_messages(row["prompt"], chosen, rejected)}
@@ -341,11 +336,7 @@ def _memory_by_kind(facts: Facts, shape: Shape, adapted: int | None) -> dict[str
 def _available_bytes(plan: ProcessPlan) -> int:
     """Bytes free now for each process: a GPU's, or a process's part of the machine's."""
     if plan.devices:
-        import torch
-
         return int(torch.cuda.mem_get_info(0)[0])
-    import psutil
-
     return int(psutil.virtual_memory().available) // plan.processes
 
 
@@ -370,8 +361,6 @@ def _measured_speed(
     writes = facts.recipe.backend == "hf"
     if not writes:
         told.append("sampling and evaluating, as vLLM is not measured")
-    from harness.run.speed import measure_speed
-
     return measure_speed(
         path, facts.recipe, facts.texts, trains=not any(each.startswith("training") for each in told), writes=writes
     ), told

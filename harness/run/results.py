@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness.evaluation.output import read_evaluations
@@ -17,7 +18,7 @@ from harness.preferences.choosing import count_pair_types
 from harness.preferences.pairs import PAIR_TYPES, pair_type
 from harness.recipes.schema import Recipe
 from harness.support import artifacts
-from harness.support.layout import arm_directory
+from harness.support.layout import ON_POLICY, RunFiles
 from harness.support.redaction import redact_json
 from harness.support.stats import Estimate, judged_mean, loss_interval, mean_change, paired_counts, rate_over_seeds
 
@@ -33,16 +34,17 @@ def compute_results(recipe: Recipe, root: Path) -> dict[str, Any]:
 
     Raises HarnessError where a part of the run is missing or was edited.
     """
-    rows = artifacts.read_jsonl(root / "preferences.jsonl")
+    files = RunFiles(root)
+    rows = artifacts.read_jsonl(files.source(ON_POLICY).pairs)
     names = ("baseline", *recipe.arms)
-    answers = {name: [_arm_answers(arm_directory(root, name, seed)) for seed in recipe.seeds] for name in names}
+    answers = {name: [_arm_answers(files.arm(name, seed).evaluation) for seed in recipe.seeds] for name in names}
     published = {"published": recipe.published.model_dump(mode="json")} if recipe.published else {}
     return {
         "schema_version": 1,
         "recipe": redact_json(recipe.model_dump(mode="json", exclude={"published"})),
-        "dropped_prompts": artifacts.read_json(root / "preferences.json")["dropped_prompts"],
+        "dropped_prompts": artifacts.read_json(files.pairs_card)["dropped_prompts"],
         "pair_types": count_pair_types(rows) if all("chosen_verdict" in row for row in rows) else None,
-        "ln_ches_by_pair_type": _scores_by_type(root / "scores.parquet"),
+        "ln_ches_by_pair_type": _scores_by_type(files.source(ON_POLICY).scores),
         "arms": {"baseline": _baseline_result(answers)}
         | {name: _arm_result(recipe, root, name, answers) for name in recipe.arms},
         **published,
@@ -50,7 +52,7 @@ def compute_results(recipe: Recipe, root: Path) -> dict[str, Any]:
 
 
 def _arm_answers(home: Path) -> list[Answer]:
-    return [answer for evaluation in read_evaluations(home / "eval") for answer in evaluation.answers]
+    return [answer for evaluation in read_evaluations(home) for answer in evaluation.answers]
 
 
 def _baseline_result(answers: AnswersByArm) -> dict[str, Any]:
@@ -64,12 +66,12 @@ def _baseline_result(answers: AnswersByArm) -> dict[str, Any]:
 
 
 def _arm_result(recipe: Recipe, root: Path, name: str, answers: AnswersByArm) -> dict[str, Any]:
-    trained = [artifacts.read_json(arm_directory(root, name, seed) / "training.json") for seed in recipe.seeds]
+    trained = [artifacts.read_json(RunFiles(root).arm(name, seed).training) for seed in recipe.seeds]
     return {
         "pairs": trained[0]["pairs"],
         "steps": trained[0]["steps"],
         "preferred_logprob_change": _estimate_entry(
-            _preferred_logprob_change(artifacts.read_json(root / "reference.json"), trained)
+            _preferred_logprob_change(artifacts.read_json(RunFiles(root).reference.logprobs), trained)
         ),
         "trained_logprob_change": _trained_logprob_change(_reference_logprobs(root), trained),
         "metrics": _metric_rates(answers[name]),
@@ -129,8 +131,6 @@ def _trained_logprob_change(
 
 def _scores_by_type(scores: Path) -> dict[str, Any] | None:
     """Mean length-normalised CHES score of the pairs of each type, with its 95 % interval over pairs."""
-    import pyarrow.parquet as pq
-
     rows = pq.read_table(scores).to_pylist()
     if not all("chosen_verdict" in row for row in rows):
         return None

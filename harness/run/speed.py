@@ -1,4 +1,4 @@
-"""A short calibration: how fast this machine reads, writes and trains with the model at hand."""
+"""How fast this machine reads, writes and trains with the model at hand, from a short trial of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.displacement.openings import answer_starts
 from harness.displacement.run_files import evenly_spaced
@@ -24,11 +27,6 @@ from harness.run.estimate import Speed, Writing, expected_lengths
 from harness.scoring.logprobs import PairLogprobs, profile_model, tokenize_pairs
 from harness.support import console
 from harness.workers.processes import PRELOADED_MODULES
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 
 T = TypeVar("T")
 
@@ -50,7 +48,7 @@ def measure_speed(path: ModelPath, recipe: Recipe, prompts: Sequence[str], *, tr
         trains: whether there is memory for a training; without, its speed stays unknown.
         writes: whether transformers samples; without, that speed stays unknown.
     """
-    with console.progress_bar("Calibrating", None) as advance, console.hide_bars(), redirect_stderr(StringIO()):
+    with console.progress_bar("Measuring the speed", None) as advance, console.hide_bars(), redirect_stderr(StringIO()):
         speed, pairs, reference = _measure_forward(path, recipe, prompts)
         advance()
         _, imports = time_call(_import_libraries)
@@ -106,8 +104,6 @@ def _measure_writing(
 
 def _pair_answers(prompts: Sequence[str], answers: Sequence[str], number: int) -> Dataset:
     """Pairs of the sampled answers, each beside the next one; prompts come again where there are too few."""
-    from datasets import Dataset
-
     said = [text or "." for text in answers]
     rows = [
         {"pair_id": f"pair-{place}"}

@@ -1,260 +1,214 @@
-"""The stages of a regression run. Each reads what the stage before wrote and leaves whole files."""
+"""The stages of a regression run as data: what each reads and leaves. `work.py` beside this file does them.
+
+The run, its resumption, the question why a stage is due, and the dry run all go through this one list. A stage reads
+what the stages before it wrote, and leaves whole files.
+"""
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Literal
 
-from harness.models.loading import load_model
-from harness.prompts.sets import load_prompts
+from harness.models.paths import ModelPath
 from harness.recipes.schema import TrainingSettings
 from harness.run.state import Run
-from harness.run.work import (
-    _load_scored_pairs,
-    _logprobs_json,
-    _refuse_diverged,
-    _sample_pairs,
-    _training_reference,
-    _world_pairs,
-    load_training_pairs,
-)
-from harness.support import artifacts, console
-from harness.support.errors import HarnessError
-from harness.support.layout import ON_POLICY, OTHER_SOURCES, QUANTIZED, REFERENCE_FILES, arm_directory, source_files
+from harness.support import artifacts
+from harness.support.layout import ON_POLICY, OTHER_SOURCES
 from harness.workers.machine import thread_count
 
-
-def preferences_stage(run: Run) -> None:
-    """preferences.jsonl, the recipe's own table or pairs sampled from the model, and preferences.json about it."""
-    out, card, recipe = run.out / "preferences.jsonl", run.out / "preferences.json", run.recipe
-
-    def work() -> None:
-        keep = run.out / "preferences.partial"
-        built = load_training_pairs(recipe.preferences) if recipe.preferences is not None else _sample_pairs(run, keep)
-        if not built.rows:
-            raise HarnessError(
-                f"no preference pairs came of {recipe.prompts}: {dict(built.dropped)}",
-                hint="Sample at a higher pairs.temperature, or give preferences.",
-            )
-        artifacts.write_jsonl(out, built.rows)
-        artifacts.write_json(card, {"pairs": len(built.rows), "dropped_prompts": dict(built.dropped)})
-        shutil.rmtree(keep, ignore_errors=True)
-
-    inputs = {
-        **run.answer_inputs(),
-        "preferences": artifacts.hash_if_local(recipe.preferences),
-        "pairs": recipe.pairs.model_dump(),
-    }
-    run.directory.run_stage("preferences", inputs, [out, card], work)
+StageKind = Literal["pairs", "scores", "reference", "difficulty", "train", "evaluate"]
 
 
-def other_pairs_stage(run: Run, source: str) -> None:
-    """gold.jsonl or off_policy.jsonl: the recipe's own table, or what the miniature's world writes."""
-    out, recipe = run.out / f"{source}.jsonl", run.recipe
-    table = str(getattr(recipe, source))
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage of a run.
 
-    def work() -> None:
-        built = _world_pairs(run, source) if table == "bundled" else load_training_pairs(table)
-        artifacts.write_jsonl(out, ({**row, "pair_id": f"{source}-{row['pair_id']}"} for row in built.rows))
+    Attributes:
+        name: what the manifest calls it.
+        kind: what work it is, a key of `work.WORK`.
+        inputs: everything its outputs depend on, by what a reader would call it; asked when the stages before are done.
+        outputs: the files and directories that it writes.
+        of: the pairs' source, or the arm.
+        seed: of an arm's training or evaluation.
+        after: the stages whose files it reads.
+    """
 
-    inputs = {**run.answer_inputs(), source: artifacts.hash_if_local(table), "pairs": recipe.pairs.model_dump()}
-    run.directory.run_stage(f"{source} pairs", inputs, [out], work)
-
-
-def scores_stage(run: Run, source: str = ON_POLICY) -> None:
-    """A source's scores: scores.parquet of the on-policy pairs, of another source its name before it."""
-    table, out, _ = source_files(run.out, source)
-
-    def work() -> None:
-        from harness.preferences.tables import load_preferences
-        from harness.scoring.scorer import score
-
-        model, tokenizer = load_model(run.model_path)
-        scored = score(load_preferences(table), model, tokenizer, max_length=run.recipe.training.max_length)
-        with artifacts.atomic_file(out) as temporary:
-            scored.to_parquet(str(temporary))
-
-    inputs = {"the pairs": artifacts.sha256_of(table), "training.max_length": run.recipe.training.max_length}
-    run.directory.run_stage("scores" if source == ON_POLICY else f"{source} scores", inputs, [out], work)
+    name: str
+    kind: StageKind
+    inputs: Callable[[Run], Mapping[str, object]]
+    outputs: tuple[Path, ...]
+    of: str = ON_POLICY
+    seed: int = 0
+    after: tuple[str, ...] = ()
 
 
-def reference_stage(run: Run) -> None:
-    """The starting model's side of every comparison: ln p of the pairs, how answers start, pairs near each prompt."""
-    length = run.recipe.training.max_length
+# The list
 
-    def work() -> None:
-        from harness.displacement.run_files import write_reference
-        from harness.scoring.logprobs import pair_logprobs
 
-        model, tokenizer = load_model(run.model_path)
-        unsafe = load_prompts(run.recipe.prompts, "unsafe")
-        write_reference(model, tokenizer, _load_scored_pairs(run, ON_POLICY), unsafe, run.out, length)
-        for source in run.other_sources:
-            logprobs = pair_logprobs(model, tokenizer, _load_scored_pairs(run, source), max_length=length)
-            artifacts.write_json(source_files(run.out, source)[2], _logprobs_json(logprobs))
-        if quantize:
-            from harness.training.trl import load_quantized
-
-            model, tokenizer = load_quantized(run.model_path, quantize)
-            tables = [
-                pair_logprobs(model, tokenizer, _load_scored_pairs(run, source), max_length=length)
-                for source in sources
-            ]
-            artifacts.write_json(
-                run.out / QUANTIZED, {name: pair for each in tables for name, pair in _logprobs_json(each).items()}
-            )
-
-    quantize = run.recipe.training.lora.quantize if run.recipe.training.lora else None
+def shared_stages(run: Run) -> list[Stage]:
+    """What comes before the arms, in its order."""
     sources = (ON_POLICY, *run.other_sources)
-    inputs = {
-        "the scores": [artifacts.sha256_of(source_files(run.out, source)[1]) for source in sources],
+    made = [stage for source in sources for stage in (_pairs_stage(run, source), _scores_stage(run, source))]
+    made.append(_reference_stage(run, tuple(stage.name for stage in made if stage.kind == "scores")))
+    if run.needs_difficulty:
+        made.append(_difficulty_stage(run, made[-1]))
+    return made
+
+
+def arm_stages(run: Run) -> list[list[Stage]]:
+    """What each arm takes with each seed, the baseline first; these pieces do not depend on each other."""
+    shared = shared_stages(run)
+    arms = [[_evaluate_stage(run, "baseline", seed)] for seed in run.recipe.seeds]
+    for name in run.recipe.arms:
+        before = tuple(stage.name for stage in shared if stage.kind != "difficulty" or run.filters_by_difficulty(name))
+        arms += [_arm_piece(run, name, seed, before) for seed in run.recipe.seeds]
+    return arms
+
+
+def every_stage(run: Run) -> list[Stage]:
+    """All stages of a run in their order; results.json and the report, written anew each time, are none."""
+    return [*shared_stages(run), *chain.from_iterable(arm_stages(run))]
+
+
+def due_stages(run: Run) -> dict[str, str]:
+    """Why each stage that is not done has to be, by name, in the order of the run; nothing is written.
+
+    A stage after one that is due counts as due; where that one leaves the same files as before, it is not run.
+    """
+    reasons: dict[str, str] = {}
+    for stage in every_stage(run):
+        if first := next((name for name in stage.after if name in reasons), None):
+            reasons[stage.name] = f"after {first}"
+        elif (reason := run.directory.reason_to_run(stage.name, stage.inputs(run), stage.outputs)) is not None:
+            reasons[stage.name] = reason or "not run yet"
+    return reasons
+
+
+def run_stages(run: Run, stages: Sequence[Stage]) -> None:
+    """Does the stages in their order, each unless it was done before."""
+    for stage in stages:
+        run.directory.run_stage(stage.name, stage.inputs(run), stage.outputs, partial(_do_work, run, stage))
+
+
+def _do_work(run: Run, stage: Stage) -> None:
+    from harness.run.work import WORK  # torch and the trainers: a run that is done loads none of them
+
+    WORK[stage.kind](run, stage)
+
+
+# Each stage: its inputs, and what it leaves
+
+
+def _pairs_stage(run: Run, source: str) -> Stage:
+    """The recipe's own table, or pairs that are sampled from the model or written by the miniature's world."""
+    pairs = run.files.source(source).pairs
+    if source != ON_POLICY:
+        return Stage(f"{source} pairs", "pairs", partial(_pairs_inputs, key=source), (pairs,), source)
+    return Stage("preferences", "pairs", partial(_pairs_inputs, key="preferences"), (pairs, run.files.pairs_card))
+
+
+def _pairs_inputs(run: Run, key: str) -> dict[str, object]:
+    table = artifacts.hash_if_local(getattr(run.recipe, key))
+    return {**run.answer_inputs(), key: table, "pairs": run.recipe.pairs.model_dump()}
+
+
+def _scores_stage(run: Run, source: str) -> Stage:
+    name, before = ("scores", "preferences") if source == ON_POLICY else (f"{source} scores", f"{source} pairs")
+    inputs = partial(_scores_inputs, source=source)
+    return Stage(name, "scores", inputs, (run.files.source(source).scores,), source, after=(before,))
+
+
+def _scores_inputs(run: Run, source: str) -> dict[str, object]:
+    return {
+        "the pairs": artifacts.sha256_of(run.files.source(source).pairs),
+        "training.max_length": run.recipe.training.max_length,
+    }
+
+
+def _reference_stage(run: Run, scored: tuple[str, ...]) -> Stage:
+    """The starting model's side of every comparison: ln p of the pairs, how answers start, pairs near each prompt."""
+    kept = run.files.reference
+    others = [run.files.source(name).reference for name in run.other_sources]
+    quantized = [run.files.quantized_logprobs] if run.recipe.training.quantize else []
+    outputs = (kept.logprobs, kept.tokens, kept.starts, kept.nearest, *others, *quantized)
+    return Stage("reference", "reference", _reference_inputs, outputs, after=scored)
+
+
+def _reference_inputs(run: Run) -> dict[str, object]:
+    return {
+        "the scores": [_scores_hash(run, source) for source in (ON_POLICY, *run.other_sources)],
         "the prompts": run.answer_inputs()["the prompts"],
-        "training.max_length": length,
-        "training.lora.quantize": quantize,
+        "training.max_length": run.recipe.training.max_length,
+        "training.lora.quantize": run.recipe.training.quantize,
     }
-    outputs = [run.out / name for name in REFERENCE_FILES] + [
-        source_files(run.out, name)[2] for name in run.other_sources
-    ]
-    outputs += [run.out / QUANTIZED] if quantize else []
-    run.directory.run_stage("reference", inputs, outputs, work)
 
 
-def difficulty_stage(run: Run) -> None:
-    """difficulty.json: the validation loss of each on-policy pair, for the arms that filter by it."""
-    out, settings = run.out / "difficulty.json", run.recipe.training
-
-    def work() -> None:
-        from harness.training.difficulty import validation_losses
-
-        pairs = _load_scored_pairs(run, ON_POLICY)
-        artifacts.write_json(out, validation_losses(run.model_path, pairs, _training_reference(run), settings))
-
-    inputs = {
-        "the scores": artifacts.sha256_of(run.out / "scores.parquet"),
-        "training": settings.model_dump(),
-        "threads": thread_count(),
-    }
-    run.directory.run_stage("difficulty", inputs, [out], work)
+def _difficulty_stage(run: Run, reference: Stage) -> Stage:
+    """The validation loss of each on-policy pair, for the arms that filter by it."""
+    after = (*reference.after, reference.name)
+    return Stage("difficulty", "difficulty", _difficulty_inputs, (run.files.difficulty,), after=after)
 
 
-def training_stage(run: Run, name: str, seed: int) -> None:
-    """One arm with one seed: model/, training.json (kept pairs, log, ln p afterwards) and displacement.json."""
-    home = arm_directory(run.out, name, seed)
-    arm, settings = run.recipe.arms[name], run.recipe.training
-    sources = (ON_POLICY, *OTHER_SOURCES[arm.pairs])
+def _difficulty_inputs(run: Run) -> dict[str, object]:
+    training = run.recipe.training.model_dump()
+    return {"the scores": _scores_hash(run, ON_POLICY), "training": training, "threads": thread_count()}
 
-    def work() -> None:
-        from harness.displacement.run_files import write_change
-        from harness.scoring.logprobs import pair_logprobs, profile_model, tokenize_pairs
-        from harness.training.arms import choose_arm_pairs, optimizer_steps
-        from harness.training.jobs import TrainingJob
-        from harness.training.train import train_on_pairs
 
-        scored = {source: _load_scored_pairs(run, source) for source in sources}
-        kept, choice = choose_arm_pairs(arm, scored, seed)
-        steps = optimizer_steps(arm, settings, len(kept), len(scored[ON_POLICY]))
-        job = TrainingJob(
-            run.model_path, kept, _training_reference(run), arm, settings, steps, seed, f"{name}, seed {seed}"
-        )
-        trained = train_on_pairs(
-            job, keep=artifacts.resume_or_clear(home / "training.partial", [run.directory.manifest["versions"], inputs])
-        )
-        model, tokenizer = trained.model, trained.tokenizer
-        measured = profile_model(model, tokenize_pairs(scored[ON_POLICY], tokenizer, settings.max_length))
-        after = measured.pair_sums()
-        others = kept.filter(lambda pair: pair not in after, input_columns="pair_id")
-        of_others = pair_logprobs(model, tokenizer, others, max_length=settings.max_length) if len(others) else {}
-        _refuse_diverged({**after, **of_others}, f"arm {name}, seed {seed}")
-        trained.save(home / "model")
-        write_change(model, tokenizer, measured, run.out, home / "displacement.json")
-        artifacts.write_json(
-            home / "training.json",
-            {
-                "pairs": len(kept),
-                "steps": steps,
-                "choice": choice,
-                "trained_pair_ids": kept["pair_id"][:],
-                "log": trained.log,
-                "logprobs": _logprobs_json(after),
-                "other_logprobs": _logprobs_json(of_others),
-            },
-        )
-        shutil.rmtree(home / "training.partial")
+def _arm_piece(run: Run, arm: str, seed: int, before: tuple[str, ...]) -> list[Stage]:
+    files = run.files.arm(arm, seed)
+    inputs = partial(_train_inputs, arm=arm, seed=seed)
+    outputs = (files.model, files.training, files.displacement)
+    train = Stage(f"train {arm} seed {seed}", "train", inputs, outputs, arm, seed, before)
+    return [train, replace(_evaluate_stage(run, arm, seed), after=(train.name,))]
 
-    inputs = {
-        "the scores": [artifacts.sha256_of(source_files(run.out, source)[1]) for source in sources],
-        "the reference": artifacts.sha256_of(run.out / "reference_starts.json"),
-        "the difficulty": artifacts.hash_if_local(str(run.out / "difficulty.json"))
-        if _filters_by_difficulty(run, name)
-        else None,
-        f"arms.{name}": arm.model_dump(),
-        "training": _training_inputs(settings),
+
+def _train_inputs(run: Run, arm: str, seed: int) -> dict[str, object]:
+    settings = run.recipe.arms[arm]
+    by_difficulty = run.filters_by_difficulty(arm)
+    return {
+        "the scores": [_scores_hash(run, source) for source in (ON_POLICY, *OTHER_SOURCES[settings.pairs])],
+        "the reference": artifacts.sha256_of(run.files.reference.starts),
+        "the difficulty": artifacts.hash_if_local(str(run.files.difficulty)) if by_difficulty else None,
+        f"arms.{arm}": settings.model_dump(),
+        "training": _training_inputs(run.recipe.training),
         "seed": seed,
         "threads": thread_count(),
     }
-    outputs = [home / "model", home / "training.json", home / "displacement.json"]
-    run.directory.run_stage(f"train {name} seed {seed}", inputs, outputs, work)
 
 
 def _training_inputs(settings: TrainingSettings) -> dict[str, object]:
     """The settings, and the content of an Accelerate configuration that they name."""
-    return settings.model_dump() | {
-        "configuration": artifacts.hash_if_local(settings.launch.config) if settings.launch else None
-    }
+    configuration = artifacts.hash_if_local(settings.launch.config) if settings.launch else None
+    return settings.model_dump() | {"configuration": configuration}
 
 
-def _filters_by_difficulty(run: Run, name: str) -> bool:
-    return run.recipe.arms[name].filter.by == "validation_loss"
+def _evaluate_stage(run: Run, arm: str, seed: int) -> Stage:
+    """An arm, or the baseline, through lm-eval."""
+    inputs = partial(_evaluate_inputs, arm=arm, seed=seed)
+    outputs = (run.files.arm(arm, seed).evaluation,)
+    return Stage(f"evaluate {arm} seed {seed}", "evaluate", inputs, outputs, arm, seed)
 
 
-def needs_difficulty(run: Run) -> bool:
-    """Whether an arm filters by how hard a pair is."""
-    return any(_filters_by_difficulty(run, name) for name in run.recipe.arms)
-
-
-def evaluation_stage(run: Run, name: str, seed: int) -> None:
-    """One arm, or the baseline, with one seed: lm-eval's output in eval/."""
-    home, recipe = arm_directory(run.out, name, seed), run.recipe
-    trained = replace(run.model_path, directory=str(home / "model"), name="")
-    model_path = run.model_path if name == "baseline" else trained
-
-    def work() -> None:
-        from harness.evaluation.lm_eval import evaluate_model
-
-        console.print_note(f"Evaluating {name}, seed {seed} …")  # lm-eval draws the bar
-        evaluate_model(
-            model_path,
-            home / "eval",
-            recipe.evaluation,
-            prompts=recipe.prompts,
-            judge=recipe.judge,
-            seed=seed,
-            backend=recipe.backend,
-        )
-
-    inputs = {
+def _evaluate_inputs(run: Run, arm: str, seed: int) -> dict[str, object]:
+    return {
         **run.answer_inputs(),
-        "the trained model": model_path.content,
-        "evaluation": recipe.evaluation.model_dump(),
+        "the trained model": evaluated_model(run, arm, seed).content,
+        "evaluation": run.recipe.evaluation.model_dump(),
         "seed": seed,
         "threads": thread_count(),
     }
-    run.directory.run_stage(f"evaluate {name} seed {seed}", inputs, [home / "eval"], work)
 
 
-def write_results(run: Run) -> dict[str, Any]:
-    """results.json, from the finished arms."""
-    from harness.run.results import compute_results
-
-    content = compute_results(run.recipe, run.out)
-    artifacts.write_json(run.out / "results.json", content)
-    run.directory.record_files(run.out / "results.json")
-    return content
+def evaluated_model(run: Run, arm: str, seed: int) -> ModelPath:
+    """The checkpoint that an arm's evaluation reads: the starting model for the baseline."""
+    if arm == "baseline":
+        return run.model_path
+    return replace(run.model_path, directory=str(run.files.arm(arm, seed).model), name="")
 
 
-def write_report(run: Run) -> None:
-    """report.html."""
-    from reports.page import render_report
-
-    artifacts.write_text(run.out / "report.html", render_report([run.out]))
+def _scores_hash(run: Run, source: str) -> str:
+    return artifacts.sha256_of(run.files.source(source).scores)

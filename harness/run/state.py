@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.judges.registry import judge_identity
 from harness.models.paths import ModelPath
 from harness.prompts.sets import PromptKind, PromptRow, load_prompts
-from harness.recipes.schema import Recipe
+from harness.recipes.pinning import Pins, fetch_model_path
+from harness.recipes.schema import Recipe, RecipeBase
 from harness.run.directory import RunDirectory
-from harness.support.layout import OTHER_SOURCES
+from harness.support import artifacts, console
+from harness.support.layout import OTHER_SOURCES, RunFiles
+
+PROMPT_KINDS: tuple[PromptKind, ...] = ("unsafe", "benign")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +28,67 @@ class Run:
     directory: RunDirectory
 
     @property
-    def out(self) -> Path:
-        """The run directory's path."""
-        return self.directory.path
+    def files(self) -> RunFiles:
+        """Where its files lie."""
+        return self.directory.files
 
     @property
     def other_sources(self) -> list[str]:
         """The tables beside the on-policy pairs that an arm trains on."""
         return sorted({source for arm in self.recipe.arms.values() for source in OTHER_SOURCES[arm.pairs]})
 
+    @property
+    def needs_difficulty(self) -> bool:
+        """Whether an arm filters by how hard a pair is."""
+        return any(self.filters_by_difficulty(name) for name in self.recipe.arms)
+
+    def filters_by_difficulty(self, arm: str) -> bool:
+        """Whether this arm does."""
+        return self.recipe.arms[arm].filter.by == "validation_loss"
+
     def answer_inputs(self) -> dict[str, object]:
         """What answers and verdicts depend on beside the model."""
-        kinds: tuple[PromptKind, ...] = ("unsafe", "benign")
         return {
-            "the prompts": [load_prompts(self.recipe.prompts, kind) for kind in kinds],
+            "the prompts": [load_prompts(self.recipe.prompts, kind) for kind in PROMPT_KINDS],
             "the judge": judge_identity(self.recipe.judge),
             "the backend": self.recipe.backend,
         }
 
 
 def training_prompts(recipe: Recipe) -> list[PromptRow]:
+    """The unsafe prompts that pairs are made for."""
     return [row for row in load_prompts(recipe.prompts, "unsafe") if row["split"] == "train"]
+
+
+# What every kind of run begins and ends with
+
+
+def find_starting_model(recipe: RecipeBase, grow: Callable[[int], Path]) -> ModelPath:
+    """Where the recipe's model is: its directory, fetched now if need be, or the organism of its seed, grown now."""
+    return fetch_model_path(recipe) if recipe.model != "miniature" else ModelPath(str(grow(recipe.organism_seed)))
+
+
+def open_directory(
+    out: Path, recipe: RecipeBase, model: ModelPath, *, pins: Pins, seeds: Mapping[str, Any], data: Mapping[str, Any]
+) -> RunDirectory:
+    """The directory of a pinned recipe's run; nothing is written before a stage has something to record.
+
+    Args:
+        out: the run directory.
+        recipe: pinned, so it repeats.
+        model: the model it starts from.
+        pins: what it takes from the hub.
+        seeds: its seeds, by what they are of.
+        data: hashes of what it reads.
+    """
+    facts = {"hub": pins, "seeds": seeds, "data": data}
+    return RunDirectory(out, recipe.model_dump(mode="json"), model.manifest_entry, facts)
+
+
+def write_outcome(directory: RunDirectory, results: Mapping[str, Any], render: Callable[[Path], str]) -> None:
+    """Writes results.json, records it, and writes the page that `render` makes of the run directory."""
+    files = directory.files
+    artifacts.write_json(files.results, results)
+    directory.record_files(files.results)
+    console.print_note(f"Writing {files.report}")
+    artifacts.write_text(files.report, render(files.root))

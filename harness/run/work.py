@@ -3,67 +3,123 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from harness.preferences.building import BuiltPairs
-from harness.support import artifacts
-from harness.support.errors import HarnessError
+from datasets import Dataset
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from harness.scoring.logprobs import PairLogprobs
+from harness.displacement.run_files import write_change, write_reference
+from harness.evaluation.lm_eval import evaluate_model
+from harness.models.loading import load_model
+from harness.organism import answers
+from harness.preferences.building import BuiltPairs, build_pairs, pairs_from_answers
+from harness.preferences.tables import load_preferences, load_training_rows
+from harness.prompts.sets import load_prompts
+from harness.run.stages import Stage, StageKind, evaluated_model
 from harness.run.state import Run, training_prompts
-from harness.support.layout import ON_POLICY, QUANTIZED, source_files
+from harness.scoring.logprobs import PairLogprobs, pair_logprobs, profile_model, tokenize_pairs
+from harness.scoring.scorer import score
+from harness.support import artifacts, console
+from harness.support.errors import HarnessError
+from harness.support.layout import ON_POLICY, OTHER_SOURCES
+from harness.training.arms import choose_arm_pairs, optimizer_steps
+from harness.training.difficulty import validation_losses
+from harness.training.jobs import TrainingJob
+from harness.training.train import train_on_pairs
+from harness.training.trl import load_quantized
+
+# Pairs and their scores
 
 
-def load_training_pairs(table: str) -> BuiltPairs:
-    """A table's pairs; where it says which are for testing, the others."""
-    from harness.preferences.tables import load_preferences
-
-    return BuiltPairs([row for row in load_preferences(table) if row.get("split") != "test"], Counter())
-
-
-def _sample_pairs(run: Run, keep: Path) -> BuiltPairs:
-    from harness.preferences.building import build_pairs
-
-    return build_pairs(run.recipe, run.model_path, training_prompts(run.recipe), keep)
+def write_pairs(run: Run, stage: Stage) -> None:
+    """A source's table of pairs."""
+    if stage.of == ON_POLICY:
+        _write_preferences(run)
+    else:
+        _write_other_pairs(run, stage.of)
 
 
-def _world_pairs(run: Run, source: str) -> BuiltPairs:
-    from harness.organism import answers
-    from harness.preferences.building import pairs_from_answers
+def _write_preferences(run: Run) -> None:
+    """The recipe's own table or pairs sampled from the model, and a card about them."""
+    recipe, files = run.recipe, run.files
+    if recipe.preferences is not None:
+        built = BuiltPairs(load_training_rows(recipe.preferences), Counter())
+    else:
+        built = build_pairs(recipe, run.model_path, training_prompts(recipe), files.partial_pairs)
+    if not built.rows:
+        raise HarnessError(
+            f"no preference pairs came of {recipe.prompts}: {dict(built.dropped)}",
+            hint="Sample at a higher pairs.temperature, or give preferences.",
+        )
+    artifacts.write_jsonl(files.source(ON_POLICY).pairs, built.rows)
+    artifacts.write_json(files.pairs_card, {"pairs": len(built.rows), "dropped_prompts": dict(built.dropped)})
+    shutil.rmtree(files.partial_pairs, ignore_errors=True)
 
+
+def _write_other_pairs(run: Run, source: str) -> None:
+    """The recipe's own table, or what the miniature's world writes; ids say the source, as arms may mix them."""
+    table = str(getattr(run.recipe, source))
+    rows = _world_rows(run, source) if table == "bundled" else load_training_rows(table)
+    named = ({**row, "pair_id": f"{source}-{row['pair_id']}"} for row in rows)
+    artifacts.write_jsonl(run.files.source(source).pairs, named)
+
+
+def _world_rows(run: Run, source: str) -> list[dict[str, Any]]:
     rows = training_prompts(run.recipe)
     written = answers.gold_answers(rows) if source == "gold" else answers.off_policy_answers(rows)
     with tempfile.TemporaryDirectory() as keep:
-        return pairs_from_answers(run.recipe, rows, written, Path(keep), source)
+        return pairs_from_answers(run.recipe, rows, written, Path(keep), source).rows
 
 
-def _load_scored_pairs(run: Run, source: str) -> Dataset:
+def write_scores(run: Run, stage: Stage) -> None:
+    """A source's pairs with their scores."""
+    files = run.files.source(stage.of)
+    model, tokenizer = load_model(run.model_path)
+    scored = score(load_preferences(files.pairs), model, tokenizer, max_length=run.recipe.training.max_length)
+    with artifacts.atomic_file(files.scores) as temporary:
+        scored.to_parquet(str(temporary))
+
+
+def load_scored_pairs(run: Run, source: str) -> Dataset:
     """A source's scored pairs; one that could not be scored is in no arm."""
-    from datasets import Dataset
-
-    table = Dataset.from_parquet(str(source_files(run.out, source)[1]))
+    table = Dataset.from_parquet(str(run.files.source(source).scores))
     table = table.filter(lambda score: score is not None, input_columns="ln_ches")
-    if source == ON_POLICY and (run.out / "difficulty.json").is_file():
-        losses = artifacts.read_json(run.out / "difficulty.json")
+    if source == ON_POLICY and run.files.difficulty.is_file():
+        losses = artifacts.read_json(run.files.difficulty)
         table = table.add_column("validation_loss", [losses.get(name) for name in table["pair_id"]])
     return table
 
 
+# The starting model
+
+
+def write_starting_side(run: Run, _: Stage) -> None:
+    """The starting model's side of every comparison; ln p under the quantized weights too where QLoRA trains."""
+    settings = run.recipe.training
+    scored = {source: load_scored_pairs(run, source) for source in (ON_POLICY, *run.other_sources)}
+    model, tokenizer = load_model(run.model_path)
+    unsafe = load_prompts(run.recipe.prompts, "unsafe")
+    write_reference(model, tokenizer, scored[ON_POLICY], unsafe, run.files.reference, settings.max_length)
+    for source in run.other_sources:
+        logprobs = pair_logprobs(model, tokenizer, scored[source], max_length=settings.max_length)
+        artifacts.write_json(run.files.source(source).reference, _logprobs_json(logprobs))
+    if settings.quantize:
+        model, tokenizer = load_quantized(run.model_path, settings.quantize)
+        tables = [pair_logprobs(model, tokenizer, each, max_length=settings.max_length) for each in scored.values()]
+        quantized = {name: pair for table in tables for name, pair in _logprobs_json(table).items()}
+        artifacts.write_json(run.files.quantized_logprobs, quantized)
+
+
 def _training_reference(run: Run) -> dict[str, PairLogprobs]:
     """The log-probabilities of every pair of every source under the model that training starts from."""
-    from harness.scoring.logprobs import PairLogprobs
-
-    if run.recipe.training.lora and run.recipe.training.lora.quantize:
-        files = [run.out / QUANTIZED]
+    if run.recipe.training.quantize:
+        files = [run.files.quantized_logprobs]
     else:
-        files = [source_files(run.out, source)[2] for source in (ON_POLICY, *run.other_sources)]
+        files = [run.files.source(source).reference for source in (ON_POLICY, *run.other_sources)]
     return {name: PairLogprobs(*pair) for file in files for name, pair in artifacts.read_json(file).items()}
 
 
@@ -71,8 +127,76 @@ def _logprobs_json(logprobs: Mapping[str, PairLogprobs]) -> dict[str, list[float
     return {pair: [each.chosen, each.rejected] for pair, each in logprobs.items()}
 
 
+def write_difficulty(run: Run, _: Stage) -> None:
+    """The validation loss of each on-policy pair."""
+    pairs = load_scored_pairs(run, ON_POLICY)
+    losses = validation_losses(run.model_path, pairs, _training_reference(run), run.recipe.training)
+    artifacts.write_json(run.files.difficulty, losses)
+
+
+# Arms
+
+
+def train_arm(run: Run, stage: Stage) -> None:
+    """One arm with one seed: the checkpoint, what it was trained on, and what that did to the likelihood of answers."""
+    arm, settings, files = run.recipe.arms[stage.of], run.recipe.training, run.files.arm(stage.of, stage.seed)
+    scored = {source: load_scored_pairs(run, source) for source in (ON_POLICY, *OTHER_SOURCES[arm.pairs])}
+    kept, choice = choose_arm_pairs(arm, scored, stage.seed)
+    steps = optimizer_steps(arm, settings, len(kept), len(scored[ON_POLICY]))
+    label = f"{stage.of}, seed {stage.seed}"
+    job = TrainingJob(run.model_path, kept, _training_reference(run), arm, settings, steps, stage.seed, label)
+    begun_with = [run.directory.manifest["versions"], stage.inputs(run)]
+    trained = train_on_pairs(job, keep=artifacts.resume_or_clear(files.partial, begun_with))
+    model, tokenizer = trained.model, trained.tokenizer
+    measured = profile_model(model, tokenize_pairs(scored[ON_POLICY], tokenizer, settings.max_length))
+    after = measured.pair_sums()
+    others = kept.filter(lambda pair: pair not in after, input_columns="pair_id")
+    of_others = pair_logprobs(model, tokenizer, others, max_length=settings.max_length) if len(others) else {}
+    _refuse_diverged({**after, **of_others}, f"arm {label}")
+    trained.save(files.model)
+    write_change(model, tokenizer, measured, run.files.reference, files.displacement)
+    artifacts.write_json(
+        files.training,
+        {
+            "pairs": len(kept),
+            "steps": steps,
+            "choice": choice,
+            "trained_pair_ids": kept["pair_id"][:],
+            "log": trained.log,
+            "logprobs": _logprobs_json(after),
+            "other_logprobs": _logprobs_json(of_others),
+        },
+    )
+    shutil.rmtree(files.partial)
+
+
 def _refuse_diverged(logprobs: Mapping[str, PairLogprobs], place: str) -> None:
     if not all(math.isfinite(each.chosen) and math.isfinite(each.rejected) for each in logprobs.values()):
         raise HarnessError(
             "the training diverged: ln p is not a number", place=place, hint="Lower training.learning_rate."
         )
+
+
+def evaluate_arm(run: Run, stage: Stage) -> None:
+    """One arm, or the baseline, with one seed: lm-eval's output."""
+    console.print_note(f"Evaluating {stage.of}, seed {stage.seed} …")  # lm-eval draws the bar
+    evaluate_model(
+        evaluated_model(run, stage.of, stage.seed),
+        run.files.arm(stage.of, stage.seed).evaluation,
+        run.recipe.evaluation,
+        prompts=run.recipe.prompts,
+        judge=run.recipe.judge,
+        seed=stage.seed,
+        backend=run.recipe.backend,
+    )
+
+
+WORK: Mapping[StageKind, Callable[[Run, Stage], None]] = {
+    "pairs": write_pairs,
+    "scores": write_scores,
+    "reference": write_starting_side,
+    "difficulty": write_difficulty,
+    "train": train_arm,
+    "evaluate": evaluate_arm,
+}
+"""What each kind of stage does."""

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-REFERENCE_FILES = ("reference.json", "reference.npz", "reference_starts.json", "nearest_pairs.json")
-"""What a run directory keeps of the starting model: ln p of the pairs, tokens, how answers start, nearest pairs."""
-
-
-def arm_of_path(path: Path) -> str | None:
-    """The arm of a run that a directory belongs to."""
-    parts = path.resolve().parts
-    return next((name for folder, name in pairwise(parts) if folder == "arms"), None)
-
-
-def arm_directory(root: Path, arm: str, seed: int) -> Path:
-    """Where one arm trained with one seed lies in a run directory."""
-    return root / "arms" / arm / f"seed-{seed}"
-
+MANIFEST = "manifest.json"
+"""At the top of every run directory: what was run, and the hash of every file."""
+ARMS = "arms"
+"""The folder of a regression run's arms, the baseline among them."""
 
 ON_POLICY = "on_policy"
 """The source of pairs that every run has; `preferences` in a recipe takes its place."""
@@ -30,12 +21,150 @@ OTHER_SOURCES: Mapping[str, tuple[str, ...]] = {
     "mixed": ("off_policy",),
 }
 """The tables beside the on-policy pairs that an arm's `pairs` need."""
-QUANTIZED = "quantized_logprobs.json"
-"""What QLoRA's objective refers to: the pairs' log-probabilities under the quantized weights that it starts from."""
 
 
-def source_files(out: Path, source: str) -> tuple[Path, Path, Path]:
-    """A source's pairs, scores and reference log-probabilities."""
-    if source == ON_POLICY:
-        return out / "preferences.jsonl", out / "scores.parquet", out / "reference.json"
-    return out / f"{source}.jsonl", out / f"{source}_scores.parquet", out / f"{source}_reference.json"
+@dataclass(frozen=True, slots=True)
+class SourceFiles:
+    """One source's pairs, their scores, and the starting model's ln p of their answers."""
+
+    pairs: Path
+    scores: Path
+    reference: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceFiles:
+    """The starting model's side of every comparison: ln p by pair and by token, how answers start, nearest pairs."""
+
+    logprobs: Path
+    tokens: Path
+    starts: Path
+    nearest: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ArmFiles:
+    """What one arm leaves with one seed; the baseline leaves its evaluation alone."""
+
+    home: Path
+
+    @property
+    def model(self) -> Path:
+        """The trained checkpoint's directory."""
+        return self.home / "model"
+
+    @property
+    def training(self) -> Path:
+        """The pairs trained on, the trainer's log, and ln p of the answers afterwards."""
+        return self.home / "training.json"
+
+    @property
+    def displacement(self) -> Path:
+        """The change of ln p by token and position, and of how answers start."""
+        return self.home / "displacement.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """lm-eval's own output directory."""
+        return self.home / "eval"
+
+    @property
+    def partial(self) -> Path:
+        """The checkpoints of a training that is not finished."""
+        return self.home / "training.partial"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """The files of a run directory."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        """What was run, and the hash of every file."""
+        return self.root / MANIFEST
+
+    @property
+    def results(self) -> Path:
+        """The run's numbers (docs/results.schema.json)."""
+        return self.root / "results.json"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.root / "report.html"
+
+    @property
+    def workers_log(self) -> Path:
+        """What the processes that trained and evaluated printed."""
+        return self.root / "workers.log"
+
+    @property
+    def pairs_card(self) -> Path:
+        """How many pairs there are, and which prompts gave none, and why."""
+        return self.root / "preferences.json"
+
+    @property
+    def partial_pairs(self) -> Path:
+        """The answers and verdicts of a table that is not finished."""
+        return self.root / "preferences.partial"
+
+    @property
+    def difficulty(self) -> Path:
+        """The validation loss of each on-policy pair."""
+        return self.root / "difficulty.json"
+
+    @property
+    def quantized_logprobs(self) -> Path:
+        """What QLoRA's objective refers to: the pairs' ln p under the quantized weights that it starts from."""
+        return self.root / "quantized_logprobs.json"
+
+    @property
+    def calibration(self) -> Path:
+        """The judge against people's labels, where somebody laid it here."""
+        return self.root / "calibration.json"
+
+    @property
+    def fine_tuned(self) -> tuple[Path, Path]:
+        """The checkpoint of section 3's first phase, and its log."""
+        return self.root / "sft" / "model", self.root / "sft" / "log.json"
+
+    @property
+    def likeliest(self) -> Path:
+        """The starting model's likeliest next token after each statement of section 3."""
+        return self.root / "likeliest.json"
+
+    def source(self, name: str) -> SourceFiles:
+        """A source's files; the on-policy pairs' have no name before theirs."""
+        if name == ON_POLICY:
+            return SourceFiles(
+                self.root / "preferences.jsonl", self.root / "scores.parquet", self.root / "reference.json"
+            )
+        return SourceFiles(
+            self.root / f"{name}.jsonl", self.root / f"{name}_scores.parquet", self.root / f"{name}_reference.json"
+        )
+
+    @property
+    def reference(self) -> ReferenceFiles:
+        """What is kept of the starting model."""
+        return ReferenceFiles(
+            self.source(ON_POLICY).reference,
+            self.root / "reference.npz",
+            self.root / "reference_starts.json",
+            self.root / "nearest_pairs.json",
+        )
+
+    def arm(self, name: str, seed: int) -> ArmFiles:
+        """One arm trained with one seed."""
+        return ArmFiles(self.root / ARMS / name / f"seed-{seed}")
+
+    def trial(self, name: str, group: str, seed: int) -> Path:
+        """One trial of an experiment."""
+        return self.root / "trials" / name / group / f"seed-{seed}.json"
+
+
+def arm_of_path(path: Path) -> str | None:
+    """The arm of a run that a directory belongs to."""
+    parts = path.resolve().parts
+    return next((name for folder, name in pairwise(parts) if folder == ARMS), None)

@@ -8,6 +8,7 @@ import torch
 
 from harness.experiments import catastrophic, load_any_recipe, meaning, percentiles, run_any_recipe, statements, trial
 from harness.experiments.geometry import predicted_gains, rank_correlation, unembedding_geometry
+from harness.experiments.schema import PLAIN_TEMPLATE, AnswerPair, Catastrophic, Percentiles
 from harness.recipes.loading import packaged_recipes
 from harness.recipes.schema import Recipe
 from harness.support.errors import HarnessError
@@ -197,7 +198,7 @@ def test_broken_recipes_are_told(overrides, told):
 
 def test_recipes_of_each_kind_load():
     kinds = {type(load_any_recipe(name)) for name in packaged_recipes()}
-    assert kinds == {Recipe, catastrophic.Catastrophic, percentiles.Percentiles}
+    assert kinds == {Recipe, Catastrophic, Percentiles}
 
 
 def test_the_real_recipes_have_the_papers_settings():
@@ -329,8 +330,8 @@ def test_an_answer_of_two_tokens_is_told(tiny, tmp_path):
 
 
 def test_the_trained_tokens_are_the_two_answers_alone(words):
-    words.chat_template = catastrophic.PLAIN_TEMPLATE
-    pair = trial.AnswerPair(chosen="Yes", rejected="No")
+    words.chat_template = PLAIN_TEMPLATE
+    pair = AnswerPair(chosen="Yes", rejected="No")
     tokens = trial.one_token_pair("Do you agree?", pair, words)
     assert words.convert_ids_to_tokens([tokens.chosen, tokens.rejected]) == ["Yes", "No"]
     assert words.convert_ids_to_tokens(tokens.prompt) == ["<bos>", "Do", "you", "agree", "?"]

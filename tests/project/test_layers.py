@@ -1,4 +1,4 @@
-"""The rooms import in one direction, as the README's tree lists them, and each heavy library has its file."""
+"""The rooms import in one direction, and each heavy library has its file."""
 
 import ast
 from pathlib import Path

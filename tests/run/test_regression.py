@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.models.loading import load_model
+from harness.preferences.tables import load_training_rows
 from harness.recipes.loading import load_recipe
 from harness.recipes.schema import Recipe
 from harness.run.checks import _warn_of_few_prompts
 from harness.run.dry_run import dry_run
 from harness.run.regression import run_regression
-from harness.run.work import load_training_pairs
 from harness.support.errors import HarnessError
 from helpers.models import save_random
 from helpers.run_inputs import PROMPTS, SMALL
@@ -283,7 +283,7 @@ def test_arms_on_other_pairs_and_on_the_easy_ones(tmp_path, micro, prompt_file):
 def test_only_the_training_pairs_of_a_given_table_are_trained_on(tmp_path):
     rows = [{"prompt": "a", "chosen": "b", "rejected": "c", "split": split} for split in ("train", "test", "train")]
     (tmp_path / "prefs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    kept = load_training_pairs(str(tmp_path / "prefs.jsonl")).rows
+    kept = load_training_rows(str(tmp_path / "prefs.jsonl"))
     assert [row["pair_id"] for row in kept] == ["row-00000000", "row-00000002"]
 
 

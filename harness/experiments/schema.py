@@ -1,0 +1,159 @@
+"""The recipes of the paper's other experiments: section 3's (`catastrophic`) and section 5's (`percentiles`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from harness.recipes.schema import ArmName, Count, FineTuning, Positive, RecipeBase, Strict, TrainingSettings
+
+# Section 3
+
+PLAIN_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ message['content'] }}"
+    "{% if message['role'] == 'user' %}{{ '\n' }}{% endif %}{% endfor %}"
+)
+"""How a base model without a chat template is asked, as in the paper's code: the question and a line break."""
+
+
+class AnswerPair(Strict):
+    """Two answers of one token each."""
+
+    chosen: str
+    rejected: str
+
+
+class Objective(Strict):
+    """A loss with its settings; the defaults are the paper's for DPO."""
+
+    loss: Literal["sigmoid", "ipo"] = "sigmoid"
+    learning_rate: Positive = 1e-7
+    beta: Positive = 0.1
+
+
+class PublishedFall(AnswerPair):
+    """A row of Table 1: p(y+) at first and at its lowest, and the kinds of tokens that gained."""
+
+    before: float
+    after: float
+    benign: str = ""
+    catastrophic: str = ""
+
+
+class PublishedFalls(Strict):
+    """What was published; shown beside what is measured, never mixed with it."""
+
+    source: str
+    falls: tuple[PublishedFall, ...]
+
+
+class Catastrophic(RecipeBase):
+    """What to run. `model` is `miniature` (the persona organism), a checkpoint directory or a hub id.
+
+    `likeliest`: take only prompts to which y+ is the starting model's likeliest next token.
+    """
+
+    experiment: Literal["catastrophic"]
+    statements: str = "bundled"
+    likeliest: bool = False
+    chat_template: str = PLAIN_TEMPLATE
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = tuple(range(10))
+    sft: FineTuning | None = None
+    pairs: Annotated[tuple[AnswerPair, ...], Field(min_length=1)]
+    objectives: dict[ArmName, Objective]
+    steps: Count = 100
+    published: PublishedFalls | None = None
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _refuse_unquoted(cls, value: object) -> object:
+        if any(isinstance(answer, bool) for pair in _only_mappings(value) for answer in pair.values()):
+            raise ValueError('quote "Yes" and "No": unquoted, YAML reads them as true and false')
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("each seed once")
+        return seeds
+
+
+def _only_mappings(value: object) -> Iterator[Mapping[str, object]]:
+    return (each for each in value if isinstance(each, Mapping)) if isinstance(value, list | tuple) else iter(())
+
+
+# Section 5
+
+PROMPTER_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<|prompter|>' if message['role'] == 'user' else '<|assistant|>' }}{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+"""For a base model without a chat template, with the marks of the paper's code."""
+Measure = Literal["ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance", "length_difference"]
+
+
+class PublishedOrder(Strict):
+    """What was published of one measure (figure 2, whose values are not printed)."""
+
+    measure: Measure
+    said: str
+
+
+class PublishedOrders(Strict):
+    """What was published; shown beside what is measured, never mixed with it."""
+
+    source: str
+    orders: tuple[PublishedOrder, ...]
+
+
+class Bundled(Strict):
+    """How the essays organism's pairs are drawn: `lengths` apart as they come, or alike to a word."""
+
+    lengths: Literal["any", "alike"] = "any"
+    seed: int = 0
+
+
+class Percentiles(RecipeBase):
+    """What to run. `model` is `miniature` (the essays organism), a checkpoint directory or a hub id.
+
+    `preferences` is `bundled` (drawn from the essays organism's world), a file or a hub id; `sample` of its pairs are
+    scored. `length_difference`, |y-| - |y+| in tokens, is a control that looks at no hidden state.
+    """
+
+    experiment: Literal["percentiles"]
+    preferences: str = "bundled"
+    split: str = "train"
+    bundled: Bundled = Bundled()
+    chat_template: str = PROMPTER_TEMPLATE
+    sample: Count | None = None
+    sample_seed: int = 0
+    subset: Count = 512
+    quantiles: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=2)] = (0, 0.25, 0.5, 0.75, 1)
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = (
+        "ches",
+        "ln_ches",
+        "last_hidden_inner_product",
+        "neg_edit_distance",
+    )
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    training: TrainingSettings = TrainingSettings(learning_rate=1e-7, max_length=512)
+    published: PublishedOrders | None = None
+
+    @field_validator("training")
+    @classmethod
+    def _in_this_process(cls, training: TrainingSettings) -> TrainingSettings:
+        if training.launch or (training.lora and training.lora.quantize):
+            raise ValueError("launch and lora.quantize are for recipes of arms")
+        return training
+
+    @field_validator("seeds", "quantiles", "measures")
+    @classmethod
+    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) != len(values):
+            raise ValueError("each one once")
+        return values
