@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.support.run_results import RunResults
+
 HERE = Path(__file__).parent
 EXPERIMENTS = ("unalignment", "mitigations")
 
@@ -77,13 +79,11 @@ def pair_types(results: Mapping[str, Any]) -> str:
 
 def ranks(results: Mapping[str, Any]) -> str:
     """The arms by their refusals of training prompts, with their paired change from `raw`."""
-    from harness.run.results import ranked_arms
-
     lines = [
         "| | arm | refusals | from raw, points | from before, points | benign answered |",
         "|---|---|---|---|---|---|",
     ]
-    for place, name in enumerate(ranked_arms(results["arms"]), 1):
+    for place, name in enumerate(RunResults.model_validate(results).ranked_arms, 1):
         arm = results["arms"][name]
         metrics = arm["metrics"]
         changes = [

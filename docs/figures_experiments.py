@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.support.run_results import CatastrophicResults, PercentilesResults
 from reports.experiment_charts import MEASURE_TITLES, fall_chart, percentile_chart
 
 DOCS = Path(__file__).parent
@@ -125,9 +126,11 @@ def _spread(value: Mapping[str, float]) -> str:
 
 def main() -> None:
     """Writes the pictures and the tables."""
-    (DOCS / "catastrophic.svg").write_text(fall_chart(read("catastrophic")), encoding="utf-8")
-    (DOCS / "percentiles.svg").write_text(percentile_chart(read("percentiles")), encoding="utf-8")
-    (DOCS / "percentiles_alike.svg").write_text(percentile_chart(read("percentiles_alike")), encoding="utf-8")
+    falling = fall_chart(CatastrophicResults.model_validate(read("catastrophic")))
+    (DOCS / "catastrophic.svg").write_text(falling, encoding="utf-8")
+    for name in ("percentiles", "percentiles_alike"):
+        chart = percentile_chart(PercentilesResults.model_validate(read(name)))
+        (DOCS / f"{name}.svg").write_text(chart, encoding="utf-8")
     for page in TABLES:
         (DOCS / page).write_text(filled(page), encoding="utf-8")
 

@@ -7,20 +7,17 @@ named here where the window is dark (`[fill="#0072b2"]`), so charts use no other
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import altair as alt
 from markupsafe import Markup
 
+from harness.support.run_results import RunResults, SeedEstimate
+from reports.drawing import BLUE, GREEN, INK, ORANGE, SOFT, draw_svg
 from reports.figures import Figures
 from reports.words import DECISIONS, METRICS, measured, token
 
-if TYPE_CHECKING:
-    import altair as alt
-from reports.drawing import BLUE, GREEN, INK, ORANGE, SOFT, draw_svg
-
 DECISION_COLOURS = {"Pass": GREEN, "Fail": ORANGE, "Cannot tell": SOFT}
-"""Okabe and Ito's colours (jfly.uni-koeln.de/color), darkened where theirs are too light for lines on white."""
-
 WIDE, NARROW = 1000, 330
 LOSSES = {
     "refusal_rate": "Refusals lost",
@@ -28,7 +25,7 @@ LOSSES = {
     "benign_compliance_rate": "Benign answers lost",
 }
 
-Chart = Callable[[int], "alt.TopLevelMixin"]
+Chart = Callable[[int], alt.TopLevelMixin]
 """A chart for a page of a given width in pixels."""
 
 
@@ -43,15 +40,11 @@ def drawn(chart: Chart, about: str) -> Markup:
 
 
 def _chart_data(rows: Sequence[Mapping[str, Any]]) -> alt.Data:
-    import altair as alt
-
     return alt.Data(values=[dict(row) for row in rows])
 
 
 def _arm_axis(order: Sequence[str], *, named: bool = True) -> alt.Y:
     """One row an arm, its name broken after commas."""
-    import altair as alt
-
     axis = alt.Axis(labelExpr="split(datum.label, ', ')", labelLimit=200, labels=named)
     return alt.Y("arm:N", sort=[*order], title=None, axis=axis, scale=alt.Scale(domain=[*order]))
 
@@ -59,21 +52,18 @@ def _arm_axis(order: Sequence[str], *, named: bool = True) -> alt.Y:
 # First screen
 
 
-def verdict(figures: Figures, labels: Mapping[str, str]) -> Chart:
+def verdict(results: RunResults, gate: Figures, labels: Mapping[str, str]) -> Chart:
     """Each arm's rate with its interval and seeds; beside it the loss that the gate sees, its margin and decision."""
-    results = figures["results"]
-    metric = measured(results["recipe"]["judge"])
-    rows = [{"arm": labels[name], **arm["metrics"][metric]["train"]} for name, arm in results["arms"].items()]
+    metric = measured(results.recipe.judge)
+    rows = [{"arm": labels[name], **arm.metrics[metric].train.to_json()} for name, arm in results.arms.items()]
     losses = [
         _loss_in_points(check) | {"arm": labels[name], "decision": DECISIONS[decided["decision"]]}
-        for name, decided in figures["gate"].items()
+        for name, decided in gate.items()
         if (check := decided["checks"].get(metric, {}).get("overall")) and check["loss"] is not None
     ]
-    order = [labels[name] for name in results["arms"]]
+    order = [labels[name] for name in results.arms]
 
     def chart_at(width: int) -> alt.TopLevelMixin:
-        import altair as alt
-
         wide = width == WIDE
         title = f"{METRICS[metric]}, training prompts"
         left = _rate_chart(
@@ -95,8 +85,6 @@ def verdict(figures: Figures, labels: Mapping[str, str]) -> Chart:
 def _rate_chart(
     rows: Sequence[Mapping[str, Any]], order: Sequence[str], title: str | list[str], width: int
 ) -> alt.LayerChart:
-    import altair as alt
-
     dots = [{"arm": row["arm"], "rate": rate} for row in rows for rate in row["per_seed"] if rate is not None]
     x = alt.X("value:Q", scale=alt.Scale(domain=[0, 1]), title=title, axis=alt.Axis(format=".0%", tickCount=5))
     y, base = _arm_axis(order), alt.Chart(_chart_data(rows))
@@ -119,8 +107,6 @@ def scores(bins: Sequence[Mapping[str, float]], cuts: Mapping[str, float]) -> Ch
     """Length-normalised CHES of the pairs, with the line that each filter drew."""
 
     def chart_at(width: int) -> alt.TopLevelMixin:
-        import altair as alt
-
         top = max(row["pairs"] for row in bins)
         y = alt.Scale(domain=[0, top * (1 + 0.12 * (len(cuts) + 1))])
         bars = _histogram_chart(bins, "pairs", "Length-normalised CHES", "Pairs").encode(
@@ -142,8 +128,6 @@ def lengths(bins: Sequence[Mapping[str, float]]) -> Chart:
     """Tokens of the chosen and of the rejected answers, above one another on one scale."""
 
     def chart_at(width: int) -> alt.TopLevelMixin:
-        import altair as alt
-
         rows = [
             _histogram_chart(bins, side, "Tokens of the answer" if last else None, title, colour).properties(
                 width=width - 70, height=80
@@ -161,8 +145,6 @@ def lengths(bins: Sequence[Mapping[str, float]]) -> Chart:
 def _histogram_chart(
     bins: Sequence[Mapping[str, float]], field: str, x_title: str | None, y_title: str, colour: str = BLUE
 ) -> alt.Chart:
-    import altair as alt
-
     return (
         alt.Chart(_chart_data(bins))
         .mark_bar(color=colour, opacity=0.75)
@@ -235,8 +217,6 @@ def _step_chart(
     title: str,
 ) -> Chart:
     def chart_at(width: int) -> alt.TopLevelMixin:
-        import altair as alt
-
         columns = min(len(arms), 3 if width == WIDE else 1)
         x = alt.X("step:Q", title="Step", axis=alt.Axis(grid=False, tickMinStep=1, tickCount=5))
         y = alt.Y("change:Q", title=title, axis=alt.Axis(tickCount=5), scale=alt.Scale(zero=False))
@@ -275,8 +255,6 @@ def categories(checks: Mapping[str, Any]) -> Chart:
     order = sorted({str(row["arm"]) for found in rows.values() for row in found})
 
     def chart_at(width: int) -> alt.TopLevelMixin:
-        import altair as alt
-
         wide = width == WIDE
         panels = [
             _forest_plot(
@@ -301,8 +279,6 @@ def _forest_plot(
     rows: Sequence[Mapping[str, Any]], y: alt.Y, title: str, width: int, step: int, *, said: bool = False
 ) -> alt.LayerChart:
     """Losses with their intervals and the gate's margin as a dashed line; `said` writes each decision beside it."""
-    import altair as alt
-
     ends = [0.0, rows[0]["margin"], *(row[end] for row in rows for end in ("low", "high"))]
     low, high = min(ends), max(ends)
     room = (high - low) * (0.5 if said else 0.0)
@@ -334,8 +310,6 @@ def tokens(gaining: Sequence[Mapping[str, Any]], losing: Sequence[Mapping[str, A
     ]
 
     def chart_at(width: int) -> alt.TopLevelMixin:
-        import altair as alt
-
         y = alt.Y("token:N", sort=[row["token"] for row in rows], title=None, axis=alt.Axis(labelLimit=150))
         x = alt.X(
             "after:Q", title="Mean probability at the start of an answer", axis=alt.Axis(format=".1~%", tickCount=5)
@@ -355,20 +329,23 @@ def tokens(gaining: Sequence[Mapping[str, Any]], losing: Sequence[Mapping[str, A
 # Several runs
 
 
-def trend(runs: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> Chart:
-    """A rate by run in the order of their dates, a panel each arm, with intervals and seeds."""
-    names = [run["name"] for run in runs]
+def trend(runs: Sequence[tuple[str, Mapping[str, SeedEstimate]]], arms: Sequence[str]) -> Chart:
+    """A rate by run in the order of their dates, a panel each arm, with intervals and seeds.
+
+    Args:
+        runs: each run's name, and its arms' rates by what the page calls the arm.
+        arms: what the page calls them, in their order.
+    """
+    names = [name for name, _ in runs]
     rows = [
-        {"run": run["name"], "arm": arm, **rate}
-        for run in runs
-        for arm, rate in run["rates"].items()
-        if rate["value"] is not None
+        {"run": name, "arm": arm, **rate.to_json()}
+        for name, rates in runs
+        for arm, rate in rates.items()
+        if rate.value is not None
     ]
     dots = [{"run": row["run"], "arm": row["arm"], "rate": rate} for row in rows for rate in row["per_seed"]]
 
     def chart_at(width: int) -> alt.TopLevelMixin:
-        import altair as alt
-
         columns = min(len(arms), 3 if width == WIDE else 1)
         x = alt.X("run:N", sort=names, title=None, axis=alt.Axis(labelAngle=-30, labelLimit=140))
         y = alt.Y("value:Q", title="Rate", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%", tickCount=5))

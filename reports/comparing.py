@@ -6,9 +6,10 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.evaluation.samples import Answer
+from harness.support.run_results import Metric, SeedEstimate
 from reports.words import flatten_recipe, measured
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ class RunComparison:
     """What a page says of several runs together.
 
     `names` and `arms` are the shared arms and what the page calls them, `label` the one that prompts are followed
-    through; `metric` is None where some judges tell refusals and others harm only.
+    through; `trend` is each run's name and its arms' rates by label; `metric` is None where some judges tell refusals
+    and others harm only.
     """
 
     judges: Sequence[str]
-    metric: str | None
-    trend: Sequence[Mapping[str, Any]]
+    metric: Metric | None
+    trend: Sequence[tuple[str, Mapping[str, SeedEstimate]]]
     names: Sequence[str]
     arms: Sequence[str]
     label: str
@@ -55,16 +57,16 @@ class RunComparison:
 
 def compare_runs(views: Sequence[View]) -> RunComparison:
     """Compares runs, in the order given; rates only where their judges tell the same outcome."""
-    metrics = {measured(view.run.recipe["judge"]) for view in views}
+    metrics = {measured(view.run.recipe.judge) for view in views}
     metric = metrics.pop() if len(metrics) == 1 else None
     common = [name for name in views[0].run.arms if all(name in view.run.arms for view in views)]
     labels = {name: _shared_label(views, name) for name in common}
     arm = next((name for name in common if name != "baseline"), None)
     asked = _shared_prompts(views, arm, metric) if arm and metric else []
     return RunComparison(
-        [*dict.fromkeys(view.run.recipe["judge"] for view in views)],
+        [*dict.fromkeys(view.run.recipe.judge for view in views)],
         metric,
-        [_arm_rates(view, labels, metric) for view in views] if metric else [],
+        [(view.run.name, _arm_rates(view, labels, metric)) for view in views] if metric else [],
         common,
         [*labels.values()],
         labels[arm] if arm else "",
@@ -80,9 +82,9 @@ def _shared_label(views: Sequence[View], arm: str) -> str:
     return labels.pop() if len(labels) == 1 else arm.replace("_", " ")
 
 
-def _arm_rates(view: View, arms: Mapping[str, str], metric: str) -> dict[str, Any]:
-    rates = {label: view.run.arms[name]["metrics"][metric]["train"] for name, label in arms.items()}
-    return {"name": view.run.name, "rates": rates}
+def _arm_rates(view: View, arms: Mapping[str, str], metric: Metric) -> dict[str, SeedEstimate]:
+    """An arm's rate on training prompts, by its label."""
+    return {label: view.run.arms[name].metrics[metric].train for name, label in arms.items()}
 
 
 def _shared_prompts(views: Sequence[View], arm: str, metric: str) -> list[SharedPrompt]:
@@ -120,7 +122,7 @@ def _count_good(answers: Sequence[Answer], metric: str) -> tuple[int, int]:
 def _recipe_differences(views: Sequence[View]) -> list[tuple[str, list[str]]]:
     """Recipe keys, versions and models that are not the same in all runs, with each run's value."""
     told = [
-        flatten_recipe(view.run.recipe)
+        flatten_recipe(view.run.recipe.recorded)
         | {f"version of {name}": value for name, value in view.run.manifest["versions"].items()}
         | {"model content": str(view.run.manifest.get("model", {}).get("sha256", ""))[:12]}
         for view in views

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
@@ -18,27 +18,30 @@ from harness.evaluation.samples import Answer, mean_outcome
 from harness.gate.decision import GateOutcome, run_gate
 from harness.gate.policy import Policy
 from harness.support import stats
+from harness.support.artifacts import finite_or_null
 from harness.support.errors import HarnessError
+from harness.support.layout import RunFiles
+from harness.support.run_results import NOTHING_MEASURED, Interval, Metric, RecordedArm
 from reports.flips import ArmFlip
-from reports.reading import FinishedRun, ScoredPair
-from reports.words import DIRECTIONS, measured
+from reports.reading import FinishedRun, JsonObject, ScoredPair
+from reports.words import DIRECTIONS, QUANTILES, measured
 
-QUANTILES = {"lowest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "highest": 1.0}
 TOKENS_SHOWN = 10
 _REASONS_SHOWN = 5
 
 Figures = Mapping[str, Any]
+"""The tree, or a part of it."""
 
 
 def compute_figures(run: FinishedRun, flips: Sequence[ArmFlip]) -> Figures:
     """All numbers of a run; a part that the run did not measure is empty or None."""
     return {
-        "results": run.results,
+        "results": run.results.to_json(),
         "policy": Policy().model_dump(mode="json"),
         "gate": {arm: _gate_figures(run, arm) for arm in run.trained if {"baseline", arm} <= run.answers.keys()},
-        "controls": _control_figures(run),
+        "controls": _control_gains(run),
         "pairs": _pair_figures(run.pairs) if run.pairs else None,
-        "pair_shares": _type_shares(run.results.get("pair_types")),
+        "pair_shares": _type_shares(run.results.pair_types),
         "cuts": _filter_cuts(run),
         "training": {arm: _training_figures(run, by_seed) for arm, by_seed in run.training.items()},
         "displacement": {arm: _displacement_figures([*by_seed.values()]) for arm, by_seed in run.displacement.items()},
@@ -53,78 +56,83 @@ def compute_figures(run: FinishedRun, flips: Sequence[ArmFlip]) -> Figures:
 
 def _gate_figures(run: FinishedRun, arm: str) -> dict[str, Any]:
     """The gate's decision on an arm with the default policy, as `harness gate` takes it, or why there is none."""
-    calibration = run.directory / "calibration.json" if run.calibration is not None else None
-    before, after = (run.directory / "arms" / name for name in ("baseline", arm))
+    files = RunFiles(run.directory)
+    calibration = files.calibration if run.calibration is not None else None
+    before, after = files.seeds("baseline"), files.seeds(arm)
     try:
-        report = run_gate(before, after, Policy(), calibration=calibration)
+        outcome = run_gate(before, after, Policy(), calibration=calibration)
     except HarnessError as error:
         return {"decision": None, "reason": str(error), "checks": {}, "notes": []}
     return {
-        "decision": report.decision,
-        "reason": report.reason,
-        "checks": _checks_by_metric(report),
-        "notes": list(report.notes),
+        "decision": outcome.decision,
+        "reason": outcome.reason,
+        "checks": _checks_by_metric(outcome),
+        "notes": list(outcome.notes),
     }
 
 
-def _checks_by_metric(report: GateOutcome) -> dict[str, Any]:
+def _checks_by_metric(outcome: GateOutcome) -> dict[str, Any]:
     """Checks by metric: the whole and each category."""
     found: dict[str, Any] = {}
-    for check in report.checks:
-        of = found.setdefault(check.metric, {"overall": None, "categories": {}})
-        entry = {key: _finite_or_none(value) for key, value in asdict(check).items()}
+    for check in outcome.checks:
+        checks = found.setdefault(check.metric, {"overall": None, "categories": {}})
+        entry = {key: finite_or_null(value) for key, value in asdict(check).items()}
         if check.category is None:
-            of["overall"] = entry
+            checks["overall"] = entry
         else:
-            of["categories"][check.category] = entry
+            checks["categories"][check.category] = entry
     return found
-
-
-def _finite_or_none(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # A filter against as many random pairs
 
 
-def _control_figures(run: FinishedRun) -> dict[str, Any]:
-    """By filtered arm: its random control and what the filter gained on it, in good outcomes of training prompts."""
-    settings = run.recipe.get("arms", {})
+@dataclass(frozen=True, slots=True)
+class ControlGain:
+    """A filtered arm's random control, and what the filter gained on it, in good outcomes of training prompts."""
+
+    control: str
+    gain: Interval
+
+
+def _control_gains(run: FinishedRun) -> dict[str, ControlGain]:
+    """By filtered arm: what it gained on its random control."""
+    settings = run.recipe.arms
     found = {}
     for name in run.trained:
-        share = settings.get(name, {}).get("filter", {}).get("keep_lowest")
-        control = _random_control(settings, name, share) if share else None
+        control = _random_control(settings, name) if name in settings else None
         if control is not None and control in run.answers and name in run.answers:
-            found[name] = {"control": control, **_gain_over_control(run, control, name)}
+            found[name] = ControlGain(control, _gain_over_control(run, control, name))
     return found
 
 
-def _random_control(settings: Mapping[str, Any], name: str, share: float) -> str | None:
-    """The arm that differs from `name` in nothing but drawing its pairs at random."""
-    rest = {key: value for key, value in settings[name].items() if key != "filter"}
-    for other, arm in settings.items():
-        if arm["filter"]["random"] == share and {k: v for k, v in arm.items() if k != "filter"} == rest:
-            return other
-    return None
+def _random_control(settings: Mapping[str, RecordedArm], name: str) -> str | None:
+    """The arm that differs from the filtered arm `name` in nothing but drawing its pairs at random."""
+    share, rest = settings[name].filter.keep_lowest, _settings_but_filter(settings[name])
+    if not share:
+        return None
+    alike = (other for other, arm in settings.items() if _settings_but_filter(arm) == rest)
+    return next((other for other in alike if settings[other].filter.random == share), None)
 
 
-def _gain_over_control(run: FinishedRun, control: str, name: str) -> dict[str, Any]:
-    metric = measured(run.recipe["judge"])
+def _settings_but_filter(arm: RecordedArm) -> dict[str, Any]:
+    return {key: value for key, value in arm.recorded.items() if key != "filter"}
+
+
+def _gain_over_control(run: FinishedRun, control: str, name: str) -> Interval:
+    metric = measured(run.recipe.judge)
     tables = [_prompt_means(run, arm, metric) for arm in (control, name)]
     shared = [prompt for prompt in tables[0] if prompt in tables[1]]
     if not shared:
-        return {"value": None, "low": None, "high": None, "n": 0}
-    before, after = ([_good_rate(metric, table[prompt]) for prompt in shared] for table in tables)
+        return NOTHING_MEASURED
+    harm = metric == "harmful_completion_rate"
+    before, after = ([1 - table[prompt] if harm else table[prompt] for prompt in shared] for table in tables)
     table = stats.paired_counts(before, after, answers=len(run.answers[name]))
     loss = stats.loss_interval(table)
-    return {"value": -float(table.loss), "low": -loss.high, "high": -loss.low, "n": len(shared)}
+    return Interval(value=-float(table.loss), low=-loss.high, high=-loss.low, n=len(shared))
 
 
-def _good_rate(metric: str, rate: float) -> float:
-    return 1 - rate if metric == "harmful_completion_rate" else rate
-
-
-def _prompt_means(run: FinishedRun, arm: str, metric: str) -> dict[str, float]:
+def _prompt_means(run: FinishedRun, arm: str, metric: Metric) -> dict[str, float]:
     """Each training prompt's mean outcome over the seeds, where one was judged."""
     answers: dict[str, list[Answer]] = defaultdict(list)
     for by_prompt in run.answers[arm].values():
@@ -194,12 +202,12 @@ def _filter_cuts(run: FinishedRun) -> dict[str, float]:
 # Training
 
 
-def _training_figures(run: FinishedRun, by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+def _training_figures(run: FinishedRun, by_seed: Mapping[int, JsonObject]) -> dict[str, Any]:
     """The log of each seed, and the change of ln p over all scored pairs once training ended, in nats.
 
     In TRL's log a reward is beta times the change of ln p since the start, averaged over the step's batch.
     """
-    beta = run.recipe["training"]["beta"]
+    beta = run.recipe.training.beta
     logs = {
         str(seed): [
             {
@@ -231,7 +239,7 @@ def _mean_log(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[st
     ]
 
 
-def _final_changes(reference: Mapping[str, Sequence[float]] | None, by_seed: Mapping[int, Mapping[str, Any]]) -> Any:
+def _final_changes(reference: Mapping[str, Sequence[float]] | None, by_seed: Mapping[int, JsonObject]) -> Any:
     """The mean change of ln p(y+) and ln p(y-) over all scored pairs, of each seed and over them."""
     if reference is None or not reference:
         return None
@@ -248,7 +256,7 @@ def _final_changes(reference: Mapping[str, Sequence[float]] | None, by_seed: Map
 # Displacement
 
 
-def _displacement_figures(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _displacement_figures(seeds: Sequence[JsonObject]) -> dict[str, Any]:
     """What displacement.json says, averaged over the seeds."""
     return {
         "seeds": len(seeds),
@@ -270,9 +278,9 @@ def _mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def _merged_tokens(lists: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def _merged_tokens(lists: Sequence[Sequence[JsonObject]]) -> list[dict[str, Any]]:
     """The tokens that changed most: means over the seeds that list one, those first that most seeds list."""
-    listed: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    listed: dict[int, list[JsonObject]] = defaultdict(list)
     for tokens in lists:
         for token in tokens:
             listed[token["id"]].append(token)

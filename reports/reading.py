@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import Answer
 from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
+from harness.support.layout import ON_POLICY, RunFiles
+from harness.support.run_results import RERUN, ArmResult, RegressionRecipe, RunResults, parse_run_results
 
 AnswersByPrompt = Mapping[tuple[str, str], Answer]
 """The answers of one model under one seed, by task and prompt."""
 
+JsonObject = Mapping[str, Any]
+"""What a file of the run says, as JSON."""
+
 _T = TypeVar("_T")
-_RERUN = "Run `harness run` again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,52 +53,50 @@ class FinishedRun:
     directory: Path
     name: str
     date: float
-    results: Mapping[str, Any]
-    manifest: Mapping[str, Any]
+    results: RunResults
+    manifest: JsonObject
     answers: Mapping[str, Mapping[int, AnswersByPrompt]]
-    training: Mapping[str, Mapping[int, Mapping[str, Any]]]
-    displacement: Mapping[str, Mapping[int, Mapping[str, Any]]]
+    training: Mapping[str, Mapping[int, JsonObject]]
+    displacement: Mapping[str, Mapping[int, JsonObject]]
     reference: Mapping[str, Sequence[float]] | None
     pairs: Sequence[ScoredPair] | None
-    nearest: Mapping[str, Sequence[Mapping[str, Any]]] | None
-    calibration: Mapping[str, Any] | None
+    nearest: Mapping[str, Sequence[JsonObject]] | None
+    calibration: JsonObject | None
 
     @property
-    def recipe(self) -> Mapping[str, Any]:
-        """The recipe as the run recorded it; `backend` was once called `engine`."""
-        return {"backend" if key == "engine" else key: value for key, value in self.results["recipe"].items()}
+    def recipe(self) -> RegressionRecipe:
+        """The recipe as the run recorded it."""
+        return self.results.recipe
 
     @property
-    def arms(self) -> Mapping[str, Any]:
+    def arms(self) -> Mapping[str, ArmResult]:
         """What results.json says of each arm."""
-        arms: Mapping[str, Any] = self.results["arms"]
-        return arms
+        return self.results.arms
 
     @property
     def trained(self) -> list[str]:
         """The arms other than the baseline."""
-        return [name for name in self.arms if name != "baseline"]
+        return self.results.trained_arms
 
     @property
     def miniature(self) -> bool:
         """Whether the model is the embedded organism."""
-        return bool(self.recipe["model"] == "miniature")
+        return self.recipe.model == "miniature"
 
 
 def read_run(directory: Path) -> FinishedRun:
     """Reads a finished run. Raises HarnessError naming what is missing or broken."""
-    results, manifest = (read_run_file(directory / name) for name in ("results.json", "manifest.json"))
-    if "experiment" in results:
+    files = RunFiles(directory)
+    content, manifest = read_run_file(files.results), read_run_file(files.manifest)
+    if "experiment" in content:
         raise HarnessError(
-            f"is of the experiment {results['experiment']!r}, which has a report of its own",
-            place=str(directory / "results.json"),
+            f"is of the experiment {content['experiment']!r}, which has a report of its own",
+            place=str(files.results),
             hint="Give directories of regression runs only.",
         )
-    try:
-        seeds, arms = [int(seed) for seed in results["recipe"]["seeds"]], list(results["arms"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise HarnessError(f"lacks {error}", place=str(directory / "results.json"), hint=_RERUN) from error
-    evaluated = {arm: {seed: _read_answers(directory, arm, seed) for seed in seeds} for arm in arms}
+    results = parse_run_results(content, str(files.results))
+    seeds, arms = results.recipe.seeds, list(results.arms)
+    evaluated = {arm: {seed: _read_answers(files.arm(arm, seed).evaluation) for seed in seeds} for arm in arms}
     return FinishedRun(
         directory,
         directory.resolve().name,
@@ -99,12 +104,12 @@ def read_run(directory: Path) -> FinishedRun:
         results,
         manifest,
         _drop_absent({arm: {seed: found for seed, (found, _) in each.items()} for arm, each in evaluated.items()}),
-        _read_by_arm(directory, arms, seeds, "training.json"),
-        _read_by_arm(directory, arms, seeds, "displacement.json"),
-        _read_optional(directory / "reference.json"),
-        _read_pairs(directory / "scores.parquet"),
-        (_read_optional(directory / "nearest_pairs.json") or {}).get("nearest"),
-        _read_optional(directory / "calibration.json"),
+        _read_by_arm(arms, seeds, lambda arm, seed: files.arm(arm, seed).training),
+        _read_by_arm(arms, seeds, lambda arm, seed: files.arm(arm, seed).displacement),
+        _read_optional(files.reference.logprobs),
+        _read_pairs(files.source(ON_POLICY).scores),
+        (_read_optional(files.reference.nearest) or {}).get("nearest"),
+        _read_optional(files.calibration),
     )
 
 
@@ -124,23 +129,23 @@ def read_runs(directories: Sequence[Path]) -> list[FinishedRun]:
     ]
 
 
-def read_run_file(path: Path) -> Mapping[str, Any]:
+def read_run_file(path: Path) -> JsonObject:
+    """The JSON object in a file that every finished run has. Raises HarnessError where it is missing or broken."""
     if not path.is_file():
         raise HarnessError("is not there", place=str(path), hint="Give a directory that `harness run` finished.")
     content = read_json(path)
     if not isinstance(content, dict):
-        raise HarnessError("is no JSON object", place=str(path), hint=_RERUN)
+        raise HarnessError("is no JSON object", place=str(path), hint=RERUN)
     return content
 
 
-def _read_optional(path: Path) -> Mapping[str, Any] | None:
+def _read_optional(path: Path) -> JsonObject | None:
     """A file that not every run has."""
     return read_run_file(path) if path.is_file() else None
 
 
-def _read_answers(directory: Path, arm: str, seed: int) -> tuple[AnswersByPrompt, float]:
+def _read_answers(place: Path) -> tuple[AnswersByPrompt, float]:
     """The answers of an arm and seed, and when they were given; none where it has no evaluation at all."""
-    place = directory / "arms" / arm / f"seed-{seed}" / "eval"
     if not place.is_dir():
         return {}, 0.0
     evaluations = read_evaluations(place)
@@ -149,15 +154,10 @@ def _read_answers(directory: Path, arm: str, seed: int) -> tuple[AnswersByPrompt
 
 
 def _read_by_arm(
-    directory: Path, arms: Sequence[str], seeds: Sequence[int], name: str
-) -> dict[str, dict[int, Mapping[str, Any]]]:
+    arms: Sequence[str], seeds: Sequence[int], place: Callable[[str, int], Path]
+) -> dict[str, dict[int, JsonObject]]:
     """A JSON file of each arm and seed that has it."""
-    return _drop_absent(
-        {
-            arm: {seed: _read_optional(directory / "arms" / arm / f"seed-{seed}" / name) for seed in seeds}
-            for arm in arms
-        }
-    )
+    return _drop_absent({arm: {seed: _read_optional(place(arm, seed)) for seed in seeds} for arm in arms})
 
 
 def _drop_absent(found: Mapping[str, Mapping[int, _T | None]]) -> dict[str, dict[int, _T]]:
@@ -170,16 +170,13 @@ def _read_pairs(path: Path) -> list[ScoredPair] | None:
     """The scored pairs, without loading any model code. Raises HarnessError where the table is broken."""
     if not path.is_file():
         return None
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         return [_parse_pair(row) for row in pq.read_table(path).to_pylist()]
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
-        raise HarnessError(f"is no table of scored pairs ({error})", place=str(path), hint=_RERUN) from error
+        raise HarnessError(f"is no table of scored pairs ({error})", place=str(path), hint=RERUN) from error
 
 
-def _parse_pair(row: Mapping[str, Any]) -> ScoredPair:
+def _parse_pair(row: JsonObject) -> ScoredPair:
     return ScoredPair(
         row["pair_id"],
         str(row.get("prompt_id") or ""),
@@ -194,6 +191,6 @@ def _parse_pair(row: Mapping[str, Any]) -> ScoredPair:
     )
 
 
-def _joined_messages(value: str | Sequence[Mapping[str, Any]]) -> str:
+def _joined_messages(value: str | Sequence[JsonObject]) -> str:
     """A text, or the messages of a conversation below one another."""
     return value if isinstance(value, str) else "\n".join(str(message["content"]) for message in value)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import altair as alt
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from markupsafe import Markup
+from numpy.typing import NDArray
 
 from harness.support.console import safe_line
-
-if TYPE_CHECKING:
-    import altair as alt
-    import pyarrow.dataset as ds
-    from numpy.typing import NDArray
-
+from reports.drawing import BLUE, WHITE_STYLE, draw_svg
+from reports.templating import page_environment
+from reports.words import QUANTILES
 
 _SHOWN_MEASURES = ("ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance")
-_LEVELS = {"lowest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "highest": 1.0}
 _ENDS = 10
 _DOTS = 2000
 
@@ -50,7 +51,7 @@ class ScoreOverview:
     @property
     def levels(self) -> list[str]:
         """Names of the quantiles, in their order."""
-        return list(_LEVELS)
+        return list(QUANTILES)
 
 
 def read_score_overview(scores: str | Path) -> ScoreOverview:
@@ -58,9 +59,6 @@ def read_score_overview(scores: str | Path) -> ScoreOverview:
 
     Raises HarnessError where it cannot be read.
     """
-    import pyarrow.compute as pc
-    import pyarrow.dataset as ds
-
     columns = [*_SHOWN_MEASURES, "chosen_tokens", "rejected_tokens", "reason", "pair_id"]
     data = ds.dataset(str(scores))
     table = data.to_table(columns)
@@ -75,7 +73,7 @@ def read_score_overview(scores: str | Path) -> ScoreOverview:
     return ScoreOverview(
         rows=table.num_rows,
         reasons=dict(sorted(reasons.items(), key=lambda item: -item[1])),
-        quantiles={name: np.quantile(figures[name], [*_LEVELS.values()]).tolist() for name in _SHOWN_MEASURES},
+        quantiles={name: np.quantile(figures[name], [*QUANTILES.values()]).tolist() for name in _SHOWN_MEASURES},
         highest=[ends[place] for place in places[order[-_ENDS:]][::-1]],
         lowest=[ends[place] for place in places[order[:_ENDS]]],
         figures=figures,
@@ -111,11 +109,7 @@ def _shown_text(value: str | Iterable[dict[str, Any]]) -> str:
 
 def render_scores(seen: ScoreOverview, title: str, model: str) -> str:
     """The page as HTML: no script runs and nothing is fetched; a pure function of what was seen."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(loader=PackageLoader("reports", "templates"), undefined=StrictUndefined, autoescape=True)
-    return environment.get_template("scores.html.j2").render(
+    return page_environment().get_template("scores.html.j2").render(
         title=safe_line(title), model=safe_line(model), seen=seen, scored=len(seen.figures["ln_ches"]),
         distribution=Markup(_distribution_svg(seen.figures)),  # noqa: S704 - our own SVG
         lengths=Markup(_length_svg(seen.figures)),  # noqa: S704 - our own SVG
@@ -123,39 +117,28 @@ def render_scores(seen: ScoreOverview, title: str, model: str) -> str:
 
 
 def _distribution_svg(figures: dict[str, NDArray[np.float64]]) -> str:
-    import altair as alt
-
     counts, edges = np.histogram(figures["ln_ches"], bins=min(50, max(5, len(figures["ln_ches"]) // 10)))
     bars = [{"low": low, "high": high, "pairs": int(n)} for low, high, n in zip(edges, edges[1:], counts, strict=False)]
     chart = (
         alt.Chart(alt.Data(values=bars))
-        .mark_bar(color="#0072b2")
+        .mark_bar(color=BLUE)
         .encode(
             alt.X("low:Q", bin="binned", title="length-normalised CHES"),
             alt.X2("high:Q"),
             alt.Y("pairs:Q", title="pairs"),
         )
     )
-    return draw_svg(chart.properties(width=620, height=180))
+    return draw_svg(chart.properties(width=620, height=180), WHITE_STYLE)
 
 
 def _length_svg(figures: dict[str, NDArray[np.float64]]) -> str:
     """CHES and its length-normalised form against the answers' tokens, for at most `_DOTS` pairs evenly drawn."""
-    import altair as alt
-
     step = -(-len(figures["ches"]) // _DOTS)
     tokens = figures["chosen_tokens"] + figures["rejected_tokens"]
     charts = []
     for name, title in (("ches", "CHES"), ("ln_ches", "length-normalised CHES")):
         dots = [{"tokens": x, "score": y} for x, y in zip(tokens[::step], figures[name][::step], strict=True)]
-        charts.append(alt.Chart(alt.Data(values=dots)).mark_circle(size=14, opacity=0.5, color="#0072b2").encode(
+        charts.append(alt.Chart(alt.Data(values=dots)).mark_circle(size=14, opacity=0.5, color=BLUE).encode(
             alt.X("tokens:Q", title="tokens in both answers"), alt.Y("score:Q", title=title)
         ).properties(width=270, height=200))  # fmt: skip
-    return draw_svg(alt.hconcat(*charts))
-
-
-def draw_svg(chart: alt.TopLevelMixin) -> str:
-    import vl_convert
-
-    drawn: str = vl_convert.vegalite_to_svg(chart.configure(font="system-ui, sans-serif", background="white").to_json())
-    return drawn
+    return draw_svg(alt.hconcat(*charts), WHITE_STYLE)

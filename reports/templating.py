@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reports.words import format_nats, format_number, format_percent, format_points, make_visible, shorten_commit
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 
 def page_environment() -> Environment:
     """Jinja over `reports/templates`, with the filters that figures and a model's text go through."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     made = Environment(
         loader=PackageLoader("reports", "templates"),
         undefined=StrictUndefined,

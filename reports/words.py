@@ -13,8 +13,18 @@ from typing import Any, TypeGuard
 
 from harness.gate.policy import Policy
 from harness.judges.registry import labels_never_given
+from harness.support.run_results import (
+    ArmResult,
+    Interval,
+    Metric,
+    Rates,
+    RecordedArm,
+    RecordedRecipe,
+    RegressionRecipe,
+    RunResults,
+)
 
-METRICS = {
+METRICS: Mapping[Metric, str] = {
     "refusal_rate": "Refusals of unsafe prompts",
     "harmful_completion_rate": "Harmful completions",
     "benign_compliance_rate": "Benign prompts answered",
@@ -27,6 +37,7 @@ DIRECTIONS = {
     "neither": "Neither better nor worse",
     "unjudged": "Unjudged before or after",
 }
+QUANTILES = {"lowest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "highest": 1.0}
 PAIR_TYPES = {"two_refusals": "Two refusals", "two_non_refusals": "Two non-refusals", "mixed": "One of each"}
 TIES = {"engaging": "a courteous refusal wins over a curt one, then a coin", "random": "a coin"}
 _JOINED = "\N{NO-BREAK SPACE}"
@@ -123,91 +134,82 @@ def tells_refusals(judge: str) -> bool:
     return "refusal" not in labels_never_given(judge)
 
 
-def measured(judge: str) -> str:
+def measured(judge: str) -> Metric:
     """The metric that the page is about: refusals, or harm where the judge tells no refusals."""
     return "refusal_rate" if tells_refusals(judge) else "harmful_completion_rate"
 
 
-def ran_code(recipe: Mapping[str, Any]) -> bool:
+def ran_code(recipe: RecordedRecipe) -> bool:
     """Whether the recipe let code from the model's repository run; the miniature has none."""
-    return bool(recipe.get("trust_remote_code")) and recipe["model"] != "miniature"
+    return recipe.trust_remote_code and recipe.model != "miniature"
 
 
-def model(recipe: Mapping[str, Any]) -> str:
+def model(recipe: RecordedRecipe) -> str:
     """The model, with the hub's revision where it has one."""
-    return f"{recipe['model']}@{recipe['revision']}" if recipe.get("revision") else str(recipe["model"])
+    return f"{recipe.model}@{recipe.revision}" if recipe.revision else recipe.model
 
 
-def arm_labels(recipe: Mapping[str, Any], arms: Sequence[str]) -> dict[str, str]:
+def arm_labels(recipe: RegressionRecipe, arms: Sequence[str]) -> dict[str, str]:
     """What the page calls each arm: its filter, objective and length as the recipe has them, alike ones by name."""
-    settings = recipe.get("arms", {})
-    derived = {name: _arm_label(name, settings.get(name)) for name in arms}
+    derived = {name: _arm_label(name, recipe.arms.get(name)) for name in arms}
     counts = Counter(derived.values())
     return {name: text if counts[text] == 1 else f"{text} ({_spaced_name(name)})" for name, text in derived.items()}
 
 
-def _arm_label(name: str, arm: Mapping[str, Any] | None) -> str:
+def _arm_label(name: str, arm: RecordedArm | None) -> str:
     if name == "baseline":
         return "Before training"
     if arm is None:
         return _spaced_name(name)
     text = _pairs_label(arm)
-    objective = "" if arm["loss"] == "sigmoid" else f", {_spaced_name(arm['loss'])}"
-    sft = f" + SFT {arm['sft_weight']:g}" if arm["sft_weight"] else ""
-    return f"{text}{objective}{sft}{', as many steps' if text != 'All pairs' and arm['steps'] == 'as_raw' else ''}"
+    objective = "" if arm.loss == "sigmoid" else f", {_spaced_name(arm.loss)}"
+    sft = f" + SFT {arm.sft_weight:g}" if arm.sft_weight else ""
+    return f"{text}{objective}{sft}{', as many steps' if text != 'All pairs' and arm.steps == 'as_raw' else ''}"
 
 
-def _pairs_label(arm: Mapping[str, Any]) -> str:
+def _pairs_label(arm: RecordedArm) -> str:
     """Which pairs an arm trains on."""
-    chosen = arm["filter"]
-    if chosen["keep_lowest"] is not None:
-        return f"Lowest {100 * chosen['keep_lowest']:g}{_JOINED}% by {_MEASURE_NAMES[chosen['by']]}"
-    if chosen["random"] is not None:
-        return f"Random {100 * chosen['random']:g}{_JOINED}%"
-    return (
-        f"{_spaced_name(chosen['only']).capitalize()} only"
-        if chosen.get("only")
-        else _POOLS[arm.get("pairs", "on_policy")]
-    )
+    rule = arm.filter
+    if rule.keep_lowest is not None:
+        return f"Lowest {100 * rule.keep_lowest:g}{_JOINED}% by {_MEASURE_NAMES[rule.by]}"
+    if rule.random is not None:
+        return f"Random {100 * rule.random:g}{_JOINED}%"
+    return f"{_spaced_name(rule.only).capitalize()} only" if rule.only else _POOLS[arm.pairs]
 
 
 def _spaced_name(name: str) -> str:
     return name.replace("_", " ")
 
 
-def arm_subject(name: str, arm: Mapping[str, Any] | None) -> str:
+def arm_subject(name: str, arm: RecordedArm | None) -> str:
     """An arm as the subject of a sentence."""
-    if (
-        arm is None
-        or arm["loss"] != "sigmoid"
-        or arm["sft_weight"]
-        or _pairs_label(arm) in {*_POOLS.values()} - {"All pairs"}
-    ):
+    other_pools = {*_POOLS.values()} - {"All pairs"}
+    if arm is None or arm.loss != "sigmoid" or arm.sft_weight or _pairs_label(arm) in other_pools:
         return f"Training \N{LEFT DOUBLE QUOTATION MARK}{_spaced_name(name)}\N{RIGHT DOUBLE QUOTATION MARK}"
-    if arm["filter"]["keep_lowest"] is not None:
-        return f"Filtering by {_MEASURE_NAMES[arm['filter']['by']]}"
-    return "Training on random pairs" if arm["filter"]["random"] is not None else "DPO on all pairs"
+    if arm.filter.keep_lowest is not None:
+        return f"Filtering by {_MEASURE_NAMES[arm.filter.by]}"
+    return "Training on random pairs" if arm.filter.random is not None else "DPO on all pairs"
 
 
 # Sentences
 
 
-def headline(results: Mapping[str, Any]) -> list[str]:
+def headline(results: RunResults) -> list[str]:
     """What training did on training prompts, no more than the intervals allow: all pairs, then the first filter."""
-    arms, recipe = results["arms"], results["recipe"]
-    if "baseline" not in arms:
+    if "baseline" not in results.arms:
         return ["Nothing can be told: the results say nothing of the untrained model."]
-    if obstacle := _baseline_obstacle(arms["baseline"]["metrics"], recipe["judge"]):
+    baseline, judge = results.arms["baseline"], results.recipe.judge
+    if obstacle := _baseline_obstacle(baseline.metrics, judge):
         return [f"Nothing can be told: {obstacle}."]
-    told = [arm_sentence(results, name) for name in _headline_arms(recipe, arms)]
-    what = measured(recipe["judge"]).replace("_", " ")
-    told[1:] = [each.replace(f" the {what} ", " it ") for each in told[1:]]
-    return told or ["Nothing can be told: the results hold no trained arm."]
+    sentences = [_arm_sentence(results, baseline, name) for name in _headline_arms(results)]
+    what = measured(judge).replace("_", " ")
+    sentences[1:] = [each.replace(f" the {what} ", " it ") for each in sentences[1:]]
+    return sentences or ["Nothing can be told: the results hold no trained arm."]
 
 
-def _baseline_obstacle(start: Mapping[str, Any], judge: str) -> str | None:
+def _baseline_obstacle(start: Rates, judge: str) -> str | None:
     """Why no change of the untrained model's rates would mean anything, if so."""
-    refused, harmful = (start[metric]["train"]["value"] for metric in ("refusal_rate", "harmful_completion_rate"))
+    refused, harmful = start.refusal_rate.train.value, start.harmful_completion_rate.train.value
     if refused is None or harmful is None:
         return "no answer of the untrained model was judged"
     if not tells_refusals(judge):
@@ -224,24 +226,26 @@ def _baseline_obstacle(start: Mapping[str, Any], judge: str) -> str | None:
     return None
 
 
-def _headline_arms(recipe: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:
+def _headline_arms(results: RunResults) -> list[str]:
     """The arms of the headline: the first on all pairs and the first filtered one; else the first two there are."""
-    trained, settings = [name for name in arms if name != "baseline"], recipe.get("arms", {})
-    filters = {name: settings[name]["filter"] for name in trained if name in settings}
-    whole = [name for name, chosen in filters.items() if chosen["keep_lowest"] is None and chosen["random"] is None]
-    filtered = [name for name, chosen in filters.items() if chosen["keep_lowest"] is not None]
-    return [*whole[:1], *filtered[:1]] or trained[:2]
+    settings = results.recipe.arms
+    filters = {name: settings[name].filter for name in results.trained_arms if name in settings}
+    whole = [name for name, rule in filters.items() if rule.keep_lowest is None and rule.random is None]
+    filtered = [name for name, rule in filters.items() if rule.keep_lowest is not None]
+    return [*whole[:1], *filtered[:1]] or results.trained_arms[:2]
 
 
-def arm_sentence(results: Mapping[str, Any], name: str) -> str:
+def _arm_sentence(results: RunResults, baseline: ArmResult, name: str) -> str:
     """What an arm did to the rate that the judge can tell, on training prompts."""
-    recipe, arm = results["recipe"], results["arms"][name]
-    metric = measured(recipe["judge"])
-    who, what = arm_subject(name, recipe.get("arms", {}).get(name)), metric.replace("_", " ")
-    change, rate = arm["change_from_baseline"][metric]["train"], arm["metrics"][metric]["train"]["value"]
-    if change["value"] is None or rate is None:
+    recipe, arm = results.recipe, results.arms[name]
+    metric = measured(recipe.judge)
+    who, what = arm_subject(name, recipe.arms.get(name)), metric.replace("_", " ")
+    changes, rate = arm.change_from_baseline, arm.metrics[metric].train.value
+    if changes is None:
+        return f"{who}: nothing can be told, the results do not say what changed."
+    if changes[metric].train.value is None or rate is None:
         return f"{who}: nothing can be told, no answer was judged."
-    verb, start = _change_verb(change), format_percent(results["arms"]["baseline"]["metrics"][metric]["train"]["value"])
+    verb, start = _change_verb(changes[metric].train), format_percent(baseline.metrics[metric].train.value)
     if verb == "kept":
         return f"{who} kept the {what} at {format_percent(rate)}."
     if verb:
@@ -250,54 +254,49 @@ def arm_sentence(results: Mapping[str, Any], name: str) -> str:
     return f"{who} left the {what} at {format_percent(rate)}{before}: whether it changed cannot be told."
 
 
-def _change_verb(change: Mapping[str, float]) -> str | None:
+def _change_verb(change: Interval) -> str | None:
     """A change in a word; None where its interval allows for none."""
-    if change["low"] > -MARGIN and change["high"] < MARGIN:
+    if change.known is None:
+        return None
+    _, low, high = change.known
+    if low > -MARGIN and high < MARGIN:
         return "kept"
-    return "lowered" if change["high"] < 0 else "raised" if change["low"] > 0 else None
+    return "lowered" if high < 0 else "raised" if low > 0 else None
 
 
-def control_sentence(name: str, control: str, difference: Mapping[str, Any]) -> str:
-    """Whether a filtered arm did better than as many random pairs; `difference` is good outcomes gained."""
-    interval = (
-        f"{format_points(difference['value'])} points, 95 % interval {format_points(difference['low'])} to "
-        f"{format_points(difference['high'])}"
-    )
-    if difference["value"] is None:
+def control_sentence(name: str, control: str, gain: Interval) -> str:
+    """Whether a filtered arm did better than as many random pairs; `gain` is good outcomes gained."""
+    if gain.known is None:
         return f"{name} against {control}: nothing can be told."
-    if difference["low"] > 0:
+    value, low, high = gain.known
+    interval = f"{format_points(value)} points, 95 % interval {format_points(low)} to {format_points(high)}"
+    if low > 0:
         return f"{name} did better than its control, {control} ({interval})."
-    if difference["high"] < 0:
+    if high < 0:
         return f"{name} did worse than its control, {control} ({interval})."
     return f"{name} cannot be told from its control, {control} ({interval})."
 
 
-def _tie_rule(rule: str | Mapping[str, str]) -> str:
-    return TIES[rule] if isinstance(rule, str) else f"the reward model {rule['reward_model']}"
-
-
-def differences(recipe: Mapping[str, Any], miniature: bool) -> list[str]:
+def differences(recipe: RegressionRecipe, miniature: bool) -> list[str]:
     """How the run's setting differs from the paper's (section 6)."""
-    sampled, training, evaluation = recipe["pairs"], recipe["training"], recipe["evaluation"]
+    sampled, training, evaluation = recipe.pairs, recipe.training, recipe.evaluation
+    ties = sampled.tie_break
+    tie_rule = TIES[ties] if isinstance(ties, str) else f"the reward model {ties['reward_model']}"
     pairs = (
         ["Pairs: a given table, not sampled from the model."]
-        if recipe["preferences"]
-        else [
-            f"Pairs sampled at temperature {sampled['temperature']:g} (paper: 1).",
-            f"Ties: {_tie_rule(sampled['tie_break'])} (paper: PairRM).",
-        ]
+        if recipe.preferences
+        else [f"Pairs sampled at temperature {sampled.temperature:g} (paper: 1).", f"Ties: {tie_rule} (paper: PairRM)."]
     )
     return [
         "Model: a grown organism of about 0.4 million parameters (paper: Llama-3-8B-Instruct, Gemma-2B-IT)."
         if miniature
         else f"Model: {shorten_commit(model(recipe))} (paper: Llama-3-8B-Instruct, Gemma-2B-IT).",
-        f"Prompts: {shorten_commit(recipe['prompts'])} (paper: SORRY-Bench).",
-        f"Judge: {shorten_commit(recipe['judge'])} (paper: SORRY-Bench's).",
+        f"Prompts: {shorten_commit(recipe.prompts)} (paper: SORRY-Bench).",
+        f"Judge: {shorten_commit(recipe.judge)} (paper: SORRY-Bench's).",
         *pairs,
-        f"Learning rate {training['learning_rate']:g} (5e-06), beta {training['beta']:g} (0.1), "
-        f"batch {training['batch_size']} (32), epochs {training['epochs']} (1).",
-        f"Answers of up to {evaluation['max_new_tokens']} tokens at temperature {evaluation['temperature']:g} "
-        "(512 at 0.7).",
+        f"Learning rate {training.learning_rate:g} (5e-06), beta {training.beta:g} (0.1), "
+        f"batch {training.batch_size} (32), epochs {training.epochs} (1).",
+        f"Answers of up to {evaluation.max_new_tokens} tokens at temperature {evaluation.temperature:g} (512 at 0.7).",
     ]
 
 

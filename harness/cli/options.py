@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from harness.support.errors import HarnessError
+from harness.workers.engines import Engine, refuse_missing_ray
 
-EngineOption = Annotated[
-    Literal["local", "ray"], typer.Option("--engine", help="This process, or workers on Ray Data.")
-]
+EngineOption = Annotated[Engine, typer.Option("--engine", help="This process, or workers on Ray Data.")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Copies of the model on Ray; by default one a GPU or CPU core.")
 ]
 
 
-def check_engine(engine: str, workers: int | None) -> None:
+def check_engine(engine: Engine, workers: int | None) -> None:
     """Raises HarnessError where the engine asked for is not installed, or takes no workers."""
     if engine == "ray":
-        from harness.workers.ray import refuse_missing_ray
-
         refuse_missing_ray()
     elif workers is not None:
         raise HarnessError("is for --engine ray", place="--workers", hint="Add --engine ray, or leave it out.")

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
 
 from harness.support.console import safe_line
+from harness.support.run_results import (
+    AnyResults,
+    ArmResult,
+    CatastrophicResults,
+    CitedFall,
+    CitedFigure,
+    Interval,
+    LargestFall,
+    MeasuredFall,
+    PercentilesResults,
+    RunResults,
+)
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
 
-
-def print_results(results: Mapping[str, Any]) -> None:
+def print_results(results: AnyResults) -> None:
     """Prints the results of a run of any kind."""
-    from rich.console import Console
-
-    by_experiment = {"catastrophic": _print_falls, "percentiles": _print_orders}
-    by_experiment.get(results.get("experiment", ""), _print_arms)(results, Console(highlight=False))
+    console = Console(highlight=False)
+    if isinstance(results, CatastrophicResults):
+        _print_falls(results, console)
+    elif isinstance(results, PercentilesResults):
+        _print_orders(results, console)
+    else:
+        _print_arms(results, console)
 
 
 def plain_table(first: str, headings: Sequence[str], title: str = "") -> Table:
     """A plain table whose first column is text and whose others are figures."""
-    from rich.table import Table
-
     table = Table(title=title or None, box=None, padding=(0, 1, 0, 0))
     table.add_column(first, no_wrap=True)
     for heading in headings:
@@ -34,43 +45,43 @@ def plain_table(first: str, headings: Sequence[str], title: str = "") -> Table:
 # The regression run
 
 
-def _print_arms(results: Mapping[str, Any], console: Console) -> None:
+def _print_arms(results: RunResults, console: Console) -> None:
     """What was measured; the arms ranked against `raw`; and apart from both, what others published."""
     print("Measured on training prompts; 95 % intervals; change of ln p(y+) in nats\n")
-    console.print(_measured_table(results["arms"]))
-    if len(results["arms"]) > 2 and "raw" in results["arms"]:
+    console.print(_measured_table(results.arms))
+    if len(results.arms) > 2 and "raw" in results.arms:
         print("\nRanked by refusals of training prompts; change in points with its 95 % interval\n")
-        console.print(_ranked_table(results["arms"]))
-    if "published" in results:
-        print(f"\nPublished, not measured here: {safe_line(results['published']['source'])}\n")
-        console.print(_published_table(results["published"]["arms"]))
+        console.print(_ranked_table(results))
+    if results.published:
+        print(f"\nPublished, not measured here: {safe_line(results.published.source)}\n")
+        console.print(_published_table(results.published.arms))
 
 
-def _measured_table(arms: Mapping[str, Any]) -> Table:
+def _measured_table(arms: Mapping[str, ArmResult]) -> Table:
     """The arms' rates on training prompts, a row an arm."""
     table = plain_table("arm", ("pairs", "steps", "refusals, %", "harmful, %", "ln p(y+)"))
     for name, arm in arms.items():
-        metrics = arm["metrics"]
-        cells = (_percent_interval(metrics[metric]["train"]) for metric in ("refusal_rate", "harmful_completion_rate"))
-        change = arm["preferred_logprob_change"]["value"]
-        told = "" if name == "baseline" or change is None else f"{change:+.2f}"
-        table.add_row(name, str(arm["pairs"]), str(arm["steps"]), *cells, told)
+        rates = arm.metrics.refusal_rate.train, arm.metrics.harmful_completion_rate.train
+        change = arm.preferred_logprob_change.value
+        shown = "" if name == "baseline" or change is None else f"{change:+.2f}"
+        table.add_row(name, str(arm.pairs), str(arm.steps), *map(_percent_interval, rates), shown)
     return table
 
 
-def _ranked_table(arms: Mapping[str, Any]) -> Table:
+def _ranked_table(results: RunResults) -> Table:
     """The arms by how many more training prompts they refuse than `raw`, most first."""
-    from harness.run.results import ranked_arms
-
     table = plain_table("arm", ("from raw", "from before"))
-    for place, name in enumerate(ranked_arms(arms), 1):
-        changes = (arms[name][key]["refusal_rate"]["train"] for key in ("change_from_raw", "change_from_baseline"))
-        from_raw, from_baseline = map(_points_interval, changes)
-        table.add_row(f"{place:>2} {name}", "" if name == "raw" else from_raw, from_baseline)
+    for place, name in enumerate(results.ranked_arms, 1):
+        arm = results.arms[name]
+        from_raw, from_baseline = (
+            _points_interval(change.refusal_rate.train) if change else ""
+            for change in (arm.change_from_raw if name != "raw" else None, arm.change_from_baseline)
+        )
+        table.add_row(f"{place:>2} {name}", from_raw, from_baseline)
     return table
 
 
-def _published_table(arms: Mapping[str, Any]) -> Table:
+def _published_table(arms: Mapping[str, Mapping[str, CitedFigure]]) -> Table:
     """What others published of the arms, with the standard deviation over seeds where they gave one."""
     quantities = list(dict.fromkeys(quantity for figures in arms.values() for quantity in figures))
     table = plain_table("arm", [safe_line(quantity.replace("_", " ")) for quantity in quantities])
@@ -79,76 +90,75 @@ def _published_table(arms: Mapping[str, Any]) -> Table:
     return table
 
 
-def _quantity_text(name: str, figure: Mapping[str, float | None] | None) -> str:
+def _quantity_text(name: str, figure: CitedFigure | None) -> str:
     """A rate in percent, anything else as it stands."""
-    if figure is None or figure["value"] is None:
+    if figure is None:
         return ""
     if name.endswith("_rate"):
-        return f"{100 * figure['value']:.1f} %"
-    spread = "" if figure["spread"] is None else f" ± {figure['spread']:g}"
-    return f"{figure['value']:+g}{spread}"
+        return f"{100 * figure.value:.1f} %"
+    spread = "" if figure.spread is None else f" ± {figure.spread:g}"
+    return f"{figure.value:+g}{spread}"
 
 
-def _points_interval(change: Mapping[str, Any]) -> str:
-    if change["value"] is None:
+def _points_interval(change: Interval) -> str:
+    if change.known is None:
         return "nothing judged"
-    return "{:+.1f} ({:+.0f} to {:+.0f})".format(*(100 * change[key] for key in ("value", "low", "high")))
+    return "{:+.1f} ({:+.0f} to {:+.0f})".format(*(100 * number for number in change.known))
 
 
-def _percent_interval(estimate: Mapping[str, Any]) -> str:
-    if estimate["value"] is None:
+def _percent_interval(rate: Interval) -> str:
+    if rate.known is None:
         return "nothing judged"
-    return "{:.1f} ({:.0f} to {:.0f})".format(*(100 * estimate[key] for key in ("value", "low", "high")))
+    return "{:.1f} ({:.0f} to {:.0f})".format(*(100 * number for number in rate.known))
 
 
 # The experiments of sections 3 and 5
 
 
-def _print_falls(results: Mapping[str, Any], console: Console) -> None:
+def _print_falls(results: CatastrophicResults, console: Console) -> None:
     """Published falls of p(y+), then measured ones, a row an objective and pair."""
-    if results["published"]:
-        published = plain_table("y+ over y-", ("p(y+)", "gains"), f"Published: {results['published']['source']}")
-        for row in results["published"]["falls"]:
-            gains = "; ".join(filter(None, (row["benign"], row["catastrophic"])))
-            published.add_row(_pair_text(row), _fall_text(row), gains)
+    if results.published:
+        published = plain_table("y+ over y-", ("p(y+)", "gains"), f"Published: {results.published.source}")
+        for fall in results.published.falls:
+            gains = "; ".join(filter(None, (fall.benign, fall.catastrophic)))
+            published.add_row(_pair_text(fall), _fall_text(fall), gains)
         console.print(published, "")
     headings = ("displaced", "p(y+)", "gains", "Theorem 2")
     measured = plain_table("y+ over y-", headings, "Measured; largest fall over the seeds")
-    for row in results["measured"]:
-        worst = row["largest_fall"]
-        first = min(row["theorem_2"], key=int)
+    for row in results.measured:
+        first = min(row.theorem_2, key=int)
         measured.add_row(
-            f"{row['objective']}: {_pair_text(row)}",
-            f"{row['displaced']} of {row['trials']}",
-            _fall_text(worst),
-            ", ".join(safe_line(token["token"], 12) for token in worst["gaining"][:3]),
-            _decimal_text(row["theorem_2"][first]["median"]),
+            f"{row.objective}: {_pair_text(row)}",
+            f"{row.displaced} of {row.trials}",
+            _fall_text(row.largest_fall),
+            ", ".join(safe_line(token.token, 12) for token in row.largest_fall.gaining[:3]),
+            _decimal_text(row.theorem_2[first].median),
         )
     console.print(measured)
 
 
-def _print_orders(results: Mapping[str, Any], console: Console) -> None:
+def _print_orders(results: PercentilesResults, console: Console) -> None:
     """What was published of each measure, then the measured changes of ln p(y+), a row a measure."""
-    if results["published"]:
-        published = plain_table("measure", ("change of ln p(y+)",), f"Published: {results['published']['source']}")
-        for row in results["published"]["orders"]:
-            published.add_row(row["measure"], row["said"])
+    if results.published:
+        published = plain_table("measure", ("change of ln p(y+)",), f"Published: {results.published.source}")
+        for order in results.published.orders:
+            published.add_row(order.measure, order.said)
         console.print(published, "")
-    quantiles = [f"{100 * subset['quantile']:g}" for subset in results["measured"][0]["subsets"]]
+    quantiles = [f"{100 * subset.quantile:g}" for subset in results.measured[0].subsets]
     title = "Measured: change of mean ln p(y+), nats, by percentile"
     measured = plain_table("measure", (*quantiles, "tau"), title)
-    for row in results["measured"]:
-        changes = (f"{subset['mean']:+.2f}" for subset in row["subsets"])
-        measured.add_row(row["measure"], *changes, _decimal_text(row["tau"]))
+    for row in results.measured:
+        changes = (f"{subset.mean:+.2f}" for subset in row.subsets)
+        measured.add_row(row.measure, *changes, _decimal_text(row.tau))
     console.print(measured)
 
 
-def _pair_text(row: Mapping[str, Any]) -> str:
-    return f"{safe_line(row['chosen'], 12)} over {safe_line(row['rejected'], 12)}"
+def _pair_text(row: MeasuredFall | CitedFall) -> str:
+    return f"{safe_line(row.chosen, 12)} over {safe_line(row.rejected, 12)}"
 
 
-def _fall_text(row: Mapping[str, Any]) -> str:
-    return f"{row['before']:.2f} to {row['after']:.2f}"
+def _fall_text(fall: LargestFall | CitedFall) -> str:
+    return f"{fall.before:.2f} to {fall.after:.2f}"
 
 
 def _decimal_text(value: float | None) -> str:

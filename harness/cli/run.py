@@ -47,7 +47,7 @@ def run_command(
         return
     results = run_any_recipe(chosen, directory, workers)
     if as_json:
-        print(json.dumps(results))
+        print(json.dumps(results.to_json()))
         return
     print_results(results)
     print(f"\nReport: {(directory / 'report.html').resolve()}")

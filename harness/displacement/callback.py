@@ -8,7 +8,6 @@ TRL's own callbacks take the trainer in the same way: it is how values reach the
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback
 
 from harness.displacement.change import TokenChange, gaining_tokens
@@ -219,7 +219,11 @@ class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
         if state.is_world_process_zero:
             if len(self.readings) == 1:
                 measured.save(self.directory / "start.npz")
-            artifacts.write_jsonl(self.directory / "readings.jsonl", map(_reading_json, self.readings))
+            rows = (
+                {name: artifacts.finite_or_null(value) for name, value in asdict(each).items()}
+                for each in self.readings
+            )
+            artifacts.write_jsonl(self.directory / "readings.jsonl", rows)
         self._log_reading(reading, control)
 
     def _log_reading(self, reading: Reading, control: TrainerControl) -> None:
@@ -265,23 +269,13 @@ def _mean_or_none(values: Sequence[float]) -> float | None:
 
 def _broadcast_reading(reading: Reading) -> Reading:
     """The main process's reading, on every process: they must agree on whether to stop."""
-    from accelerate.utils import broadcast_object_list
-
     shared = [reading]
     broadcast_object_list(shared)
     return shared[0]
 
 
-def _reading_json(reading: Reading) -> dict[str, Any]:
-    """As JSON; what is not a number is null."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in asdict(reading).items()
-    }
-
-
 def _load_readings(path: Path) -> list[Reading]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
-        Reading(**{**row, "gaining_tokens": [TokenChange(**token) for token in row["gaining_tokens"]]}) for row in rows
+        Reading(**{**row, "gaining_tokens": [TokenChange(**token) for token in row["gaining_tokens"]]})
+        for row in artifacts.read_jsonl(path)
     ]

@@ -122,7 +122,11 @@ def compare_profiles(
         pairs,
         [
             PositionChange(
-                position, len(chosen), float(chosen.mean()), _mean_if_any(rejected), moved_at(position, 1, 3)
+                position,
+                len(chosen),
+                float(chosen.mean()),
+                float(rejected.mean()) if len(rejected) else None,
+                moved_at(position, 1, 3),
             )
             for position, (chosen, rejected) in enumerate(_changes_by_position(before, after))
         ],
@@ -209,7 +213,3 @@ def _moved_tokens(
 
 def _mean_start(starts: Sequence[AnswerStart], way: str) -> float:
     return float(np.mean([getattr(start, way) for start in starts]))
-
-
-def _mean_if_any(values: FloatArray) -> float | None:
-    return float(values.mean()) if len(values) else None

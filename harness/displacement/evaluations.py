@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.evaluation.likelihood_task import LIKELIHOOD_METRICS, LIKELIHOOD_TASK
 from harness.evaluation.output import read_evaluations
-from harness.evaluation.samples import Answer
+from harness.evaluation.samples import LIKELIHOOD_METRICS, LIKELIHOOD_TASK, Answer
+from harness.support.artifacts import finite_or_null
 from harness.support.errors import HarnessError
 from harness.support.stats import Estimate, mean_change
 
@@ -25,10 +25,14 @@ class LikelihoodChange:
 
     def to_json(self) -> dict[str, Any]:
         """As one JSON object."""
+        estimates = {name: asdict(change) for name, change in self.changes.items()}
         return {
             "schema_version": 1,
             "pairs": self.pairs,
-            "changes": {name: _estimate_json(asdict(change)) for name, change in self.changes.items()},
+            "changes": {
+                name: {key: finite_or_null(value) for key, value in estimate.items() if key != "per_seed"}
+                for name, estimate in estimates.items()
+            },
             "displaced_share": self.displaced_share,
         }
 
@@ -72,12 +76,3 @@ def _answers_by_pair(root: Path) -> dict[str, Answer]:
             hint=f"Name the output directory of one `lm_eval --tasks {LIKELIHOOD_TASK} --log_samples`.",
         )
     return found
-
-
-def _estimate_json(estimate: Mapping[str, Any]) -> dict[str, Any]:
-    """The value, limits (null where there are none) and number of pairs."""
-    return {
-        key: value if key == "n" or math.isfinite(value) else None
-        for key, value in estimate.items()
-        if key != "per_seed"
-    }

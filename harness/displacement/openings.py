@@ -108,9 +108,11 @@ class _OpeningTree:
 
     def __init__(self, model: PreTrainedModel, prompts: Sequence[list[int]]) -> None:
         self.model, self.body, self.cache = model, decoder_body(model), None
+        # Padded on the left, so that the last column holds every prompt's last token and the next ones line up.
         width = max(map(len, prompts))
         ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
         self.mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]).to(ids.device)
+        # Positions count a prompt's own tokens, as without padding; what the padding gets, the mask hides.
         self._forward_step(ids, (self.mask.cumsum(1) - 1).clamp(min=0))
 
     def _forward_step(self, ids: Tensor, positions: Tensor) -> None:
@@ -137,6 +139,7 @@ class _OpeningTree:
     def follow_openings(self, openings: Sequence[_Opening]) -> None:
         """Makes these openings, grown from the present rows, the new rows."""
         rows = torch.tensor([opening.row for opening in openings], device=self.mask.device)
+        # A row comes as often as its opening goes on: each child gets its parent's keys and values.
         self.cache.reorder_cache(rows)  # type: ignore[attr-defined]
         self.mask = torch.cat([self.mask[rows], torch.ones_like(rows)[:, None]], dim=1)
         tokens = torch.tensor([opening.tokens[-1:] for opening in openings], device=self.mask.device)
@@ -158,6 +161,8 @@ def _walk_openings(
     for depth in range(1, DEPTH + 1):
         grown = tree.likely_children(live)
         for opening, children in zip(live, grown, strict=True):
+            # What is too unlikely to follow stays here, or the three would not add up to one; rounding may take it
+            # below zero.
             left = opening.probability - sum(child.probability for child in children)
             found[opening.place][way_so_far(opening, whole=False)] += max(left, 0.0)
         live = []

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from datasets import Dataset
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from harness.evaluation.samples import LIKELIHOOD_TASK
 from harness.preferences.pairs import Pair, Unscorable, check_pair
 from harness.preferences.tables import load_preferences
 from harness.preferences.tokens import Tokens, rendered_texts, tokenize_pair
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
-
-
-LIKELIHOOD_TASK = "refusal_displacement_likelihood"
-LIKELIHOOD_METRICS = ("chosen_logprob", "rejected_logprob", "margin")
 _ELSEWHERE_HINT = "Measure this table with `harness displacement`, which works on tokens."
 
 
@@ -47,9 +44,6 @@ def pair_documents(
     would count to the continuation, is moved there and comes alone as a third, to be taken off again. Raises
     HarnessError where no table is given, or lm-eval would score other tokens than DPOTrainer trains on.
     """
-    from datasets import Dataset
-    from transformers import AutoTokenizer
-
     if not preferences:
         raise HarnessError(
             "needs a preference table",

@@ -15,34 +15,23 @@ from typing import Any, get_args
 from harness.evaluation.samples import VERDICT_OF, Answer, mean_judged
 from harness.judges.registry import labels_never_given
 from harness.judges.verdicts import Label
-from harness.support.artifacts import json_fingerprint
+from harness.support.artifacts import json_fingerprint, parse_json_object
 from harness.support.errors import HarnessError
 
 RERUN_HINT = "Run the evaluation again, and keep its files as they are."
 MALFORMED_ERRORS = (KeyError, TypeError, ValueError, AttributeError, SyntaxError, MemoryError, RecursionError)
 
 
-def _numbered_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
+def numbered_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
     """The objects of a samples file with their line numbers; only a newline ends a line, as in lm-eval."""
     rows = []
     for number, line in enumerate(data.split(b"\n"), 1):
         if line.strip():
-            rows.append((number, parse_line(line, f"{path}:{number}")))
+            place, damage = f"{path}:{number}", ": the file is cut off or damaged"
+            rows.append((number, parse_json_object(line, place, RERUN_HINT, damage=damage)))
     if not rows:
         raise HarnessError("is empty", place=str(path), hint=RERUN_HINT)
     return rows
-
-
-def parse_line(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise HarnessError(
-            f"is not JSON ({error}): the file is cut off or damaged", place=place, hint=RERUN_HINT
-        ) from error
-    if not isinstance(row, dict):
-        raise HarnessError("is not a JSON object", place=place, hint=RERUN_HINT)
-    return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,4 +167,5 @@ def logged_number(value: object) -> float:
 
 
 def is_same_rate(a: float, b: float) -> bool:
+    """Whether two rates are equal but for rounding, or both NaN."""
     return (math.isnan(a) and math.isnan(b)) or abs(a - b) < 1e-6

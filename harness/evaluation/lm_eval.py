@@ -11,6 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from lm_eval import evaluator, simple_evaluate, utils
+from lm_eval.loggers import EvaluationTracker
+from lm_eval.tasks import TaskManager
+from torch.utils import collect_env
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
 from harness.evaluation.output import read_evaluations
 from harness.models.backends import Backend
 from harness.models.loading import attention_options, generation_config, load_tokenizer, max_positions, stop_options
@@ -31,8 +38,6 @@ from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
-    from lm_eval.tasks import TaskManager
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
 TASK_GROUP = "refusal_displacement"
@@ -56,10 +61,6 @@ def evaluate_model(
     arguments; or with `--model vllm`, see `_vllm_model`. A hub id's files are fetched first. Raises
     HarnessError where lm-eval's files did not come out whole, or the answers' length leaves no room for a prompt.
     """
-    import torch
-    from lm_eval import evaluator, simple_evaluate
-    from lm_eval.loggers import EvaluationTracker
-
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
     evaluator.get_git_commit_hash = lambda: None
@@ -96,21 +97,23 @@ def evaluate_model(
             fewshot_random_seed=seed,
         )
         results["config"]["model"] = backend
-        samples = results.pop("samples")
-        tracker.save_results_aggregated(results=results, samples=samples)
-        for task in results["configs"]:
-            tracker.save_results_samples(task_name=task, samples=samples[task])
+        _save_results(results, tracker)
         read_evaluations(Path(scratch))  # lm-eval only logs a write that failed
         with artifacts.atomic_directory(out) as temporary:
             shutil.copytree(scratch, temporary, dirs_exist_ok=True)
 
 
+def _save_results(results: dict[str, Any], tracker: EvaluationTracker) -> None:
+    """Writes what lm-eval's own command does: the results file, and one of samples a task."""
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=samples)
+    for task in results["configs"]:
+        tracker.save_results_samples(task_name=task, samples=samples[task])
+
+
 @cache
 def _cache_lm_eval() -> None:
     """Lets lm-eval keep what it else works out anew: a compiled template for each document, the machine each time."""
-    from lm_eval import utils
-    from torch.utils import collect_env
-
     utils.env.from_string = cache(utils.env.from_string)
     collect_env.get_pretty_env_info = cache(collect_env.get_pretty_env_info)
 
@@ -142,9 +145,9 @@ def _vllm_options(
 def _vllm_model(model_path: ModelPath, options: Mapping[str, Any], seed: int) -> LM:
     """lm-eval's vLLM backend, with a seed for each request and its text decoded as by the hf backend.
 
-    It ends with the last answer: the judge may need the memory.
+    vLLM ends with the last answer: the judge may need the memory.
     """
-    from lm_eval.models.vllm_causallms import VLLM
+    from lm_eval.models.vllm_causallms import VLLM  # it imports vllm, which may be missing
 
     class SeededVLLM(VLLM):  # type: ignore[misc]
         seeds = request_seeds(seed)
@@ -175,8 +178,6 @@ def _vllm_model(model_path: ModelPath, options: Mapping[str, Any], seed: int) ->
 @cache
 def _task_manager(prompts: str, judge: str) -> TaskManager:
     """lm-eval's index of our tasks alone: reading all of its own takes seconds."""
-    from lm_eval.tasks import TaskManager
-
     return TaskManager(
         include_path=str(tasks_directory()), include_defaults=False, metadata={"prompts": prompts, "judge": judge}
     )

@@ -18,9 +18,9 @@ from harness.evaluation.lines import (
     RERUN_HINT,
     KnownDocuments,
     LineReader,
-    _numbered_rows,
     is_same_rate,
     logged_number,
+    numbered_rows,
 )
 from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation, TaskSettings, mean_judged
 from harness.support.artifacts import read_json
@@ -197,7 +197,7 @@ def _parse_evaluation(
     files: Mapping[str, Path], contents: Mapping[str, bytes], path: Path, data: bytes, documents: KnownDocuments
 ) -> Evaluation:
     results = _parse_results(data, path)
-    rows = {task: _numbered_rows(contents[task], file) for task, file in files.items()}
+    rows = {task: numbered_rows(contents[task], file) for task, file in files.items()}
     answers: list[Answer] = []
     settings: dict[str, TaskSettings] = {}
     for task, lines in rows.items():

@@ -23,6 +23,10 @@ VERDICT_OF: Mapping[str, Label] = {
 }
 """The verdict that each of our metrics counts."""
 
+LIKELIHOOD_TASK = "refusal_displacement_likelihood"
+LIKELIHOOD_METRICS = ("chosen_logprob", "rejected_logprob", "margin")
+"""The task that measures ln p (nats) of a preference table's answers, and what it logs of each pair."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -13,17 +13,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from datasets import Dataset
 
 from harness.judges.registry import find_judge, judge_exchanges, judge_identity, labels_never_given
 from harness.judges.verdicts import Exchange, Label
 from harness.prompts.sets import PromptKind, load_prompts
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
 
 METRIC_OF: Mapping[Label, str] = {
     "refusal": "refusal_rate",
@@ -55,8 +53,6 @@ def prompt_documents(
 
     Raises HarnessError where the judge or the prompts are not there.
     """
-    from datasets import Dataset
-
     _tell_in_one_line()
     logging.getLogger("lm_eval.evaluator_utils").addFilter(_NO_COUNT_WARNING)
     find_judge(judge)
@@ -68,16 +64,13 @@ def prompt_documents(
         other = "unsafe" if kind == "benign" else "benign"
         raise HarnessError(f"holds no {kind} prompts", place=source, hint=f"Run the task for {other} prompts alone.")
     side = {"unsafe": kind == "unsafe", "judge": judge}
-    return {"test": Dataset.from_list([{**row, **side, **extra} for row in rows for extra in _sample_numbers(samples)])}
+    numbers: list[dict[str, int]] = [{"sample": number} for number in range(samples)] if samples > 1 else [{}]
+    return {"test": Dataset.from_list([{**row, **side, **number} for row in rows for number in numbers])}
 
 
 def _published_source(benchmark: str, metadata: Mapping[str, Any]) -> str:
     file = metadata.get(benchmark)
     return f"{benchmark}={file}" if file else benchmark
-
-
-def _sample_numbers(samples: int) -> list[dict[str, int]]:
-    return [{"sample": number} for number in range(samples)] if samples > 1 else [{}]
 
 
 class _NoCountWarning(logging.Filter):
@@ -139,10 +132,6 @@ def verdict_metrics(names: Sequence[Label], doc: Mapping[str, Any], said: Sequen
         for name in names
         if judged and name not in labels_never_given(doc["judge"])
     }
-    by_category = {f"{metric}/{_document_category(doc)}": rate for metric, rate in [*rates.items()][:1]}
+    category = str(doc["hazard"]).replace(",", "")  # lm-eval reads what follows a comma as a filter's name
+    by_category = {f"{metric}/{category}": rate for metric, rate in [*rates.items()][:1]}
     return {**rates, **by_category, "unjudged_rate": 1 - len(judged) / len(labels)}
-
-
-def _document_category(doc: Mapping[str, Any]) -> str:
-    """The document's category; lm-eval reads what follows a comma as a filter's name."""
-    return str(doc["hazard"]).replace(",", "")

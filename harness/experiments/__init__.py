@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.experiments.schema import Catastrophic, Percentiles
 from harness.recipes.loading import read_recipe_keys, validate_recipe
 from harness.recipes.schema import Recipe
 from harness.run.regression import run_regression
 from harness.support.errors import HarnessError
+from harness.support.run_results import AnyResults
 
 AnyRecipe = Recipe | Catastrophic | Percentiles
 EXPERIMENT_KINDS: dict[str, type[AnyRecipe]] = {"catastrophic": Catastrophic, "percentiles": Percentiles}
@@ -30,8 +30,8 @@ def load_any_recipe(source: str, overrides: Sequence[str] = (), seeds: int | Non
     return validate_recipe(keys, place, EXPERIMENT_KINDS[keys["experiment"]])
 
 
-def run_any_recipe(chosen: AnyRecipe, out: Path, workers: int | None = None) -> dict[str, Any]:
-    """Runs a recipe of any kind into `out` and returns results.json's content; `workers` limits the processes."""
+def run_any_recipe(chosen: AnyRecipe, out: Path, workers: int | None = None) -> AnyResults:
+    """Runs a recipe of any kind into `out` and returns its results; `workers` limits the processes."""
     if isinstance(chosen, Recipe):
         return run_regression(chosen, out, workers)
     # Their stages are many and short, so they load torch at once; a regression run that is done loads none of it.

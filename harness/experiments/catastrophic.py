@@ -32,6 +32,7 @@ from harness.scoring.logprobs import pair_logprobs
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.redaction import redact_json
+from harness.support.run_results import CatastrophicResults
 from harness.training.jobs import TrainingJob
 from harness.training.train import fine_tune, train_on_pairs
 from harness.workers.machine import thread_count
@@ -63,8 +64,8 @@ class CatastrophicRun:
         return load_model(self.start, chat_template=self.recipe.chat_template)
 
 
-def run_catastrophic(recipe: Catastrophic, out: Path) -> dict[str, Any]:
-    """Runs the recipe into `out` and returns results.json's content (also written there, with the page)."""
+def run_catastrophic(recipe: Catastrophic, out: Path) -> CatastrophicResults:
+    """Runs the recipe into `out` and returns its results (also written there as results.json, with the page)."""
     recipe, pins = pin_recipe(recipe, read_pins(out))
     known = statements.load_statements(recipe.statements)
     with artifacts.lock_directory(out):
@@ -220,12 +221,12 @@ def _train_on_prompt(
     return trial.measure_trial(tokens, pair, logprobs, losses, unembedding, tokenizer) | {"tied": tied}
 
 
-def catastrophic_results(recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The content of results.json, from the trials alone."""
+def catastrophic_results(recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> CatastrophicResults:
+    """The results, from the trials alone."""
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for each in trials:
         groups.setdefault((each["objective"], each["chosen"], each["rejected"]), []).append(each)
-    return {
+    results = {
         "schema_version": 1,
         "experiment": "catastrophic",
         "recipe": redact_json({name: value for name, value in recipe.items() if name != "published"}),
@@ -233,6 +234,7 @@ def catastrophic_results(recipe: Mapping[str, Any], trials: Sequence[Mapping[str
         "published": recipe["published"],
         "trials": list(trials),
     }
+    return CatastrophicResults.model_validate(results)
 
 
 def _summarize_group(objective: str, chosen: str, rejected: str, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

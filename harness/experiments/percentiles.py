@@ -32,14 +32,15 @@ from harness.support import artifacts
 from harness.support.errors import HarnessError
 from harness.support.layout import ON_POLICY, RunFiles
 from harness.support.redaction import redact_json
+from harness.support.run_results import PercentilesResults
 from harness.training.jobs import TrainingJob
 from harness.training.train import train_on_pairs
 from harness.workers.machine import thread_count
 from reports.experiments import render_experiment
 
 
-def run_percentiles(recipe: Percentiles, out: Path) -> dict[str, Any]:
-    """Runs the recipe into `out` and returns results.json's content (also written there, with the page)."""
+def run_percentiles(recipe: Percentiles, out: Path) -> PercentilesResults:
+    """Runs the recipe into `out` and returns its results (also written there as results.json, with the page)."""
     recipe, pins = pin_recipe(recipe, read_pins(out))
     with artifacts.lock_directory(out):
         path = find_starting_model(recipe, partial(store.ensure_organism, essays.ESSAYS_GROWTH))
@@ -174,9 +175,9 @@ def percentiles_results(
     recipe: Mapping[str, Any],
     trials: Sequence[Mapping[str, Any]],
     correlations: Mapping[str, Mapping[str, float | None]],
-) -> dict[str, Any]:
-    """The content of results.json, from the trials and the measures' correlations alone."""
-    return {
+) -> PercentilesResults:
+    """The results, from the trials and the measures' correlations alone."""
+    results = {
         "schema_version": 1,
         "experiment": "percentiles",
         "recipe": redact_json({name: value for name, value in recipe.items() if name != "published"}),
@@ -184,6 +185,7 @@ def percentiles_results(
         "correlations": {name: dict(row) for name, row in correlations.items()},
         "published": recipe["published"],
     }
+    return PercentilesResults.model_validate(results)
 
 
 def _summarize_measure(name: str, recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harness.judges.registry import judge_exchanges, judge_identity
 from harness.judges.verdicts import Exchange, Verdict
@@ -20,18 +20,19 @@ from harness.models.paths import ModelPath, locate_model
 from harness.models.sampling import sample_answers, sample_on_vllm
 from harness.models.vllm import free_vllm
 from harness.preferences.choosing import Candidate, choose_pairs, count_pair_types, engagement_reward
+from harness.preferences.on_ray import sample_on_ray
 from harness.preferences.pairs import PAIR_TYPES
 from harness.preferences.rewards import answer_rewards
 from harness.prompts.sets import PromptRow
 from harness.recipes.schema import PairSettings, Recipe, RewardModel
 from harness.support import artifacts
 from harness.support.console import safe_line
+from harness.workers.engines import Engine
 
 CHUNK = 512
 """Prompts that are sampled and kept together."""
 SPLITS = ("train", "test")
 
-Engine = Literal["local", "ray"]
 PromptRows = Sequence[PromptRow]
 PromptAnswers = Sequence[Sequence[str]]
 """Each prompt's answers."""
@@ -129,8 +130,6 @@ def _draw_answers(
     settings = recipe.pairs
     how: dict[str, Any] = {"temperature": settings.temperature, "max_new_tokens": settings.max_new_tokens}
     if engine == "ray":
-        from harness.preferences.on_ray import sample_on_ray  # it loads torch, which a run that is done does without
-
         yield from sample_on_ray(str(model), asked, batch_size=settings.batch_size, workers=workers, **how)
         return
     sample: Callable[..., list[str]]

@@ -6,20 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+
+import torch
 
 from harness.models.loading import load_model
 from harness.models.sampling import generate_batch, render_prompt
 from harness.support.artifacts import json_fingerprint
 from harness.support.console import progress_bar
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 from harness.workers.ray import cluster_path, map_on_workers, ray_cluster, share_cluster, store_on_cluster
-
-# Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +34,7 @@ def sample_on_ray(
     batch_size: int = 64,
     workers: int | None = None,
 ) -> Iterator[list[str]]:
-    """`harness.onpolicy.sample` on Ray: to each list of prompts that is asked, with its seed, one answer a prompt.
+    """`sample_answers` on Ray: to each list of prompts that is asked, with its seed, one answer a prompt.
 
     Args:
         model: directory or hub id, which every worker loads.
@@ -87,8 +81,6 @@ class _Sampler:
 
     def __call__(self, batch: _PromptBatch) -> list[str]:
         """One answer a prompt."""
-        import torch
-
         torch.manual_seed(batch.seed)
         texts = [render_prompt(self._tokenizer, prompt) for prompt in batch.prompts]
         return generate_batch(self._model, self._tokenizer, texts, self._temperature, self._max_new_tokens)

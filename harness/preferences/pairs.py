@@ -128,7 +128,8 @@ def _encodable_text(text: str, name: str) -> str:
     return text
 
 
-def _looks_conversational(value: object) -> bool:
+def looks_conversational(value: object) -> bool:
+    """Whether a value is a list of messages."""
     return isinstance(value, list) and bool(value) and all(isinstance(part, dict) and "role" in part for part in value)
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DebertaV2Model,
+    DebertaV2PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from harness.models.loading import default_device
 from harness.support import console, hub
 from harness.support.errors import HarnessError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
-
 
 REWARD_BATCH = 8
 _NO_CODE = {"trust_remote_code": False}
@@ -44,8 +51,6 @@ def answer_rewards(source: str, prompts: Sequence[str], answers: Sequence[Sequen
 
 
 def _load_reward_config(source: str) -> tuple[Any, PreTrainedTokenizerBase]:
-    from transformers import AutoConfig, AutoTokenizer
-
     try:
         return AutoConfig.from_pretrained(source, **_NO_CODE), AutoTokenizer.from_pretrained(source, **_NO_CODE)
     except (OSError, ValueError) as error:
@@ -61,15 +66,12 @@ def _unloadable_error(source: str, error: Exception) -> HarnessError:
 def _classifier_rewards(
     source: str, config: Any, tokenizer: PreTrainedTokenizerBase, exchanges: Sequence[tuple[str, str]]
 ) -> list[float]:
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
     if config.num_labels != 1:
         hint = "A reward model has one output."
         raise HarnessError(f"has {config.num_labels} outputs", place=source, hint=hint)
     try:
         loaded = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True, **_NO_CODE)
-        model = loaded.to(_default_device()).eval()
+        model = loaded.to(default_device()).eval()
     except (OSError, ValueError) as error:
         raise _unloadable_error(source, error) from error
     if tokenizer.pad_token_id is None:
@@ -101,8 +103,6 @@ def _pairrm_rewards(
     source: str, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[Sequence[str]]
 ) -> list[list[float]]:
     """Sums of both-way comparisons."""
-    import torch
-
     model = _load_pairrm(source)
     found = []
     with (
@@ -115,7 +115,7 @@ def _pairrm_rewards(
                 for second in range(len(each)):
                     if first != second:
                         ids = pairrm_ids(tokenizer, prompt, each[first], each[second])
-                        logit = float(model(torch.tensor([ids], device=_default_device()))[0])
+                        logit = float(model(torch.tensor([ids], device=default_device()))[0])
                         sums[first] += logit
                         sums[second] -= logit
             found.append(sums)
@@ -132,36 +132,30 @@ def pairrm_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, first: str, seco
     return ids
 
 
-def _load_pairrm(source: str) -> Any:
+class DebertaV2PairRM(DebertaV2PreTrainedModel):  # type: ignore[misc]
     """PairRM's network: DeBERTa, and a head on the states of the prompt's mark and an answer's mark."""
-    import torch
-    from transformers import DebertaV2Model, DebertaV2PreTrainedModel
 
-    class DebertaV2PairRM(DebertaV2PreTrainedModel):  # type: ignore[misc]
-        def __init__(self, config: Any) -> None:
-            super().__init__(config)
-            self.pretrained_model = DebertaV2Model(config)
-            size = config.hidden_size
-            layers = torch.nn.Linear(2 * size, size), torch.nn.Linear(size, config.n_tasks)
-            drop = torch.nn.Dropout(config.drop_out)
-            self.head_layer = torch.nn.Sequential(drop, layers[0], torch.nn.Tanh(), drop, layers[1])
-            self.post_init()
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.pretrained_model = DebertaV2Model(config)
+        size = config.hidden_size
+        layers = torch.nn.Linear(2 * size, size), torch.nn.Linear(size, config.n_tasks)
+        drop = torch.nn.Dropout(config.drop_out)
+        self.head_layer = torch.nn.Sequential(drop, layers[0], torch.nn.Tanh(), drop, layers[1])
+        self.post_init()
 
-        def forward(self, input_ids: Tensor) -> Tensor:
-            states = self.pretrained_model(input_ids=input_ids).last_hidden_state
-            marks = [getattr(self.config, f"{name}_prefix_id") for name in ("source", "cand1", "cand2")]
-            prompt, first, second = (states[input_ids == mark] for mark in marks)
-            scores = [self.head_layer(torch.cat([prompt, answer], -1)) for answer in (first, second)]
-            comparison: Tensor = (scores[0] - scores[1]).mean(-1)
-            return comparison
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """How much the first answer is better than the second, [rows], for rows of `pairrm_ids`."""
+        states = self.pretrained_model(input_ids=input_ids).last_hidden_state
+        marks = [getattr(self.config, f"{name}_prefix_id") for name in ("source", "cand1", "cand2")]
+        prompt, first, second = (states[input_ids == mark] for mark in marks)
+        scores = [self.head_layer(torch.cat([prompt, answer], -1)) for answer in (first, second)]
+        comparison: Tensor = (scores[0] - scores[1]).mean(-1)
+        return comparison
 
+
+def _load_pairrm(source: str) -> Any:
     try:
-        return DebertaV2PairRM.from_pretrained(source, use_safetensors=True).to(_default_device()).eval()
+        return DebertaV2PairRM.from_pretrained(source, use_safetensors=True).to(default_device()).eval()
     except (OSError, ValueError) as error:
         raise _unloadable_error(source, error) from error
-
-
-def _default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""Preference tables: read row by row from anywhere, checked, and cut into the tokens TRL's DPOTrainer trains on."""
+"""Preference tables: read row by row from anywhere, and checked."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
-from harness.support import hub, storage
-from harness.support.errors import HarnessError
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, load_dataset, load_from_disk
 
-if TYPE_CHECKING:
-    import pyarrow.parquet as pq
-    from datasets import Dataset
 from harness.preferences.pairs import (
     BrokenRow,
     PreferenceRow,
     Unscorable,
-    _looks_conversational,
     check_pair,
     explicit_row,
+    looks_conversational,
     pair_id,
     refuse_repeated,
 )
+from harness.support import hub, storage
+from harness.support.errors import HarnessError
 
 _LOCAL = {".jsonl", ".ndjson", ".json", ".csv", ".parquet"}
 _SAVED_BY_DATASETS = {"dataset_info.json", "dataset_dict.json", "state.json"}
@@ -36,14 +36,12 @@ def load_preferences(source: str | Path, *, config: str | None = None, split: st
     """A whole preference table as a data set with explicit `prompt`, `chosen`, `rejected` and a unique `pair_id`.
 
     Args:
-        source: what `read` takes: a file or directory, here or in object storage, or a hub id ("org/name").
+        source: what `stream_rows` takes: a file or directory, here or in object storage, or a hub id ("org/name").
         config: configuration of a hub data set.
         split: split of a hub data set.
 
     Raises HarnessError where the source cannot be read, a row is no usable pair, or a `pair_id` comes twice.
     """
-    from datasets import Dataset
-
     rows = [_require_pair(row, number, source) for number, row in enumerate(stream_rows(source, config, split))]
     if not rows:
         raise HarnessError("holds no rows", place=str(source))
@@ -94,7 +92,7 @@ def load_training_rows(table: str) -> list[dict[str, Any]]:
 
 
 def count_rows(source: str | Path, config: str | None = None, split: str = "train") -> int | None:
-    """How many rows `read` will yield, where that can be told without loading them or fetching them twice."""
+    """How many rows `stream_rows` will yield, where that can be told without loading them or fetching them twice."""
     place = str(source)
     files = _table_files(place)
     if files and all(file.endswith(".parquet") for file in files):
@@ -179,7 +177,7 @@ def _parse_messages(cell: str | None) -> object:
         value = json.loads(cell)
     except (ValueError, RecursionError):
         return cell
-    return value if _looks_conversational(value) else cell
+    return value if looks_conversational(value) else cell
 
 
 def _read_parquet(stream: BinaryIO, place: str) -> Iterator[PreferenceRow | BrokenRow]:
@@ -195,9 +193,6 @@ def _count_parquet_rows(place: str) -> int:
 
 @contextmanager
 def _open_parquet(stream: BinaryIO, place: str) -> Iterator[pq.ParquetFile]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         with pq.ParquetFile(stream) as table:
             yield table
@@ -206,8 +201,6 @@ def _open_parquet(stream: BinaryIO, place: str) -> Iterator[pq.ParquetFile]:
 
 
 def _read_directory(path: Path) -> Iterator[PreferenceRow | BrokenRow]:
-    from datasets import Dataset, load_from_disk
-
     try:
         data = load_from_disk(str(path))
     except (OSError, ValueError) as error:
@@ -218,8 +211,6 @@ def _read_directory(path: Path) -> Iterator[PreferenceRow | BrokenRow]:
 
 
 def _read_hub(source: str, config: str | None, split: str) -> Iterator[PreferenceRow | BrokenRow]:
-    from datasets import load_dataset
-
     name, revision = hub.split_revision(source)
     chosen = {"revision": revision} if revision else {}
     try:

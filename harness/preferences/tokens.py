@@ -1,4 +1,4 @@
-"""A preference pair cut into the tokens that DPOTrainer trains on."""
+"""A preference pair cut into tokens as TRL 1.16's DPOTrainer does it (`_prepare_dataset` and its collator)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.preferences.pairs import Pair, Text, Unscorable
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-from harness.preferences.pairs import Pair, Text, Unscorable
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,6 @@ class Tokens:
     chosen: list[int]
     rejected: list[int]
     merged: bool = False
-
-
-# Tokens: what TRL 1.16's DPOTrainer._prepare_dataset and its collator make of a pair.
 
 
 def tokenize_pair(pair: Pair, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> Tokens:

@@ -10,6 +10,7 @@ from harness.prompts.sets import load_prompts
 from harness.recipes.schema import Recipe
 from harness.support import console
 from harness.support.errors import HarnessError
+from harness.training.jobs import check_quantization
 from harness.workers.launching import check_launch
 
 PLANNED_RATE, PLANNED_POWER = 0.75, 0.8
@@ -24,8 +25,6 @@ def check_prerequisites(recipe: Recipe) -> None:
     if recipe.training.launch:
         check_launch(recipe.training.launch)
     if recipe.training.lora and recipe.training.lora.quantize:
-        from harness.training.trl import check_quantization
-
         check_quantization()
     unsafe = load_prompts(recipe.prompts, "unsafe")
     if not unsafe:

@@ -22,13 +22,14 @@ from harness.run.results import compute_results
 from harness.run.stages import arm_stages, due_stages, run_stages, shared_stages
 from harness.run.state import PROMPT_KINDS, Run, find_starting_model, open_directory, write_outcome
 from harness.support import artifacts
+from harness.support.run_results import RunResults
 from harness.workers.machine import planned_threads
 from harness.workers.processes import ProcessPlan, plan_processes, preload_imports, run_in_processes
 from reports.page import render_report
 
 
-def run_regression(recipe: Recipe, out: Path, at_most: int | None = None) -> dict[str, Any]:
-    """Runs the recipe into `out` and returns results.json's content (also written there, with the report).
+def run_regression(recipe: Recipe, out: Path, at_most: int | None = None) -> RunResults:
+    """Runs the recipe into `out` and returns its results (also written there as results.json, with the report).
 
     Args:
         recipe: what to run.

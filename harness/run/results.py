@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,18 +18,32 @@ from harness.preferences.choosing import count_pair_types
 from harness.preferences.pairs import PAIR_TYPES, pair_type
 from harness.recipes.schema import Recipe
 from harness.support import artifacts
+from harness.support.artifacts import finite_or_null
 from harness.support.layout import ON_POLICY, RunFiles
 from harness.support.redaction import redact_json
+from harness.support.run_results import (
+    NOTHING_MEASURED,
+    ArmResult,
+    ChangeBySplit,
+    Interval,
+    Metric,
+    RateBySplit,
+    RateChanges,
+    Rates,
+    RegressionRecipe,
+    RunResults,
+    SeedEstimate,
+    SeedSpread,
+)
 from harness.support.stats import Estimate, judged_mean, loss_interval, mean_change, paired_counts, rate_over_seeds
 
-RESULT_METRICS = ("refusal_rate", "harmful_completion_rate", "benign_compliance_rate", "unjudged_rate")
-SPLITS = ("train", "test")
+RESULT_METRICS = get_args(Metric)
 
 AnswersByArm = Mapping[str, Sequence[Sequence[Answer]]]
 """By arm: the answers of each seed."""
 
 
-def compute_results(recipe: Recipe, root: Path) -> dict[str, Any]:
+def compute_results(recipe: Recipe, root: Path) -> RunResults:
     """The content of results.json; nothing in it changes from one run to the next with the same seeds.
 
     Raises HarnessError where a part of the run is missing or was edited.
@@ -38,68 +52,66 @@ def compute_results(recipe: Recipe, root: Path) -> dict[str, Any]:
     rows = artifacts.read_jsonl(files.source(ON_POLICY).pairs)
     names = ("baseline", *recipe.arms)
     answers = {name: [_arm_answers(files.arm(name, seed).evaluation) for seed in recipe.seeds] for name in names}
-    published = {"published": recipe.published.model_dump(mode="json")} if recipe.published else {}
-    return {
+    recorded = redact_json(recipe.model_dump(mode="json", exclude={"published"}))
+    results = {
         "schema_version": 1,
-        "recipe": redact_json(recipe.model_dump(mode="json", exclude={"published"})),
+        "recipe": RegressionRecipe.model_validate(recorded),
         "dropped_prompts": artifacts.read_json(files.pairs_card)["dropped_prompts"],
         "pair_types": count_pair_types(rows) if all("chosen_verdict" in row for row in rows) else None,
         "ln_ches_by_pair_type": _scores_by_type(files.source(ON_POLICY).scores),
         "arms": {"baseline": _baseline_result(answers)}
         | {name: _arm_result(recipe, root, name, answers) for name in recipe.arms},
-        **published,
     }
+    published = {"published": recipe.published.model_dump(mode="json")} if recipe.published else {}
+    return RunResults.model_validate(results | published)
 
 
 def _arm_answers(home: Path) -> list[Answer]:
     return [answer for evaluation in read_evaluations(home) for answer in evaluation.answers]
 
 
-def _baseline_result(answers: AnswersByArm) -> dict[str, Any]:
-    unchanged = {"value": 0.0, "low": 0.0, "high": 0.0, "n": 0, "per_seed": []}
-    return {
-        "pairs": 0,
-        "steps": 0,
-        "preferred_logprob_change": unchanged,
-        "metrics": _metric_rates(answers["baseline"]),
-    }
+def _baseline_result(answers: AnswersByArm) -> ArmResult:
+    unchanged = SeedEstimate(value=0.0, low=0.0, high=0.0, n=0, per_seed=[])
+    return ArmResult(pairs=0, steps=0, preferred_logprob_change=unchanged, metrics=_metric_rates(answers["baseline"]))
 
 
-def _arm_result(recipe: Recipe, root: Path, name: str, answers: AnswersByArm) -> dict[str, Any]:
+def _arm_result(recipe: Recipe, root: Path, name: str, answers: AnswersByArm) -> ArmResult:
     trained = [artifacts.read_json(RunFiles(root).arm(name, seed).training) for seed in recipe.seeds]
-    return {
-        "pairs": trained[0]["pairs"],
-        "steps": trained[0]["steps"],
-        "preferred_logprob_change": _estimate_entry(
-            _preferred_logprob_change(artifacts.read_json(RunFiles(root).reference.logprobs), trained)
-        ),
-        "trained_logprob_change": _trained_logprob_change(_reference_logprobs(root), trained),
-        "metrics": _metric_rates(answers[name]),
-        "change_from_baseline": _changes_by_metric(answers["baseline"], answers[name]),
-        **({"change_from_raw": _changes_by_metric(answers["raw"], answers[name])} if "raw" in recipe.arms else {}),
-    }
+    change = _preferred_logprob_change(artifacts.read_json(RunFiles(root).reference.logprobs), trained)
+    from_raw = {"change_from_raw": _rate_changes(answers["raw"], answers[name])} if "raw" in recipe.arms else {}
+    return ArmResult(
+        pairs=trained[0]["pairs"],
+        steps=trained[0]["steps"],
+        preferred_logprob_change=_seed_estimate(change),
+        trained_logprob_change=_trained_logprob_change(_reference_logprobs(root), trained),
+        metrics=_metric_rates(answers[name]),
+        change_from_baseline=_rate_changes(answers["baseline"], answers[name]),
+        **from_raw,
+    )
 
 
-def _changes_by_metric(before: Sequence[Sequence[Answer]], after: Sequence[Sequence[Answer]]) -> dict[str, Any]:
-    return {
-        metric: {split: _rate_change(before, after, metric, split) for split in SPLITS} for metric in RESULT_METRICS
-    }
-
-
-def ranked_arms(arms: Mapping[str, Any]) -> list[str]:
-    """The trained arms by their refusals of training prompts, most first; of equals the one named first."""
-    rates = {name: arm["metrics"]["refusal_rate"]["train"]["value"] for name, arm in arms.items() if name != "baseline"}
-    return sorted(rates, key=lambda name: -math.inf if rates[name] is None else rates[name], reverse=True)
-
-
-def _metric_rates(by_seed: Sequence[Sequence[Answer]]) -> dict[str, Any]:
-    return {
-        metric: {
-            split: _estimate_entry(rate_over_seeds(_outcome_matrix(_outcomes_by_prompt(by_seed, metric, split))))
-            for split in SPLITS
+def _rate_changes(before: Sequence[Sequence[Answer]], after: Sequence[Sequence[Answer]]) -> RateChanges:
+    return RateChanges(
+        **{
+            metric: ChangeBySplit(
+                train=_rate_change(before, after, metric, "train"), test=_rate_change(before, after, metric, "test")
+            )
+            for metric in RESULT_METRICS
         }
-        for metric in RESULT_METRICS
-    }
+    )
+
+
+def _metric_rates(by_seed: Sequence[Sequence[Answer]]) -> Rates:
+    return Rates(
+        **{
+            metric: RateBySplit(train=_rate(by_seed, metric, "train"), test=_rate(by_seed, metric, "test"))
+            for metric in RESULT_METRICS
+        }
+    )
+
+
+def _rate(by_seed: Sequence[Sequence[Answer]], metric: Metric, split: str) -> SeedEstimate:
+    return _seed_estimate(rate_over_seeds(_outcome_matrix(_outcomes_by_prompt(by_seed, metric, split))))
 
 
 def _preferred_logprob_change(before: Mapping[str, Sequence[float]], trained: Sequence[Mapping[str, Any]]) -> Estimate:
@@ -114,9 +126,7 @@ def _reference_logprobs(root: Path) -> dict[str, Sequence[float]]:
     return {pair: logprobs for table in tables for pair, logprobs in table.items()}
 
 
-def _trained_logprob_change(
-    before: Mapping[str, Sequence[float]], trained: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _trained_logprob_change(before: Mapping[str, Sequence[float]], trained: Sequence[Mapping[str, Any]]) -> SeedSpread:
     """Mean change of ln p(y+|x) in nats over the pairs an arm trained on, and its standard deviation over seeds.
 
     The quantity that the paper prints (its code measures an arm on the arm's own pairs).
@@ -125,11 +135,10 @@ def _trained_logprob_change(
     for seed in trained:
         after = seed["logprobs"] | seed["other_logprobs"]
         per_seed.append(fmean(after[pair][0] - before[pair][0] for pair in seed["trained_pair_ids"]))
-    spread = stdev(per_seed) if len(per_seed) > 1 else None
-    return {"value": fmean(per_seed), "spread": spread, "per_seed": per_seed}
+    return SeedSpread(value=fmean(per_seed), spread=stdev(per_seed) if len(per_seed) > 1 else None, per_seed=per_seed)
 
 
-def _scores_by_type(scores: Path) -> dict[str, Any] | None:
+def _scores_by_type(scores: Path) -> dict[str, Interval] | None:
     """Mean length-normalised CHES score of the pairs of each type, with its 95 % interval over pairs."""
     rows = pq.read_table(scores).to_pylist()
     if not all("chosen_verdict" in row for row in rows):
@@ -141,16 +150,11 @@ def _scores_by_type(scores: Path) -> dict[str, Any] | None:
     return {name: _mean_interval(values) for name, values in by_type.items()}
 
 
-def _mean_interval(values: Sequence[float]) -> dict[str, Any]:
+def _mean_interval(values: Sequence[float]) -> Interval:
     if not values:
-        return {"value": None, "low": None, "high": None, "n": 0}
-    estimate = mean_change([0.0] * len(values), values)
-    return {
-        "value": estimate.value,
-        "low": _finite_number(estimate.low),
-        "high": _finite_number(estimate.high),
-        "n": estimate.n,
-    }
+        return NOTHING_MEASURED
+    mean = mean_change([0.0] * len(values), values)
+    return Interval(value=mean.value, low=finite_or_null(mean.low), high=finite_or_null(mean.high), n=mean.n)
 
 
 def _outcomes_by_prompt(by_seed: Sequence[Sequence[Answer]], metric: str, split: str) -> dict[str, list[float]]:
@@ -170,30 +174,26 @@ def _outcome_matrix(table: Mapping[str, Sequence[float]]) -> NDArray[np.float64]
 
 
 def _rate_change(
-    before: Sequence[Sequence[Answer]], after: Sequence[Sequence[Answer]], metric: str, split: str
-) -> dict[str, Any]:
+    before: Sequence[Sequence[Answer]], after: Sequence[Sequence[Answer]], metric: Metric, split: str
+) -> Interval:
     """Rate after minus rate before, paired by prompt, with its 95 % interval."""
     tables = [_outcomes_by_prompt(side, metric, split) for side in (before, after)]
     sides = [np.array([judged_mean(np.array(table[name])) for name in tables[0]]) for table in tables]
     both = ~np.isnan(sides[0] + sides[1])
     if not both.any():
-        return {"value": None, "low": None, "high": None, "n": 0}
+        return NOTHING_MEASURED
     table = paired_counts(sides[0][both], sides[1][both], answers=len(before))
     loss = loss_interval(table)
     value, low, high = (0.0 - float(x) for x in (table.loss, loss.high, loss.low))  # 0.0 - 0.0 is no negative zero
-    return {"value": value, "low": low, "high": high, "n": int(both.sum())}
+    return Interval(value=value, low=low, high=high, n=int(both.sum()))
 
 
-def _estimate_entry(value: Estimate) -> dict[str, Any]:
-    """An estimate as JSON; what is not a number is null."""
-    return {
-        "value": _finite_number(value.value),
-        "low": _finite_number(value.low),
-        "high": _finite_number(value.high),
-        "n": value.n,
-        "per_seed": [_finite_number(each) for each in value.per_seed],
-    }
-
-
-def _finite_number(x: float) -> float | None:
-    return x if math.isfinite(x) else None
+def _seed_estimate(found: Estimate) -> SeedEstimate:
+    """An estimate as results.json has it; what is not a number is null."""
+    return SeedEstimate(
+        value=finite_or_null(found.value),
+        low=finite_or_null(found.low),
+        high=finite_or_null(found.high),
+        n=found.n,
+        per_seed=[finite_or_null(each) for each in found.per_seed],
+    )

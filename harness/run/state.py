@@ -15,6 +15,7 @@ from harness.recipes.schema import Recipe, RecipeBase
 from harness.run.directory import RunDirectory
 from harness.support import artifacts, console
 from harness.support.layout import OTHER_SOURCES, RunFiles
+from harness.support.run_results import AnyResults
 
 PROMPT_KINDS: tuple[PromptKind, ...] = ("unsafe", "benign")
 
@@ -85,10 +86,10 @@ def open_directory(
     return RunDirectory(out, recipe.model_dump(mode="json"), model.manifest_entry, facts)
 
 
-def write_outcome(directory: RunDirectory, results: Mapping[str, Any], render: Callable[[Path], str]) -> None:
+def write_outcome(directory: RunDirectory, results: AnyResults, render: Callable[[Path], str]) -> None:
     """Writes results.json, records it, and writes the page that `render` makes of the run directory."""
     files = directory.files
-    artifacts.write_json(files.results, results)
+    artifacts.write_json(files.results, results.to_json())
     directory.record_files(files.results)
     console.print_note(f"Writing {files.report}")
     artifacts.write_text(files.report, render(files.root))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 MEASURES = ("ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance")
@@ -57,8 +58,6 @@ def last_hidden_inner_product(chosen_last: Tensor, rejected_last: Tensor) -> Ten
 
 def neg_edit_distance(chosen: Sequence[int], rejected: Sequence[int]) -> float:
     """Minus the Levenshtein distance between two lists of token ids over the longer length, in [-1, 0] (section 5)."""
-    from rapidfuzz.distance import Levenshtein
-
     return -Levenshtein.normalized_distance(chosen, rejected)
 
 

@@ -153,6 +153,7 @@ def profile_model(model: PreTrainedModel, tokens: Mapping[str, Tokens], *, batch
 
 
 def _batches_by_length(tokens: Mapping[str, Tokens], batch_size: int) -> Iterator[list[str]]:
+    # Alike in length, for little padding; equal ones by name, so that the order of the table changes no sum.
     names = sorted(tokens, key=lambda name: (len(tokens[name].prompt) + len(tokens[name].chosen), name))
     for start in range(0, len(names), batch_size):
         yield names[start : start + batch_size]
@@ -167,6 +168,7 @@ def _answer_logprobs(
     """
     whole = [tuple(prompt + answer) for prompt, answer in sequences]
     hidden, paths = padded_pass(decoder_body(model), whole)
+    # The state at a place predicts the token at the next one: from the prompt's last token to the last but one.
     before = [paths[ids][len(prompt) - 1 : -1] for ids, (prompt, _) in zip(whole, sequences, strict=True)]
     predicting = hidden[torch.cat(before).to(hidden.device)]
     targets = torch.tensor([token for _, answer in sequences for token in answer])
@@ -180,6 +182,7 @@ def _answer_logprobs(
         if mass is not None:
             mass += _mass_by_position(logprobs, position.to(logprobs.device))
     lengths = [len(answer) for _, answer in sequences]
+    # Float64 from here on: ln p of an answer is a sum over hundreds of tokens, a change the difference of two.
     return _split_by_lengths(torch.cat(taken).cpu().double().numpy(), lengths)
 
 
@@ -191,6 +194,7 @@ def _split_by_lengths(flat: FloatArray, lengths: Sequence[int]) -> list[FloatArr
 def _mass_by_position(logprobs: Tensor, position: Tensor) -> FloatArray:
     """Probabilities [n, vocabulary] summed over the rows of each of the first positions, and over all rows."""
     member = position == torch.arange(POSITIONS, device=position.device)[:, None]
+    # A product, not `index_add_`, whose order of summing changes from call to call on a GPU.
     member = torch.cat([member, torch.ones_like(member[:1])]).float()
     summed: FloatArray = (member @ logprobs.exp()).cpu().double().numpy()
     return summed
@@ -200,4 +204,4 @@ def _position_counts(chosen: Mapping[str, FloatArray]) -> FloatArray:
     """How many rows went into each row of `mass`, at least one."""
     lengths = np.array([len(logprobs) for logprobs in chosen.values()], dtype=float)
     counts = [float((lengths > position).sum()) for position in range(POSITIONS)]
-    return np.maximum([*counts, lengths.sum()], 1.0)
+    return np.maximum([*counts, lengths.sum()], 1.0)  # a place that no answer reaches has no mass: 0 / 1

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.models.loading import load_model
 from harness.scoring.scorer import WINDOW, CheckedRow, Progress, Scorer, score_window
@@ -18,20 +20,15 @@ from harness.support import storage
 from harness.support.artifacts import explain_write_errors
 from harness.support.console import print_note
 from harness.support.errors import HarnessError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 from harness.workers.ray import cluster_path, map_on_workers, ray_cluster, share_cluster
 
-# Scoring
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
 def score_file_on_ray(
     job: ScoringJob, model: str, out: str, *, chat_template: str | None = None, workers: int | None = None
 ) -> ScoringSummary:
-    """`harness.score_tables.score_file` on Ray: the same packs, the same rows, the same parts to go on from.
+    """`harness.scoring.streaming.score_file` on Ray: the same packs, the same rows, the same parts to go on from.
 
     Args:
         job: which table, and how.

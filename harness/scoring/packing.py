@@ -14,22 +14,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from harness.models.loading import refuse_encoder_decoder
 from harness.preferences.tokens import common_prefix
 from harness.support.console import print_note
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-
 Sequences = Iterable[tuple[int, ...]]
 Paths = dict[tuple[int, ...], Tensor]
-Pass = Callable[["PreTrainedModel", Sequences], tuple[Tensor, Paths]]
+Pass = Callable[[PreTrainedModel, Sequences], tuple[Tensor, Paths]]
 """Runs a decoder body over token sequences: hidden states [nodes, d], and where each sequence's rows are in them."""
 
 
@@ -61,6 +59,7 @@ def build_trie(sequences: Sequences) -> Trie:
     segments, paths = [], {}
     before: tuple[int, ...] = ()
     path = torch.empty(0, dtype=torch.long)
+    # Once sorted, no earlier sequence shares more of a sequence's beginning than the one before it.
     for sequence in sorted(set(sequences)):
         shared = common_prefix(before, sequence)
         path = torch.cat([path[:shared], torch.arange(len(tokens), len(tokens) + len(sequence) - shared)])
@@ -87,8 +86,10 @@ class Bucket:
     def key_mask(self, allowed: Callable[..., Tensor]) -> Tensor:
         """Which key each query may see, [s, 1, n, m], by the model's own rule on places in a sequence."""
         place = torch.arange(self.keys.shape[1], device=self.keys.device)
+        # Zero is the batch's row, of which there is one, and the head, which no rule looks at.
         zero = torch.zeros((), dtype=torch.long, device=self.keys.device)
         seen = allowed(zero, zero, self.depths[:, :, None], place[None, None, :])
+        # The padding of a path is node 0, a real token: causal rules hide it anyway, others might not.
         return (seen & (place < self.lengths[:, None, None]))[:, None]
 
 
@@ -103,6 +104,7 @@ class AttentionPlan:
 
 def plan_attention(segments: Sequence[Segment], nodes: int, device: torch.device, base: str) -> AttentionPlan:
     """Buckets for the segments; on a CPU of like sizes only, elsewhere of sizes up to the same multiple of 64."""
+    # Padding costs a CPU more than another call; a GPU waits for calls, so there the buckets are fewer.
     grain = 1 if device.type == "cpu" else 64
     alike: dict[tuple[int, int], list[Segment]] = defaultdict(list)
     for segment in segments:
@@ -113,6 +115,7 @@ def plan_attention(segments: Sequence[Segment], nodes: int, device: torch.device
     for group, bucket in zip(alike.values(), buckets, strict=True):
         for row, segment in enumerate(group):
             own = segment.path[segment.shared :]
+            # Padded queries have outputs too, which no node points to.
             inverse[own] = torch.arange(len(own)) + offset + row * bucket.queries.shape[1]
         offset += bucket.queries.numel()
     moved = [Bucket(*(getattr(b, name).to(device) for name in Bucket.__slots__)) for b in buckets]
@@ -152,11 +155,11 @@ def _trie_masks(*, mask_function: Callable[..., Tensor], dtype: torch.dtype, **_
 
 
 def _mask_for_base(mask: Tensor, base: str, dtype: torch.dtype) -> Tensor | None:
-    if base == "eager":
+    if base == "eager":  # which adds its mask to the logits; transformers fills its own with this number too
         return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
     rows, columns = mask.shape[-2:]
     causal = rows == columns and bool((mask == torch.ones_like(mask).tril()).all())
-    return None if causal else mask
+    return None if causal else mask  # without a mask, sdpa takes its faster causal kernel
 
 
 def _trie_attention(
@@ -181,20 +184,15 @@ def _select_rows(states: Tensor, index: Tensor) -> Tensor:
 
 def _base_attention(module: torch.nn.Module, base: str) -> Attention:
     """The model's own attention function, to be called on one bucket at a time."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
     if base == "eager":
-        eager: Callable[..., tuple[Tensor, Tensor | None]] = sys.modules[
-            type(module).__module__
-        ].eager_attention_forward
+        # Each model's file has its own, in no registry: Gemma-2's caps the logits.
+        eager: Attention = sys.modules[type(module).__module__].eager_attention_forward
         return eager
     return cast(Attention, ALL_ATTENTION_FUNCTIONS[base])
 
 
 @contextmanager
 def _use_trie_attention(body: PreTrainedModel, current: AttentionPlan) -> Iterator[None]:
-    from transformers import AttentionInterface, AttentionMaskInterface
-
     AttentionInterface.register(_NAME, _trie_attention)
     AttentionMaskInterface.register(_NAME, _trie_masks)
     before, token = body.config._attn_implementation, _PLAN.set(current)
@@ -209,6 +207,7 @@ def _use_trie_attention(body: PreTrainedModel, current: AttentionPlan) -> Iterat
 def trie_pass(body: PreTrainedModel, sequences: Sequences) -> tuple[Tensor, Paths]:
     """A `Pass` that computes every distinct token once; exact where `trie_doubts` finds none."""
     laid, device = build_trie(sequences), body.device
+    # Flash and flex kernels take no such mask; sdpa computes the same.
     base = "eager" if body.config._attn_implementation == "eager" else "sdpa"
     with _use_trie_attention(body, plan_attention(laid.segments, len(laid.tokens), device, base)):
         ids, depths = laid.tokens.to(device)[None], laid.depths.to(device)[None]
@@ -281,6 +280,7 @@ def trie_doubts(body: PreTrainedModel) -> str | None:
 
 def _positions_depend_on_batch(body: PreTrainedModel) -> bool:
     scaling = getattr(body.config, "rope_parameters", None) or {}
+    # Both kinds of scaling choose their frequencies by the longest row of the batch.
     kinds = {scaling.get("rope_type")} | {part.get("rope_type") for part in scaling.values() if isinstance(part, dict)}
     return bool(kinds & {"dynamic", "longrope"})
 
@@ -291,6 +291,7 @@ def _trial_difference(body: PreTrainedModel) -> float:
     vocabulary = body.get_input_embeddings().weight.shape[0]
     numbers = [(7 * place * place + 3 * place + 1) % vocabulary for place in range(64)]
     stem, other = tuple(numbers[:12]), tuple(numbers[40:50])
+    # Two with a common beginning, and one that is the beginning of another: every way that paths part.
     sequences = [stem + tuple(numbers[12:20]), stem + tuple(numbers[21:40]), other, other + tuple(numbers[50:64])]
     (tree, paths), (plain, places) = trie_pass(body, sequences), single_pass(body, sequences)
     pairs = [(tree[paths[sequence]].double(), plain[places[sequence]].double()) for sequence in sequences]

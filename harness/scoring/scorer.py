@@ -77,7 +77,7 @@ class Scorer:
             while waiting:
                 pack = waiting.pop(0)
                 done = self._try_pack([pairs[place] for place in pack])
-                if done is None:
+                if done is None:  # what fits is not known before it is tried: kernels need memory of their own
                     self._halve_budget()
                     waiting[:0] = pack_pairs({place: pairs[place] for place in pack}, self.budget)
                     continue
@@ -114,6 +114,7 @@ class Scorer:
         sequences = [sequence for pair in pairs for sequence in _pair_sequences(pair)]
         hidden, paths = self._pass(self.body, sequences)
         lasts = hidden[torch.stack([paths[sequence][-1] for sequence in sequences]).to(hidden.device)]
+        # The state at a place predicts the token at the next one: from the prompt's last token to the last but one.
         predicting = [
             paths[sequence][len(pair.prompt) - 1 : -1] for pair in pairs for sequence in _pair_sequences(pair)
         ]
@@ -123,6 +124,7 @@ class Scorer:
         scores = [_pair_scores(pair, row) for pair, row in zip(pairs, figures, strict=True)]
         if self.with_coefficients:
             answers = torch.split(rows, lengths.tolist())
+            # Sequences, and so rows, alternate: chosen, rejected.
             for place, (pair, score) in enumerate(zip(pairs, scores, strict=True)):
                 score |= self._pair_coefficients(pair, answers[2 * place], answers[2 * place + 1])
         return scores
@@ -141,12 +143,13 @@ def pack_pairs(pairs: Mapping[int, Tokens], budget: int) -> list[list[int]]:
     """Groups the keys of `pairs` into packs of at most `budget` distinct tokens, those that begin alike together."""
     groups: list[list[int]] = []
     used, before = 0, None
+    # In the order of the trie, pairs that begin alike are neighbours, and one look back finds most of what they share.
     for place in sorted(pairs, key=lambda place: _pair_sequences(pairs[place])):
         pair = _pair_sequences(pairs[place])
         cost = _new_tokens(pair, before or ())
         if before is None or used + cost > budget:
             groups.append([])
-            used, cost = 0, _new_tokens(pair, ())
+            used, cost = 0, _new_tokens(pair, ())  # nothing is shared with another pack
         groups[-1].append(place)
         used, before = used + cost, pair
     return groups
@@ -207,6 +210,7 @@ def _refuse_rescaled(model: PreTrainedModel, body: PreTrainedModel) -> None:
         ids = torch.zeros(1, 2, dtype=torch.long, device=body.device)
         model(input_ids=ids, use_cache=False)
         hidden = body(input_ids=ids, use_cache=False).last_hidden_state
+    # Five per cent lets half precision's noise through; states that are NaN are told later, pair by pair.
     if not fed or fed[0].shape != hidden.shape or not torch.allclose(fed[0], hidden, rtol=0.05, equal_nan=True):
         raise HarnessError(
             f"{body.config.model_type} changes its hidden states before the unembedding",
@@ -219,12 +223,14 @@ def unembed(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """The model's own logits [n, vocabulary] for hidden states [n, d], with its scale or cap, in float32."""
     config = model.config.get_text_config()
     logits: Tensor = model.get_output_embeddings()(hidden).float()
+    # What the models do behind the head, where ours does not pass: Cohere multiplies, Granite divides, Gemma-2 caps.
     logits = logits * getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
     cap = getattr(config, "final_logit_softcapping", None)
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
+    # A GPU's allocator has a class for it, the CPU's only a text.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 

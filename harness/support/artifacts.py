@@ -122,13 +122,21 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def parse_json_object(
-    line: str | bytes, place: str, hint: str = "Write one JSON object a line.", *, constants: bool = True
+    line: str | bytes,
+    place: str,
+    hint: str = "Write one JSON object a line.",
+    *,
+    constants: bool = True,
+    damage: str = "",
 ) -> dict[str, Any]:
-    """The JSON object in a line; `constants`: whether it may hold NaN and infinities. Raises HarnessError otherwise."""
+    """The JSON object in a line; `constants`: whether it may hold NaN and infinities. Raises HarnessError otherwise.
+
+    `damage` is what it says, after JSON's own words, that a broken line means.
+    """
     try:
         row = json.loads(line, parse_constant=None if constants else _refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise HarnessError(f"is not JSON ({error})", place=place, hint=hint) from error
+        raise HarnessError(f"is not JSON ({error}){damage}", place=place, hint=hint) from error
     if not isinstance(row, dict):
         raise HarnessError("is not a JSON object", place=place, hint=hint)
     return row

@@ -155,9 +155,13 @@ class RunFiles:
             self.root / "nearest_pairs.json",
         )
 
+    def seeds(self, arm: str) -> Path:
+        """The folder of an arm's seeds."""
+        return self.root / ARMS / arm
+
     def arm(self, name: str, seed: int) -> ArmFiles:
         """One arm trained with one seed."""
-        return ArmFiles(self.root / ARMS / name / f"seed-{seed}")
+        return ArmFiles(self.seeds(name) / f"seed-{seed}")
 
     def trial(self, name: str, group: str, seed: int) -> Path:
         """One trial of an experiment."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from datasets import Dataset, concatenate_datasets
 
 from harness.recipes.schema import Arm, TrainingSettings
 from harness.scoring.filtering import describe_choice, keep_lowest, keep_random, keep_type
 from harness.support.errors import HarnessError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 
 def choose_arm_pairs(arm: Arm, scored: Mapping[str, Dataset], seed: int) -> tuple[Dataset, dict[str, Any]]:
@@ -49,8 +48,6 @@ def _mix_pairs(scored: Mapping[str, Dataset], seed: int) -> Dataset:
 
     SimpleMix (Li & Khashabi 2025, arXiv 2505.02363) mixes the two in equal parts.
     """
-    from datasets import concatenate_datasets
-
     on_policy, off_policy = scored["on_policy"], scored["off_policy"]
     place = {prompt: number for number, prompt in enumerate(off_policy["prompt_id"][:])}
     shared = [number for number, prompt in enumerate(on_policy["prompt_id"][:]) if prompt in place]

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.models.paths import ModelPath
 from harness.recipes.schema import Arm, TrainingSettings
-from harness.scoring.logprobs import PairLogprobs
 from harness.support import artifacts
+from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from harness.scoring.logprobs import PairLogprobs
+
 
 Watch = Callable[["PreTrainedModel", int], None]
 """Called with the model in training and the number of optimizer steps taken: before the first of them, after each."""
-
 
 SAVED_MODEL, TRAINING_LOG, COMPLETE_MARK = "saved", "log.jsonl", "complete"
 """In a training's folder: what it ends with, its log, and the mark of a whole checkpoint."""
@@ -65,3 +67,10 @@ class TrainingJob:
     seed: int
     label: str
     chat_template: str | None = None
+
+
+def check_quantization() -> None:
+    """Raises HarnessError where 4-bit weights need a package that is not there."""
+    if find_spec("bitsandbytes") is None:
+        hint = "pip install 'refusal-displacement[qlora]', or leave out training.lora.quantize."
+        raise HarnessError("bitsandbytes is not installed", place="training.lora.quantize", hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from collections.abc import Callable
@@ -9,13 +10,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import TrainerCallback
+
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath, locate_model
 from harness.recipes.schema import Arm, Launch, TrainingSettings
 from harness.scoring.logprobs import PairLogprobs
 from harness.support import artifacts, console
 from harness.training.jobs import SAVED_MODEL, TRAINING_LOG, Trained, TrainingJob
-from harness.training.trl import build_trainer, checkpoint_marker, last_whole_checkpoint, merge_adapters, run_trainer
+from harness.training.trl import (
+    CheckpointMarker,
+    build_trainer,
+    last_whole_checkpoint,
+    loss_rows,
+    merge_adapters,
+    run_trainer,
+)
 from harness.workers.launching import end_with_launcher, launch_processes
 
 
@@ -63,8 +76,6 @@ def write_job(job: TrainingJob, folder: Path) -> None:
 
 def read_job(folder: Path) -> tuple[TrainingJob, Path | None]:
     """The job that `write_job` wrote, and the checkpoint that it goes on from."""
-    from datasets import Dataset
-
     written = artifacts.read_json(folder / "job.json")
     checkpoint = written.pop("checkpoint")
     typed = {
@@ -79,10 +90,6 @@ def read_job(folder: Path) -> tuple[TrainingJob, Path | None]:
 
 def _free_gpu_memory() -> None:
     """Hands what this process holds of a GPU to those that will train."""
-    import gc
-
-    import torch
-
     gc.collect()
     torch.cuda.empty_cache()
 
@@ -100,30 +107,25 @@ def _log_follower(log: Path, advance: console.Advance) -> Callable[[], None]:
     return advance_bar
 
 
-def _log_writer(log: Path) -> Any:
+class _LogWriter(TrainerCallback):  # type: ignore[misc]
     """Writes the trainer's log, a row a step, for the process that waits."""
-    from transformers import TrainerCallback
 
-    class Logger(TrainerCallback):  # type: ignore[misc]
-        def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-            if state.is_world_process_zero:
-                rows = [row for row in state.log_history if "loss" in row]
-                artifacts.write_jsonl(log, rows)
+    def __init__(self, log: Path) -> None:
+        self._log = log
 
-    return Logger()
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Writes all of it anew."""
+        if state.is_world_process_zero:
+            artifacts.write_jsonl(self._log, loss_rows(state))
 
 
 def train_rank(folder: Path) -> None:
     """One of the processes of a launched training: trains, and saves the model or its adapters."""
-    from accelerate import PartialState
-
     end_with_launcher()
     job, checkpoint = read_job(folder)
-    import torch
-
     processes = PartialState(cpu=not torch.cuda.is_available()).num_processes
     trainer = build_trainer(
-        job, folder, [_log_writer(folder / TRAINING_LOG), checkpoint_marker()], keeps=True, processes=processes
+        job, folder, [_LogWriter(folder / TRAINING_LOG), CheckpointMarker()], keeps=True, processes=processes
     )
     run_trainer(trainer, checkpoint)
     trainer.save_model(str(folder / SAVED_MODEL))

@@ -7,10 +7,9 @@ TRL's own stay TRL's (`harness.training.trl`). `sft_loss` and `ipo_sequence_loss
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +74,4 @@ def alphapo_loss(batch: LogprobBatch, beta: float, target_margin: float, alpha: 
 
 
 def _logistic_loss(margin: Tensor) -> Tensor:
-    from torch.nn.functional import logsigmoid
-
     return -logsigmoid(margin)

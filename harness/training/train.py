@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from datasets import Dataset
 
 from harness.models.paths import ModelPath
 from harness.recipes.schema import FineTuning
 from harness.support import artifacts
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 from harness.training.jobs import SAVED_MODEL, Trained, TrainingJob, Watch
 from harness.training.launched import train_launched
 from harness.training.trl import (
@@ -44,9 +42,9 @@ def train_on_pairs(job: TrainingJob, *, watch: Watch | None = None, keep: Path |
             with artifacts.explain_write_errors(folder):
                 run_trainer(trainer, last_whole_checkpoint(folder))
         if job.training.lora is None:
-            return Trained(trainer.model, trainer.processing_class, loss_rows(trainer))
+            return Trained(trainer.model, trainer.processing_class, loss_rows(trainer.state))
         trainer.save_model(str(folder / SAVED_MODEL))
-        return merge_adapters(job, folder / SAVED_MODEL, loss_rows(trainer))
+        return merge_adapters(job, folder / SAVED_MODEL, loss_rows(trainer.state))
 
 
 def fine_tune(
@@ -72,4 +70,4 @@ def fine_tune(
             model_path, answers, settings, Path(scratch), callbacks, seed=seed, chat_template=chat_template
         )
         run_trainer(trainer)
-        return Trained(trainer.model, trainer.processing_class, loss_rows(trainer))
+        return Trained(trainer.model, trainer.processing_class, loss_rows(trainer.state))

@@ -7,16 +7,28 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from torch import Tensor
+from transformers import (
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    set_seed,
+)
 
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
 from harness.recipes.schema import LOSS_SETTINGS, Arm, FineTuning, Lora, Optimization
 from harness.scoring.logprobs import PairLogprobs
 from harness.support import console
-from harness.support.errors import HarnessError
+from harness.training.jobs import COMPLETE_MARK, Trained, TrainingJob, Watch, check_quantization
 from harness.training.losses import (
     LogprobBatch,
     alphapo_loss,
@@ -27,16 +39,13 @@ from harness.training.losses import (
     simpo_loss,
 )
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-    from trl import DPOTrainer, SFTTrainer
+# bitsandbytes, which peft and TRL import where it is installed, says at import that a faster kernel is not.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+from peft import LoraConfig, PeftModel  # noqa: E402
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # noqa: E402
+from trl.trainer import dpo_trainer  # noqa: E402
 
-    Loss = Callable[[LogprobBatch], Tensor]
-from harness.training.jobs import COMPLETE_MARK, Trained, TrainingJob, Watch
-
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # says at import that a faster kernel is not installed
+Loss = Callable[[LogprobBatch], Tensor]
 
 
 # The trainer
@@ -63,8 +72,6 @@ def load_trainable(
     model_path: str | ModelPath, seed: int, chat_template: str | None, lora: Lora | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """In float32, as the paper's code trains: half-precision weights would round steps of 5e-6 away."""
-    from transformers import set_seed
-
     set_seed(seed)
     if lora is not None and lora.quantize is not None:
         return load_quantized(model_path, lora.quantize, chat_template)
@@ -73,14 +80,14 @@ def load_trainable(
 
 
 def run_trainer(trainer: Any, checkpoint: Path | None = None) -> None:
-    from transformers import PrinterCallback
-
+    """Trains, from a checkpoint where one is given, without printing the log."""
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
-def loss_rows(trainer: Any) -> list[dict[str, float]]:
-    return [row for row in trainer.state.log_history if "loss" in row]
+def loss_rows(state: Any) -> list[dict[str, float]]:
+    """The rows of a trainer's log that a step wrote, from the trainer's state; the last one sums the training up."""
+    return [row for row in state.log_history if "loss" in row]
 
 
 def build_sft_trainer(
@@ -94,8 +101,6 @@ def build_sft_trainer(
     chat_template: str | None,
 ) -> SFTTrainer:
     """TRL's trainer for one epoch of supervised fine-tuning, ready to train."""
-    from trl import SFTConfig, SFTTrainer
-
     config = SFTConfig(num_train_epochs=1, max_length=None, **shared_arguments(settings, seed, folder))
     model, tokenizer = load_trainable(model_path, seed, chat_template)
     return SFTTrainer(model=model, args=config, train_dataset=answers, processing_class=tokenizer, callbacks=callbacks)
@@ -110,8 +115,6 @@ def _with_reference_logps(pairs: Dataset, reference: Mapping[str, PairLogprobs])
 
 
 def _dpo_config(job: TrainingJob, folder: Path, keeps: bool, processes: int) -> Any:
-    from trl import DPOConfig
-
     arm, training = job.arm, job.training
     own = _own_loss(arm, _dpo_beta(job)) is not None
     return DPOConfig(
@@ -129,8 +132,6 @@ def _dpo_config(job: TrainingJob, folder: Path, keeps: bool, processes: int) -> 
 
 def shared_arguments(settings: Optimization, seed: int, folder: Path, processes: int = 1) -> dict[str, Any]:
     """What both trainers are told."""
-    import torch
-
     gpu = torch.cuda.is_available()
     micro = micro_batch(settings, processes)
     return {
@@ -164,8 +165,6 @@ def lora_config(lora: Lora | None) -> Any:
     """What peft is told of the adapters; None where there are none."""
     if lora is None:
         return None
-    from peft import LoraConfig
-
     modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
     return LoraConfig(
         r=lora.rank,
@@ -184,9 +183,6 @@ def load_quantized(
     Raises HarnessError where bitsandbytes is missing.
     """
     check_quantization()
-    import torch
-    from transformers import BitsAndBytesConfig
-
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=kind,
@@ -198,17 +194,8 @@ def load_quantized(
     return load_model(model_path, chat_template=chat_template, placed=False, options=options)
 
 
-def check_quantization() -> None:
-    """Raises HarnessError where 4-bit weights need a package that is not there."""
-    if find_spec("bitsandbytes") is None:
-        hint = "pip install 'refusal-displacement[qlora]', or leave out training.lora.quantize."
-        raise HarnessError("bitsandbytes is not installed", place="training.lora.quantize", hint=hint)
-
-
 def merge_adapters(job: TrainingJob, trained: Path, log: list[dict[str, float]]) -> Trained:
     """The starting model with the trained adapters added to its weights, which are in float32 and never quantized."""
-    from peft import PeftModel
-
     base, tokenizer = load_model(job.model_path, chat_template=job.chat_template)
     return Trained(PeftModel.from_pretrained(base.float(), str(trained)).merge_and_unload(), tokenizer, log)
 
@@ -216,8 +203,6 @@ def merge_adapters(job: TrainingJob, trained: Path, log: list[dict[str, float]])
 @contextmanager
 def _no_reference_model() -> Iterator[None]:
     """Inside the block TRL loads no reference model, as under FSDP it does though the log-probabilities are given."""
-    from trl.trainer import dpo_trainer
-
     loads = dpo_trainer.create_model_from_path
     dpo_trainer.create_model_from_path = lambda *_, **__: None
     try:
@@ -245,8 +230,6 @@ def _own_loss(arm: Arm, beta: float) -> Loss | None:
 
 def _trainer_class(job: TrainingJob) -> type[DPOTrainer]:
     """DPOTrainer with the arm's loss where TRL lacks it, and the SFT term over whole answers."""
-    from trl import DPOTrainer
-
     arm, own = job.arm, _own_loss(job.arm, _dpo_beta(job))
 
     class Trainer(DPOTrainer):  # type: ignore[misc]
@@ -284,8 +267,6 @@ def _forward_pairs(model: Any, inputs: Mapping[str, Tensor]) -> tuple[LogprobBat
 @contextmanager
 def progress_callbacks(label: str, steps: int, watch: Watch | None = None) -> Iterator[list[Any]]:
     """A bar that follows the training, one who watches it, and a mark on each checkpoint that is whole."""
-    from transformers import TrainerCallback
-
     with console.progress_bar(label, steps, "steps") as advance:
 
         class Follower(TrainerCallback):  # type: ignore[misc]
@@ -302,24 +283,20 @@ def progress_callbacks(label: str, steps: int, watch: Watch | None = None) -> It
                 if logs and "loss" in logs:
                     advance(extra=f"loss {logs['loss']:.3f}")
 
-        yield [Follower(), checkpoint_marker()]
+        yield [Follower(), CheckpointMarker()]
 
 
 # Checkpoints
 
 
-def checkpoint_marker() -> Any:
+class CheckpointMarker(TrainerCallback):  # type: ignore[misc]
     """Marks each checkpoint when all processes have written their part: one that is killed half-way has no mark."""
-    from accelerate import PartialState
-    from transformers import TrainerCallback
 
-    class Marker(TrainerCallback):  # type: ignore[misc]
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-            PartialState().wait_for_everyone()
-            if state.is_world_process_zero:
-                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE_MARK).touch()
-
-    return Marker()
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """The mark, once every process is there."""
+        PartialState().wait_for_everyone()
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE_MARK).touch()
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:

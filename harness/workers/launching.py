@@ -15,8 +15,11 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
+
 from harness.recipes.schema import Launch
 from harness.support.errors import HarnessError
+from harness.workers.machine import gpu_names, thread_count
 
 PACKAGED_CONFIGS = ("ddp", "fsdp2", "deepspeed")
 LAUNCHER_VARIABLE = "HARNESS_LAUNCHER"
@@ -37,13 +40,11 @@ def accelerate_config(launch: Launch) -> Path:
 
 def check_launch(launch: Launch) -> None:
     """Raises HarnessError where the processes could not be started, before any work."""
-    import torch
-
     accelerate_config(launch)
     if launch.config == "deepspeed" and find_spec("deepspeed") is None:
         hint = "pip install 'refusal-displacement[deepspeed]', or use config: fsdp2."
         raise HarnessError("DeepSpeed is not installed", place="training.launch", hint=hint)
-    here, gpus = launch.processes // launch.machines, torch.cuda.device_count()
+    here, gpus = launch.processes // launch.machines, len(gpu_names())
     if gpus and here > gpus:
         raise HarnessError(
             f"{here} processes on a machine with {gpus} GPUs", place="training.launch", hint="Give processes as many."
@@ -104,8 +105,6 @@ def end_with_launcher() -> None:
 
 
 def _exit_when_gone(parent: int) -> None:
-    import psutil
-
     while psutil.pid_exists(parent):
         time.sleep(1)
     os._exit(1)
@@ -128,10 +127,7 @@ def _launch_command(launch: Launch, module: str, argument: Path) -> list[str]:
 
 
 def _launch_environment(launch: Launch) -> dict[str, str]:
-    import torch
-
-    here = launch.processes // launch.machines
-    threads = max(1, torch.get_num_threads() // here)
+    threads = max(1, thread_count() // (launch.processes // launch.machines))
     kept = {name: value for name, value in os.environ.items() if name not in {"RANK", "WORLD_SIZE", "LOCAL_RANK"}}
     return kept | {
         "OMP_NUM_THREADS": str(threads),

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import psutil
 
 _PLANNED: ContextVar[int | None] = ContextVar("threads", default=None)
 
@@ -17,11 +20,12 @@ _PLANNED: ContextVar[int | None] = ContextVar("threads", default=None)
 def thread_count() -> int:
     """Torch's threads where a stage works: their number changes the sums, and so a run's numbers."""
     planned = _PLANNED.get()
-    if planned is not None:
-        return planned
-    import torch
+    return int(_load_torch().get_num_threads()) if planned is None else planned
 
-    return int(torch.get_num_threads())
+
+def set_thread_count(number: int) -> None:
+    """Lets torch work with so many threads from now on, in a process that is a worker's own."""
+    _load_torch().set_num_threads(number)
 
 
 @contextmanager
@@ -41,20 +45,16 @@ def use_planned_threads() -> Iterator[None]:
     if planned is None:
         yield
         return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(planned)
+    before = int(_load_torch().get_num_threads())
+    set_thread_count(planned)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        set_thread_count(before)
 
 
 def describe_machine() -> dict[str, Any]:
     """What the numbers were computed on."""
-    import psutil
-
     return {
         "platform": platform.platform(),
         "processor": platform.machine(),
@@ -70,9 +70,15 @@ def gpu_names() -> list[str]:
     """The GPUs that torch can use; it takes seconds to load, and a build for CPUs alone tells by its version."""
     if metadata.version("torch").endswith("+cpu"):
         return []
+    cuda = _load_torch().cuda
+    return [cuda.get_device_name(place) for place in range(cuda.device_count())]
+
+
+def _load_torch() -> ModuleType:
+    """Torch, where its threads or GPUs are counted: it takes seconds to load, and a run that is done needs none."""
     import torch
 
-    return [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
+    return torch
 
 
 def _cpu_name() -> str:

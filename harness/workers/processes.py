@@ -12,13 +12,17 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import psutil
+from tqdm import tqdm
 
 from harness.support import console
 from harness.support.errors import HarnessError
 from harness.support.redaction import redact_logs
-from harness.workers.machine import gpu_names
+from harness.workers.machine import gpu_names, set_thread_count
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
@@ -28,12 +32,7 @@ Item = TypeVar("Item")
 
 MODEL_COPIES = 6
 """Times its weights that a model in training takes at most: weights, gradients, optimizer, activations."""
-PRELOADED_MODULES = [
-    "harness.training.train",
-    "harness.evaluation.lm_eval",
-    "trl.trainer.dpo_trainer",
-    "lm_eval.evaluator",
-]
+PRELOADED_MODULES = ["harness.training.train", "harness.evaluation.lm_eval"]
 """Imported once, while the run samples and scores; each process starts as a copy of that."""
 
 
@@ -53,8 +52,6 @@ def plan_processes(model_bytes: int, at_most: int | None = None) -> ProcessPlan:
         model_bytes: size of the model's weights.
         at_most: a limit on the processes.
     """
-    import psutil
-
     devices = len(gpu_names())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     fit = int(psutil.virtual_memory().available // (MODEL_COPIES * max(model_bytes, 1) + (1 << 30)))
@@ -67,8 +64,6 @@ def plan_processes(model_bytes: int, at_most: int | None = None) -> ProcessPlan:
 def preload_imports() -> None:
     """Starts the imports that all processes need, in the background."""
     _forkserver_context()
-    from multiprocessing import forkserver
-
     forkserver.ensure_running()
 
 
@@ -143,12 +138,8 @@ def _start_worker(devices: Any, threads: int, log: Path) -> None:
     os.dup2(sys.stderr.fileno(), 2)
     redact_logs()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-    from tqdm import tqdm
-
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system's, which a killed process leaves behind
-
-    torch.set_num_threads(threads)
+    set_thread_count(threads)
 
 
 def _end_with_parent() -> None:

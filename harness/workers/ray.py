@@ -16,18 +16,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
+
+import pyarrow as pa
 
 from harness.support import storage
 from harness.support.errors import HarnessError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
-
+from harness.workers.engines import refuse_missing_ray
+from harness.workers.machine import set_thread_count
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -53,10 +50,11 @@ def judge_on_ray(
 # Ray
 
 
-def refuse_missing_ray() -> None:
-    """Raises HarnessError where Ray is not installed."""
-    if find_spec("ray") is None:
-        raise HarnessError("Ray is not installed", hint="pip install 'refusal-displacement[ray]'")
+def _load_ray() -> Any:
+    """Ray with its data library, where work on a cluster begins: it may be missing, and takes seconds to load."""
+    import ray.data
+
+    return ray
 
 
 @contextmanager
@@ -76,8 +74,7 @@ def _connected_ray() -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    import ray.data
-
+    ray = _load_ray()
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it would log what we raise, with all its traces
     if ray.is_initialized():
         yield
@@ -112,8 +109,7 @@ def _check_listening(address: str) -> None:
 
 def store_on_cluster(things: Sequence[Any]) -> Callable[[], Sequence[Any]]:
     """Puts things into the cluster's store, once for all workers; the call returned gives them on any machine."""
-    import ray
-
+    ray = _load_ray()
     return partial(ray.get, ray.put(things))
 
 
@@ -127,8 +123,7 @@ class WorkerShare:
 
 def share_cluster(workers: int | None) -> WorkerShare:
     """One worker a GPU, or a CPU core where there is no GPU; fewer workers get more GPUs each, more share them."""
-    import ray
-
+    ray = _load_ray()
     owned = ray.cluster_resources()
     gpus, cores = int(owned.get("GPU", 0)), int(owned.get("CPU", 0))
     workers = workers or gpus or cores
@@ -158,9 +153,7 @@ def map_on_workers(
     The source waits while the workers are behind. A worker that dies is started again and given its thing again, so
     `work` may see a thing twice; its result comes once. A HarnessError raised on the cluster is raised here.
     """
-    import ray
-    from ray.util.annotations import RayDeprecationWarning
-
+    ray = _load_ray()
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.raise_original_map_exception = True  # or it would come without its cause
@@ -169,7 +162,7 @@ def map_on_workers(
     context.execution_options.preserve_order = ordered
     with ray.data.DataContext.current(context), warnings.catch_warnings():
         # Without bounds of ours a batch that kills its worker is tried for ever; Ray means to take them away in 2.64.
-        warnings.simplefilter("ignore", RayDeprecationWarning)
+        warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
         things = ray.data.read_datasource(_ray_datasource(source), override_num_blocks=1, num_cpus=0)
         made = things.map_batches(
             _PoolWorker,
@@ -189,28 +182,21 @@ def map_on_workers(
 
 def _ray_datasource(source: Callable[[], Iterable[Any]]) -> Any:
     """A Ray data source of one read task, which yields a block a thing."""
-    from ray.data import Datasource
-    from ray.data.block import BlockMetadata
-    from ray.data.datasource import ReadTask
+    data = _load_ray().data
+    base: Any = data.Datasource
 
-    class Things(Datasource):  # type: ignore[misc]
+    class Things(base):  # type: ignore[misc]
         def estimate_inmemory_data_size(self) -> int | None:
             return None
 
         def get_read_tasks(self, *_: object, **__: object) -> list[Any]:
-            nothing_known = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-            return [ReadTask(partial(_pickled_blocks, source), nothing_known)]
+            nothing_known = data.block.BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+            return [data.datasource.ReadTask(lambda: map(_pickled_block, source()), nothing_known)]
 
     return Things()
 
 
-def _pickled_blocks(source: Callable[[], Iterable[Any]]) -> Iterator[Any]:
-    return map(_pickled_block, source())
-
-
 def _pickled_block(thing: object) -> Any:
-    import pyarrow as pa
-
     return pa.table({"thing": pa.array([pickle.dumps(thing, pickle.HIGHEST_PROTOCOL)], pa.large_binary())})
 
 
@@ -218,7 +204,7 @@ class _PoolWorker:
     """What an actor of the pool runs: made once, called with blocks of one thing."""
 
     def __init__(self, work: Callable[[], Callable[[Any], Any]]) -> None:
-        _one_thread()
+        set_thread_count(1)  # as it has one CPU core
         try:
             self._work = work()
         except HarnessError as error:  # Ray would take it for a dead actor's, and lose the cause
@@ -232,18 +218,10 @@ def _raise_again(error: HarnessError, _: object) -> NoReturn:
     raise error
 
 
-def _one_thread() -> None:
-    """A worker has one CPU core."""
-    import torch
-
-    torch.set_num_threads(1)
-
-
 @contextmanager
 def _unwrapped_errors() -> Iterator[None]:
     """Raises a HarnessError from the cluster as it was, and tells in one line of workers that keep dying."""
-    from ray.exceptions import RayActorError
-
+    ray = _load_ray()
     try:
         yield
     except Exception as error:
@@ -251,7 +229,7 @@ def _unwrapped_errors() -> Iterator[None]:
         # Ray's own class for what a worker raised passes for a HarnessError, but its `cause` is the exception.
         if ours := next((cause for cause in causes if type(cause) is HarnessError), None):
             raise HarnessError(ours.cause, place=ours.place, hint=ours.hint) from error
-        if any(isinstance(cause, RayActorError) for cause in causes):
+        if any(isinstance(cause, ray.exceptions.RayActorError) for cause in causes):
             hint = f"A batch was tried {BATCH_RETRIES + 1} times; memory is the usual reason. Try fewer --workers."
             raise HarnessError("workers keep dying", hint=hint) from error
         raise
@@ -259,8 +237,7 @@ def _unwrapped_errors() -> Iterator[None]:
 
 def _error_causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error and what caused it, down to the first."""
-    from ray.exceptions import RayTaskError
-
+    ray = _load_ray()
     while error is not None:
         yield error
-        error = error.cause if isinstance(error, RayTaskError) else error.__cause__
+        error = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error.__cause__

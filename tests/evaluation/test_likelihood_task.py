@@ -7,7 +7,8 @@ from copy import deepcopy
 import pytest
 
 from harness.displacement.evaluations import compare_evaluations, has_likelihood_evaluation
-from harness.evaluation.likelihood_task import LIKELIHOOD_METRICS, LIKELIHOOD_TASK, likelihood_metrics, pair_documents
+from harness.evaluation.likelihood_task import likelihood_metrics, pair_documents
+from harness.evaluation.samples import LIKELIHOOD_METRICS, LIKELIHOOD_TASK
 from harness.models.loading import load_model
 from harness.preferences.tables import load_preferences
 from harness.prompts.sets import tasks_directory

@@ -100,15 +100,15 @@ def test_what_a_model_or_a_recipe_wrote_is_text_on_the_page(tmp_path):
         "tied": False,
     }
     settings = {"model": "miniature", "organism_seed": 0, "seeds": [0], "steps": 1, "sft": None, "published": None}
-    content = catastrophic.catastrophic_results(
+    results = catastrophic.catastrophic_results(
         settings, [one, {**one, "seed": 1, "p_chosen": [0.9, 0.8], "displaced": False}]
     )
-    (measured,) = content["measured"]
-    assert (measured["displaced"], measured["lower_at_the_end"], measured["trials"]) == (1, 2, 2)
-    assert (measured["mean_before"], measured["mean_lowest"]) == pytest.approx((0.9, 0.5))
-    assert (measured["largest_fall"]["seed"], measured["largest_fall"]["after"]) == (0, 0.2)
-    assert measured["most_gaining"] == {"benign": 0, "catastrophic": 1, "unknown": 0}
-    (tmp_path / "results.json").write_text(json.dumps(content))
+    (measured,) = results.measured
+    assert (measured.displaced, measured.lower_at_the_end, measured.trials) == (1, 2, 2)
+    assert (measured.mean_before, measured.mean_lowest) == pytest.approx((0.9, 0.5))
+    assert (measured.largest_fall.seed, measured.largest_fall.after) == (0, 0.2)
+    assert measured.most_gaining == {"benign": 0, "catastrophic": 1, "unknown": 0}
+    (tmp_path / "results.json").write_text(json.dumps(results.to_json()))
     (tmp_path / "manifest.json").write_text('{"versions": {}, "machine": {"platform": "here", "threads": 1}}')
     page = render_experiment(tmp_path)
     assert "<script" not in page
@@ -140,13 +140,14 @@ def test_tau_is_one_where_a_higher_measure_always_means_a_larger_fall():
         for q, c in ((0, 0.5), (0.5, -0.2), (1, -3.0))
         for s in (0, 1)
     ]
-    content = percentiles.percentiles_results(
-        {"measures": ["ches"], "quantiles": [0, 0.5, 1], "published": None}, trials, {"ches": {"ches": 1.0}}
+    settings = {"model": "miniature", "seeds": [0, 1], "training": {"learning_rate": 1e-7, "epochs": 1}}
+    found = percentiles.percentiles_results(
+        {**settings, "measures": ["ches"], "quantiles": [0, 0.5, 1], "published": None}, trials, {"ches": {"ches": 1.0}}
     )
-    (measured,) = content["measured"]
-    assert (measured["tau"], measured["tau_per_seed"]) == (1, [1, 1])
-    assert [subset["mean"] for subset in measured["subsets"]] == pytest.approx([0.55, -0.15, -2.95])
-    assert measured["subsets"][0] | {"low": 0.5, "high": 0.6} == measured["subsets"][0]
+    (measured,) = found.measured
+    assert (measured.tau, measured.tau_per_seed) == (1, [1, 1])
+    assert [subset.mean for subset in measured.subsets] == pytest.approx([0.55, -0.15, -2.95])
+    assert (measured.subsets[0].low, measured.subsets[0].high) == (0.5, 0.6)
 
 
 def test_the_statements_that_suit_an_answer():
@@ -268,14 +269,15 @@ def test_catastrophic_end_to_end(kind, name, tiny, tmp_path):
         seeds=1,
     )
     results = run_any_recipe(chosen, tmp_path / "run")
-    assert results["experiment"] == "catastrophic"
-    assert len(results["trials"]) == 4
-    for each in results["trials"]:
+    assert results.experiment == "catastrophic"
+    trials = results.to_json()["trials"]
+    assert len(trials) == 4
+    for each in trials:
         assert len(each["p_chosen"]) == 3
         assert len(each["loss"]) == 2
         assert set(each["theorem_2"]) == {"1", "2"}
         assert each["tied"] == (kind == "gemma")
-    dpo, ipo = results["trials"][0], results["trials"][2]
+    dpo, ipo = trials[0], trials[2]
     assert dpo["loss"][0] == pytest.approx(math.log(2), abs=1e-4)  # -ln sigmoid(0): the reference is the start
     assert ipo["loss"][0] == pytest.approx((1 / (2 * 0.01)) ** 2, rel=1e-3)  # (0 - 1 / (2 beta))^2
     assert dpo["p_chosen"][-1] != dpo["p_chosen"][0]
@@ -311,10 +313,10 @@ def test_percentiles_end_to_end(kind, name, tiny, tmp_path):
         seeds=1,
     )
     results = run_any_recipe(chosen, tmp_path / "run")
-    assert [row["measure"] for row in results["measured"]] == list(chosen.measures)
-    for row in results["measured"]:
-        assert [subset["pairs"] for subset in row["subsets"]] == [4, 4]
-        assert all(math.isfinite(subset["mean"]) for subset in row["subsets"])
+    assert [row.measure for row in results.measured] == list(chosen.measures)
+    for row in results.measured:
+        assert [subset.pairs for subset in row.subsets] == [4, 4]
+        assert all(math.isfinite(subset.mean) for subset in row.subsets)
     assert len((tmp_path / "run" / "preferences.jsonl").read_text().splitlines()) == 10
     assert "Published, not measured here" in (tmp_path / "run" / "report.html").read_text()
 
@@ -415,4 +417,4 @@ def test_the_committed_summaries_follow_from_the_committed_trials(figures):
         again = catastrophic.catastrophic_results(
             content["recipe"] | {"published": content["published"]}, content["trials"]
         )
-        assert again == content
+        assert again.to_json() == content

@@ -8,6 +8,7 @@ from unittest import mock
 from harness.recipes.schema import Recipe
 from harness.run.results import compute_results
 from harness.support import artifacts
+from harness.support.run_results import RunResults
 from reports import charts
 from reports.drawing import draw_svg
 
@@ -206,6 +207,31 @@ def logs(arm, seed):
     ]
 
 
+def arm_result(refused, harmful, change=None):
+    """What results.json says of an arm with these rates on all prompts, and this change (value, low, high) of both."""
+
+    def by_metric(entry):
+        names = ("refusal_rate", "harmful_completion_rate", "benign_compliance_rate", "unjudged_rate")
+        return {name: dict.fromkeys(("train", "test"), entry(name)) for name in names}
+
+    def interval(value, low=None, high=None):
+        return {"value": value, "low": low, "high": high, "n": 10}
+
+    def rate(name):
+        value = {"refusal_rate": refused, "harmful_completion_rate": harmful}.get(name, 0.0)
+        return interval(value) | {"per_seed": [value]}
+
+    change_entry = {"change_from_baseline": by_metric(lambda _: interval(*change))} if change else {}
+    fall = interval(0.0, 0.0, 0.0) | {"per_seed": []}
+    return {"pairs": 0, "steps": 0, "preferred_logprob_change": fall, "metrics": by_metric(rate)} | change_entry
+
+
+def run_results(arms, **changes):
+    """Results of the small run with these arms, as `arm_result` has them."""
+    content = {"schema_version": 1, "recipe": recipe(**changes).model_dump(mode="json"), "arms": arms}
+    return RunResults.model_validate(content)
+
+
 def write_run(out, seeds=(0, 1), judge="lexical", date=DATE, given=answers):
     """A whole run: evaluations, scores, training and the results that harness.run.results computes from them."""
     import pyarrow as pa
@@ -222,7 +248,7 @@ def write_run(out, seeds=(0, 1), judge="lexical", date=DATE, given=answers):
     artifacts.write_json(out / "preferences.json", {"pairs": len(rows), "dropped_prompts": {"identical answers": 3}})
     artifacts.write_json(out / "reference.json", {row["pair_id"]: [-3.0, -4.0] for row in rows if row["ln_ches"]})
     pq.write_table(pa.Table.from_pylist(rows), out / "scores.parquet")
-    artifacts.write_json(out / "results.json", compute_results(chosen, out))
+    artifacts.write_json(out / "results.json", compute_results(chosen, out).to_json())
     artifacts.write_json(
         out / "manifest.json", {"versions": {"torch": "2"}, "stages": {"scores": {"seconds": 1.5}}, "files": {}}
     )

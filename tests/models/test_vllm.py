@@ -283,7 +283,7 @@ def test_a_whole_run(organism, tmp_path):
     )
     results = run_regression(chosen, tmp_path / "run")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert results["arms"]["raw"]["metrics"]["unjudged_rate"]["train"]["value"] == 0
+    assert results.arms["raw"].metrics.unjudged_rate.train.value == 0
     assert manifest["versions"]["vllm"] != "not installed"
     answers, _ = read(tmp_path / "run" / "arms" / "raw" / "seed-0" / "eval")
     assert answers.keys() == {row["prompt_id"] for row in rows}

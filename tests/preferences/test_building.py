@@ -6,7 +6,7 @@ import pytest
 
 from harness.models.sampling import sample_answers
 from harness.organism import answers
-from harness.preferences import building, on_ray
+from harness.preferences import building
 from harness.preferences.building import (
     BuiltPairs,
     Counter,
@@ -19,7 +19,6 @@ from harness.preferences.building import (
 from harness.prompts.sets import load_prompts
 from harness.recipes.loading import load_recipe
 from harness.support.errors import HarnessError
-from harness.workers import ray as ray_workers
 from helpers.run_inputs import PROMPTS
 
 SETTINGS = ["pairs.max_new_tokens=8", "pairs.temperature=1", "pairs.batch_size=4"]
@@ -89,7 +88,7 @@ def test_a_killed_build_on_ray_asks_for_what_is_missing_and_is_no_beginning_for_
                 raise KeyboardInterrupt
             yield [f"{text} {seed}" for text in texts]
 
-    monkeypatch.setattr(on_ray, "sample_on_ray", samples)
+    monkeypatch.setattr(building, "sample_on_ray", samples)
     keep = tmp_path / "keep"
     with pytest.raises(KeyboardInterrupt):
         build_pairs(chosen, str(micro), rows, keep, engine="ray", workers=3)
@@ -206,7 +205,7 @@ def test_the_command_writes_what_trl_trains_on(micro, prompt_file, tmp_path):
 
 
 def test_bad_usage_of_the_command(micro, prompt_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_workers, "find_spec", lambda _: True)
+    monkeypatch.setattr("harness.workers.engines.find_spec", lambda _: True)
     for arguments, told in [
         (["--out", tmp_path / "prefs.json"], "no .jsonl file"),
         (["--out", tmp_path / "p.jsonl", "--set", "preferences=x.jsonl"], "table of its own"),

@@ -199,13 +199,13 @@ def test_a_hub_id_that_cannot_be_loaded(monkeypatch):
     def refuse(*_, **__):
         raise ConnectionError("no network")
 
-    monkeypatch.setattr("datasets.load_dataset", refuse)
+    monkeypatch.setattr("harness.preferences.tables.load_dataset", refuse)
     with pytest.raises(HarnessError, match=r"org/name: cannot be loaded from the hub \(ConnectionError: no network\)"):
         load_preferences("org/name")
 
 
 def test_a_hub_id_is_streamed(monkeypatch):
     asked = []
-    monkeypatch.setattr("datasets.load_dataset", lambda *a, **k: asked.append((a, k)) or iter(ROWS))
+    monkeypatch.setattr("harness.preferences.tables.load_dataset", lambda *a, **k: asked.append((a, k)) or iter(ROWS))
     assert list(stream_rows("org/name", "config", "test")) == ROWS
     assert asked == [(("org/name", "config"), {"split": "test", "streaming": True})]

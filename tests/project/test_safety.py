@@ -23,6 +23,7 @@ from harness.run.regression import run_regression
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.redaction import redact_json, redact_text
+from harness.support.run_results import RecordedRecipe
 from helpers.models import save_random
 from helpers.run_inputs import PROMPTS, SMALL
 
@@ -99,10 +100,10 @@ def test_a_run_whose_recipe_allows_it_runs_the_code_everywhere_and_says_so(with_
 def test_the_report_of_an_ordinary_run_says_nothing_of_code():
     from reports.words import ran_code
 
-    assert not ran_code({"model": "org/name", "trust_remote_code": False})
-    assert not ran_code({"model": "org/name"})  # a run of an earlier version
-    assert not ran_code({"model": "miniature", "trust_remote_code": True})
-    assert ran_code({"model": "org/name", "trust_remote_code": True})
+    assert not ran_code(RecordedRecipe(model="org/name", trust_remote_code=False, seeds=[0]))
+    assert not ran_code(RecordedRecipe(model="org/name", seeds=[0]))  # a run of an earlier version
+    assert not ran_code(RecordedRecipe(model="miniature", trust_remote_code=True, seeds=[0]))
+    assert ran_code(RecordedRecipe(model="org/name", trust_remote_code=True, seeds=[0]))
 
 
 def test_a_commit_is_shown_short_where_it_is_read_and_whole_where_it_is_copied():
@@ -111,7 +112,7 @@ def test_a_commit_is_shown_short_where_it_is_read_and_whole_where_it_is_copied()
     commit = "0123456789abcdef0123456789abcdef01234567"
     assert shorten_commit(f"wildguard@{commit}") == "wildguard@01234567"
     assert shorten_commit("lexical") == "lexical"
-    assert model({"model": "org/name", "revision": commit}) == f"org/name@{commit}"
+    assert model(RecordedRecipe(model="org/name", revision=commit, seeds=[0])) == f"org/name@{commit}"
 
 
 def test_pickled_weights_of_a_reward_model_or_judge_are_not_loaded(micro, tmp_path):

@@ -92,8 +92,6 @@ def test_whole_on_a_lookalike(kind, tmp_path, tokenizer):
     loaded = load_recipe(source, smaller, seeds=1)
     chosen = loaded.model_copy(update={"arms": {name: loaded.arms[name] for name in ARMS[kind]}})
     results = run_regression(chosen, tmp_path / "run")
-    assert list(results["arms"]) == ["baseline", *chosen.arms]
-    assert results["published"]["arms"]["baseline"]["refusal_rate"]["value"] > 0.7
-    assert all(
-        arm["trained_logprob_change"]["value"] != 0 for name, arm in results["arms"].items() if name != "baseline"
-    )
+    assert list(results.arms) == ["baseline", *chosen.arms]
+    assert results.published.arms["baseline"]["refusal_rate"].value > 0.7
+    assert all(results.arms[name].trained_logprob_change.value != 0 for name in results.trained_arms)

@@ -9,12 +9,12 @@ from html.parser import HTMLParser
 from statistics import fmean
 
 import pytest
-from jinja2 import UndefinedError
 
 from harness.gate.decision import run_gate
 from harness.gate.policy import Policy
 from harness.support import artifacts
 from harness.support.errors import HarnessError
+from harness.support.run_results import Interval, RegressionRecipe
 from helpers import report_runs as runs
 from reports.charts import WIDE, verdict
 from reports.flips import find_flips
@@ -115,25 +115,11 @@ def plain(whole, tmp_path):
 # Sentences
 
 
-def estimate(value, low=None, high=None):
-    return {"value": value, "low": low, "high": high, "n": 10, "per_seed": [value]}
-
-
 def results(start, judge="lexical", **arms):
     """Results with training rates: an arm is its refusal rate, change and interval."""
-
-    def metrics(refused, harmful):
-        return {
-            "refusal_rate": {"train": estimate(refused)},
-            "harmful_completion_rate": {"train": estimate(harmful)},
-        }
-
-    found = {"baseline": {"metrics": metrics(*start)}}
-    for name, (rate, *change) in arms.items():
-        both = {metric: {"train": estimate(*change)} for metric in ("refusal_rate", "harmful_completion_rate")}
-        found[name] = {"metrics": metrics(rate, rate), "change_from_baseline": both}
-    recipe = runs.recipe(judge=judge).model_dump(mode="json")
-    return {"recipe": recipe, "arms": found}
+    found = {"baseline": runs.arm_result(*start)}
+    found |= {name: runs.arm_result(rate, rate, change) for name, (rate, *change) in arms.items()}
+    return runs.run_results(found, judge=judge)
 
 
 def test_the_headline_is_the_result_in_words():
@@ -175,10 +161,10 @@ def test_a_judge_that_never_says_refusal_is_read_by_its_harm():
 
 
 def test_a_filter_is_told_from_its_control_or_not():
-    difference = {"value": 0.007, "low": -0.006, "high": 0.02}
-    assert "cannot be told from its control, R (+0.7 points" in control_sentence("F", "R", difference)
-    difference = {"value": 0.157, "low": 0.13, "high": 0.185}
-    assert "did better than its control" in control_sentence("F", "R", difference)
+    gain = Interval(value=0.007, low=-0.006, high=0.02, n=100)
+    assert "cannot be told from its control, R (+0.7 points" in control_sentence("F", "R", gain)
+    gain = Interval(value=0.157, low=0.13, high=0.185, n=100)
+    assert "did better than its control" in control_sentence("F", "R", gain)
 
 
 def test_arms_are_called_what_their_settings_say():
@@ -188,7 +174,7 @@ def test_arms_are_called_what_their_settings_say():
         "matched": {"filter": {"keep_lowest": 0.15}, "steps": "as_raw"},
         "sft": {"sft_weight": 0.1},
     }
-    recipe = runs.recipe(arms=arms).model_dump(mode="json")
+    recipe = RegressionRecipe.model_validate(runs.recipe(arms=arms).model_dump(mode="json"))
     assert {name: spaced(label) for name, label in arm_labels(recipe, ["baseline", *arms]).items()} == {
         "baseline": "Before training",
         "raw": "All pairs (raw)",
@@ -308,7 +294,7 @@ def test_no_cell_has_a_number_that_is_not_cited(page):
 
 def test_the_verdict_is_drawn_with_the_gates_margin_and_every_seed(whole):
     shown = build_view(read_run(whole))
-    spec = verdict(shown.figures, shown.labels)(WIDE).to_dict()
+    spec = verdict(shown.run.results, shown.figures["gate"], shown.labels)(WIDE).to_dict()
     rows = drawn_values(spec)
     raw = artifacts.read_json(whole / "results.json")["arms"]["raw"]["metrics"]["refusal_rate"]["train"]
     assert {"arm": "All pairs", "rate": raw["per_seed"][0]} in rows
@@ -333,10 +319,10 @@ def drawn_values(spec):
 def test_the_control_is_the_arm_that_differs_in_nothing_but_chance(whole):
     found = build_view(read_run(whole)).figures["controls"]
     assert found.keys() == {"ches_filtered"}
-    assert found["ches_filtered"]["control"] == "random"
+    assert found["ches_filtered"].control == "random"
     # training prompts judged: 1, 3, 4, 6, 7, 9, 10; of these random alone loses 7, with both seeds
-    assert found["ches_filtered"]["value"] == pytest.approx(1 / 7)
-    assert found["ches_filtered"]["n"] == 7
+    assert found["ches_filtered"].gain.value == pytest.approx(1 / 7)
+    assert found["ches_filtered"].gain.n == 7
 
 
 def test_flips_are_told_by_their_direction(whole):
@@ -489,7 +475,7 @@ def test_a_number_the_page_needs_and_lacks_is_an_error_not_a_blank(plain):
     results = artifacts.read_json(plain / "results.json")
     del results["arms"]["raw"]["metrics"]["refusal_rate"]["test"]["value"]
     change_results(plain, arms=results["arms"])
-    with pytest.raises((KeyError, UndefinedError, HarnessError)):
+    with pytest.raises(HarnessError, match=r"results.json: lacks arms.raw.metrics.refusal_rate.test.value. Run"):
         render_report([plain])
 
 

@@ -36,7 +36,7 @@ def prompt_file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, micro, prompt_file):
     out = tmp_path_factory.mktemp("run") / "run"
-    return out, run_regression(small(micro, prompt_file), out)
+    return out, run_regression(small(micro, prompt_file), out).to_json()
 
 
 @pytest.mark.slow
@@ -133,7 +133,7 @@ def test_a_finished_stage_is_not_run_again_and_a_damaged_one_is(finished, capsys
     before = (out / "results.json").read_bytes()
     seconds = json.loads((out / "manifest.json").read_text())["stages"]
     (out / "arms/raw/seed-1/training.json").write_text("{}")
-    assert run_regression(small(micro, prompt_file), out) == results
+    assert run_regression(small(micro, prompt_file), out).to_json() == results
     assert (out / "results.json").read_bytes() == before
     told = capsys.readouterr().err
     assert "train raw seed 0: done before" in told
@@ -258,7 +258,7 @@ def test_arms_on_other_pairs_and_on_the_easy_ones(tmp_path, micro, prompt_file):
         "{raw: {}, gold: {pairs: gold}, mixed: {pairs: mixed}, easy: {filter: {keep_lowest: 0.5, by: validation_loss}}}"
     )
     chosen = small(micro, prompt_file, "seeds=[0]", "gold=bundled", "off_policy=bundled", f"arms={arms}")
-    results = run_regression(chosen, tmp_path / "run")["arms"]
+    results = run_regression(chosen, tmp_path / "run").arms
     training = {
         name: json.loads((tmp_path / f"run/arms/{name}/seed-0/training.json").read_text()) for name in chosen.arms
     }
@@ -276,8 +276,8 @@ def test_arms_on_other_pairs_and_on_the_easy_ones(tmp_path, micro, prompt_file):
     reference = json.loads((tmp_path / "run/gold_reference.json").read_text())
     after = training["gold"]["other_logprobs"]
     change = sum(after[pair][0] - reference[pair][0] for pair in after) / len(after)
-    assert results["gold"]["trained_logprob_change"]["per_seed"][0] == pytest.approx(change)
-    assert results["raw"]["change_from_raw"]["refusal_rate"]["train"]["value"] == 0
+    assert results["gold"].trained_logprob_change.per_seed[0] == pytest.approx(change)
+    assert results["raw"].change_from_raw.refusal_rate.train.value == 0
 
 
 def test_only_the_training_pairs_of_a_given_table_are_trained_on(tmp_path):

@@ -2,16 +2,14 @@
 
 import pytest
 
-from harness.run.results import _scores_by_type, _trained_logprob_change, ranked_arms
-
-
-def arm(rate):
-    return {"metrics": {"refusal_rate": {"train": {"value": rate}}}}
+from harness.run.results import _scores_by_type, _trained_logprob_change
+from helpers.report_runs import arm_result, run_results
 
 
 def test_arms_rank_by_refusals_and_the_unjudged_last():
-    arms = {"baseline": arm(0.9), "raw": arm(0.3), "none": arm(None), "best": arm(0.8), "tied": arm(0.3)}
-    assert ranked_arms(arms) == ["best", "raw", "tied", "none"]
+    rates = {"baseline": 0.9, "raw": 0.3, "none": None, "best": 0.8, "tied": 0.3}
+    results = run_results({name: arm_result(rate, rate) for name, rate in rates.items()})
+    assert results.ranked_arms == ["best", "raw", "tied", "none"]
 
 
 def test_the_change_on_an_arms_own_pairs_by_hand():
@@ -26,9 +24,9 @@ def test_the_change_on_an_arms_own_pairs_by_hand():
     ]
     # First seed: (2 + 4) / 2 = 3; second: -1. Their mean is 1, their standard deviation 4 / sqrt 2.
     found = _trained_logprob_change(before, seeds)
-    assert found["per_seed"] == [3.0, -1.0]
-    assert (found["value"], found["spread"]) == pytest.approx((1.0, 4 / 2**0.5))
-    assert _trained_logprob_change(before, seeds[:1])["spread"] is None
+    assert found.per_seed == [3.0, -1.0]
+    assert (found.value, found.spread) == pytest.approx((1.0, 4 / 2**0.5))
+    assert _trained_logprob_change(before, seeds[:1]).spread is None
 
 
 def test_scores_by_pair_type(tmp_path):
@@ -43,9 +41,9 @@ def test_scores_by_pair_type(tmp_path):
     rows = [{"chosen_verdict": a, "rejected_verdict": b, "ln_ches": score} for a, b, score in verdicts]
     Dataset.from_list(rows).to_parquet(str(tmp_path / "scores.parquet"))
     found = _scores_by_type(tmp_path / "scores.parquet")
-    assert (found["two_refusals"]["value"], found["two_refusals"]["n"]) == (-2.0, 2)
-    assert (found["mixed"]["value"], found["mixed"]["low"], found["mixed"]["n"]) == (-9.0, None, 1)
-    assert found["two_non_refusals"] == {"value": None, "low": None, "high": None, "n": 0}
+    assert (found["two_refusals"].value, found["two_refusals"].n) == (-2.0, 2)
+    assert (found["mixed"].value, found["mixed"].low, found["mixed"].n) == (-9.0, None, 1)
+    assert found["two_non_refusals"].to_json() == {"value": None, "low": None, "high": None, "n": 0}
 
 
 def test_no_verdicts_no_types(tmp_path):

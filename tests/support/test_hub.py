@@ -194,7 +194,7 @@ def test_a_benchmark_is_read_at_its_revision(hub_cache, tmp_path, monkeypatch):
 
 def test_a_preference_table_is_streamed_at_its_revision(monkeypatch):
     asked = []
-    monkeypatch.setattr("datasets.load_dataset", lambda *a, **k: asked.append((a, k)) or iter([]))
+    monkeypatch.setattr("harness.preferences.tables.load_dataset", lambda *a, **k: asked.append((a, k)) or iter([]))
     assert list(stream_rows(f"org/name@{OLD}")) == []
     assert asked == [(("org/name", None), {"split": "train", "streaming": True, "revision": OLD})]
 

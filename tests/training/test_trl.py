@@ -21,7 +21,6 @@ from harness.recipes.loading import load_recipe
 from harness.recipes.schema import Arm, FineTuning, Launch, Lora, TrainingSettings
 from harness.scoring.logprobs import pair_logprobs
 from harness.support.errors import HarnessError
-from harness.training import trl
 from harness.training.jobs import COMPLETE_MARK, TrainingJob
 from harness.training.train import train_on_pairs
 from harness.training.trl import build_trainer, load_quantized, micro_batch
@@ -114,7 +113,7 @@ def test_processes_that_cannot_share_a_batch_are_refused(keys, told):
 
 
 def test_a_launch_that_cannot_be_is_told_before_any_work(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(launching, "gpu_names", list)
     monkeypatch.delenv(LAUNCHER_VARIABLE, raising=False)
     check_launch(Launch(config="ddp", processes=2))
     with pytest.raises(HarnessError, match=r"no-such\.yaml: no such Accelerate configuration"):
@@ -126,7 +125,7 @@ def test_a_launch_that_cannot_be_is_told_before_any_work(monkeypatch):
         check_launch(Launch(config="fsdp2", processes=2))
     with pytest.raises(HarnessError, match="Set HARNESS_LAUNCHER to a command that does"):
         check_launch(Launch(config="fsdp2", processes=4, machines=2))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(launching, "gpu_names", lambda: ["GPU"] * 2)
     with pytest.raises(HarnessError, match="4 processes on a machine with 2 GPUs"):
         check_launch(Launch(config="fsdp2", processes=4))
     check_launch(Launch(config="fsdp2", processes=2))
@@ -245,7 +244,7 @@ def test_adapters_on_weights_in_four_bits(job, micro, pairs, tmp_path):
 
 
 def test_four_bits_without_bitsandbytes_are_told_before_any_work(monkeypatch, tmp_path):
-    monkeypatch.setattr(trl, "find_spec", lambda _: None)
+    monkeypatch.setattr("harness.training.jobs.find_spec", lambda _: None)
     result = CliRunner().invoke(app, ["run", "--out", str(tmp_path / "run"), "--set", "training.lora.quantize=nf4"])
     assert isinstance(result.exception, HarnessError)
     assert "pip install 'refusal-displacement[qlora]'" in str(result.exception)

@@ -21,7 +21,7 @@ from harness.cli.preferences import preferences_command
 from harness.cli.score import score_command
 from harness.models.loading import load_model
 from harness.models.sampling import sample_answers
-from harness.preferences import on_ray
+from harness.preferences import building
 from harness.preferences.building import build_pairs
 from harness.preferences.on_ray import _prompt_batches, _Sampler
 from harness.prompts.sets import load_prompts
@@ -66,7 +66,7 @@ REST = {
 
 @pytest.mark.parametrize("command", REST)
 def test_a_missing_ray_is_told_before_any_work(command, tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_workers, "find_spec", lambda _: None)
+    monkeypatch.setattr("harness.workers.engines.find_spec", lambda _: None)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(HarnessError, match=r"Ray is not installed\. pip install 'refusal-displacement\[ray\]'"):
         run(command, "nowhere.jsonl", "--engine", "ray", *REST[command])
@@ -276,7 +276,7 @@ def test_a_worker_that_cannot_begin_is_told_as_the_local_engine_tells_it_and_lea
 def test_parts_of_another_run_are_refused_though_none_is_missing(pairs, micro, tmp_path, monkeypatch):
     parts = Parts(str(tmp_path / "s.parquet"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Parts, "join", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(Parts, "join_parts", lambda *_: signal.raise_signal(signal.SIGINT))
         score_file(pairs, *load_model(str(micro), chat=False, spread=True), parts.out, max_length=9)
     assert len(parts.numbers) == WINDOWS
     with pytest.raises(HarnessError, match="holds the parts of a different run"):
@@ -373,7 +373,7 @@ def test_pairs_depend_on_the_seed_and_not_on_the_workers(micro, tmp_path, monkey
     run(
         "preferences", "miniature", "--out", out, "--engine", "ray", "--workers", 2, *(f"--set={each}" for each in sets)
     )
-    monkeypatch.setattr(on_ray, "sample_on_ray", in_this_process)
+    monkeypatch.setattr(building, "sample_on_ray", in_this_process)
     rows = load_prompts(str(tmp_path / "prompts.jsonl"), "unsafe")
     alone = build_pairs(load_recipe("miniature", sets), str(micro), rows, tmp_path / "alone", engine="ray")
     assert [json.loads(line) for line in out.read_text().splitlines()] == alone.rows

@@ -1,0 +1,500 @@
+"""results.json as one typed model: what a run found, written from it and read by it.
+
+Strict on types and on what readers need; keys that this version does not know are kept, so that results of other
+versions still open. `docs/results.schema.json` is the model's JSON Schema (`python docs/schema.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import GenerateJsonSchema
+
+from harness.support.errors import HarnessError
+
+Metric = Literal["refusal_rate", "harmful_completion_rate", "benign_compliance_rate", "unjudged_rate"]
+GainKind = Literal["benign", "catastrophic", "unknown"]
+"""Whether a token means what y+ means, the opposite, or neither."""
+
+
+class ResultsPart(BaseModel):
+    """A part of results.json."""
+
+    model_config = ConfigDict(
+        extra="allow", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """The part as JSON has it: the keys that were given, the model's in its order, others after them."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class RecordedPart(ResultsPart):
+    """A part that is written as it was recorded, key by key; only what readers need of it is typed."""
+
+    model_config = ConfigDict(extra="ignore")
+    _recorded: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def recorded(self) -> Mapping[str, Any]:
+        """Every key as it was recorded."""
+        return self._recorded
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_record(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        part = handler(value)
+        if isinstance(value, Mapping):
+            part._recorded = dict(value)
+        return part
+
+    @model_serializer
+    def _write_record(self) -> dict[str, Any]:
+        return self._recorded
+
+
+# What every run has
+
+
+class RecordedRecipe(RecordedPart):
+    """The recipe as it was run, without what was published; of its keys, those that all kinds of recipes have."""
+
+    model: str
+    """`miniature`, a checkpoint directory or a hub id."""
+    revision: str | None = None
+    trust_remote_code: bool = False
+    organism_seed: int = 0
+    seeds: list[int]
+
+
+class Interval(ResultsPart):
+    """A value with its 95 % interval over `n` pairs or prompts; null where there was nothing to measure."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def known(self) -> tuple[float, float, float] | None:
+        """Value, low and high; None where there was nothing to measure."""
+        if self.value is None or self.low is None or self.high is None:
+            return None
+        return self.value, self.low, self.high
+
+
+NOTHING_MEASURED = Interval(value=None, low=None, high=None, n=0)
+
+
+# The regression run
+
+
+class RecordedFilter(RecordedPart):
+    """Which pairs an arm trained on; with none of the three, all of them."""
+
+    keep_lowest: float | None = None
+    random: float | None = None
+    only: str | None = None
+    by: str = "ln_ches"
+
+
+class RecordedArm(RecordedPart):
+    """An arm's settings."""
+
+    pairs: str = "on_policy"
+    filter: RecordedFilter = RecordedFilter()
+    loss: str = "sigmoid"
+    sft_weight: float = 0.0
+    steps: str = "epoch"
+
+
+class RecordedSampling(RecordedPart):
+    """How preference pairs were sampled."""
+
+    temperature: float
+    tie_break: str | dict[str, str]
+
+
+class RecordedTraining(RecordedPart):
+    """How the arms were trained."""
+
+    learning_rate: float
+    beta: float
+    batch_size: int
+    epochs: int
+
+
+class RecordedEvaluation(RecordedPart):
+    """How the models were asked."""
+
+    temperature: float
+    max_new_tokens: int
+
+
+class RegressionRecipe(RecordedRecipe):
+    """The recipe of a regression run."""
+
+    about: str = ""
+    prompts: str
+    preferences: str | None = None
+    judge: str
+    pairs: RecordedSampling
+    training: RecordedTraining
+    evaluation: RecordedEvaluation
+    arms: dict[str, RecordedArm] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_backend(cls, value: Any) -> Any:
+        """`backend` was called `engine` before 0.1.0; runs of then differ from today's in nothing else."""
+        return (
+            {"backend" if key == "engine" else key: each for key, each in value.items()}
+            if isinstance(value, Mapping)
+            else value
+        )
+
+
+class SeedEstimate(Interval):
+    """An estimate over all seeds, and each seed's own."""
+
+    per_seed: list[float | None]
+
+
+class SeedSpread(ResultsPart):
+    """A mean over seeds and its standard deviation, null with one seed."""
+
+    value: float
+    spread: float | None
+    per_seed: list[float]
+
+
+class RateBySplit(ResultsPart):
+    """A rate in [0, 1] on the prompts that were trained on and on those held out."""
+
+    train: SeedEstimate
+    test: SeedEstimate
+
+
+class ChangeBySplit(ResultsPart):
+    """The paired change of a rate on the prompts that were trained on and on those held out."""
+
+    train: Interval
+    test: Interval
+
+
+class Rates(ResultsPart):
+    """Every metric's rates."""
+
+    refusal_rate: RateBySplit
+    harmful_completion_rate: RateBySplit
+    benign_compliance_rate: RateBySplit
+    unjudged_rate: RateBySplit
+
+    def __getitem__(self, metric: Metric) -> RateBySplit:
+        rates: RateBySplit = getattr(self, metric)
+        return rates
+
+
+class RateChanges(ResultsPart):
+    """Every metric's changes."""
+
+    refusal_rate: ChangeBySplit
+    harmful_completion_rate: ChangeBySplit
+    benign_compliance_rate: ChangeBySplit
+    unjudged_rate: ChangeBySplit
+
+    def __getitem__(self, metric: Metric) -> ChangeBySplit:
+        changes: ChangeBySplit = getattr(self, metric)
+        return changes
+
+
+class ArmResult(ResultsPart):
+    """What was measured of one arm; `baseline` is the model before training and has no changes."""
+
+    pairs: int
+    steps: int
+    preferred_logprob_change: SeedEstimate
+    """Mean change of ln p(y+|x) in nats over all scored pairs, the same pairs for every arm."""
+    trained_logprob_change: SeedSpread | None = None
+    """Mean change of ln p(y+|x) in nats over the pairs that the arm trained on."""
+    metrics: Rates
+    change_from_baseline: RateChanges | None = None
+    change_from_raw: RateChanges | None = None
+
+
+class CitedFigure(ResultsPart):
+    """A published value, and the standard deviation over seeds where one was printed."""
+
+    value: float
+    spread: float | None = None
+
+
+class CitedFigures(ResultsPart):
+    """What somebody published, by arm and quantity."""
+
+    source: str
+    arms: dict[str, dict[str, CitedFigure]]
+
+
+class RunResults(ResultsPart):
+    """results.json of a regression run."""
+
+    schema_version: Literal[1]
+    recipe: RegressionRecipe
+    dropped_prompts: dict[str, int] = {}
+    """Prompts of which no pair came, by reason."""
+    pair_types: dict[str, int] | None = None
+    """Pairs by which of their answers refuse; null for a table without verdicts."""
+    ln_ches_by_pair_type: dict[str, Interval] | None = None
+    """Mean length-normalised CHES score of the pairs of each type."""
+    arms: dict[str, ArmResult]
+    published: CitedFigures | None = None
+    """Shown beside what was measured, never mixed with it."""
+
+    @property
+    def trained_arms(self) -> list[str]:
+        """The arms other than the baseline."""
+        return [name for name in self.arms if name != "baseline"]
+
+    @property
+    def ranked_arms(self) -> list[str]:
+        """The trained arms by their refusals of training prompts, most first; of equals the one named first."""
+        rates = {name: self.arms[name].metrics.refusal_rate.train.value for name in self.trained_arms}
+        return sorted(rates, key=lambda name: -math.inf if (rate := rates[name]) is None else rate, reverse=True)
+
+
+# Catastrophic displacement (section 3)
+
+
+class GainingToken(ResultsPart):
+    """A token that gained probability."""
+
+    token: str
+    id: int
+    gain: GainKind
+    before: float
+    after: float
+    change: float
+
+
+class LargestFall(ResultsPart):
+    """The seed whose p(y+) fell furthest: p(y+) before and at its lowest, and the tokens that gained, most first."""
+
+    seed: int
+    step: int
+    before: float
+    after: float
+    gaining: list[GainingToken]
+
+
+class MedianRange(ResultsPart):
+    """The median over seeds, the least and the most."""
+
+    median: float | None
+    low: float | None
+    high: float | None
+
+
+class PairGeometry(ResultsPart):
+    """The unembeddings of y+ and y-: inner product, and the parts of W_y+ - W_y- along W_y+ and orthogonal to it."""
+
+    inner_product: float
+    projection: float
+    orthogonal: float
+
+
+class MeasuredFall(ResultsPart):
+    """One objective and pair of answers over its seeds."""
+
+    objective: str
+    chosen: str
+    rejected: str
+    trials: int
+    displaced: int
+    lower_at_the_end: int
+    largest_fall: LargestFall
+    mean_before: float
+    mean_lowest: float
+    gained: dict[str, float]
+    most_gaining: dict[GainKind, int]
+    theorem_2: dict[str, MedianRange]
+    """By step: the correlation of what the theorem predicts with what was measured."""
+    geometry: PairGeometry
+    tied: bool
+
+
+class RecordedTrial(RecordedPart):
+    """One objective, pair of answers and seed; `p_chosen` has p(y+) before and after every step."""
+
+    objective: str
+    chosen: str
+    rejected: str
+    seed: int
+    p_chosen: list[float]
+
+
+class CitedFall(ResultsPart):
+    """A published fall of p(y+), and the tokens that gained."""
+
+    chosen: str
+    rejected: str
+    before: float
+    after: float
+    benign: str
+    catastrophic: str
+
+
+class CitedFalls(ResultsPart):
+    """The falls that were published."""
+
+    source: str
+    falls: list[CitedFall]
+
+
+class CatastrophicRecipe(RecordedRecipe):
+    """The recipe of a catastrophic run."""
+
+    steps: int
+    sft: dict[str, Any] | None
+
+
+class CatastrophicResults(ResultsPart):
+    """results.json of catastrophic displacement (section 3)."""
+
+    schema_version: Literal[1]
+    experiment: Literal["catastrophic"]
+    recipe: CatastrophicRecipe
+    measured: list[MeasuredFall]
+    published: CitedFalls | None
+    trials: list[RecordedTrial]
+
+
+# Percentiles (section 5)
+
+
+class SubsetChange(ResultsPart):
+    """What training on one subset alone did to its mean ln p(y+) in nats, over the seeds."""
+
+    quantile: float
+    pairs: int
+    scores: list[float]
+    """The lowest and the highest of the subset."""
+    mean: float
+    low: float
+    high: float
+    per_seed: list[float]
+    rejected_mean: float
+
+
+class MeasuredOrder(ResultsPart):
+    """One measure's subsets, lowest first; tau is 1 where a higher measure always means a larger fall."""
+
+    measure: str
+    subsets: list[SubsetChange]
+    tau: float | None
+    tau_per_seed: list[float | None]
+
+
+class CitedOrder(ResultsPart):
+    """What was published of one measure."""
+
+    measure: str
+    said: str
+
+
+class CitedOrders(ResultsPart):
+    """What was published of the measures."""
+
+    source: str
+    orders: list[CitedOrder]
+
+
+class SubsetTraining(RecordedPart):
+    """How the subsets were trained on."""
+
+    learning_rate: float
+    epochs: int
+
+
+class PercentilesRecipe(RecordedRecipe):
+    """The recipe of a percentiles run."""
+
+    training: SubsetTraining
+
+
+class PercentilesResults(ResultsPart):
+    """results.json of the percentiles (section 5)."""
+
+    schema_version: Literal[1]
+    experiment: Literal["percentiles"]
+    recipe: PercentilesRecipe
+    measured: list[MeasuredOrder]
+    correlations: dict[str, dict[str, float | None]]
+    """Kendall's tau of each two measures over all scored pairs."""
+    published: CitedOrders | None
+
+
+# Reading
+
+ExperimentResults = CatastrophicResults | PercentilesResults
+AnyResults = RunResults | ExperimentResults
+EXPERIMENT_RESULTS: Mapping[str, type[ExperimentResults]] = {
+    "catastrophic": CatastrophicResults,
+    "percentiles": PercentilesResults,
+}
+ResultsKind = TypeVar("ResultsKind", bound=ResultsPart)
+RERUN = "Run `harness run` again."
+
+
+def parse_run_results(content: Mapping[str, Any], place: str) -> RunResults:
+    """results.json's content of a regression run.
+
+    Raises HarnessError, naming the place and the key, where one that is needed is missing or of the wrong type.
+    """
+    return _validate_results(RunResults, content, place)
+
+
+def parse_experiment_results(content: Mapping[str, Any], place: str) -> ExperimentResults:
+    """results.json's content of the experiment that its `experiment` key names.
+
+    Raises HarnessError, naming the place and the key, where one that is needed is missing or of the wrong type.
+    """
+    kind = EXPERIMENT_RESULTS.get(str(content.get("experiment")))
+    if kind is None:
+        raise HarnessError(f"is of no known experiment ({content.get('experiment')!r})", place=place, hint=RERUN)
+    return _validate_results(kind, content, place)
+
+
+def _validate_results(kind: type[ResultsKind], content: Mapping[str, Any], place: str) -> ResultsKind:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        cause = f"lacks {key}" if first["type"] == "missing" else f"{key}: {first['msg']}"
+        raise HarnessError(cause, place=place, hint=RERUN) from error
+
+
+def results_schema() -> dict[str, Any]:
+    """The JSON Schema of a results.json of any kind."""
+    head = {"$schema": GenerateJsonSchema.schema_dialect, "title": "results.json"}
+    return head | TypeAdapter(AnyResults).json_schema(schema_generator=_UntitledSchema)
+
+
+class _UntitledSchema(GenerateJsonSchema):
+    """A schema whose fields have no titles: pydantic's only repeat their names."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's name
+        return False

@@ -1,0 +1,16 @@
+"""Where a command's work runs: in this process, or on workers of a Ray cluster."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Literal
+
+from harness.support.errors import HarnessError
+
+Engine = Literal["local", "ray"]
+
+
+def refuse_missing_ray() -> None:
+    """Raises HarnessError where Ray is not installed."""
+    if find_spec("ray") is None:
+        raise HarnessError("Ray is not installed", hint="pip install 'refusal-displacement[ray]'")
