@@ -207,7 +207,7 @@ def _generate_greedily(model: Any, tokenizer: Any, judge: ModelJudge, batch: lis
 
 
 def _vllm_backend(weights: str) -> JudgeBackend:
-    """VLLM is asked for the model at every batch: another one may have taken its place, and been freed again."""
+    """The model is asked for at every batch: another one may have taken its place in vLLM, and been freed again."""
     config = AutoConfig.from_pretrained(weights, **_NO_REMOTE_CODE)
     load = partial(load_vllm, weights, dtype="bfloat16" if torch.cuda.is_available() else vllm_dtype(config))
 

@@ -73,7 +73,7 @@ def load_vllm(path: str, **chosen: Any) -> LLM:
 
 
 def _import_vllm() -> Any:
-    """VLLM itself, which may be missing."""
+    """The package itself, which may be missing."""
     import vllm
 
     return vllm
@@ -95,7 +95,7 @@ def shut_down_vllm(llm: LLM) -> None:
 
 @contextmanager
 def explain_vllm_failure(path: str) -> Iterator[None]:
-    """VLLM's failure to load a model, as the one line it comes down to."""
+    """What keeps vLLM from loading a model, as the one line it comes down to."""
     try:
         yield
     except (OSError, ValueError, RuntimeError, ImportError, AssertionError) as error:

@@ -70,13 +70,6 @@ def ensure_organism(growth: Growth, seed: int = 0, cache: Path | None = None) ->
     return directory
 
 
-def _growth_key(growth: Growth, seed: int) -> str:
-    """A hash of what makes the organism: the code, its settings, the seed and the libraries' versions."""
-    code = source_of("growing.py", "train.py", "world.py", growth.module)
-    settings = [growth.steps, growth.batch, growth.layers]
-    return artifacts.json_fingerprint([code, settings, seed, _library_versions()])
-
-
 def bundle_miniature() -> None:
     """Grows the default miniature anew into the package: `make organism`, after a change of its recipe."""
     _grow_into(DEFAULT_DIRECTORY, DEFAULT_SEED)
@@ -108,6 +101,13 @@ def _says_only(statement: ast.stmt) -> bool:
         return True
     value = statement.value if isinstance(statement, ast.Expr) else None
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+def _growth_key(growth: Growth, seed: int) -> str:
+    """A hash of what makes the organism: the code, its settings, the seed and the libraries' versions."""
+    code = source_of("growing.py", "train.py", "world.py", growth.module)
+    settings = [growth.steps, growth.batch, growth.layers]
+    return artifacts.json_fingerprint([code, settings, seed, _library_versions()])
 
 
 def _grow_into(directory: Path, seed: int) -> None:
