@@ -135,7 +135,7 @@ def _vllm_options(
     tasks: TaskManager,
     evaluation: EvaluationSettings,
 ) -> dict[str, Any]:
-    """VLLM's options for the prompts of these tasks; a token more each, for the one lm-eval may put first."""
+    """What vLLM is told for the prompts of these tasks; a token more each, for the one lm-eval may put first."""
     loaded = tasks.load(names)["tasks"].values()
     texts = [render_prompt(tokenizer, task.doc_to_text(doc)) for task in loaded for doc in task.eval_docs]
     longest = max(map(len, tokenizer(texts)["input_ids"]))

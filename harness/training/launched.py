@@ -8,12 +8,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import TrainerCallback
 
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath, locate_model
@@ -23,9 +21,9 @@ from harness.support import artifacts, console
 from harness.training.jobs import SAVED_MODEL, TRAINING_LOG, Trained, TrainingJob
 from harness.training.trl import (
     CheckpointMarker,
+    LogWriter,
     build_trainer,
     last_whole_checkpoint,
-    loss_rows,
     merge_adapters,
     run_trainer,
 )
@@ -107,25 +105,13 @@ def _log_follower(log: Path, advance: console.Advance) -> Callable[[], None]:
     return advance_bar
 
 
-class _LogWriter(TrainerCallback):  # type: ignore[misc]
-    """Writes the trainer's log, a row a step, for the process that waits."""
-
-    def __init__(self, log: Path) -> None:
-        self._log = log
-
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Writes all of it anew."""
-        if state.is_world_process_zero:
-            artifacts.write_jsonl(self._log, loss_rows(state))
-
-
 def train_rank(folder: Path) -> None:
     """One of the processes of a launched training: trains, and saves the model or its adapters."""
     end_with_launcher()
     job, checkpoint = read_job(folder)
     processes = PartialState(cpu=not torch.cuda.is_available()).num_processes
     trainer = build_trainer(
-        job, folder, [_LogWriter(folder / TRAINING_LOG), CheckpointMarker()], keeps=True, processes=processes
+        job, folder, [LogWriter(folder / TRAINING_LOG), CheckpointMarker()], keeps=True, processes=processes
     )
     run_trainer(trainer, checkpoint)
     trainer.save_model(str(folder / SAVED_MODEL))

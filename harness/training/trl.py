@@ -14,20 +14,13 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from torch import Tensor
-from transformers import (
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    TrainerCallback,
-    set_seed,
-)
+from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
 from harness.recipes.schema import LOSS_SETTINGS, Arm, FineTuning, Lora, Optimization
 from harness.scoring.logprobs import PairLogprobs
-from harness.support import console
+from harness.support import artifacts, console
 from harness.training.jobs import COMPLETE_MARK, Trained, TrainingJob, Watch, check_quantization
 from harness.training.losses import (
     LogprobBatch,
@@ -39,9 +32,10 @@ from harness.training.losses import (
     simpo_loss,
 )
 
-# bitsandbytes, which peft and TRL import where it is installed, says at import that a faster kernel is not.
+# bitsandbytes, which a trainer's module imports where it is installed, says at import that a faster kernel is not.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 from peft import LoraConfig, PeftModel  # noqa: E402
+from transformers import PrinterCallback, TrainerCallback, set_seed  # noqa: E402
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # noqa: E402
 from trl.trainer import dpo_trainer  # noqa: E402
 
@@ -286,7 +280,19 @@ def progress_callbacks(label: str, steps: int, watch: Watch | None = None) -> It
         yield [Follower(), CheckpointMarker()]
 
 
-# Checkpoints
+# Logs and checkpoints
+
+
+class LogWriter(TrainerCallback):  # type: ignore[misc]
+    """Writes the trainer's log, a row a step, for the process that waits."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Writes all of it anew."""
+        if state.is_world_process_zero:
+            artifacts.write_jsonl(self._log, loss_rows(state))
 
 
 class CheckpointMarker(TrainerCallback):  # type: ignore[misc]

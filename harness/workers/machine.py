@@ -24,7 +24,7 @@ def thread_count() -> int:
 
 
 def set_thread_count(number: int) -> None:
-    """Lets torch work with so many threads from now on, in a process that is a worker's own."""
+    """Lets torch work with so many threads from now on."""
     _load_torch().set_num_threads(number)
 
 
