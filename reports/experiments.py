@@ -26,10 +26,8 @@ def render_experiment(directory: Path) -> str:
     Raises HarnessError where the directory holds no finished experiment.
     """
     file = directory / "results.json"
-    results, manifest = (
-        parse_experiment_results(read_run_file(file), str(file)),
-        read_run_file(directory / "manifest.json"),
-    )
+    results = parse_experiment_results(read_run_file(file), str(file))
+    manifest = read_run_file(directory / "manifest.json")
     chart = fall_chart(results) if isinstance(results, CatastrophicResults) else percentile_chart(results)
     pages = page_environment()
     pages.filters["number"] = format_decimals
