@@ -83,7 +83,7 @@ def _shared_label(views: Sequence[View], arm: str) -> str:
 
 
 def _arm_rates(view: View, arms: Mapping[str, str], metric: Metric) -> dict[str, SeedEstimate]:
-    """An arm's rate on training prompts, by its label."""
+    """Each arm's rate on training prompts, by its label."""
     return {label: view.run.arms[name].metrics[metric].train for name, label in arms.items()}
 
 

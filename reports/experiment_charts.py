@@ -42,7 +42,11 @@ def fall_chart(results: CatastrophicResults) -> str:
 def percentile_chart(results: PercentilesResults) -> str:
     """Figure 2: change of ln p(y+) against the percentile of each measure; mean, least and most over the seeds."""
     rows = [
-        {"measure": MEASURE_TITLES[order.measure], "percentile": 100 * subset.quantile, **subset.to_json()}
+        {
+            "measure": MEASURE_TITLES.get(order.measure, order.measure),
+            "percentile": 100 * subset.quantile,
+            **subset.to_json(),
+        }
         for order in results.measured
         for subset in order.subsets
     ]

@@ -32,7 +32,8 @@ def render_report(run_dirs: Sequence[Path], *, redact: bool = False) -> str:
     pages.globals.update(words=words, charts=charts)
     runs = read_runs(run_dirs)
     views = [build_view(run, f"run{number}" if len(runs) > 1 else "") for number, run in enumerate(runs, 1)]
-    style, script = (_read_asset(name) for name in ("report.css", "flips.js"))
+    assets = resources.files("reports").joinpath("templates")
+    style, script = (assets.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "flips.js"))
     return pages.get_template("report.html.j2").render(
         views=views,
         several=compare_runs(views) if len(views) > 1 else None,
@@ -43,10 +44,6 @@ def render_report(run_dirs: Sequence[Path], *, redact: bool = False) -> str:
         script=Markup(script),  # noqa: S704 - our own file
         policy=_security_policy(style, script),
     )
-
-
-def _read_asset(name: str) -> str:
-    return resources.files("reports").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _security_policy(style: str, script: str) -> str:

@@ -40,7 +40,7 @@ def test_the_published_schema_is_the_models():
 
 
 def test_what_another_version_wrote_is_kept(content):
-    content["recipe"]["engine"] = "hf"
+    content["recipe"]["later"] = "hf"
     content["arms"]["raw"]["later"] = {"value": 1}
     content["recipe"]["arms"]["raw"]["filter"] = {"later": 2}
     results = parsed(content)
