@@ -16,12 +16,16 @@ from hypothesis import HealthCheck, settings
 
 from helpers.models import save_random
 
+ROOT = Path(__file__).parents[1]
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 # One of torch's threads a process, where a test's own work does not set another number: micro models gain nothing from
 # more, two workers of pytest's would be in each other's way, and the threads' number changes the sums.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The processes that a test starts run this checkout's code, from whatever folder and whichever one is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 # How long an example takes, or how slowly they come, says how busy the machine is.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
@@ -70,13 +74,18 @@ def pytest_runtest_setup(item):
             (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
 
 
-@pytest.fixture(autouse=True)
-def _no_model_in_a_quick_test(request, monkeypatch):
-    """So that `make quick` stays quick: what builds a model is marked as slow."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """So that `make quick` stays quick: a test that builds a model, itself or in a fixture, has to be marked as slow."""
     modeling = sys.modules.get("transformers.modeling_utils")
-    if modeling and request.node.get_closest_marker("quick"):
-        refuse = lambda *_, **__: pytest.fail("builds a model: mark it as slow")  # noqa: E731
-        monkeypatch.setattr(modeling.PreTrainedModel, "__init__", refuse)
+    if modeling is None or item.get_closest_marker("quick") is None:
+        return (yield)
+
+    def refuse(*_, **__):
+        pytest.fail("builds a model: mark it as slow")
+
+    with mock.patch.object(modeling.PreTrainedModel, "__init__", refuse):
+        return (yield)
 
 
 @pytest.fixture
