@@ -1,4 +1,4 @@
-"""What all tests share: their markers, the environment, a random micro model, a browser, a cluster of Ray's."""
+"""What all tests share: their markers, their environment, a random micro model, the command, a browser."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def pytest_runtest_setup(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """So that `make quick` stays quick: a test that builds a model, itself or in a fixture, has to be marked as slow."""
+    """Keeps `make quick` quick: what builds a model, itself or in a fixture, has to be marked as slow."""
     modeling = sys.modules.get("transformers.modeling_utils")
     if modeling is None or item.get_closest_marker("quick") is None:
         return (yield)
@@ -90,20 +90,33 @@ def pytest_runtest_protocol(item):
 
 @pytest.fixture
 def command(monkeypatch, capfd):
-    """The `harness` command in this process: the same answer as `helpers.command.harness` gives, without its imports."""
+    """The `harness` command in this process: what `helpers.command.harness` returns, without loading all anew."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         from harness.cli import main
 
-        factory = logging.getLogRecordFactory()
-        with mock.patch.dict(os.environ, COLUMNS="100"), mock.patch.object(sys, "argv", ["harness", *map(str, arguments)]):
-            with pytest.raises(SystemExit) as ended:
-                main()
+        factory, words = logging.getLogRecordFactory(), ["harness", *map(str, arguments)]
+        with (
+            mock.patch.dict(os.environ, COLUMNS="100"),
+            mock.patch.object(sys, "argv", words),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
         logging.setLogRecordFactory(factory)
         said = capfd.readouterr()
         return subprocess.CompletedProcess(arguments, ended.value.code or 0, said.out, said.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; for a module alone, as no other event loop may run in this process until it has ended."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+    with sync_playwright() as started, started.chromium.launch(executable_path=CHROMIUM, args=flags) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -133,9 +133,8 @@ for arguments in json.loads(sys.argv[1]):
 """Commands of lm-eval's in one process: it takes seconds to load."""
 
 
-def lm_eval(*commands):
-    given = json.dumps([[*arguments, "--include_path", str(ROOT / "tasks")] for arguments in commands])
-    command = [sys.executable, "-c", ONE_AFTER_THE_OTHER, given]
+def lm_eval(program, *arguments):
+    command = [sys.executable, *program, *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment())
 
 
@@ -152,7 +151,9 @@ def test_every_task_is_valid_and_runs_from_a_local_file(tmp_path):
     out = tmp_path / "out"
     options = ["--metadata", metadata, "--log_samples", "--output_path", str(out)]
     validate = ["validate", "--tasks", ",".join(["refusal_displacement", *groups])]
-    done = lm_eval(validate, ["--model", "dummy", "--tasks", ",".join(tasks), *options])
+    evaluate = ["--model", "dummy", "--tasks", ",".join(tasks), *options]
+    commands = [[*command, "--include_path", str(ROOT / "tasks")] for command in (validate, evaluate)]
+    done = lm_eval(["-c", ONE_AFTER_THE_OTHER], json.dumps(commands))
     assert done.returncode == 0, done.stderr
     assert "refusal_rate/contrast_homonyms" in done.stdout
     assert "not scored on the same number" not in done.stderr
@@ -164,7 +165,8 @@ def test_every_task_is_valid_and_runs_from_a_local_file(tmp_path):
 
 @pytest.mark.slow
 def test_data_out_of_reach_is_told_in_one_line():
-    done = lm_eval(["--model", "dummy", "--tasks", "refusal_displacement_sorrybench"])
+    command = ["--model", "dummy", "--tasks", "refusal_displacement_sorrybench", "--include_path", str(ROOT / "tasks")]
+    done = lm_eval(["-m", "lm_eval"], *command)
     told = [line for line in done.stderr.splitlines() if line.startswith("refusal_displacement: ")]
     assert done.returncode != 0
     assert "Traceback" not in done.stderr

@@ -11,9 +11,7 @@ from helpers.run_inputs import PROMPTS, SMALL
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "chaos.py"))
 RUNS = {"one arm": ["arms={raw: {}}"], "three arms": []}
-ROOT_ONLY = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0, reason="only root may mount a small disk"
-)
+ROOT_ONLY = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may mount a small disk")
 
 
 @pytest.fixture(scope="module")
