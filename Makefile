@@ -3,35 +3,40 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/miniature
+# Two processes take the tests file by file, the slowest files first (`tests/conftest.py`).
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-ray test-vllm check format example organism clean
+.PHONY: run quick test test-long test-vllm check format example organism clean
 
 $(VENV)/ready: pyproject.toml constraints.txt $(wildcard tasks/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "torch==$$(sed -n 's/^torch==//p' constraints.txt)" || $(BIN)/pip install --quiet torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
 	@touch $@
 
 run: $(VENV)/ready
 	$(BIN)/harness run --out $(OUT)
 	@$(PYTHON) -m webbrowser "file://$$(pwd)/$(OUT)/report.html" >/dev/null 2>&1 || true
 
-test: $(VENV)/ready
-	$(BIN)/python -m pytest
+# For the inner loop: no model, no browser, no Ray.
+quick: $(VENV)/ready
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m quick
 
-# The tests that are skipped where Ray is missing.
-test-ray: $(VENV)/ready
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[ray]"
-	$(BIN)/python -m pytest tests/test_ray_engine.py
+# All but what takes minutes; the vLLM tests are skipped where it is not installed.
+test: $(VENV)/ready
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long"
+
+test-long: $(VENV)/ready
+	$(BIN)/python -m pytest -m long
 
 # The environment at hand where it can import vLLM (a GPU machine), else one of its own with vLLM for CPUs.
 test-vllm:
 	@if $(PYTHON) -c 'import harness, pytest, vllm' 2>/dev/null; then $(PYTHON) -m pytest -m vllm; \
 	else $(MAKE) .venv-vllm/ready && .venv-vllm/bin/python -m pytest -m vllm; fi
 
-.venv-vllm/ready: pyproject.toml constraints.txt tests/vllm_environment.py
-	$(PYTHON) tests/vllm_environment.py .venv-vllm
+.venv-vllm/ready: pyproject.toml constraints.txt tests/helpers/vllm_environment.py
+	$(PYTHON) tests/helpers/vllm_environment.py .venv-vllm
 	@touch $@
 
 check: $(VENV)/ready

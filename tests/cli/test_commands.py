@@ -34,17 +34,17 @@ def test_help_names_every_command_and_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "preferences", "score", "filter", "displacement", "judge", "calibrate", "report", "gate"]
+    "name", ["run", "preferences", "score", "filter", "displacement", "judge", "calibrate", "report", "gate"]
 )
-def test_each_help_has_an_example(command):
-    done = harness(command, "--help")
+def test_each_help_has_an_example(command, name):
+    done = command(name, "--help")
     assert done.returncode == 0
-    assert f"harness {command} " in done.stdout
+    assert f"harness {name} " in done.stdout
 
 
-def test_listings():
-    assert "\nminiature " in harness("recipes").stdout
-    assert harness("judges").stdout.startswith("lexical")
+def test_listings(command):
+    assert "\nminiature " in command("recipes").stdout
+    assert command("judges").stdout.startswith("lexical")
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,21 @@ def test_listings():
         (("gate", "--before", "none", "--after", "none"), "none"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(tmp_path, arguments, told):
+def test_bad_input_is_one_line_and_exit_2(tmp_path, monkeypatch, command, arguments, told):
     (tmp_path / "file").touch()
     (tmp_path / "here").mkdir()
-    done = harness(*arguments, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = command(*arguments)
     assert done.returncode == 2, done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert sorted(each.name for each in tmp_path.iterdir() if each.name != "out") == ["file", "here"]
+
+
+def test_a_process_of_its_own_says_the_same(command):
+    own = harness("run", "nothing")
+    here = command("run", "nothing")
+    assert (own.returncode, own.stdout, own.stderr) == (here.returncode, here.stdout, here.stderr)
+    assert own.stderr.startswith("harness: nothing: no such recipe")
+    assert own.stderr.count("\n") == 1

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from functools import cache
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -19,7 +20,8 @@ from typer.testing import CliRunner
 from harness.cli.filter import filter_command
 from harness.cli.score import score_command
 from harness.models.loading import load_model
-from harness.scoring import ches
+from harness.scoring import ches, streaming
+from harness.scoring.scorer import Scorer
 from harness.scoring.streaming import score_file
 from harness.support.errors import HarnessError
 from helpers.preference_rows import assistant, tokenizer, user
@@ -278,13 +280,19 @@ def loaded(micro):
     return load_model(str(micro), chat=False, spread=True)
 
 
+@pytest.fixture
+def one_scorer(monkeypatch):
+    """Which pass is exact for the model is tried once, and not before each of a thousand tables."""
+    monkeypatch.setattr(streaming, "Scorer", cache(Scorer))
+
+
 SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
 @pytest.mark.slow
 @settings(max_examples=1000, deadline=None, derandomize=True, database=None, suppress_health_check=SUPPRESSED)
 @given(lines=st.lists(bad_lines, max_size=5), kind=st.sampled_from(["jsonl", "jsonl", "json", "csv", "parquet"]))
-def test_a_thousand_malformed_tables(lines, kind, tmp_path_factory, loaded):
+def test_a_thousand_malformed_tables(lines, kind, tmp_path_factory, loaded, one_scorer):
     """Each ends in scored rows, rows with a reason, or exit 2 with one line; never in another exception."""
     folder = tmp_path_factory.getbasetemp() / f"malformed-{time.monotonic_ns()}"
     folder.mkdir()

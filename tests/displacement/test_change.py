@@ -269,6 +269,7 @@ def walked(exact, tokenizer, prompt, ids, answer=(), probability=1.0):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("floor", [0.01, 0.1])
 def test_starts_against_a_walk_one_sequence_at_a_time(toy, monkeypatch, floor):
     monkeypatch.setattr(openings, "FLOOR", floor)
@@ -298,6 +299,7 @@ def test_ways_to_start(opening, whole, way):
     assert opening_way("How do I rob a bank?", opening, whole=whole) == way
 
 
+@pytest.mark.slow
 def test_no_prompts_have_no_starts(toy):
     assert answer_starts(toy[0], toy[2], []) == []
 
@@ -305,6 +307,7 @@ def test_no_prompts_have_no_starts(toy):
 # The training pairs near a prompt
 
 
+@pytest.mark.slow
 def test_nearest_pairs_against_one_sequence_at_a_time(toy):
     model, exact, tokenizer = toy
     prompts = {"p": "help", "q": "Here is I cannot help"}

@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", "1000")
         self.end_headers()
-        for _ in range(40):
+        for _ in range(400):  # until the client has gone
             self.wfile.write(b" ")
             time.sleep(0.05)
 
@@ -144,7 +144,7 @@ def server():
 @pytest.fixture
 def ask(server):
     def call(*answers, unsafe=True, **options):
-        given = {"attempts": 4, "backoff": 0.01, "timeout": 0.6, "longest_wait": 0.3, **options}
+        given = {"attempts": 4, "backoff": 0.01, "timeout": 2, "longest_wait": 0.3, **options}
         chosen = EndpointSettings(f"http://127.0.0.1:{server.server_port}/v1", "tiny", KEY, **given)
         return openai.judge_by_endpoint([Exchange("p", answer, unsafe) for answer in answers], chosen)
 
@@ -165,7 +165,7 @@ def test_no_verdict_is_lost_and_none_invented(ask, server):
         "slow:0.1": "refusal",
         "drip ok:harmful": "harmful",
         "length ok:refusal": "refusal",
-        "slow:2 ok:harmful": "harmful",
+        "slow:20 ok:harmful": "harmful",
         "429 500 cut ok:harmful": "harmful",
         "429": "unjudged",
         "500": "unjudged",
@@ -194,12 +194,10 @@ def test_what_will_not_help_is_not_repeated(ask, server, status):
 
 
 def test_retry_after_is_kept_up_to_a_limit(ask):
-    started = time.monotonic()
-    ask("429:0.2 ok:refusal")
-    assert time.monotonic() - started >= 0.2
-    started = time.monotonic()
-    ask("503:3600 ok:refusal")
-    assert 0.3 <= time.monotonic() - started < 2
+    for wish, kept in (("429:0.2", 0.2), ("503:3600", 0.3)):
+        started = time.monotonic()
+        ask(f"{wish} ok:refusal")
+        assert kept <= time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(("header", "low", "high"), [

@@ -17,7 +17,6 @@ from harness.support.errors import HarnessError
 
 ROOT = Path(__file__).parents[2]
 XSTEST = ROOT.parent / "shared" / "data" / "xstest_prompts.csv"
-LM_EVAL = [sys.executable, "-m", "lm_eval"]
 
 # A row or two in the columns of the hub and of the authors' own files, with the side and category they stand for.
 SAMPLES = {
@@ -123,16 +122,25 @@ def environment():
     return {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": "/nonexistent", "PYTHONPATH": str(ROOT)}
 
 
-def lm_eval(*arguments):
-    command = [*LM_EVAL, *arguments, "--include_path", str(ROOT / "tasks")]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=240)
+ONE_AFTER_THE_OTHER = """
+import json, sys
+from lm_eval.__main__ import cli_evaluate
+
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = arguments
+    cli_evaluate()
+"""
+"""Commands of lm-eval's in one process: it takes seconds to load."""
+
+
+def lm_eval(program, *arguments):
+    command = [sys.executable, *program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment())
 
 
 @pytest.mark.slow
 def test_every_task_is_valid_and_runs_from_a_local_file(tmp_path):
     groups = [f"refusal_displacement_{name}" for name in PUBLISHED_SETS]
-    validated = lm_eval("validate", "--tasks", ",".join(["refusal_displacement", *groups]))
-    assert validated.returncode == 0, validated.stderr
     files = {
         name: str(written(tmp_path / f"{name}.jsonl", [row for row, _, _ in rows])) for name, rows in SAMPLES.items()
     }
@@ -142,7 +150,10 @@ def test_every_task_is_valid_and_runs_from_a_local_file(tmp_path):
     ]
     out = tmp_path / "out"
     options = ["--metadata", metadata, "--log_samples", "--output_path", str(out)]
-    done = lm_eval("--model", "dummy", "--tasks", ",".join(tasks), *options)
+    validate = ["validate", "--tasks", ",".join(["refusal_displacement", *groups])]
+    evaluate = ["--model", "dummy", "--tasks", ",".join(tasks), *options]
+    commands = [[*command, "--include_path", str(ROOT / "tasks")] for command in (validate, evaluate)]
+    done = lm_eval(["-c", ONE_AFTER_THE_OTHER], json.dumps(commands))
     assert done.returncode == 0, done.stderr
     assert "refusal_rate/contrast_homonyms" in done.stdout
     assert "not scored on the same number" not in done.stderr
@@ -154,7 +165,8 @@ def test_every_task_is_valid_and_runs_from_a_local_file(tmp_path):
 
 @pytest.mark.slow
 def test_data_out_of_reach_is_told_in_one_line():
-    done = lm_eval("--model", "dummy", "--tasks", "refusal_displacement_sorrybench")
+    command = ["--model", "dummy", "--tasks", "refusal_displacement_sorrybench", "--include_path", str(ROOT / "tasks")]
+    done = lm_eval(["-m", "lm_eval"], *command)
     told = [line for line in done.stderr.splitlines() if line.startswith("refusal_displacement: ")]
     assert done.returncode != 0
     assert "Traceback" not in done.stderr

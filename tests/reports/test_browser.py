@@ -6,25 +6,12 @@ import re
 import shutil
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from harness.support import artifacts
 from helpers import report_runs as runs
 from reports.page import render_report
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (apt-get install chromium)")
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with (
-        playwright.sync_playwright() as started,
-        started.chromium.launch(executable_path=BROWSER, args=FLAGS) as opened,
-    ):
-        yield opened
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -79,7 +66,7 @@ def options(page):
 
 def addressed(page, flip):
     """Waits, as the browser tells of a new address a little after the page has set it."""
-    playwright.expect(page).to_have_url(re.compile(re.escape(f"#flip={flip}") + "$"))
+    expect(page).to_have_url(re.compile(re.escape(f"#flip={flip}") + "$"))
 
 
 def count(page):
@@ -162,7 +149,7 @@ def test_a_click_counts_though_the_list_is_drawn_anew_under_it(visit):
     page.evaluate("const list = document.getElementById('list'); list.scrollTop = 8")
     page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     page.mouse.up()
-    playwright.expect(options(page).nth(2)).to_have_attribute("aria-selected", "true")
+    expect(options(page).nth(2)).to_have_attribute("aria-selected", "true")
 
 
 def test_the_list_is_worked_by_keyboard(visit):
@@ -354,11 +341,10 @@ def test_ten_thousand_flips_keep_the_list_short(visit, files):
     ],
 )
 def test_axe_finds_nothing_serious(visit, name, settings):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page = visit(name, bypass_csp=True, **settings)
     if name == "whole":  # several runs' stories are the same markup again
         page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-    found = axe.Axe().run(page, context={"exclude": [".chart svg"]}).response["violations"]
+    found = Axe().run(page, context={"exclude": [".chart svg"]}).response["violations"]
     serious = [
         (each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in {"serious", "critical"}
     ]

@@ -10,30 +10,49 @@ import pytest
 from helpers.run_inputs import PROMPTS, SMALL
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "chaos.py"))
+RUNS = {"one arm": ["arms={raw: {}}"], "three arms": []}
+ROOT_ONLY = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may mount a small disk")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Where the undisturbed run lies that both tests compare with."""
-    return tmp_path_factory.mktemp("chaos")
+def folders(tmp_path_factory):
+    """For each run a folder, where the undisturbed one lies that two tests compare with."""
+    return {name: tmp_path_factory.mktemp("chaos") for name in RUNS}
 
 
 @pytest.fixture
-def arguments(folder, micro):
-    """A run that checkpoints its trainings at every step."""
-    (folder / "prompts.jsonl").write_text(PROMPTS)
-    settings = [f"model={micro}", f"prompts={folder / 'prompts.jsonl'}", *SMALL, "training.checkpoint_every=1"]
-    return ["miniature", "--seeds", "1", *(part for each in settings for part in ("--set", each))]
+def disturbed(folders, micro):
+    """Disturbs a run that checkpoints its trainings at every step; returns what went wrong."""
+
+    def disturb(how, name, **strength):
+        prompts = folders[name] / "prompts.jsonl"
+        prompts.write_text(PROMPTS)
+        given = [f"model={micro}", f"prompts={prompts}", *SMALL, "training.checkpoint_every=1", *RUNS[name]]
+        arguments = ["miniature", "--seeds", "1", *(part for each in given for part in ("--set", each))]
+        return SCRIPT[how](arguments, folders[name], **strength)
+
+    return disturb
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
-def test_a_run_killed_again_and_again_ends_the_same(folder, arguments):
-    assert SCRIPT["chaos"](arguments, folder, kills=3, seed=0) == []
+def test_a_run_killed_twice_ends_the_same(disturbed):
+    assert disturbed("chaos", "one arm", kills=2, seed=0) == []
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
-@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root may mount a small disk")
-def test_a_run_on_a_disk_that_fills_ends_the_same(folder, arguments):
-    assert SCRIPT["disk_full"](arguments, folder, parts=(0.3, 0.6)) == []
+@ROOT_ONLY
+def test_a_run_on_a_disk_that_fills_ends_the_same(disturbed):
+    assert disturbed("disk_full", "one arm", parts=(0.5,)) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_run_killed_again_and_again_ends_the_same(disturbed):
+    assert disturbed("chaos", "three arms", kills=8, seed=1) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@ROOT_ONLY
+def test_a_run_on_a_disk_that_fills_again_and_again_ends_the_same(disturbed):
+    assert disturbed("disk_full", "three arms", parts=(0.02, 0.2, 0.4, 0.6, 0.8)) == []

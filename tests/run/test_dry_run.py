@@ -8,7 +8,6 @@ from harness.recipes.loading import load_recipe
 from harness.run.dry_run import dry_run
 from harness.run.estimate import TokenTable, training_memory
 from harness.support.errors import HarnessError
-from helpers.command import harness
 from helpers.models import save_random
 
 PROMPTS = [
@@ -73,6 +72,7 @@ def without_weights(place):
         weights.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_tokens_by_hand(without_weights):
     found = {cost.stage.name: cost.at_most for cost in without_weights.costs}
     counts = {name: (work.pairs, work.answers, work.steps) for name, work in found.items()}
@@ -97,6 +97,7 @@ def test_tokens_by_hand(without_weights):
     assert found["reference"].openings == 3
 
 
+@pytest.mark.slow
 def test_without_weights_tokens_and_memory_are_told_and_why_there_is_no_time(without_weights, place):
     assert without_weights.seconds is None
     assert without_weights.missing == [f"everything, as the weights of {place}/model are not here to be tried"]
@@ -105,6 +106,7 @@ def test_without_weights_tokens_and_memory_are_told_and_why_there_is_no_time(wit
     assert not (place / "run").exists()
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_longest_pair(place, without_weights, monkeypatch):
     """Two sequences of each of two pairs: 9 + 3 tokens where they are sampled, 6 + 4 in the table."""
     monkeypatch.setattr("harness.models.paths.has_weights", lambda _: False)
@@ -115,6 +117,7 @@ def test_memory_is_that_of_the_longest_pair(place, without_weights, monkeypatch)
     assert given.costs[0].at_most.tokens == 0  # nothing is sampled
 
 
+@pytest.mark.slow
 def test_the_reasons_follow_each_other(without_weights):
     reasons = {cost.stage.name: cost.reason for cost in without_weights.costs}
     assert reasons["preferences"] == "not run yet"
@@ -124,13 +127,13 @@ def test_the_reasons_follow_each_other(without_weights):
 
 
 @pytest.mark.slow
-def test_json_on_standard_output_and_nothing_written(place):
+def test_json_on_standard_output_and_nothing_written(place, command):
     arguments = [part for each in SETTINGS for part in ("--set", each)]
     for key in ("model=model", "prompts=prompts.jsonl", "gold=gold.jsonl"):
         name, _, file = key.partition("=")
         arguments += ["--set", f"{name}={place / file}"]
     before = sorted(place.rglob("*"))
-    done = harness("run", "--dry-run", "--json", "--out", place / "run", *arguments)
+    done = command("run", "--dry-run", "--json", "--out", place / "run", *arguments)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert sorted(place.rglob("*")) == before
@@ -139,7 +142,7 @@ def test_json_on_standard_output_and_nothing_written(place):
     assert found["calibration"]["trained"] > 0
     for stage in found["stages"]:
         assert 0 < stage["tokens"]["expected"] <= stage["tokens"]["at_most"] or stage["name"] == "gold pairs"
-    printed = harness("run", "--dry-run", "--out", place / "run", *arguments).stdout
+    printed = command("run", "--dry-run", "--out", place / "run", *arguments).stdout
     assert "train half" in printed
     assert "Time from start to end" in printed
 
@@ -158,19 +161,22 @@ def test_a_training_that_does_not_fit_is_not_tried(place, monkeypatch, without_w
     assert found.missing[0].startswith("training, as ")
 
 
-def test_experiments_are_refused(tmp_path):
+def test_experiments_are_refused(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
     for name in ("catastrophic", "percentiles"):
-        done = harness("run", name, "--dry-run", cwd=tmp_path)
+        done = command("run", name, "--dry-run")
         assert done.returncode == 2
         assert f"--dry-run does not know the experiment '{name}'" in done.stderr
         assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_told(place, tmp_path):
     with pytest.raises(HarnessError, match="no such model directory"):
         dry_run(chosen(place, f"model={tmp_path}/none"), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_miniature_that_is_not_grown_is_not_grown_now(tmp_path, monkeypatch):
     monkeypatch.setenv("REFUSAL_DISPLACEMENT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("harness.models.paths.has_weights", lambda _: False)

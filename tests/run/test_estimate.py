@@ -129,6 +129,7 @@ def saved_bytes(model, tokens):
     return sum(kept.values())
 
 
+@pytest.mark.slow
 def test_activations_are_those_that_autograd_keeps():
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

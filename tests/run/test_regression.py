@@ -243,7 +243,6 @@ def test_plain_lm_eval_agrees_with_the_harness(finished, tmp_path, prompt_file):
         ],
         check=True,
         capture_output=True,
-        timeout=200,
     )
     plain, ours = (
         json.loads(next(place.rglob("results_*.json")).read_text())["results"]

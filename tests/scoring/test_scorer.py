@@ -87,6 +87,7 @@ def same(rows):
     return [{name: (row[name], abs(row[name])) for name in ("ches", "ln_ches")} for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_float32_is_the_float64_reference(name, attention, capsys):
@@ -96,6 +97,7 @@ def test_float32_is_the_float64_reference(name, attention, capsys):
     assert worst(ours, [reference(model.double(), pair) for pair in data]) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_neox"])
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_padding_makes_no_difference(name, padding):
@@ -104,6 +106,7 @@ def test_padding_makes_no_difference(name, padding):
     assert worst(ours, [reference(model.double(), pair, padding) for pair in data]) <= 1e-5
 
 
+@pytest.mark.slow
 def test_the_tokenizers_padding_side_makes_no_difference():
     model, rows = make(CONFIGS["llama"]), Dataset.from_list([CONVERSATION] * 3)
     tables = []
@@ -114,6 +117,7 @@ def test_the_tokenizers_padding_side_makes_no_difference():
     assert tables[0] == tables[1]
 
 
+@pytest.mark.slow
 def test_bfloat16_orders_pairs_as_float32():
     model, data = make(CONFIGS["llama"]), pairs(500, seed=3)
     exact = Scorer(model)(data)
@@ -123,6 +127,7 @@ def test_bfloat16_orders_pairs_as_float32():
         assert spearmanr([row[name] for row in exact], [row[name] for row in rough]).statistic >= 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "attention"),
     [
@@ -149,12 +154,14 @@ def reference_without_mask(model, pair):
     return {"ches": (float(plus @ minus - plus @ plus), float((plus @ minus).abs() + plus @ plus))}
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_is_refused():
     model = T5ForConditionalGeneration(T5Config(vocab_size=50, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2))
     with pytest.raises(HarnessError, match="is an encoder-decoder"):
         Scorer(model)
 
 
+@pytest.mark.slow
 def test_a_body_that_is_not_what_the_unembedding_sees_is_refused():
     model = make(CONFIGS["llama"])
     model.lm_head = torch.nn.Sequential(model.lm_head)  # stays an unembedding, but a wrapper halves what it gets
@@ -163,6 +170,7 @@ def test_a_body_that_is_not_what_the_unembedding_sees_is_refused():
         Scorer(model)
 
 
+@pytest.mark.slow
 def test_each_distinct_token_is_computed_once_and_no_logits_are():
     """Four pairs of one prompt, answers that begin alike: by hand 3 + 2 + (1 + 1 + 2) + 1 = 10 distinct tokens."""
     model = make(CONFIGS["llama"])
@@ -201,6 +209,7 @@ def test_packs_hold_every_pair_once_and_keep_to_the_budget(seed, budget):
         assert len(group) == 1 or distinct <= budget
 
 
+@pytest.mark.slow
 def test_buckets_padded_as_on_a_gpu_give_the_same_scores(monkeypatch):
     """Off the CPU, segments of like sizes are attended together, padded: the same code with the device renamed."""
     model, data = make(CONFIGS["gemma2"]), pairs(16)
@@ -223,6 +232,7 @@ def _stay(move):
     return lambda tensor, *a, **k: tensor if a and isinstance(a[0], Elsewhere) else move(tensor, *a, **k)
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_budget_and_goes_on(capsys):
     model, data = make(CONFIGS["llama"]), pairs(30)
     expected = Scorer(model)(data)
@@ -240,6 +250,7 @@ def test_out_of_memory_halves_the_budget_and_goes_on(capsys):
     assert "the device ran out of memory: going on with 2000 tokens a pass" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_pair_too_long_for_the_device_alone_gets_a_reason():
     scorer = Scorer(make(CONFIGS["llama"]))
 
@@ -250,6 +261,7 @@ def test_a_pair_too_long_for_the_device_alone_gets_a_reason():
     assert {row["reason"] for row in scorer(pairs(3))} == {"too long for the device's memory"}
 
 
+@pytest.mark.slow
 def test_other_failures_are_not_taken_for_memory():
     scorer = Scorer(make(CONFIGS["llama"]))
 
@@ -261,6 +273,7 @@ def test_other_failures_are_not_taken_for_memory():
         scorer(pairs(1))
 
 
+@pytest.mark.slow
 def test_the_model_is_left_as_it_was():
     model = make(CONFIGS["llama"]).train()
     Scorer(model)(pairs(2))
@@ -268,6 +281,7 @@ def test_the_model_is_left_as_it_was():
     assert model.config._attn_implementation == "sdpa"
 
 
+@pytest.mark.slow
 def test_pairs_the_model_cannot_take_get_reasons():
     scorer = Scorer(make(CONFIGS["llama"]))
     rows = scorer([Tokens([7] * 500, [8] * 20, [9]), Tokens([7], [999], [9]), Tokens([7], [8], [9])])
@@ -277,6 +291,7 @@ def test_pairs_the_model_cannot_take_get_reasons():
     assert rows[0]["prompt_tokens"] == 500
 
 
+@pytest.mark.slow
 def test_states_that_are_not_finite_give_a_reason():
     model = make(CONFIGS["llama"])
     scorer = Scorer(model)
@@ -284,6 +299,7 @@ def test_states_that_are_not_finite_give_a_reason():
     assert scorer(pairs(1))[0]["reason"] == "the model's hidden states are not finite"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "gemma2"])
 def test_coefficients_come_from_the_models_own_probabilities(name):
     model, data = make(CONFIGS[name]), pairs(3)
@@ -304,6 +320,7 @@ def model():
     return make(CONFIGS["llama"])
 
 
+@pytest.mark.slow
 def test_score_joins_a_row_to_every_pair(model):
     rows = [*conversations(5), {**CONVERSATION, "chosen": [], "hazard": "a"}]
     table = score(Dataset.from_list(rows), model, tokenizer())
@@ -315,6 +332,7 @@ def test_score_joins_a_row_to_every_pair(model):
     assert score(table, model, tokenizer())["ches"][:] == table["ches"][:]  # scored tables can be scored again
 
 
+@pytest.mark.slow
 def test_messages_and_text_do_not_mix(model):
     rows = [{"pair_id": str(i), **row} for i, row in enumerate([CONVERSATION, PLAIN, CONVERSATION])]
     ((_, window),) = cut_windows(rows)
@@ -322,11 +340,13 @@ def test_messages_and_text_do_not_mix(model):
     assert [row.scores["reason"] for row in scored] == [None, "plain text in a table of messages", None]
 
 
+@pytest.mark.slow
 def test_no_row_that_can_be_scored_is_bad_input(model):
     with pytest.raises(HarnessError, match=r"no pair that can be scored.*3 of 3 rows: cannot be tokenised"):
         score(Dataset.from_list(conversations(3)), model, tokenizer(template=None))
 
 
+@pytest.mark.slow
 def test_score_file_keeps_every_row_in_order(tmp_path, model, monkeypatch):
     monkeypatch.setattr(scorer_module, "WINDOW", 4)
     data = conversations(10)
@@ -352,6 +372,7 @@ def test_score_file_keeps_every_row_in_order(tmp_path, model, monkeypatch):
     assert not (tmp_path / "out.parquet.parts").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_and_ends_with_the_same_file(tmp_path, model, monkeypatch):
     monkeypatch.setattr(scorer_module, "WINDOW", 4)
     source = lines(tmp_path / "in.jsonl", ["{", *conversations(30)])
@@ -378,6 +399,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_file(tmp_path, model, mon
     assert killed.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_parts_of_another_run_are_refused(tmp_path, model, monkeypatch):
     source, out = lines(tmp_path / "in.jsonl", conversations(4)), tmp_path / "out.parquet"
     monkeypatch.setattr(streaming, "score_window", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -389,6 +411,7 @@ def test_parts_of_another_run_are_refused(tmp_path, model, monkeypatch):
             score_file(source, arguments.pop("model"), tokenizer(), out, **arguments)
 
 
+@pytest.mark.slow
 def test_an_output_that_cannot_be_written_is_found_before_scoring(tmp_path, model, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(streaming, "score_window", lambda *a: pytest.fail("scored"))
@@ -398,6 +421,7 @@ def test_an_output_that_cannot_be_written_is_found_before_scoring(tmp_path, mode
         )
 
 
+@pytest.mark.slow
 def test_the_mark_of_the_weights_changes_with_any_weight():
     model = make(CONFIGS["llama"])
     before = weights_mark(model)

@@ -104,6 +104,7 @@ def whole(source, model):
     return out
 
 
+@pytest.mark.slow
 def test_scores_in_a_directory_are_the_same_table_in_files_of_one_schema(source, model, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(streaming, "FILE_ROWS", 512)
     out = f"file://{tmp_path}/scores/"
@@ -117,6 +118,7 @@ def test_scores_in_a_directory_are_the_same_table_in_files_of_one_schema(source,
     assert (seen.quantiles, seen.highest, seen.lowest) == (expected.quantiles, expected.highest, expected.lowest)
 
 
+@pytest.mark.slow
 def test_parts_may_be_missing_anywhere(source, model, whole, tmp_path, monkeypatch):
     out, scored = tmp_path / "out.parquet", score_window
     dying = iter([scored, scored])

@@ -7,7 +7,6 @@ import socket
 import sys
 import time
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -101,11 +100,7 @@ def test_a_path_for_workers_does_not_hang_on_the_directory(tmp_path, monkeypatch
 
 # With Ray
 
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'")
-
-
-def with_ray(test):
-    return needs_ray(pytest.mark.slow(pytest.mark.usefixtures("cluster")(test)))
+with_ray = pytest.mark.usefixtures("cluster")
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +300,7 @@ def test_gpus_are_shared_out(monkeypatch, gpus, asked, expected):
     assert (share.workers, share.resources) == expected
 
 
-@needs_ray
+@pytest.mark.ray
 def test_a_cluster_that_does_not_answer_is_told_at_once(monkeypatch):
     import ray
 
