@@ -41,7 +41,7 @@ def plain_table(
         padding=(0, 1) if texts else (0, 1, 0, 0),
         pad_edge=lines or not texts,
     )
-    made.add_column(first, no_wrap=not lines)
+    made.add_column(first, no_wrap=not (lines or texts))
     for heading in headings:
         made.add_column(heading, justify="left" if texts else "right", no_wrap=lines and not texts)
     return made
