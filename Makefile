@@ -51,7 +51,7 @@ format: $(VENV)/ready
 
 # Only after a change of the miniature's own code: grows the shipped one anew.
 organism: $(VENV)/ready
-	$(BIN)/python -c "from harness.organism.store import bundle; bundle()"
+	$(BIN)/python -c "from harness.organism.store import bundle_miniature; bundle_miniature()"
 
 # reports/examples/ and the README's picture, from a run directory (OUT=...) or, where there is none, a fresh run.
 example: $(VENV)/ready

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.dry_run import print_dry_run
-from harness.cli.results import print_results
 from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ def run_command(
 
     A killed run goes on where it stopped when the same command is given again; a finished stage is not run twice.
     """
+    from harness.cli.results import print_results
     from harness.experiments import load_any_recipe, run_any_recipe
 
     chosen = load_any_recipe(recipe, override or [], seeds)

@@ -11,7 +11,7 @@ import typer
 
 from harness.cli.options import EngineOption, WorkersOption, check_engine
 from harness.cli.terminal import plain_table, safe_text, stdout_console
-from harness.support import hub, storage
+from harness.support import hub
 from harness.support.errors import HarnessError
 from harness.support.redaction import redact_json
 
@@ -90,6 +90,8 @@ def _refuse_overwriting(preferences: str, out: str) -> None:
     if not out.endswith(".parquet"):
         hint = "Name it like scores.parquet, or put a / at its end for a directory of files."
         raise HarnessError("is no .parquet file", place=f"--out {out}", hint=hint)
+    from harness.support import storage  # it loads Arrow, which `harness --help` does without
+
     if storage.is_directory(out):
         raise HarnessError("is a directory", place=f"--out {out}", hint="Give the name of a Parquet file.")
     if out == preferences or _same_file(out, preferences):
@@ -109,6 +111,8 @@ def _read_template(path: Path | None) -> str | None:
 
 def _write_page(content: str, out: str) -> str:
     """Writes the page beside the scores and returns its place."""
+    from harness.support import storage
+
     page = out.rstrip("/").removesuffix(".parquet") + ".html"
     storage.write_bytes(page, content.encode("utf-8", "backslashreplace"))
     return page
