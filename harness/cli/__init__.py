@@ -46,7 +46,7 @@ for command in (
     recipes_command,
     judges_command,
 ):
-    command.__annotations__ = get_type_hints(command, include_extras=True)  # once: Typer would, four times
+    command.__annotations__ = get_type_hints(command, include_extras=True)  # read once; Typer would four times
     app.command(name=command.__name__.removesuffix("_command"))(command)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def stdout_console() -> Console:
     """A Rich console on standard output that colours nothing of its own accord."""
-    from rich.console import Console  # here and below: Rich takes longer to load than `harness --help` takes
+    from rich.console import Console  # here and below: at the top it would slow `harness --help` by a quarter
 
     return Console(highlight=False)
 
@@ -29,7 +29,7 @@ def plain_table(
         first: heading of the first column, which says what a row is of.
         headings: of the others, which hold figures: at the right.
         title: above the table.
-        lines: one above and below the rows, as of several tables below each other.
+        lines: one below the headings, and room above and below the table.
         texts: the other columns hold texts, at the left, and so is the title.
     """
     from rich import box, table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harness.preferences.building import build_pairs, data_card, pair_statistics
 from harness.prompts.sets import load_prompts
@@ -13,9 +13,10 @@ from harness.recipes.schema import Recipe
 from harness.run.regression import obtain_model_path
 from harness.support import artifacts
 from harness.support.errors import HarnessError
+from harness.workers.engines import Engine
 
 
-def build_pairs_file(recipe: Recipe, out: Path, engine: Literal["local", "ray"], workers: int | None) -> dict[str, Any]:
+def build_pairs_file(recipe: Recipe, out: Path, engine: Engine, workers: int | None) -> dict[str, Any]:
     """Writes the pairs as JSON lines and the card beside them, and returns the card's figures.
 
     What is done, and the commits that it was done with, is kept in a hidden directory beside `out` until the table is
