@@ -151,6 +151,7 @@ def test_json_on_standard_output_and_nothing_written(place, command):
 def test_a_training_that_does_not_fit_is_not_tried(place, monkeypatch, without_weights):
     """With room for all but the training, all but the training is timed."""
     room = max(each.total for kind, each in without_weights.memory.items() if kind != "training")
+    # Private, as no machine has just so much room.
     monkeypatch.setattr("harness.run.dry_run._available_bytes", lambda _: room)
     found = dry_run(chosen(place, "training={batch_size: 512, micro_batch_size: 512}"), place / "run")
     assert found.memory["training"].total > room
