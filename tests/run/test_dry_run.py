@@ -1,6 +1,8 @@
 """The dry run: tokens counted by hand on a world of single-token words, nothing written, nothing hidden."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -185,3 +187,8 @@ def test_a_miniature_that_is_not_grown_is_not_grown_now(tmp_path, monkeypatch):
     assert found.shape.parameters == 418_464
     assert "growing the miniature of seed 9" in found.missing[0]
     assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_timed_as_imports_is_not_loaded_before():
+    code = "import sys, harness.run.dry_run; sys.exit(bool({'trl', 'lm_eval'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -21,9 +21,9 @@ from harness.recipes.loading import load_recipe
 from harness.recipes.schema import Arm, FineTuning, Launch, Lora, TrainingSettings
 from harness.scoring.logprobs import pair_logprobs
 from harness.support.errors import HarnessError
-from harness.training.jobs import COMPLETE_MARK, TrainingJob
+from harness.training.jobs import COMPLETE_MARK, TrainingJob, micro_batch
 from harness.training.train import train_on_pairs
-from harness.training.trl import build_trainer, load_quantized, micro_batch
+from harness.training.trl import build_trainer, load_quantized
 from harness.workers import launching
 from harness.workers.launching import LAUNCHER_VARIABLE, _launch_command, check_launch
 
