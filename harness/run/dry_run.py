@@ -117,7 +117,7 @@ class DryRun:
             "stages": [_cost_json(cost) for cost in self.costs],
             "memory": {kind: {**asdict(each), "total": each.total} for kind, each in self.memory.items()},
             "memory_available": self.available,
-            "calibration": asdict(self.speed) if self.speed else None,
+            "speed": asdict(self.speed) if self.speed else None,
             "seconds": self.seconds,
             "missing": list(self.missing),
         }
