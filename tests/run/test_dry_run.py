@@ -141,7 +141,7 @@ def test_json_on_standard_output_and_nothing_written(place, command):
     assert sorted(place.rglob("*")) == before
     assert found["seconds"] > sum(stage["seconds"] for stage in found["stages"][:5]) > 0
     assert found["missing"] == []
-    assert found["calibration"]["trained"] > 0
+    assert found["speed"]["trained"] > 0
     for stage in found["stages"]:
         assert 0 < stage["tokens"]["expected"] <= stage["tokens"]["at_most"] or stage["name"] == "gold pairs"
     printed = command("run", "--dry-run", "--out", place / "run", *arguments).stdout
