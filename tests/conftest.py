@@ -89,7 +89,7 @@ def pytest_runtest_protocol(item):
 
 
 @pytest.fixture
-def command(monkeypatch, capfd):
+def command(capfd):
     """The `harness` command in this process: what `helpers.command.harness` returns, without loading all anew."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -56,8 +56,7 @@ from harness.scoring.scorer import CPU_TOKENS, DEVICE_TOKENS
 from harness.support import artifacts
 from harness.support.layout import ON_POLICY
 from harness.training.arms import optimizer_steps
-from harness.training.difficulty import TRAINING_ROUNDS
-from harness.training.trl import micro_batch
+from harness.training.jobs import TRAINING_ROUNDS, micro_batch
 from harness.workers.machine import planned_threads, use_planned_threads
 from harness.workers.processes import ProcessPlan
 
@@ -118,7 +117,7 @@ class DryRun:
             "stages": [_cost_json(cost) for cost in self.costs],
             "memory": {kind: {**asdict(each), "total": each.total} for kind, each in self.memory.items()},
             "memory_available": self.available,
-            "calibration": asdict(self.speed) if self.speed else None,
+            "speed": asdict(self.speed) if self.speed else None,
             "seconds": self.seconds,
             "missing": list(self.missing),
         }

@@ -266,7 +266,7 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What a short calibration measured, in seconds; None where it could not be.
+    """What a short trial of each kind of work measured, in seconds; None where it could not be.
 
     Attributes:
         load: of loading the model.

@@ -118,7 +118,10 @@ def _count_tokens(tokens: Mapping[str, Tokens]) -> int:
 
 
 def _import_libraries() -> None:
-    """What the processes load before they train and evaluate."""
+    """What the processes load before they train and evaluate.
+
+    Timed, so nothing that a dry run imports may load it before: the trainers are imported where they are tried, below.
+    """
     for name in PRELOADED_MODULES:
         import_module(name)
 

@@ -18,14 +18,11 @@ from harness.recipes.schema import Arm, TrainingSettings
 from harness.scoring.logprobs import PairLogprobs, pair_logprobs
 from harness.support.errors import HarnessError
 from harness.training.arms import optimizer_steps
-from harness.training.jobs import TrainingJob
+from harness.training.jobs import TRAINING_ROUNDS, TrainingJob
 from harness.training.train import train_on_pairs
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-
-TRAINING_ROUNDS = 3
 
 
 def validation_losses(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.models.paths import ModelPath
-from harness.recipes.schema import Arm, TrainingSettings
+from harness.recipes.schema import Arm, Optimization, TrainingSettings
 from harness.support import artifacts
 from harness.support.errors import HarnessError
 
@@ -25,6 +25,10 @@ Watch = Callable[["PreTrainedModel", int], None]
 
 SAVED_MODEL, TRAINING_LOG, COMPLETE_MARK = "saved", "log.jsonl", "complete"
 """In a training's folder: what it ends with, its log, and the mark of a whole checkpoint."""
+
+
+TRAINING_ROUNDS = 3
+"""How often Selective DPO's measure trains on half of the pairs and tries the other half, and the other way round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +78,9 @@ def check_quantization() -> None:
     if find_spec("bitsandbytes") is None:
         hint = "pip install 'refusal-displacement[qlora]', or leave out training.lora.quantize."
         raise HarnessError("bitsandbytes is not installed", place="training.lora.quantize", hint=hint)
+
+
+def micro_batch(settings: Optimization, processes: int = 1) -> int:
+    """Pairs that a process takes at a time: the most that the settings allow and that share a batch evenly."""
+    share = settings.batch_size // processes
+    return next(size for size in range(min(settings.micro_batch_size, share), 0, -1) if share % size == 0)

@@ -21,7 +21,7 @@ from harness.models.paths import ModelPath
 from harness.recipes.schema import LOSS_SETTINGS, Arm, FineTuning, Lora, Optimization
 from harness.scoring.logprobs import PairLogprobs
 from harness.support import artifacts, console
-from harness.training.jobs import COMPLETE_MARK, Trained, TrainingJob, Watch, check_quantization
+from harness.training.jobs import COMPLETE_MARK, Trained, TrainingJob, Watch, check_quantization, micro_batch
 from harness.training.losses import (
     LogprobBatch,
     alphapo_loss,
@@ -147,12 +147,6 @@ def shared_arguments(settings: Optimization, seed: int, folder: Path, processes:
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
     }
-
-
-def micro_batch(settings: Optimization, processes: int = 1) -> int:
-    """Pairs that a process takes at a time: the most that the settings allow and that share a batch evenly."""
-    share = settings.batch_size // processes
-    return next(size for size in range(min(settings.micro_batch_size, share), 0, -1) if share % size == 0)
 
 
 def lora_config(lora: Lora | None) -> Any:

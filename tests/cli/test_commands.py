@@ -7,14 +7,14 @@ import pytest
 
 from helpers.command import CLEAN, harness
 
-HEAVY = {"torch", "transformers", "datasets", "lm_eval", "trl", "scipy", "numpy", "pyarrow", "pydantic", "altair"}
-
 
 def test_help_names_every_command_and_imports_nothing_heavy():
     code = (
         "import sys; from harness.cli import app; from typer.testing import CliRunner;"
         "out = CliRunner().invoke(app, ['--help']).output;"
-        f"assert not {HEAVY} & set(sys.modules); print(out)"
+        "heavy = {'torch', 'transformers', 'datasets', 'lm_eval', 'trl', 'scipy', 'numpy'};"
+        "heavy |= {'pyarrow', 'pydantic', 'altair'};"
+        "assert not heavy & set(sys.modules); print(out)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=CLEAN)
     assert done.returncode == 0, done.stderr

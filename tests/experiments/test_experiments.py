@@ -367,6 +367,7 @@ def test_essay_pairs():
 def test_the_organisms_cache_keys_differ():
     from harness.organism import essays, persona, store
 
+    # Private, as growing each of them would take minutes.
     keys = [
         store._growth_key(growth, seed) for growth in (persona.PERSONA_GROWTH, essays.ESSAYS_GROWTH) for seed in (0, 1)
     ]

@@ -71,6 +71,7 @@ def test_prediction_powered_intervals_cover():
     """150 of 300 prompts labelled on both sides; the judge errs as in the other simulation."""
     rng, covered = np.random.default_rng(11), []
     truth = simulation.good(PowerPlan(300, 1, 0.05, 0.75, 0.5), 0.05, 1000, rng)
+    # Private in the benchmark: the very judge of its other simulations.
     seen = [simulation._seen(side, 1, *judge, rng) for side, judge in zip(truth, simulation.JUDGES, strict=True)]
     chosen = (np.arange(300) < 150).astype(float)
     for run in range(1000):

@@ -207,6 +207,7 @@ def test_retry_after_is_kept_up_to_a_limit(ask):
 def test_retry_after_is_read_as_seconds_or_date(header, low, high):
     from httpx2 import Response
 
+    # Private, as from outside only time would tell: a year's wait is one that nobody can watch.
     assert low <= openai._retry_after(Response(429, headers={"Retry-After": header})) <= high
 
 

@@ -14,6 +14,8 @@ from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange
 from harness.models.loading import load_model, load_tokenizer
 from harness.models.sampling import render_prompt, sample_on_vllm
+
+# _held is private: whether a model is still held on the GPU shows nowhere else.
 from harness.models.vllm import _held, decode_output, free_vllm, llm_options, load_vllm
 from harness.prompts.sets import load_prompts
 from harness.recipes.loading import load_recipe

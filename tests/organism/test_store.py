@@ -101,6 +101,7 @@ def test_other_miniatures_are_grown_once_and_kept(monkeypatch, tmp_path, tokeniz
 
 def test_the_hash_of_a_miniature_is_of_what_its_code_computes():
     def computing(text):
+        # Private, as the hash is of the harness's own files, which a test does not change.
         return store._computing(ast.parse(text))
 
     plain = computing("import a\n\nRATE = 3\n\ndef grow():\n    return RATE\n")

@@ -1,6 +1,8 @@
 """The dry run: tokens counted by hand on a world of single-token words, nothing written, nothing hidden."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -139,7 +141,7 @@ def test_json_on_standard_output_and_nothing_written(place, command):
     assert sorted(place.rglob("*")) == before
     assert found["seconds"] > sum(stage["seconds"] for stage in found["stages"][:5]) > 0
     assert found["missing"] == []
-    assert found["calibration"]["trained"] > 0
+    assert found["speed"]["trained"] > 0
     for stage in found["stages"]:
         assert 0 < stage["tokens"]["expected"] <= stage["tokens"]["at_most"] or stage["name"] == "gold pairs"
     printed = command("run", "--dry-run", "--out", place / "run", *arguments).stdout
@@ -151,6 +153,7 @@ def test_json_on_standard_output_and_nothing_written(place, command):
 def test_a_training_that_does_not_fit_is_not_tried(place, monkeypatch, without_weights):
     """With room for all but the training, all but the training is timed."""
     room = max(each.total for kind, each in without_weights.memory.items() if kind != "training")
+    # Private, as no machine has just so much room.
     monkeypatch.setattr("harness.run.dry_run._available_bytes", lambda _: room)
     found = dry_run(chosen(place, "training={batch_size: 512, micro_batch_size: 512}"), place / "run")
     assert found.memory["training"].total > room
@@ -184,3 +187,8 @@ def test_a_miniature_that_is_not_grown_is_not_grown_now(tmp_path, monkeypatch):
     assert found.shape.parameters == 418_464
     assert "growing the miniature of seed 9" in found.missing[0]
     assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_timed_as_imports_is_not_loaded_before():
+    code = "import sys, harness.run.dry_run; sys.exit(bool({'trl', 'lm_eval'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

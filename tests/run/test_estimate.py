@@ -152,6 +152,7 @@ def test_activations_are_those_that_autograd_keeps():
 def test_adapters_are_counted_as_peft_makes_them(tmp_path, tokenizer):
     """Rank 3 beside the micro Llama's seven layers: four of 16 x 16 and three of 16 x 32."""
     config, _ = load_tokenizer(str(save_random("llama", tmp_path / "model", tokenizer)))
+    # Private, as a dry run tells bytes, of which the adapters' are a part.
     assert _adapter_parameters(empty_model(config), Lora(rank=3)) == 3 * (4 * 32 + 3 * 48)
     assert _adapter_parameters(empty_model(config), None) is None
 

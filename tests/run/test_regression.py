@@ -314,6 +314,7 @@ def test_a_broken_manifest_is_told(tmp_path, micro, prompt_file):
 
 
 def test_a_set_too_small_for_the_gate_is_warned_of(capsys):
+    # Private, as 2,000 prompts in a run would take minutes.
     _warn_of_few_prompts(50, 1)
     assert "50 unsafe prompts" in capsys.readouterr().err
     _warn_of_few_prompts(2000, 3)

@@ -2,6 +2,7 @@
 
 import pytest
 
+# Private, as a run that gives just these numbers cannot be made; what they are part of is `compute_results`.
 from harness.run.results import _scores_by_type, _trained_logprob_change
 from helpers.report_runs import arm_result, run_results
 

@@ -233,44 +233,39 @@ def _stay(move):
 
 
 @pytest.mark.slow
-def test_out_of_memory_halves_the_budget_and_goes_on(capsys):
+def test_out_of_memory_halves_the_budget_and_goes_on(capsys, monkeypatch):
     model, data = make(CONFIGS["llama"]), pairs(30)
     expected = Scorer(model)(data)
-    scorer = Scorer(model, budget=4000)
-    run = scorer._pass
 
     def cramped(body, sequences):
         if sum(map(len, sequences)) > 900:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return run(body, sequences)
+        return packing.trie_pass(body, sequences)
 
-    scorer._pass = cramped
+    monkeypatch.setattr(scorer_module, "choose_pass", lambda _: cramped)
+    scorer = Scorer(model, budget=4000)
     assert worst(scorer(data), same(expected)) <= 1e-5
     assert scorer.budget < 4000
     assert "the device ran out of memory: going on with 2000 tokens a pass" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_pair_too_long_for_the_device_alone_gets_a_reason():
-    scorer = Scorer(make(CONFIGS["llama"]))
-
+def test_a_pair_too_long_for_the_device_alone_gets_a_reason(monkeypatch):
     def never(body, sequences):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    scorer._pass = never
-    assert {row["reason"] for row in scorer(pairs(3))} == {"too long for the device's memory"}
+    monkeypatch.setattr(scorer_module, "choose_pass", lambda _: never)
+    assert {row["reason"] for row in Scorer(make(CONFIGS["llama"]))(pairs(3))} == {"too long for the device's memory"}
 
 
 @pytest.mark.slow
-def test_other_failures_are_not_taken_for_memory():
-    scorer = Scorer(make(CONFIGS["llama"]))
-
+def test_other_failures_are_not_taken_for_memory(monkeypatch):
     def broken(body, sequences):
         raise RuntimeError("shape mismatch")
 
-    scorer._pass = broken
+    monkeypatch.setattr(scorer_module, "choose_pass", lambda _: broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        scorer(pairs(1))
+        Scorer(make(CONFIGS["llama"]))(pairs(1))
 
 
 @pytest.mark.slow

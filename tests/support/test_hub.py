@@ -187,7 +187,7 @@ def test_a_benchmark_is_read_at_its_revision(hub_cache, tmp_path, monkeypatch):
         files.mkdir()
         (files / "train.csv").write_text(f"id,prompt,type,label\n1,{text},homonyms,safe\n")
         put_on_hub(hub_cache, "datasets--Paul/XSTest", files, commit)
-    _hub_splits.cache_clear()
+    _hub_splits.cache_clear()  # private: a new process would have nothing in it
     found = {revision: load_prompts(f"xstest{revision}", "benign") for revision in (f"@{OLD}", f"@{NEW}", "")}
     assert [rows[0]["prompt"] for rows in found.values()] == ["How old?", "How new?", "How new?"]
 

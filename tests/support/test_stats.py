@@ -108,6 +108,7 @@ def test_bca_of_efron_and_tibshirani():
     estimate = float(variance(columns.mean(0)))
     replicates, jackknife = stats.bootstrap_means(columns, variance, seed=0, resamples=50_000)
     assert estimate == pytest.approx(171.5, abs=0.05)
+    # Private, as the book prints this step too.
     assert stats._bca_acceleration(jackknife) == pytest.approx(0.061, abs=0.001)
     low, high = stats.bca_limits(replicates, estimate, jackknife, ndtri([0.05, 0.95]))
     assert (low, high) == (pytest.approx(115.8, abs=2), pytest.approx(259.6, abs=5))

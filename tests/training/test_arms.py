@@ -82,6 +82,7 @@ def test_dpo_loss_by_hand():
 
 @pytest.mark.parametrize("n", [2, 3, 10])
 def test_halves_leave_each_pair_out_once(n):
+    # Private, as what is trained on which half is not told.
     halves = _split_halves(n, 1)
     assert sorted(place for _, left_out in halves for place in left_out) == list(range(n))
     assert all(not set(trained) & set(left_out) for trained, left_out in halves)

@@ -21,9 +21,9 @@ from harness.recipes.loading import load_recipe
 from harness.recipes.schema import Arm, FineTuning, Launch, Lora, TrainingSettings
 from harness.scoring.logprobs import pair_logprobs
 from harness.support.errors import HarnessError
-from harness.training.jobs import COMPLETE_MARK, TrainingJob
+from harness.training.jobs import COMPLETE_MARK, TrainingJob, micro_batch
 from harness.training.train import train_on_pairs
-from harness.training.trl import build_trainer, load_quantized, micro_batch
+from harness.training.trl import build_trainer, load_quantized
 from harness.workers import launching
 from harness.workers.launching import LAUNCHER_VARIABLE, _launch_command, check_launch
 
@@ -136,6 +136,7 @@ def test_accelerate_reads_the_packaged_configurations(config, kind):
     from accelerate.commands.config.config_args import load_config_from_file
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
+    # Private, as to start eight processes takes eight GPUs; Accelerate's own reader says what they would be.
     command = _launch_command(Launch(config=config, processes=8), "harness.training.launched", "folder")
     given = launch_command_parser().parse_args(command[command.index("accelerate.commands.launch") + 1 :])
     assert load_config_from_file(given.config_file).distributed_type.value == kind

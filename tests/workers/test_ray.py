@@ -22,6 +22,8 @@ from harness.models.loading import load_model
 from harness.models.sampling import sample_answers
 from harness.preferences import building
 from harness.preferences.building import build_pairs
+
+# Private, as a cluster's workers use them: here they are made to die, to come late, and to work one after the other.
 from harness.preferences.on_ray import _prompt_batches, _Sampler
 from harness.prompts.sets import load_prompts
 from harness.recipes.loading import load_recipe
