@@ -115,7 +115,8 @@ def judges_version() -> str:
     """A hash of the judges' source: verdicts of different versions are not to be compared."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
+        if file.name != "calibration.py":  # it counts verdicts and gives none
+            digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
