@@ -49,7 +49,10 @@ SLOWEST_FIRST = (
     "experiments/test_experiments.py",
     "gate/test_gate_simulation.py",
     "project/test_safety.py",
+    "run/test_dry_run.py",
     "cli/test_score.py",
+    "reports/test_page.py",
+    "gate/test_decision.py",
 )
 """Begun first, so that the workers end at about the same time."""
 

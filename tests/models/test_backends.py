@@ -89,6 +89,7 @@ def test_a_prompt_as_long_as_the_context_is_told(micro):
         sample_on_vllm(str(micro), ["steal " * 600], temperature=1.0, max_new_tokens=8, seed=0)
 
 
+@pytest.mark.slow
 def test_choosing_no_vllm_imports_none():
     code = "import sys, harness.run.regression, harness.evaluation.lm_eval; assert 'vllm' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -189,6 +189,7 @@ def test_a_miniature_that_is_not_grown_is_not_grown_now(tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 def test_what_is_timed_as_imports_is_not_loaded_before():
     code = "import sys, harness.run.dry_run; sys.exit(bool({'trl', 'lm_eval'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
