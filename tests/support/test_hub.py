@@ -253,7 +253,7 @@ def test_a_run_keeps_its_commits_when_the_hub_moves_on(two_commits, tmp_path, ca
     assert manifest["data"]["prompts"] == artifacts.json_fingerprint(
         [load_prompts(str(file), kind) for kind in ("unsafe", "benign")]
     )
-    assert first["recipe"]["revision"] == OLD
+    assert first.recipe.revision == OLD
     assert f"org/name@{OLD}" in (out / "report.html").read_text()
 
     two_commits()

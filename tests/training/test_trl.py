@@ -310,7 +310,7 @@ second=$(printf '%s\\n' "$*" | sed 's/--machine_rank 0/--machine_rank 1/')
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long  # the two processes of the test above, by a cluster's launcher
 def test_two_machines_train_what_one_does(job, in_one_process, pairs, reference, tmp_path, monkeypatch):
     launcher = tmp_path / "launcher.sh"
     launcher.write_text(TWO_MACHINES)
