@@ -31,8 +31,8 @@ from datasets import Dataset
 from harness.models.loading import load_model
 from harness.recipes.loading import load_recipe
 from harness.recipes.schema import Arm, TrainingSettings
-from harness.run.regression import obtain_model_path, open_run
 from harness.run.stages import run_stages, shared_stages
+from harness.run.state import find_starting_model, open_run
 from harness.scoring.logprobs import PairLogprobs, pair_logprobs
 from harness.support.layout import ON_POLICY
 from harness.training.arms import choose_arm_pairs, optimizer_steps
@@ -68,7 +68,7 @@ def trained(job: TrainingJob, way: str) -> None:
 def default_jobs(out: Path, seeds: int) -> list[TrainingJob]:
     """The trainings of the default run, which is made up to its scores."""
     chosen = load_recipe("miniature", seeds=seeds)
-    path = obtain_model_path(chosen)
+    path = find_starting_model(chosen)
     run = open_run(chosen, path, out, {})
     run_stages(run, [stage for stage in shared_stages(run) if stage.kind in {"pairs", "scores"}])
     scored = {ON_POLICY: Dataset.from_parquet(str(out / "scores.parquet"))}

@@ -1,4 +1,4 @@
-"""The page: Jinja with StrictUndefined and autoescape, its own style and script by hash, all else data."""
+"""The report's page: a view of each run, its own style and script by hash, all else data."""
 
 from __future__ import annotations
 

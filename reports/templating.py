@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reports.words import format_nats, format_number, format_percent, format_points, make_visible, shorten_commit
+from reports.words import FIGURE_FORMS, make_visible, shorten_commit
 
 
 def page_environment() -> Environment:
@@ -16,12 +16,5 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(
-        percent=format_percent,
-        points=format_points,
-        nats=format_nats,
-        number=format_number,
-        visible=make_visible,
-        short=shorten_commit,
-    )
+    made.filters.update(FIGURE_FORMS, visible=make_visible, short=shorten_commit)
     return made

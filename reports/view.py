@@ -13,12 +13,10 @@ from reports.charts import LOSSES
 from reports.figures import Figures, compute_figures
 from reports.flips import ArmFlip, find_flips
 from reports.reading import FinishedRun
-from reports.words import arm_labels, format_nats, format_number, format_percent, format_points, listed
+from reports.words import FIGURE_FORMS, arm_labels, listed
 
 PathStep = str | int
 """A key or a place on the way to a figure."""
-
-_FORMS = {"percent": format_percent, "points": format_points, "nats": format_nats, "number": format_number}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class View:
             value = value[step]
         pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
         return Markup('<data value="{}" data-from="{}">{}</data>').format(
-            json.dumps(value), self.prefix + pointer, _FORMS[form](value)
+            json.dumps(value), self.prefix + pointer, FIGURE_FORMS[form](value)
         )
 
     def estimate(self, form: str, *path: PathStep | Sequence[PathStep]) -> Markup:

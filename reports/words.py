@@ -87,6 +87,10 @@ def format_number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else _true_minus(f"{value:.3g}")
 
 
+FIGURE_FORMS = {"percent": format_percent, "points": format_points, "nats": format_nats, "number": format_number}
+"""How a page shows a figure, by what its templates call it."""
+
+
 def date(seconds: float) -> str:
     """A day, as UTC has it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%-d %B %Y")

@@ -1,4 +1,4 @@
-"""The `harness` command. One module a subcommand; what they need is imported when they run."""
+"""The `harness` command: a file a subcommand, beside what they share; what one needs is imported when it runs."""
 
 from __future__ import annotations
 

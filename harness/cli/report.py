@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.support.artifacts import write_text
+from harness.support.layout import RunFiles
 
 
 def report_command(
@@ -27,7 +28,7 @@ def report_command(
     from reports.experiments import is_experiment, render_experiment
     from reports.page import render_report
 
-    target = out or run_dirs[0] / "report.html"
+    target = out or RunFiles(run_dirs[0]).report
     alone = len(run_dirs) == 1 and is_experiment(run_dirs[0])
     write_text(target, render_experiment(run_dirs[0]) if alone else render_report(run_dirs, redact=redact))
     print(f"Report: {target.resolve()}")

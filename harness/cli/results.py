@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from harness.cli.terminal import plain_table
+from harness.cli.terminal import plain_table, stdout_console
 from harness.support.console import safe_line
 from harness.support.run_results import (
     AnyResults,
@@ -25,7 +25,7 @@ from harness.support.run_results import (
 
 def print_results(results: AnyResults) -> None:
     """Prints the results of a run of any kind."""
-    console = Console(highlight=False)
+    console = stdout_console()
     if isinstance(results, CatastrophicResults):
         _print_falls(results, console)
     elif isinstance(results, PercentilesResults):

@@ -12,7 +12,7 @@ from harness.cli.dry_run import print_dry_run
 from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.experiments import AnyRecipe
+    from harness.experiments.any_recipe import AnyRecipe
 
 
 def run_command(
@@ -41,7 +41,7 @@ def run_command(
     A killed run goes on where it stopped when the same command is given again; a finished stage is not run twice.
     """
     from harness.cli.results import print_results
-    from harness.experiments import load_any_recipe, run_any_recipe
+    from harness.experiments.any_recipe import load_any_recipe, run_any_recipe
 
     chosen = load_any_recipe(recipe, override or [], seeds)
     directory = out or Path("runs") / chosen.name

@@ -104,20 +104,20 @@ class RunDirectory:
 
     def _record_hashes(self, paths: Sequence[Path]) -> None:
         for path in paths:
-            for name in self._recorded_hashes(path):
+            for name in self._hashes_on_record(path):
                 del self.manifest["files"][name]
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 if file.is_file():
                     self.manifest["files"][file.relative_to(self.path).as_posix()] = artifacts.sha256_of(file)
 
-    def _recorded_hashes(self, path: Path) -> dict[str, str]:
+    def _hashes_on_record(self, path: Path) -> dict[str, str]:
         """The recorded hashes of a file or of all below a directory."""
         inside = path.relative_to(self.path).as_posix()
         files: dict[str, str] = self.manifest["files"]
         return {name: digest for name, digest in files.items() if name == inside or name.startswith(f"{inside}/")}
 
     def _is_intact(self, path: Path) -> bool:
-        known = self._recorded_hashes(path)
+        known = self._hashes_on_record(path)
         return bool(known) and all(
             (self.path / name).is_file() and artifacts.sha256_of(self.path / name) == digest
             for name, digest in known.items()

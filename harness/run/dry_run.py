@@ -30,7 +30,7 @@ from harness.run.estimate import (
     Shape,
     Speed,
     TokenTable,
-    Work,
+    Workload,
     decoder_shape,
     difficulty_work,
     pairs_kept,
@@ -47,10 +47,9 @@ from harness.run.estimate import (
     wall_clock,
     writing_seconds,
 )
-from harness.run.regression import open_run, process_plan
 from harness.run.speed import measure_speed
 from harness.run.stages import Stage, due_stages, every_stage
-from harness.run.state import Run, training_prompts
+from harness.run.state import Run, open_run, plan_arm_processes, training_prompts
 from harness.scoring.logprobs import tokenize_pairs
 from harness.scoring.scorer import CPU_TOKENS, DEVICE_TOKENS
 from harness.support import artifacts
@@ -73,8 +72,8 @@ class Cost:
 
     stage: Stage
     reason: str | None
-    at_most: Work
-    expected: Work | None = None
+    at_most: Workload
+    expected: Workload | None = None
     seconds: float | None = None
 
 
@@ -130,13 +129,13 @@ def _cost_json(cost: Cost) -> dict[str, Any]:
     return {**done, **counts, "tokens": tokens, "seconds": cost.seconds}
 
 
-def dry_run(recipe: Recipe, out: Path, at_most: int | None = None, began: float | None = None) -> DryRun:
+def dry_run(recipe: Recipe, out: Path, max_processes: int | None = None, began: float | None = None) -> DryRun:
     """What `harness.run.regression.run_regression` with the same arguments would do.
 
     Args:
         recipe: what to run.
         out: the run directory; its finished stages are told as done.
-        at_most: a limit on the processes.
+        max_processes: a limit on the processes.
         began: when this process began (seconds since the epoch): a run takes as long to start.
 
     Raises HarnessError where the recipe's inputs, or the model's configuration and tokenizer, cannot be had.
@@ -144,19 +143,20 @@ def dry_run(recipe: Recipe, out: Path, at_most: int | None = None, began: float 
     recipe, pins = pin_recipe(recipe, read_pins(out))
     check_prerequisites(recipe)
     path, at_hand = _model_paths(recipe)
-    plan = process_plan(recipe, path, at_most)
+    plan = plan_arm_processes(recipe, path, max_processes)
     with planned_threads(plan.threads), use_planned_threads():
         run = open_run(recipe, path, out, pins)
         reasons = due_stages(run)
+        due = frozenset(stage.of for stage in every_stage(run) if stage.kind == "pairs" and stage.name in reasons)
         config, tokenizer = load_tokenizer(at_hand)
-        facts = Facts(run, tokenizer, frozenset(reasons), bool(plan.devices))
+        known = KnownTokens(run, tokenizer, due, bool(plan.devices))
         model = empty_model(config)
         shape = _model_shape(config, model)
-        memory = _memory_by_kind(facts, shape, _adapter_parameters(model, recipe.training.lora))
+        memory = _memory_by_kind(known, shape, _adapter_parameters(model, recipe.training.lora))
         start = time.time() - began if began is not None else 0.0
         free = _available_bytes(plan)
-        speed, missing = _measured_speed(facts, at_hand, memory, free) if reasons else (None, [])
-    costs = [_stage_cost(facts, stage, reasons.get(stage.name), speed) for stage in every_stage(run)]
+        speed, missing = _measured_speed(known, at_hand, memory, free) if reasons else (None, [])
+    costs = [_stage_cost(known, stage, reasons.get(stage.name), speed) for stage in every_stage(run)]
     seconds = _run_wall_clock(costs, speed, plan, start)
     return DryRun(recipe, plan, shape, costs, memory, free, speed, seconds, [*_left_out(recipe, path), *missing])
 
@@ -204,8 +204,11 @@ def _adapter_parameters(model: PreTrainedModel, lora: Lora | None) -> int | None
 # Tokens
 
 
-class Facts:
-    """What is known before the run: the prompts in tokens, and the tables of pairs that are already there."""
+class KnownTokens:
+    """What is known before the run: the prompts in tokens, and the tables of pairs that are already there.
+
+    `due`: the sources whose pairs are still to be made.
+    """
 
     def __init__(self, run: Run, tokenizer: PreTrainedTokenizerBase, due: frozenset[str], on_gpu: bool) -> None:
         self.run, self.recipe, self.on_gpu = run, run.recipe, on_gpu
@@ -217,15 +220,15 @@ class Facts:
         self.openings = min(START_PROMPTS, len({row["prompt"] for row in unsafe}))
         self._longest = 0
         sources = (ON_POLICY, *run.other_sources)
-        self._known = {source: self._count_source_tokens(source) for source in sources}
+        self._tables = {source: self._count_source_tokens(source) for source in sources}
 
     def _prompt_lengths(self, rows: Sequence[PromptRow]) -> list[int]:
         return [len(prompt_token_ids(self._tokenizer, row["prompt"])) for row in rows]
 
     def source_table(self, source: str, answer: int) -> TokenTable:
         """A source's pairs; where they are still to be sampled, one a training prompt, answers of `answer` tokens."""
-        known = self._known["on_policy" if source == "mixed" else source]
-        return known or unsampled_table(self.training, answer, self.recipe.training.max_length)
+        table = self._tables[ON_POLICY if source == "mixed" else source]
+        return table or unsampled_table(self.training, answer, self.recipe.training.max_length)
 
     def longest_sequence(self) -> int:
         """Tokens of the longest prompt with its answer that may be trained on."""
@@ -235,7 +238,7 @@ class Facts:
 
     def is_sampled(self, source: str) -> bool:
         """Whether the model has to sample these pairs."""
-        return self._known[source] is None
+        return self._tables[source] is None
 
     def _count_source_tokens(self, source: str) -> TokenTable | None:
         rows = self._source_rows(source)
@@ -250,15 +253,11 @@ class Facts:
     def _source_rows(self, source: str) -> Sequence[Mapping[str, Any]] | None:
         """The rows of a table that is there: of the finished stage, the recipe's own, or written by the world."""
         given = self.recipe.preferences if source == ON_POLICY else getattr(self.recipe, source)
-        if _pairs_stage_name(source) not in self._due:
+        if source not in self._due:
             return artifacts.read_jsonl(self.run.files.source(source).pairs)
         if given == "bundled" and source != ON_POLICY:
             return _world_rows(source, training_prompts(self.recipe))
         return None if given is None else load_training_rows(given)
-
-
-def _pairs_stage_name(source: str) -> str:
-    return "preferences" if source == ON_POLICY else f"{source} pairs"
 
 
 def _world_rows(source: str, rows: Sequence[PromptRow]) -> list[dict[str, Any]]:
@@ -270,42 +269,42 @@ def _world_rows(source: str, rows: Sequence[PromptRow]) -> list[dict[str, Any]]:
     ]
 
 
-def stage_work(facts: Facts, stage: Stage, sampled: int, evaluated: int) -> Work:
+def stage_work(known: KnownTokens, stage: Stage, sampled: int, evaluated: int) -> Workload:
     """A stage's work, where answers have so many tokens: those sampled for pairs, and those of the evaluation."""
-    recipe = facts.recipe
+    recipe = known.recipe
     if stage.kind == "evaluate":
-        return sampling_work([*facts.unsafe, *facts.benign], 1, evaluated)
-    table = facts.source_table(ON_POLICY if stage.kind == "train" else stage.of, sampled)
+        return sampling_work([*known.unsafe, *known.benign], 1, evaluated)
+    table = known.source_table(ON_POLICY if stage.kind == "train" else stage.of, sampled)
     if stage.kind == "pairs":
-        sampling = sampling_work(facts.training, recipe.pairs.samples, sampled)
-        return sampling if facts.is_sampled(stage.of) else Work(pairs=table.pairs)
+        sampling = sampling_work(known.training, recipe.pairs.samples, sampled)
+        return sampling if known.is_sampled(stage.of) else Workload(pairs=table.pairs)
     if stage.kind == "scores":
         return scoring_work(table)
     if stage.kind == "reference":
-        others = [facts.source_table(source, sampled) for source in facts.run.other_sources]
-        return reference_work(table, others, facts.unsafe, facts.openings)
+        others = [known.source_table(source, sampled) for source in known.run.other_sources]
+        return reference_work(table, others, known.unsafe, known.openings)
     if stage.kind == "difficulty":
         return difficulty_work(table, TRAINING_ROUNDS, recipe.training.epochs, recipe.training.batch_size)
-    return _arm_training_work(facts, stage.of, sampled, table)
+    return _arm_training_work(known, stage.of, sampled, table)
 
 
-def _arm_training_work(facts: Facts, name: str, sampled: int, measured: TokenTable) -> Work:
-    arm, settings = facts.recipe.arms[name], facts.recipe.training
-    pool = facts.source_table(arm.pairs, sampled)
+def _arm_training_work(known: KnownTokens, name: str, sampled: int, measured: TokenTable) -> Workload:
+    arm, settings = known.recipe.arms[name], known.recipe.training
+    pool = known.source_table(arm.pairs, sampled)
     kept = pairs_kept(pool.pairs, arm.filter.keep_lowest or arm.filter.random)
     count = optimizer_steps(arm, settings, kept, measured.pairs)
     others = {ON_POLICY: 0, "mixed": kept // 2}.get(arm.pairs, kept)
-    return training_work(pool, kept, count, settings.batch_size, measured, others, facts.openings)
+    return training_work(pool, kept, count, settings.batch_size, measured, others, known.openings)
 
 
 # Memory
 
 
-def _memory_by_kind(facts: Facts, shape: Shape, adapted: int | None) -> dict[str, Memory]:
+def _memory_by_kind(known: KnownTokens, shape: Shape, adapted: int | None) -> dict[str, Memory]:
     """The memory of each kind of work, at the most tokens that it may see at once."""
-    recipe, longest = facts.recipe, facts.longest_sequence()
-    table = facts.source_table(ON_POLICY, recipe.pairs.max_new_tokens)
-    budget = DEVICE_TOKENS if facts.on_gpu else CPU_TOKENS
+    recipe, longest = known.recipe, known.longest_sequence()
+    table = known.source_table(ON_POLICY, recipe.pairs.max_new_tokens)
+    budget = DEVICE_TOKENS if known.on_gpu else CPU_TOKENS
     at_once = min(max(budget, PAIRS_AT_ONCE * longest), table.sequences)
     launch, lora = recipe.training.launch, recipe.training.lora
     micro = micro_batch(recipe.training, launch.processes if launch else 1)
@@ -314,7 +313,7 @@ def _memory_by_kind(facts: Facts, shape: Shape, adapted: int | None) -> dict[str
         "training": training_memory(
             shape,
             2 * micro * longest,
-            on_gpu=facts.on_gpu,
+            on_gpu=known.on_gpu,
             adapted=adapted,
             quantized=bool(lora and lora.quantize),
             shards=launch.processes if launch and launch.config != "ddp" else 1,
@@ -322,9 +321,9 @@ def _memory_by_kind(facts: Facts, shape: Shape, adapted: int | None) -> dict[str
     }
     if recipe.backend == "vllm":
         return found  # it takes a share of the memory, whatever the model needs
-    asked = [*facts.unsafe, *facts.benign]
+    asked = [*known.unsafe, *known.benign]
     for kind, settings, lengths in (
-        ("sampling", recipe.pairs, facts.training),
+        ("sampling", recipe.pairs, known.training),
         ("evaluation", recipe.evaluation, asked),
     ):
         batch = min(settings.batch_size, len(lengths))
@@ -343,7 +342,7 @@ def _available_bytes(plan: ProcessPlan) -> int:
 
 
 def _measured_speed(
-    facts: Facts, path: ModelPath, memory: Mapping[str, Memory], free: int
+    known: KnownTokens, path: ModelPath, memory: Mapping[str, Memory], free: int
 ) -> tuple[Speed | None, list[str]]:
     """The speed of this machine with this model; and what of it could not be measured, and why."""
     if not has_weights(path):
@@ -355,13 +354,13 @@ def _measured_speed(
     ]
     if set(too_large) - {"training"}:
         return None, told
-    if facts.recipe.training.launch:
+    if known.recipe.training.launch:
         told.append("training, as several processes are not measured")
-    writes = facts.recipe.backend == "hf"
+    writes = known.recipe.backend == "hf"
     if not writes:
         told.append("sampling and evaluating, as vLLM is not measured")
     return measure_speed(
-        path, facts.recipe, facts.texts, trains=not any(each.startswith("training") for each in told), writes=writes
+        path, known.recipe, known.texts, trains=not any(each.startswith("training") for each in told), writes=writes
     ), told
 
 
@@ -369,24 +368,24 @@ def _format_gib(size: int) -> str:
     return f"{size / 2**30:.3g} GiB"
 
 
-def _stage_cost(facts: Facts, stage: Stage, reason: str | None, speed: Speed | None) -> Cost:
-    recipe = facts.recipe
-    most = stage_work(facts, stage, recipe.pairs.max_new_tokens, recipe.evaluation.max_new_tokens)
+def _stage_cost(known: KnownTokens, stage: Stage, reason: str | None, speed: Speed | None) -> Cost:
+    recipe = known.recipe
+    most = stage_work(known, stage, recipe.pairs.max_new_tokens, recipe.evaluation.max_new_tokens)
     if reason is None:
         return Cost(stage, None, most, most, 0.0)
     if speed is None or speed.sampling is None or speed.evaluation is None:
-        return Cost(stage, reason, most, None, None if speed is None else _stage_seconds(facts, stage, most, speed))
-    expected = stage_work(facts, stage, speed.sampling.mean, speed.evaluation.mean)
-    return Cost(stage, reason, most, expected, _stage_seconds(facts, stage, expected, speed))
+        return Cost(stage, reason, most, None, None if speed is None else _stage_seconds(known, stage, most, speed))
+    expected = stage_work(known, stage, speed.sampling.mean, speed.evaluation.mean)
+    return Cost(stage, reason, most, expected, _stage_seconds(known, stage, expected, speed))
 
 
-def _stage_seconds(facts: Facts, stage: Stage, work: Work, speed: Speed) -> float | None:
-    if stage.kind == "pairs" and not facts.is_sampled(stage.of):
+def _stage_seconds(known: KnownTokens, stage: Stage, work: Workload, speed: Speed) -> float | None:
+    if stage.kind == "pairs" and not known.is_sampled(stage.of):
         return 0.0
     if stage.kind == "pairs":
-        return writing_seconds(work, speed, speed.sampling, facts.recipe.pairs.batch_size, speed.load)
+        return writing_seconds(work, speed, speed.sampling, known.recipe.pairs.batch_size, speed.load)
     if stage.kind == "evaluate":
-        batch = facts.recipe.evaluation.batch_size
+        batch = known.recipe.evaluation.batch_size
         return writing_seconds(work, speed, speed.evaluation, batch, speed.evaluation_setup)
     if stage.kind in {"scores", "reference"}:
         return reading_seconds(work, speed)

@@ -24,7 +24,7 @@ LOGITS = 2**26
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Workload:
     """What a stage does with the model. `openings`: prompts of which it is read how answers start."""
 
     pairs: int = 0
@@ -73,37 +73,37 @@ def unsampled_table(prompts: Sequence[int], answer: int, max_length: int | None)
     return TokenTable(len(cut), sum(cut), sum(2 * min(answer, limit - prompt) for prompt in cut))
 
 
-def sampling_work(prompts: Sequence[int], samples: int, answer: int) -> Work:
+def sampling_work(prompts: Sequence[int], samples: int, answer: int) -> Workload:
     """So many answers of so many tokens to prompts of these lengths."""
     answers = samples * len(prompts)
-    return Work(prompts=len(prompts), answers=answers, read=samples * sum(prompts), written=answers * answer)
+    return Workload(prompts=len(prompts), answers=answers, read=samples * sum(prompts), written=answers * answer)
 
 
-def scoring_work(table: TokenTable) -> Work:
+def scoring_work(table: TokenTable) -> Workload:
     """Scores: each prompt is read once for both of its answers; pairs that begin alike take less."""
-    return Work(pairs=table.pairs, read=table.prompt_tokens + table.answer_tokens)
+    return Workload(pairs=table.pairs, read=table.prompt_tokens + table.answer_tokens)
 
 
-def reference_work(table: TokenTable, others: Iterable[TokenTable], prompts: Sequence[int], openings: int) -> Work:
+def reference_work(table: TokenTable, others: Iterable[TokenTable], prompts: Sequence[int], openings: int) -> Workload:
     """Ln p of all pairs; the pairs' prompts and those of the evaluation once more, to find the nearest."""
     tables = (table, *others)
     read = sum(each.sequences for each in tables) + table.prompt_tokens + sum(prompts)
-    return Work(pairs=sum(each.pairs for each in tables), prompts=len(prompts), openings=openings, read=read)
+    return Workload(pairs=sum(each.pairs for each in tables), prompts=len(prompts), openings=openings, read=read)
 
 
-def difficulty_work(table: TokenTable, runs: int, epochs: int, batch: int) -> Work:
+def difficulty_work(table: TokenTable, runs: int, epochs: int, batch: int) -> Workload:
     """Trainings on both halves of the pairs, `runs` times, and each time ln p of the other half."""
     halves = table.pairs // 2, table.pairs - table.pairs // 2
     steps = runs * epochs * sum(-(-half // batch) for half in halves)
-    return Work(table.pairs, steps=steps, trained=runs * epochs * table.sequences, read=runs * table.sequences)
+    return Workload(table.pairs, steps=steps, trained=runs * epochs * table.sequences, read=runs * table.sequences)
 
 
 def training_work(
     pool: TokenTable, kept: int, steps: int, batch: int, measured: TokenTable, others: int, openings: int
-) -> Work:
+) -> Workload:
     """DPO on `kept` pairs of a pool, then ln p of the `measured` pairs and of those `others` of the pool it saw."""
     trained = pool.tokens_for(pairs_seen(kept, steps, batch))
-    return Work(
+    return Workload(
         kept, steps=steps, openings=openings, trained=trained, read=measured.sequences + pool.tokens_for(others)
     )
 
@@ -303,12 +303,12 @@ def expected_lengths(lengths: Sequence[int], limit: int, most: int) -> tuple[int
     return min(mean, most), max(lengths) if whole else most
 
 
-def reading_seconds(work: Work, speed: Speed) -> float:
+def reading_seconds(work: Workload, speed: Speed) -> float:
     """A stage that only reads."""
     return speed.load + work.read * speed.read + work.openings * speed.opening
 
 
-def training_seconds(work: Work, speed: Speed, trainings: int = 1) -> float | None:
+def training_seconds(work: Workload, speed: Speed, trainings: int = 1) -> float | None:
     """One training or several, and what they read afterwards."""
     if speed.trained is None or speed.training_setup is None:
         return None
@@ -316,7 +316,9 @@ def training_seconds(work: Work, speed: Speed, trainings: int = 1) -> float | No
     return trainings * speed.training_setup + work.trained * speed.trained + reading
 
 
-def writing_seconds(work: Work, speed: Speed, writing: Writing | None, batch: int, setup: float | None) -> float | None:
+def writing_seconds(
+    work: Workload, speed: Speed, writing: Writing | None, batch: int, setup: float | None
+) -> float | None:
     """Answers in batches; a batch goes on until its longest answer has ended."""
     if writing is None or setup is None:
         return None

@@ -10,7 +10,7 @@ from harness.preferences.building import build_pairs, data_card, pair_statistics
 from harness.prompts.sets import load_prompts
 from harness.recipes.pinning import pin_recipe
 from harness.recipes.schema import Recipe
-from harness.run.regression import obtain_model_path
+from harness.run.state import find_starting_model
 from harness.support import artifacts
 from harness.support.errors import HarnessError
 from harness.workers.engines import Engine
@@ -36,7 +36,7 @@ def build_pairs_file(recipe: Recipe, out: Path, engine: Engine, workers: int | N
         recipe, pins = pin_recipe(recipe, artifacts.read_json(began) if began.is_file() else {})
         artifacts.write_json(began, pins)
         rows = load_prompts(recipe.prompts, "unsafe")
-        built = build_pairs(recipe, obtain_model_path(recipe), rows, keep / "done", engine=engine, workers=workers)
+        built = build_pairs(recipe, find_starting_model(recipe), rows, keep / "done", engine=engine, workers=workers)
         if not built.rows:
             hint = "Sample at a higher pairs.temperature."
             raise HarnessError(f"no pair came of the prompts: {dict(built.dropped)}", place=recipe.prompts, hint=hint)

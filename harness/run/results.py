@@ -19,7 +19,7 @@ from harness.preferences.pairs import PAIR_TYPES, pair_type
 from harness.recipes.schema import Recipe
 from harness.support import artifacts
 from harness.support.artifacts import finite_or_null
-from harness.support.layout import ON_POLICY, RunFiles
+from harness.support.layout import ON_POLICY, OTHER_SOURCES, RunFiles
 from harness.support.redaction import redact_json
 from harness.support.run_results import (
     NOTHING_MEASURED,
@@ -122,7 +122,8 @@ def _preferred_logprob_change(before: Mapping[str, Sequence[float]], trained: Se
 
 def _reference_logprobs(root: Path) -> dict[str, Sequence[float]]:
     """The starting model's log-probabilities of the pairs of every source, by pair_id."""
-    tables = [artifacts.read_json(file) for file in sorted(root.glob("*reference.json"))]
+    files = [RunFiles(root).source(source).reference for source in OTHER_SOURCES]
+    tables = [artifacts.read_json(file) for file in files if file.is_file()]
     return {pair: logprobs for table in tables for pair, logprobs in table.items()}
 
 

@@ -29,7 +29,7 @@ class Stage:
 
     Attributes:
         name: what the manifest calls it.
-        kind: what work it is, a key of `work.WORK`.
+        kind: what work it is, a key of `work.WORK_OF_KIND`.
         inputs: everything its outputs depend on, by what a reader would call it; asked when the stages before are done.
         outputs: the files and directories that it writes.
         of: the pairs' source, or the arm.
@@ -95,9 +95,9 @@ def run_stages(run: Run, stages: Sequence[Stage]) -> None:
 
 
 def _do_work(run: Run, stage: Stage) -> None:
-    from harness.run.work import WORK  # torch and the trainers: a run that is done loads none of them
+    from harness.run.work import WORK_OF_KIND  # torch and the trainers: a run that is done loads none of them
 
-    WORK[stage.kind](run, stage)
+    WORK_OF_KIND[stage.kind](run, stage)
 
 
 # Each stage: its inputs, and what it leaves

@@ -1,4 +1,4 @@
-"""One run: its recipe, the model it starts from and its directory."""
+"""One run: recipe, starting model, directory and processes; and what runs of every kind begin and end with."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.judges.registry import judge_identity
+from harness.judges.registry import judge_identity, judges_version
 from harness.models.paths import ModelPath
+from harness.organism.store import ensure_miniature
 from harness.prompts.sets import PromptKind, PromptRow, load_prompts
 from harness.recipes.pinning import Pins, fetch_model_path
 from harness.recipes.schema import Recipe, RecipeBase
@@ -16,6 +17,7 @@ from harness.run.directory import RunDirectory
 from harness.support import artifacts, console
 from harness.support.layout import OTHER_SOURCES, RunFiles
 from harness.support.run_results import AnyResults
+from harness.workers.processes import ProcessPlan, plan_processes
 
 PROMPT_KINDS: tuple[PromptKind, ...] = ("unsafe", "benign")
 
@@ -61,11 +63,40 @@ def training_prompts(recipe: Recipe) -> list[PromptRow]:
     return [row for row in load_prompts(recipe.prompts, "unsafe") if row["split"] == "train"]
 
 
+# A regression run
+
+
+def open_run(recipe: Recipe, path: ModelPath, out: Path, pins: Pins) -> Run:
+    """The run of a pinned recipe in its directory; nothing is written before a stage has something to record."""
+    seeds = {"training and evaluation": recipe.seeds, "pairs": recipe.pairs.seed, "organism": recipe.organism_seed}
+    directory = open_directory(out, recipe, path, pins=pins, seeds=seeds, data=_data_facts(recipe))
+    return Run(recipe, path, directory)
+
+
+def _data_facts(recipe: Recipe) -> dict[str, Any]:
+    """Hashes of what the run reads, and who judges."""
+    tables = {name: artifacts.hash_if_local(getattr(recipe, name)) for name in ("preferences", "gold", "off_policy")}
+    return {
+        "prompts": artifacts.json_fingerprint([load_prompts(recipe.prompts, kind) for kind in PROMPT_KINDS]),
+        **{name: content for name, content in tables.items() if content is not None},
+        "judge": {"identity": judge_identity(recipe.judge), "version": judges_version()},
+    }
+
+
+def plan_arm_processes(recipe: Recipe, path: ModelPath, max_processes: int | None) -> ProcessPlan:
+    """Processes for the arms; a model that is not here yet is taken to be too large to have twice on a CPU."""
+    weights = [file.stat().st_size for file in Path(path).glob("*.safetensors")]
+    plan = plan_processes(sum(weights) if weights else 1 << 40, max_processes)
+    # A launched training takes all GPUs for itself, vLLM on CPUs all cores.
+    alone = recipe.training.launch or (recipe.backend == "vllm" and not plan.devices)
+    return plan_processes(0, 1) if alone else plan
+
+
 # What every kind of run begins and ends with
 
 
-def find_starting_model(recipe: RecipeBase, grow: Callable[[int], Path]) -> ModelPath:
-    """Where the recipe's model is: its directory, fetched now if need be, or the organism of its seed, grown now."""
+def find_starting_model(recipe: RecipeBase, grow: Callable[[int], Path] = ensure_miniature) -> ModelPath:
+    """Where the recipe's model is: its directory, fetched if need be, or the organism of its seed, grown if need be."""
     return fetch_model_path(recipe) if recipe.model != "miniature" else ModelPath(str(grow(recipe.organism_seed)))
 
 

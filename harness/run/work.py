@@ -191,7 +191,7 @@ def evaluate_arm(run: Run, stage: Stage) -> None:
     )
 
 
-WORK: Mapping[StageKind, Callable[[Run, Stage], None]] = {
+WORK_OF_KIND: Mapping[StageKind, Callable[[Run, Stage], None]] = {
     "pairs": write_pairs,
     "scores": write_scores,
     "reference": write_starting_side,

@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from harness.experiments import catastrophic, load_any_recipe, meaning, percentiles, run_any_recipe, statements, trial
+from harness.experiments import catastrophic, meaning, percentiles, statements, trial
+from harness.experiments.any_recipe import load_any_recipe, run_any_recipe
 from harness.experiments.geometry import predicted_gains, rank_correlation, unembedding_geometry
 from harness.experiments.schema import PLAIN_TEMPLATE, AnswerPair, Catastrophic, Percentiles
 from harness.recipes.loading import packaged_recipes

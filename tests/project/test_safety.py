@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from harness.experiments import Catastrophic, load_any_recipe
+from harness.experiments.any_recipe import load_any_recipe
+from harness.experiments.schema import Catastrophic
 from harness.gate.policy import read_policy
 from harness.judges.registry import JUDGES, judge_exchanges
 from harness.judges.verdicts import Exchange

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.experiments import load_any_recipe
+from harness.experiments.any_recipe import load_any_recipe
 from harness.recipes.loading import load_recipe, packaged_recipes
 from harness.support.errors import HarnessError
 

@@ -64,7 +64,7 @@ def chosen(place, *more):
 
 @pytest.fixture(scope="module")
 def without_weights(place):
-    """A dry run that cannot calibrate, so that it is quick."""
+    """A dry run that cannot measure the speed, so that it is quick."""
     weights = place / "model" / "model.safetensors"
     content = weights.read_bytes()
     weights.unlink()

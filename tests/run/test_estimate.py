@@ -10,7 +10,7 @@ from harness.run.estimate import (
     Shape,
     Speed,
     TokenTable,
-    Work,
+    Workload,
     Writing,
     decoder_shape,
     difficulty_work,
@@ -75,15 +75,15 @@ def test_a_table_that_is_still_to_be_sampled():
 
 def test_tokens_of_the_stages_by_hand():
     table = TokenTable(pairs=2, prompt_tokens=8, answer_tokens=12)  # 28 tokens in four sequences
-    assert sampling_work([3, 5], 2, 4) == Work(prompts=2, answers=4, read=16, written=16)
+    assert sampling_work([3, 5], 2, 4) == Workload(prompts=2, answers=4, read=16, written=16)
     assert scoring_work(table).read == 20
     # 28 for ln p, 8 for the pairs' prompts, 3 + 5 + 6 for the evaluation's
-    assert reference_work(table, [], [3, 5, 6], 3) == Work(pairs=2, prompts=3, openings=3, read=50)
+    assert reference_work(table, [], [3, 5, 6], 3) == Workload(pairs=2, prompts=3, openings=3, read=50)
     assert reference_work(table, [table], [3, 5, 6], 3).read == 78
     # three times: each half of one pair for two epochs, and the other half read
-    assert difficulty_work(table, 3, 2, 4) == Work(pairs=2, steps=12, trained=168, read=84)
+    assert difficulty_work(table, 3, 2, 4) == Workload(pairs=2, steps=12, trained=168, read=84)
     # one pair of two, six steps of it: 6 * 14 tokens; then all four sequences once
-    assert training_work(table, 1, 6, 4, table, 0, 3) == Work(1, steps=6, openings=3, trained=84, read=28)
+    assert training_work(table, 1, 6, 4, table, 0, 3) == Workload(1, steps=6, openings=3, trained=84, read=28)
     assert training_work(table, 1, 6, 4, table, 1, 3).read == 28 + 14
 
 
@@ -180,11 +180,11 @@ def test_answers_that_were_cut_count_as_longer():
 
 
 def test_seconds_by_hand():
-    assert reading_seconds(Work(read=100, openings=2), SPEED) == pytest.approx(2 + 1 + 1)
-    assert training_seconds(Work(trained=100, read=100, openings=2), SPEED) == pytest.approx(4 + 3 + 1 + 1)
-    assert training_seconds(Work(trained=100), SPEED, 6) == pytest.approx(24 + 3)
+    assert reading_seconds(Workload(read=100, openings=2), SPEED) == pytest.approx(2 + 1 + 1)
+    assert training_seconds(Workload(trained=100, read=100, openings=2), SPEED) == pytest.approx(4 + 3 + 1 + 1)
+    assert training_seconds(Workload(trained=100), SPEED, 6) == pytest.approx(24 + 3)
     # 10 answers in batches of 4: three batches of 20 tokens
-    work = Work(answers=10, read=100, written=50)
+    work = Workload(answers=10, read=100, written=50)
     assert writing_seconds(work, SPEED, SPEED.evaluation, 4, 3.0) == pytest.approx(3 + 1 + 3 * 20 * 0.1)
     assert writing_seconds(work, SPEED, None, 4, 3.0) is None
     assert training_seconds(work, Speed(load=1, read=1, opening=1)) is None

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiments import Catastrophic, Percentiles, statements
+from harness.experiments import statements
+from harness.experiments.schema import Catastrophic, Percentiles
 from harness.judges.registry import find_judge, judge_exchanges, judge_identity, labels_never_given
 from harness.judges.verdicts import Exchange
 from harness.models.loading import load_model
@@ -280,7 +281,7 @@ def test_a_build_of_pairs_that_goes_on_keeps_its_commits(counted, monkeypatch, t
         raise HarnessError("stopped")
 
     monkeypatch.setattr("harness.run.pairs_file.build_pairs", stop)
-    monkeypatch.setattr("harness.run.pairs_file.obtain_model_path", lambda _: None)
+    monkeypatch.setattr("harness.run.pairs_file.find_starting_model", lambda _: None)
     for _ in range(2):
         with pytest.raises(HarnessError, match="stopped"):
             build_pairs_file(given(), tmp_path / "pairs.jsonl", "local", None)

@@ -1,0 +1,41 @@
+"""Recipes of any kind: the regression run's and the experiments', loaded and run by what their keys say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.experiments.schema import Catastrophic, Percentiles
+from harness.recipes.loading import read_recipe_keys, validate_recipe
+from harness.recipes.schema import Recipe
+from harness.run.regression import run_regression
+from harness.support.errors import HarnessError
+from harness.support.run_results import AnyResults
+
+AnyRecipe = Recipe | Catastrophic | Percentiles
+EXPERIMENT_KINDS: dict[str, type[AnyRecipe]] = {"catastrophic": Catastrophic, "percentiles": Percentiles}
+
+
+def load_any_recipe(source: str, overrides: Sequence[str] = (), seeds: int | None = None) -> AnyRecipe:
+    """A recipe of the kind its `experiment` key names; without one, the regression run's."""
+    keys, place = read_recipe_keys(source, overrides, seeds)
+    if "experiment" not in keys:
+        return validate_recipe(keys, place, Recipe)
+    if keys["experiment"] not in EXPERIMENT_KINDS:
+        raise HarnessError(
+            f"no experiment is called {keys['experiment']!r}",
+            place=place,
+            hint=f"There are: {', '.join(EXPERIMENT_KINDS)}.",
+        )
+    return validate_recipe(keys, place, EXPERIMENT_KINDS[keys["experiment"]])
+
+
+def run_any_recipe(chosen: AnyRecipe, out: Path, workers: int | None = None) -> AnyResults:
+    """Runs a recipe of any kind into `out` and returns its results; `workers` limits the processes."""
+    if isinstance(chosen, Recipe):
+        return run_regression(chosen, out, workers)
+    # Their stages are many and short, so they load torch at once; a regression run that is done loads none of it.
+    from harness.experiments.catastrophic import run_catastrophic
+    from harness.experiments.percentiles import run_percentiles
+
+    return run_catastrophic(chosen, out) if isinstance(chosen, Catastrophic) else run_percentiles(chosen, out)
