@@ -301,7 +301,7 @@ def test_another_model_and_other_prompts(kind, tmp_path, tokenizer):
 @pytest.mark.slow
 def test_a_training_that_diverges_is_told_and_leaves_no_result(tmp_path, micro, prompt_file):
     with pytest.raises(HarnessError, match="arm raw, seed 0: the training diverged.*learning_rate"):
-        run_regression(small(micro, prompt_file, "training.learning_rate=1e30"), tmp_path / "run", at_most=1)
+        run_regression(small(micro, prompt_file, "training.learning_rate=1e30"), tmp_path / "run", max_processes=1)
     assert not (tmp_path / "run" / "results.json").exists()
     assert not (tmp_path / "run" / "arms/raw/seed-0/training.json").exists()
 
