@@ -25,7 +25,7 @@ from harness.evaluation.lines import (
 from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation, TaskSettings, mean_judged
 from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
-from harness.support.layout import ARMS, MANIFEST
+from harness.support.layout import ARMS, MANIFEST, SEED_PREFIX
 from harness.support.schema_errors import first_problem
 
 _TIME_STAMP = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?"
@@ -154,7 +154,7 @@ def _files_below(root: Path, pattern: str) -> Iterator[Path]:
 
 
 def _refuse_unfinished_seeds(root: Path, samples: Sequence[Path]) -> None:
-    for seed in sorted(root.glob("seed-*")):
+    for seed in sorted(root.glob(f"{SEED_PREFIX}*")):
         if seed.is_dir() and not any(path.is_relative_to(seed) for path in samples):
             raise HarnessError(
                 "holds no evaluation: this seed did not finish",
@@ -311,4 +311,5 @@ def _refuse_repeated_runs(root: Path, evaluations: Sequence[Evaluation]) -> None
 
 def _seed_directory(root: Path, path: Path) -> str:
     """The `seed-<n>` folder that holds an evaluation, which stands for one trained model."""
-    return next((part for part in path.absolute().parts[len(root.absolute().parts) :] if part.startswith("seed-")), "")
+    below = path.absolute().parts[len(root.absolute().parts) :]
+    return next((part for part in below if part.startswith(SEED_PREFIX)), "")
