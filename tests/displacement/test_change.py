@@ -15,11 +15,11 @@ from harness.displacement.change import change_json, compare_profiles
 from harness.displacement.flips import trace_flips
 from harness.displacement.nearest import NearPair, nearest_pairs, prompt_token_ids
 from harness.displacement.openings import OPENING_WAYS, AnswerStart, answer_starts, opening_way
-from harness.displacement.run_files import evenly_spaced
 from harness.models.loading import load_model
 from harness.models.sampling import render_prompt
 from harness.scoring.logprobs import POSITIONS, Profile, pair_logprobs, profile_model, tokenize_pairs
 from harness.support.errors import HarnessError
+from harness.support.spacing import evenly_spaced
 
 ROWS = [
     {
