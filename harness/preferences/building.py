@@ -164,7 +164,7 @@ def _load_or_make(file: Path, work: Callable[[], Any]) -> Any:
     return artifacts.read_json(file)
 
 
-# The table's statistics and its card.
+# The table's statistics and its card
 
 
 def pair_statistics(built: BuiltPairs) -> dict[str, Any]:
