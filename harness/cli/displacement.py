@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from harness.displacement.change import Change, TokenChange
-    from harness.displacement.evaluations import LikelihoodChange
+    from harness.displacement.compare_evaluations import LikelihoodChange
     from harness.displacement.flips import TracedFlip
 
 _text_table = partial(plain_table, lines=True, texts=True)
@@ -54,7 +54,7 @@ def displacement_command(
 
     The last form compares two runs of `lm_eval --tasks refusal_displacement_likelihood --log_samples`.
     """
-    from harness.displacement.evaluations import compare_evaluations, has_likelihood_evaluation
+    from harness.displacement.compare_evaluations import compare_evaluations, has_likelihood_evaluation
 
     if has_likelihood_evaluation(Path(before)) or has_likelihood_evaluation(Path(after)):
         likelihood = compare_evaluations(Path(before), Path(after))
@@ -63,7 +63,7 @@ def displacement_command(
     elif preferences is None:
         raise HarnessError("is not given", place="--preferences", hint="Name the table the model was trained on.")
     else:
-        from harness.displacement.compare import compare_models
+        from harness.displacement.compare_models import compare_models
 
         found = compare_models(before, after, preferences, prompts, with_flips=flips, max_length=max_length)
         content = found.to_json()

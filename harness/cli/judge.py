@@ -91,9 +91,9 @@ def _judged_batches(name: str, samples: Path, engine: str, workers: int | None) 
     """The rows of the file batch by batch, in its order; a judge that cannot run is told before any is read."""
     judge = _batch_judge(name)
     if engine == "ray":
-        from harness.workers.ray import judge_on_ray
+        from harness.workers.ray import map_in_order
 
-        return judge_on_ray(partial(_row_batches, samples.absolute()), partial(_batch_judge, name), workers=workers)
+        return map_in_order(partial(_row_batches, samples.absolute()), partial(_batch_judge, name), workers=workers)
     return map(judge, _row_batches(samples))
 
 

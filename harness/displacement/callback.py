@@ -23,7 +23,6 @@ from transformers import Trainer, TrainerCallback
 
 from harness.displacement.change import TokenChange, gaining_tokens
 from harness.displacement.openings import answer_starts
-from harness.displacement.run_files import evenly_spaced
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange
 from harness.models.loading import evaluation_mode
@@ -34,6 +33,7 @@ from harness.prompts.sets import load_prompts
 from harness.scoring.logprobs import Profile, profile_model, tokenize_pairs
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
+from harness.support.spacing import evenly_spaced
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments

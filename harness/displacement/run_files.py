@@ -13,6 +13,7 @@ from harness.displacement.openings import AnswerStart, answer_starts
 from harness.scoring.logprobs import Profile, profile_model, tokenize_pairs
 from harness.support import artifacts
 from harness.support.layout import ReferenceFiles
+from harness.support.spacing import evenly_spaced
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -71,9 +72,3 @@ def write_change(
         tokenizer.decode,
     )
     artifacts.write_json(out, change_json(change))
-
-
-def evenly_spaced(items: Sequence[str], most: int) -> list[str]:
-    """At most `most` distinct items, evenly spaced over all of them."""
-    distinct = list(dict.fromkeys(items))
-    return [distinct[place * len(distinct) // most] for place in range(most)] if len(distinct) > most else distinct

@@ -1,4 +1,4 @@
-"""One line of lm-eval's samples file, checked and read."""
+"""The lines of one of lm-eval's samples files, checked and read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.judges.verdicts import Label
 from harness.support.artifacts import json_fingerprint, parse_json_object
 from harness.support.errors import HarnessError
 
-RERUN_HINT = "Run the evaluation again, and keep its files as they are."
+REEVALUATE_HINT = "Run the evaluation again, and keep its files as they are."
 MALFORMED_ERRORS = (KeyError, TypeError, ValueError, AttributeError, SyntaxError, MemoryError, RecursionError)
 
 
@@ -28,10 +28,20 @@ def numbered_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(data.split(b"\n"), 1):
         if line.strip():
             place, damage = f"{path}:{number}", ": the file is cut off or damaged"
-            rows.append((number, parse_json_object(line, place, RERUN_HINT, damage=damage)))
+            rows.append((number, parse_json_object(line, place, REEVALUATE_HINT, damage=damage)))
     if not rows:
-        raise HarnessError("is empty", place=str(path), hint=RERUN_HINT)
+        raise HarnessError("is empty", place=str(path), hint=REEVALUATE_HINT)
     return rows
+
+
+def logged_number(value: object) -> float:
+    """A logged metric as a number; NaN where it is absent, null or no number."""
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def is_same_rate(a: float, b: float) -> bool:
+    """Whether two rates are equal but for rounding, or both NaN."""
+    return (math.isnan(a) and math.isnan(b)) or abs(a - b) < 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ class LineReader:
             return self._judged_answers(row, verdicts) if verdicts else [self._plain_answer(row)]
         except MALFORMED_ERRORS as error:
             told = f"is no line of lm-eval samples ({type(error).__name__}: {error})"
-            raise HarnessError(told, place=place, hint=RERUN_HINT) from error
+            raise HarnessError(told, place=place, hint=REEVALUATE_HINT) from error
 
     def _plain_answer(self, row: Mapping[str, Any]) -> Answer:
         """A line of a task without verdicts: its metrics as logged."""
@@ -159,13 +169,3 @@ def _parse_literal(text: str) -> object:
         return json.loads(text)
     except ValueError:
         return ast.literal_eval(text)
-
-
-def logged_number(value: object) -> float:
-    """A logged metric as a number; NaN where it is absent, null or no number."""
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def is_same_rate(a: float, b: float) -> bool:
-    """Whether two rates are equal but for rounding, or both NaN."""
-    return (math.isnan(a) and math.isnan(b)) or abs(a - b) < 1e-6

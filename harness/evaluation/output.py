@@ -1,4 +1,9 @@
-"""A directory of lm-eval's output: whole and unedited, or refused."""
+"""A directory of lm-eval's output: whole and unedited, or refused.
+
+Reads what `lm_eval --log_samples --output_path DIR` writes (0.4.9 to 0.4.13) without importing lm_eval:
+`results_<time>.json` and one `samples_<task>_<time>.jsonl` a task, anywhere below a directory. Nothing is
+guessed: half a file, a missing one, or one that disagrees with its neighbours raises HarnessError.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from harness.evaluation.lines import (
     MALFORMED_ERRORS,
-    RERUN_HINT,
+    REEVALUATE_HINT,
     KnownDocuments,
     LineReader,
     is_same_rate,
@@ -25,7 +30,7 @@ from harness.evaluation.lines import (
 from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation, TaskSettings, mean_judged
 from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
-from harness.support.layout import ARMS, MANIFEST
+from harness.support.layout import ARMS, MANIFEST, SEED_PREFIX
 from harness.support.schema_errors import first_problem
 
 _TIME_STAMP = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?"
@@ -109,7 +114,9 @@ class _Manifest:
             )
         if recorded != digest:
             raise HarnessError(
-                "was edited after the run (its hash is not the one in manifest.json)", place=str(path), hint=RERUN_HINT
+                "was edited after the run (its hash is not the one in manifest.json)",
+                place=str(path),
+                hint=REEVALUATE_HINT,
             )
 
     def missing_files(self, root: Path) -> list[str]:
@@ -126,7 +133,7 @@ class _Manifest:
 def _group_files(root: Path, manifest: _Manifest) -> list[tuple[Path, dict[str, Path]]]:
     """Each results file with its samples files by task."""
     if gone := manifest.missing_files(root):
-        raise HarnessError("is recorded in the run's manifest.json but gone", place=gone[0], hint=RERUN_HINT)
+        raise HarnessError("is recorded in the run's manifest.json but gone", place=gone[0], hint=REEVALUATE_HINT)
     samples = {
         path: match for path in _files_below(root, "samples_*.jsonl") if (match := _SAMPLES_NAME.fullmatch(path.name))
     }
@@ -154,7 +161,7 @@ def _files_below(root: Path, pattern: str) -> Iterator[Path]:
 
 
 def _refuse_unfinished_seeds(root: Path, samples: Sequence[Path]) -> None:
-    for seed in sorted(root.glob("seed-*")):
+    for seed in sorted(root.glob(f"{SEED_PREFIX}*")):
         if seed.is_dir() and not any(path.is_relative_to(seed) for path in samples):
             raise HarnessError(
                 "holds no evaluation: this seed did not finish",
@@ -170,7 +177,7 @@ def _results_beside(samples: Path, stamp: str) -> Path:
             f"has {len(beside)} results files of its time stamp beside it, not one: "
             "the evaluation did not finish, or files were moved",
             place=str(samples),
-            hint=RERUN_HINT,
+            hint=REEVALUATE_HINT,
         )
     return beside[0]
 
@@ -224,9 +231,9 @@ def _parse_results(data: bytes, path: Path) -> _ResultsFile:
     except ValidationError as error:
         where, problem = first_problem(error)
         told = f"is no lm-eval results file ({where or 'the file'}: {problem})"
-        raise HarnessError(told, place=str(path), hint=RERUN_HINT) from error
+        raise HarnessError(told, place=str(path), hint=REEVALUATE_HINT) from error
     except (ValueError, RecursionError) as error:
-        raise HarnessError(f"is not JSON ({error})", place=str(path), hint=RERUN_HINT) from error
+        raise HarnessError(f"is not JSON ({error})", place=str(path), hint=REEVALUATE_HINT) from error
 
 
 def _check_sample_hashes(rows: Sequence[Mapping[str, Any]], digest: str | None, path: Path) -> None:
@@ -238,10 +245,10 @@ def _check_sample_hashes(rows: Sequence[Mapping[str, Any]], digest: str | None, 
     try:
         joined = "".join(row["doc_hash"] + row["prompt_hash"] + row["target_hash"] for row in rows)
     except MALFORMED_ERRORS as error:
-        raise HarnessError(f"lacks a hash ({error})", place=str(path), hint=RERUN_HINT) from error
+        raise HarnessError(f"lacks a hash ({error})", place=str(path), hint=REEVALUATE_HINT) from error
     if hashlib.sha256(joined.encode(errors="replace")).hexdigest() != digest:
         told = "does not hold the samples that its results file was made from"
-        raise HarnessError(told, place=str(path), hint=RERUN_HINT)
+        raise HarnessError(told, place=str(path), hint=REEVALUATE_HINT)
 
 
 def _check_aggregates(task: str, rows: Sequence[Mapping[str, Any]], results: _ResultsFile, path: Path) -> None:
@@ -251,15 +258,15 @@ def _check_aggregates(task: str, rows: Sequence[Mapping[str, Any]], results: _Re
         stated = [logged_number(x) for key, x in results.results.get(task, {}).items() if key.split(",")[0] == metric]
         if not math.isnan(expected) and not (stated and all(is_same_rate(expected, x) for x in stated)):
             told = f"says {metric} of {task} is {stated}, its samples make it {expected}"
-            raise HarnessError(told, place=str(path), hint=RERUN_HINT)
+            raise HarnessError(told, place=str(path), hint=REEVALUATE_HINT)
 
 
 def _task_settings(task: str, results: _ResultsFile, answers: Sequence[Answer], path: Path) -> TaskSettings:
     if missing := {task} - (results.configs.keys() & results.versions.keys() & results.shots.keys()):
-        raise HarnessError(f"lacks the settings of {missing.pop()}", place=str(path), hint=RERUN_HINT)
+        raise HarnessError(f"lacks the settings of {missing.pop()}", place=str(path), hint=REEVALUATE_HINT)
     judges = {answer.judge for answer in answers}
     if "" in judges and len(judges) > 1:
-        raise HarnessError(f"{task} has answers with and without a verdict", place=str(path), hint=RERUN_HINT)
+        raise HarnessError(f"{task} has answers with and without a verdict", place=str(path), hint=REEVALUATE_HINT)
     config = results.configs[task]
     generation = {
         "generation_kwargs": config.get("generation_kwargs"),
@@ -282,7 +289,7 @@ def _task_settings(task: str, results: _ResultsFile, answers: Sequence[Answer], 
 def _seed_settings(results: _ResultsFile, path: Path) -> str:
     seeds = {key: value for key, value in results.config.items() if key.endswith("_seed")}
     if not seeds:
-        raise HarnessError("does not say its seeds", place=str(path), hint=RERUN_HINT)
+        raise HarnessError("does not say its seeds", place=str(path), hint=REEVALUATE_HINT)
     return json.dumps(seeds, sort_keys=True)
 
 
@@ -311,4 +318,5 @@ def _refuse_repeated_runs(root: Path, evaluations: Sequence[Evaluation]) -> None
 
 def _seed_directory(root: Path, path: Path) -> str:
     """The `seed-<n>` folder that holds an evaluation, which stands for one trained model."""
-    return next((part for part in path.absolute().parts[len(root.absolute().parts) :] if part.startswith("seed-")), "")
+    below = path.absolute().parts[len(root.absolute().parts) :]
+    return next((part for part in below if part.startswith(SEED_PREFIX)), "")

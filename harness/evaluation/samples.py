@@ -1,9 +1,4 @@
-"""lm-eval's output directories as typed rows: every answer with its verdict, every evaluation with its settings.
-
-Reads what `lm_eval --log_samples --output_path DIR` writes (0.4.9 to 0.4.13) without importing lm_eval:
-`results_<time>.json` and one `samples_<task>_<time>.jsonl` a task, anywhere below a directory. Nothing is
-guessed: half a file, a missing one, or one that disagrees with its neighbours raises HarnessError.
-"""
+"""Answers with their verdicts, evaluations with their settings, as lm-eval logged them; and the means of metrics."""
 
 from __future__ import annotations
 
@@ -22,6 +17,8 @@ VERDICT_OF: Mapping[str, Label] = {
     "benign_compliance_rate": "compliance",
 }
 """The verdict that each of our metrics counts."""
+METRIC_OF: Mapping[Label, str] = {verdict: metric for metric, verdict in VERDICT_OF.items()}
+"""The metric that counts each of these verdicts."""
 
 LIKELIHOOD_TASK = "refusal_displacement_likelihood"
 LIKELIHOOD_METRICS = ("chosen_logprob", "rejected_logprob", "margin")

@@ -17,17 +17,12 @@ from typing import Any
 
 from datasets import Dataset
 
+from harness.evaluation.samples import METRIC_OF
 from harness.judges.registry import find_judge, judge_exchanges, judge_identity, labels_never_given
 from harness.judges.verdicts import Exchange, Label
 from harness.prompts.sets import PromptKind, load_prompts
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
-
-METRIC_OF: Mapping[Label, str] = {
-    "refusal": "refusal_rate",
-    "harmful": "harmful_completion_rate",
-    "compliance": "benign_compliance_rate",
-}
 
 
 def prompt_documents(

@@ -2,8 +2,7 @@
 
 Judged text is data: `neutralize_text` breaks whatever the judge's tokenizer or format would take for a control token or
 the end of a section, before it goes into the format. An answer the parser cannot read is `unjudged`, with the raw text.
-Needs the weights (see docs/judges.md for memory and licences); HARNESS_JUDGE_WEIGHTS names a local copy,
-HARNESS_JUDGE_BACKEND=vllm runs them on vLLM instead of transformers.
+Needs the weights (`harness.judges.weights`; see docs/judges.md for memory and licences).
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from harness.judges.formats import MODEL_JUDGES, ModelJudge, judge_backend, weights_source
-from harness.judges.neutral import RAW_LIMIT
-from harness.judges.verdicts import Exchange, Verdict
+from harness.judges.formats import MODEL_JUDGES, ModelJudge
+from harness.judges.verdicts import RAW_LIMIT, Exchange, Verdict
+from harness.judges.weights import judge_backend, weights_source
 from harness.models.backends import Backend
 from harness.models.vllm import load_vllm, vllm_answers, vllm_dtype
 from harness.support import hub

@@ -1,19 +1,13 @@
-"""Six published judges: what each is asked, how its answer is read, and what it needs to run; loads nothing."""
+"""Six published judges: whose weights each has, what it is asked, and how its answer is read; loads nothing."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast, get_args
 
 from harness.judges.neutral import neutralize_text
 from harness.judges.verdicts import Exchange, Label, Verdict
-from harness.models.backends import Backend, require_vllm
-from harness.support import hub
-from harness.support.errors import HarnessError
 
 MINIMUM_MASS = 0.5
 """A judge that grades by next-token probabilities must put at least this much on the grades."""
@@ -272,28 +266,3 @@ MODEL_JUDGES: Mapping[str, ModelJudge] = {
         answer_tokens=512,
     ),
 }
-
-
-def weights_source(name: str) -> str:
-    """Where the weights of the judge `NAME` or `NAME@REVISION` are: a directory, or a hub id with that revision."""
-    name, revision = hub.split_revision(name)
-    source = os.environ.get("HARNESS_JUDGE_WEIGHTS") or MODEL_JUDGES[name].model
-    return f"{source}@{revision}" if revision else source
-
-
-def judge_backend() -> Backend:
-    """What runs the model judges, as HARNESS_JUDGE_BACKEND says. Raises HarnessError where it says neither."""
-    name = os.environ.get("HARNESS_JUDGE_BACKEND") or "hf"
-    if name not in get_args(Backend):
-        raise HarnessError(f"{name!r} is no backend", place="HARNESS_JUDGE_BACKEND", hint="hf or vllm")
-    return cast(Backend, name)
-
-
-def check_judge_installed(name: str) -> None:
-    """Raises HarnessError where what the model judge `name` needs is not installed; loads nothing."""
-    if judge_backend() == "vllm":
-        require_vllm("HARNESS_JUDGE_BACKEND")
-        if MODEL_JUDGES[name].grades:
-            raise HarnessError(f"{name} runs on transformers only", hint="Unset HARNESS_JUDGE_BACKEND.")
-    if name == "strongreject" and importlib.util.find_spec("peft") is None:
-        raise HarnessError("strongreject is an adapter, which needs peft", hint="pip install peft")

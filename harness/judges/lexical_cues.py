@@ -66,7 +66,7 @@ _VERY = (
     r"potentially|and|or|is|be) ){0,3}"
 )
 
-PATTERNS: dict[str, str] = {
+_CUE_PATTERNS: dict[str, str] = {
     "declines": (
         rf"{_I}{_FILLER}(?: do)? (?!cannot {_IDIOM}){_CANNOT} ?(?:(?:in good conscience|\w+ly),? )?(?:(?:to |"
         rf"from |with )?{_SERVE}\w*|[.!;,]|$)|"
@@ -215,7 +215,7 @@ CUE_WEIGHTS: dict[str, tuple[float, float, float]] = {  # in the first sentence,
 
 _NO_CUE = r"(?!(?:the|to|and|of|or|your|on|with|their|by|from|an?|can) )"  # begins none: skipped, for speed
 SCAN = re.compile(
-    rf"\b(?=[a-z]){_NO_CUE}(?:" + "|".join(f"(?P<{name}>{pattern})" for name, pattern in PATTERNS.items()) + ")"
+    rf"\b(?=[a-z]){_NO_CUE}(?:" + "|".join(f"(?P<{name}>{pattern})" for name, pattern in _CUE_PATTERNS.items()) + ")"
 )
 
 SPOKEN = frozenset({"declines", "cannot", "condemns", "lacks", "apology"})

@@ -6,9 +6,6 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-RAW_LIMIT = 200
-"""So many characters of an unreadable answer are kept in the reason."""
-
 _CONTROL = re.compile(
     r"<\|[^<>|]{1,64}\|>"  # Llama 3, WildGuard, ChatML
     r"|</?(?:s|bos|eos|pad|unk|mask|start_of_turn|end_of_turn)>"

@@ -20,8 +20,8 @@ from typing import Any
 from httpx2 import Client, RequestError, Response
 
 from harness.judges.endpoint import EndpointSettings, endpoint_settings
-from harness.judges.neutral import RAW_LIMIT, neutralize_text
-from harness.judges.verdicts import Exchange, Label, Verdict
+from harness.judges.neutral import neutralize_text
+from harness.judges.verdicts import RAW_LIMIT, Exchange, Label, Verdict
 from harness.support.console import print_note, safe_line
 from harness.support.redaction import REDACTED
 

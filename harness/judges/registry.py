@@ -9,8 +9,9 @@ from functools import cache, partial
 from pathlib import Path
 
 from harness.judges.endpoint import endpoint_settings
-from harness.judges.formats import MODEL_JUDGES, check_judge_installed, weights_source
+from harness.judges.formats import MODEL_JUDGES
 from harness.judges.verdicts import Exchange, Judge, Label, Verdict
+from harness.judges.weights import check_judge_installed, weights_source
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 from harness.support.hub import split_revision
@@ -58,32 +59,6 @@ JUDGE_DESCRIPTIONS: Mapping[str, str] = {
 """One line on each judge, for `harness judges`."""
 
 
-_LABELS_NEVER_GIVEN: Mapping[str, frozenset[Label]] = {
-    "harmbench-llama2": frozenset({"refusal"}),
-    "harmbench-mistral": frozenset({"refusal"}),
-    "llama-guard-3": frozenset({"refusal", "compliance"}),
-    "strongreject": frozenset({"refusal"}),
-}
-
-
-def labels_never_given(judge: str) -> frozenset[Label]:
-    """Verdicts that a judge, by its name or identity, cannot give: their rate is not measured, rather than 0."""
-    return _LABELS_NEVER_GIVEN.get(split_revision(judge.partition("/")[0])[0], frozenset())
-
-
-def judge_identity(name: str) -> str:
-    """Who judges under this name: the name, the model where it is chosen (`openai/gpt-4o-mini`), and its revision.
-
-    Raises HarnessError as `find_judge` does.
-    """
-    find_judge(name)
-    if name == "openai":
-        return f"{name}/{endpoint_settings().model}"
-    if split_revision(name)[0] in MODEL_JUDGES and os.environ.get("HARNESS_JUDGE_WEIGHTS"):
-        return f"{split_revision(name)[0]}/{weights_source(name)}"
-    return name
-
-
 def find_judge(name: str) -> Judge:
     """The judge called `name`; a model judge's weights may be of a revision (`sorrybench@COMMIT`).
 
@@ -103,21 +78,6 @@ def _check_runnable(name: str, revision: str | None) -> None:
         endpoint_settings()
     elif name in MODEL_JUDGES:
         check_judge_installed(name)
-
-
-def judge_weights(name: str) -> str | None:
-    """Where a model judge's weights are: a directory or a hub id; None for a judge without weights."""
-    return weights_source(name) if split_revision(name)[0] in MODEL_JUDGES else None
-
-
-@cache
-def judges_version() -> str:
-    """A hash of the judges' source: verdicts of different versions are not to be compared."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        if file.name != "calibration.py":  # it counts verdicts and gives none
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def judge_exchanges(name: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
@@ -141,3 +101,44 @@ def _require_count(verdicts: list[Verdict], expected: int) -> list[Verdict]:
     if len(verdicts) != expected:
         raise ValueError(f"{len(verdicts)} verdicts for {expected} answers")
     return verdicts
+
+
+def judge_identity(name: str) -> str:
+    """Who judges under this name: the name, the model where it is chosen (`openai/gpt-4o-mini`), and its revision.
+
+    Raises HarnessError as `find_judge` does.
+    """
+    find_judge(name)
+    if name == "openai":
+        return f"{name}/{endpoint_settings().model}"
+    if split_revision(name)[0] in MODEL_JUDGES and os.environ.get("HARNESS_JUDGE_WEIGHTS"):
+        return f"{split_revision(name)[0]}/{weights_source(name)}"
+    return name
+
+
+def judge_weights(name: str) -> str | None:
+    """Where a model judge's weights are: a directory or a hub id; None for a judge without weights."""
+    return weights_source(name) if split_revision(name)[0] in MODEL_JUDGES else None
+
+
+_LABELS_NEVER_GIVEN: Mapping[str, frozenset[Label]] = {
+    "harmbench-llama2": frozenset({"refusal"}),
+    "harmbench-mistral": frozenset({"refusal"}),
+    "llama-guard-3": frozenset({"refusal", "compliance"}),
+    "strongreject": frozenset({"refusal"}),
+}
+
+
+def labels_never_given(judge: str) -> frozenset[Label]:
+    """Verdicts that a judge, by its name or identity, cannot give: their rate is not measured, rather than 0."""
+    return _LABELS_NEVER_GIVEN.get(split_revision(judge.partition("/")[0])[0], frozenset())
+
+
+@cache
+def judges_version() -> str:
+    """A hash of the judges' source: verdicts of different versions are not to be compared."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        if file.name != "calibration.py":  # it counts verdicts and gives none
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]

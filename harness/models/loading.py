@@ -47,12 +47,8 @@ def load_model(
     with _explain_load_failure(place):
         model, tokenizer = _load_checkpoint(place, {**(_spread_options() if spread else {}), **(options or {})})
     tokenizer.chat_template = tokenizer.chat_template or chat_template
-    if chat and not tokenizer.chat_template:
-        raise HarnessError(
-            "the tokenizer has no chat template",
-            place=str(place),
-            hint="Use an instruction-tuned model, or set tokenizer.chat_template and save it again.",
-        )
+    if chat:
+        require_chat_template(tokenizer, str(place))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.to(default_device()) if placed and not spread else model, tokenizer
@@ -63,6 +59,33 @@ def load_tokenizer(path: str | ModelPath) -> tuple[PretrainedConfig, PreTrainedT
     place = locate_model(path)
     with _explain_load_failure(place):
         return _config_and_tokenizer(place)
+
+
+def require_chat_template(tokenizer: PreTrainedTokenizerBase, place: str) -> None:
+    """Raises HarnessError, found in `place`, where a tokenizer has no chat template."""
+    if not tokenizer.chat_template:
+        raise HarnessError(
+            "the tokenizer has no chat template",
+            place=place,
+            hint="Use an instruction-tuned model, or set tokenizer.chat_template and save it again.",
+        )
+
+
+def default_device() -> str:
+    """Where a model that fits on one device goes: the GPU, where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients in the block; the mode that the model was in comes back."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
 
 
 def empty_model(config: PretrainedConfig) -> PreTrainedModel:
@@ -148,20 +171,3 @@ def _untrusted_code_error(path: ModelPath) -> HarnessError:
 
 def _spread_options() -> dict[str, Any]:
     return {"dtype": "auto", "device_map": "auto"} if torch.accelerator.is_available() else {"dtype": torch.float32}
-
-
-def default_device() -> str:
-    """Where a model that fits on one device goes: the GPU, where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients in the block; the mode that the model was in comes back."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.models.loading import load_tokenizer, stop_options
+from harness.models.loading import load_tokenizer, require_chat_template, stop_options
 from harness.models.paths import ModelPath, locate_model
 from harness.models.vllm import llm_options, load_vllm, vllm_answers
 from harness.support import console
@@ -64,12 +64,7 @@ def sample_on_vllm(
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
     """The prompt as one user turn with the tokenizer's chat template, ready for the answer."""
-    if not tokenizer.chat_template:
-        raise HarnessError(
-            "the tokenizer has no chat template",
-            place=str(tokenizer.name_or_path),
-            hint="Use an instruction-tuned model, or set tokenizer.chat_template and save it again.",
-        )
+    require_chat_template(tokenizer, str(tokenizer.name_or_path))
     text: str = tokenizer.apply_chat_template(
         [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
     )

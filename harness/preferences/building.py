@@ -29,9 +29,9 @@ from harness.support import artifacts
 from harness.support.console import safe_line
 from harness.workers.engines import Engine
 
-CHUNK = 512
+_PROMPTS_PER_CHUNK = 512
 """Prompts that are sampled and kept together."""
-SPLITS = ("train", "test")
+_SPLITS = ("train", "test")
 
 PromptRows = Sequence[PromptRow]
 PromptAnswers = Sequence[Sequence[str]]
@@ -150,10 +150,10 @@ def _sample_seed(settings: PairSettings, chunk: str, which: int) -> int:
 def _prompt_chunks(rows: PromptRows) -> dict[str, list[PromptRow]]:
     """The prompts in chunks of one split each, by name."""
     chunks = {}
-    for split in SPLITS:
+    for split in _SPLITS:
         own = [row for row in rows if row["split"] == split]
-        for number, start in enumerate(range(0, len(own), CHUNK)):
-            chunks[f"{split}-{number}"] = own[start : start + CHUNK]
+        for number, start in enumerate(range(0, len(own), _PROMPTS_PER_CHUNK)):
+            chunks[f"{split}-{number}"] = own[start : start + _PROMPTS_PER_CHUNK]
     return chunks
 
 
@@ -164,7 +164,7 @@ def _load_or_make(file: Path, work: Callable[[], Any]) -> Any:
     return artifacts.read_json(file)
 
 
-# The table's statistics and its card.
+# The table's statistics and its card
 
 
 def pair_statistics(built: BuiltPairs) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def pair_statistics(built: BuiltPairs) -> dict[str, Any]:
         "schema_version": 1,
         "pairs": len(built.rows),
         "pair_types": count_pair_types(built.rows),
-        "splits": {split: count_pair_types([row for row in built.rows if row["split"] == split]) for split in SPLITS},
+        "splits": {split: count_pair_types([row for row in built.rows if row["split"] == split]) for split in _SPLITS},
         "dropped_prompts": dict(built.dropped),
     }
 
@@ -184,7 +184,7 @@ def data_card(recipe: Recipe, file: str, counted: Mapping[str, Any]) -> str:
     tie = settings.tie_break.reward_model if isinstance(settings.tie_break, RewardModel) else settings.tie_break
     rows = "\n".join(
         " | ".join(
-            ["| " + name.replace("_", " "), *(_format_share(counted["splits"][split], name) for split in SPLITS)]
+            ["| " + name.replace("_", " "), *(_format_share(counted["splits"][split], name) for split in _SPLITS)]
         )
         + " |"
         for name in PAIR_TYPES
@@ -201,7 +201,7 @@ def data_card(recipe: Recipe, file: str, counted: Mapping[str, Any]) -> str:
         "Pairs": counted["pairs"],
         "Prompts without a pair": dropped,
     }
-    return CARD.format(
+    return _CARD_TEMPLATE.format(
         file=safe_line(file),
         rows=rows,
         facts="\n".join(f"- {name}: {safe_line(str(value))}" for name, value in facts.items()),
@@ -213,7 +213,7 @@ def _format_share(types: Mapping[str, int], name: str) -> str:
     return f"{types[name]} ({types[name] / total:.0%})" if total else "0"
 
 
-CARD = """---
+_CARD_TEMPLATE = """---
 task_categories: [reinforcement-learning]
 tags: [preference, dpo, trl, safety]
 configs: [{{config_name: default, data_files: {file}}}]

@@ -12,7 +12,7 @@ from harness.judges.verdicts import Verdict
 from harness.preferences.pairs import PAIR_TYPES, chat_messages, pair_type
 from harness.support import artifacts
 
-COURTEOUS = ("sorry", "unfortunately", "i cannot")
+_COURTEOUS_PHRASES = ("sorry", "unfortunately", "i cannot")
 
 
 def engagement_reward(text: str) -> int:
@@ -21,7 +21,7 @@ def engagement_reward(text: str) -> int:
     It stands in for a reward model that likes the more engaging of two refusals, and is blind to everything else.
     """
     lowered = text.lower()
-    return int(any(phrase in lowered for phrase in COURTEOUS))
+    return int(any(phrase in lowered for phrase in _COURTEOUS_PHRASES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def pair_type(chosen_verdict: str | None, rejected_verdict: str | None) -> str:
     return PAIR_TYPES[2 - (chosen_verdict == "refusal") - (rejected_verdict == "refusal")]
 
 
-# Checking: TRL's standard and conversational formats, with explicit and implicit prompts.
+# Checking: TRL's standard and conversational formats, with explicit and implicit prompts
 
 
 def check_pair(row: PreferenceRow | BrokenRow) -> Pair:

@@ -49,6 +49,11 @@ def load_preferences(source: str | Path, *, config: str | None = None, split: st
     return Dataset.from_list(rows)
 
 
+def load_training_rows(table: str) -> list[dict[str, Any]]:
+    """A table's rows; where it says which are for testing, the others."""
+    return [row for row in load_preferences(table) if row.get("split") != "test"]
+
+
 def _require_pair(row: PreferenceRow | BrokenRow, number: int, source: str | Path) -> dict[str, Any]:
     try:
         pair = check_pair(row)
@@ -57,7 +62,7 @@ def _require_pair(row: PreferenceRow | BrokenRow, number: int, source: str | Pat
     return {**explicit_row(pair), "pair_id": pair_id(pair.row, number)}
 
 
-# Reading: every source is a stream of rows, and a row that cannot be read is one too.
+# Reading: every source is a stream of rows, and a row that cannot be read is one too
 
 
 def stream_rows(
@@ -84,11 +89,6 @@ def stream_rows(
         raise HarnessError("no such file", place=place, hint="Give a file or a hub id such as org/name.")
     else:
         yield from _read_hub(place, config, split)
-
-
-def load_training_rows(table: str) -> list[dict[str, Any]]:
-    """A table's rows; where it says which are for testing, the others."""
-    return [row for row in load_preferences(table) if row.get("split") != "test"]
 
 
 def count_rows(source: str | Path, config: str | None = None, split: str = "train") -> int | None:

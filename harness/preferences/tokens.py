@@ -51,17 +51,6 @@ def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     return next((place for place in range(shortest) if left[place] != right[place]), shortest)
 
 
-def _rendered_ids(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int]]:
-    """Token ids of the prompt alone, and of the prompt with each answer."""
-    whole = [_join_answer(pair.prompt, answer, tokenizer.eos_token) for answer in (pair.chosen, pair.rejected)]
-    if not pair.is_conversational:
-        prompt, chosen, rejected = (list(tokenizer(text=text)["input_ids"]) for text in (pair.prompt, *whole))
-        return prompt, chosen, rejected
-    options = {"tools": pair.tools, **pair.template_arguments}
-    prompt = _chat_template_ids(tokenizer, pair.prompt, {**options, "add_generation_prompt": True})
-    return prompt, _chat_template_ids(tokenizer, whole[0], options), _chat_template_ids(tokenizer, whole[1], options)
-
-
 def rendered_texts(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
     """The text behind the tokens: of the prompt alone, and of the prompt with each answer."""
     whole = [_join_answer(pair.prompt, answer, tokenizer.eos_token) for answer in (pair.chosen, pair.rejected)]
@@ -71,6 +60,17 @@ def rendered_texts(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> tuple[str,
     prompt = tokenizer.apply_chat_template(pair.prompt, **options, add_generation_prompt=True)
     chosen, rejected = (tokenizer.apply_chat_template(messages, **options) for messages in whole)
     return str(prompt), str(chosen), str(rejected)
+
+
+def _rendered_ids(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int]]:
+    """Token ids of the prompt alone, and of the prompt with each answer."""
+    whole = [_join_answer(pair.prompt, answer, tokenizer.eos_token) for answer in (pair.chosen, pair.rejected)]
+    if not pair.is_conversational:
+        prompt, chosen, rejected = (list(tokenizer(text=text)["input_ids"]) for text in (pair.prompt, *whole))
+        return prompt, chosen, rejected
+    options = {"tools": pair.tools, **pair.template_arguments}
+    prompt = _chat_template_ids(tokenizer, pair.prompt, {**options, "add_generation_prompt": True})
+    return prompt, _chat_template_ids(tokenizer, whole[0], options), _chat_template_ids(tokenizer, whole[1], options)
 
 
 def _chat_template_ids(tokenizer: PreTrainedTokenizerBase, messages: Text, options: Mapping[str, Any]) -> list[int]:

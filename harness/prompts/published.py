@@ -148,43 +148,43 @@ PUBLISHED_SETS: Mapping[str, PublishedSet] = {
 
 
 def load_published_prompts(name: str, source: str = "", revision: str | None = None) -> list[dict[str, Any]]:
-    """A benchmark's prompts, both sides.
+    """A published set's prompts, both sides.
 
     Args:
-        name: one of BENCHMARKS.
+        name: one of PUBLISHED_SETS.
         source: a .jsonl or .csv file with the hub's columns or those of the authors' own file, a directory with one
             such file a split (its name contains the split's), or nothing for the hub.
         revision: of the data on the hub; what is newest without it.
 
     Raises HarnessError in one line where the data cannot be reached, is gated, or has other columns.
     """
-    benchmark = PUBLISHED_SETS[name]
-    tables = _local_splits(benchmark, Path(source)) if source else _hub_splits(name, revision)
+    published = PUBLISHED_SETS[name]
+    tables = _local_splits(published, Path(source)) if source else _hub_splits(name, revision)
     found = [
-        _published_row(name, benchmark, row, side, f"{place}, row {number}", number)
+        _published_row(name, published, row, side, f"{place}, row {number}", number)
         for side, place, table in tables
         for number, row in enumerate(table, 1)
-        if all(str(row.get(column, value)) == value for column, value in (benchmark.only or {}).items())
+        if all(str(row.get(column, value)) == value for column, value in (published.only or {}).items())
     ]
     if not found:
-        raise HarnessError(f"holds no prompts of {benchmark.title}", place=source or benchmark.hub)
-    return _name_categories(found, benchmark)
+        raise HarnessError(f"holds no prompts of {published.title}", place=source or published.hub)
+    return _name_categories(found, published)
 
 
 SplitRows = tuple[str, str, Iterable[SourceRow]]
 """Side, place and rows."""
 
 
-def _local_splits(benchmark: PublishedSet, path: Path) -> Iterator[SplitRows]:
+def _local_splits(published: PublishedSet, path: Path) -> Iterator[SplitRows]:
     files = {path: path.stem}
     if path.is_dir():
         files = {file: file.stem for file in sorted(path.rglob("*")) if file.suffix in {".csv", ".jsonl"}}
-    by_split = {split: file for split in benchmark.splits for file, stem in files.items() if split in stem}
+    by_split = {split: file for split in published.splits for file, stem in files.items() if split in stem}
     if path.is_dir() and not by_split:
-        told = f"holds no .csv or .jsonl file named after {' or '.join(benchmark.splits)}"
+        told = f"holds no .csv or .jsonl file named after {' or '.join(published.splits)}"
         raise HarnessError(told, place=str(path), hint="Name the file itself.")
-    for split, file in (by_split or {next(iter(benchmark.splits)): path}).items():
-        yield benchmark.splits[split], str(file), artifacts.read_rows(file)
+    for split, file in (by_split or {next(iter(published.splits)): path}).items():
+        yield published.splits[split], str(file), artifacts.read_rows(file)
 
 
 @cache
@@ -195,43 +195,43 @@ def _hub_splits(name: str, revision: str | None) -> list[SplitRows]:
     """
     from harness.prompts.hub_tables import read_hub_split
 
-    benchmark = PUBLISHED_SETS[name]
+    published = PUBLISHED_SETS[name]
     try:
-        files = hub.fetch_directory(f"{benchmark.hub}@{revision}" if revision else benchmark.hub, "dataset")
+        files = hub.fetch_directory(f"{published.hub}@{revision}" if revision else published.hub, "dataset")
         return [
-            (side, benchmark.hub, read_hub_split(files, benchmark.config, split))
-            for split, side in benchmark.splits.items()
+            (side, published.hub, read_hub_split(files, published.config, split))
+            for split, side in published.splits.items()
         ]
     except (HarnessError, OSError, ValueError, RuntimeError) as error:
-        raise _unreachable_error(name, benchmark, error) from error
+        raise _unreachable_error(name, published, error) from error
 
 
-def _unreachable_error(name: str, benchmark: PublishedSet, error: Exception) -> HarnessError:
-    terms = f"Accept its terms at https://huggingface.co/datasets/{benchmark.hub} and run `hf auth login`"
-    hint = f"{terms if benchmark.gated else 'Check the connection'}; or give a local copy: `{name}=FILE`"
+def _unreachable_error(name: str, published: PublishedSet, error: Exception) -> HarnessError:
+    terms = f"Accept its terms at https://huggingface.co/datasets/{published.hub} and run `hf auth login`"
+    hint = f"{terms if published.gated else 'Check the connection'}; or give a local copy: `{name}=FILE`"
     told = error.cause if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}".split("\n")[0]
     return HarnessError(
         f"cannot be loaded from the hub ({safe_line(told, 200)})",
-        place=benchmark.hub,
+        place=published.hub,
         hint=f'{hint}, with lm_eval --metadata \'{{"{name}": "FILE"}}\'.',
     )
 
 
 def _published_row(
-    name: str, benchmark: PublishedSet, row: SourceRow, side: str, place: str, number: int
+    name: str, published: PublishedSet, row: SourceRow, side: str, place: str, number: int
 ) -> dict[str, Any]:
-    prompt = _first_value(row, benchmark.prompt)
+    prompt = _first_value(row, published.prompt)
     if isinstance(prompt, list):  # SORRY-Bench keeps turns; its base prompts have one
         prompt = prompt[0] if prompt else None
     if not isinstance(prompt, str) or not prompt.strip():
-        wanted = " or ".join(f"`{column}`" for column in benchmark.prompt)
-        raise HarnessError(f"has no text under {wanted}", place=place, hint=f"Is this {benchmark.title}?")
+        wanted = " or ".join(f"`{column}`" for column in published.prompt)
+        raise HarnessError(f"has no text under {wanted}", place=place, hint=f"Is this {published.title}?")
     label = _xstest_side(row) if side == "mixed" else side
-    identity = _first_value(row, benchmark.identity)
+    identity = _first_value(row, published.identity)
     return {
         "prompt_id": f"{name}-{label}-{number if identity is None else identity}",
         "prompt": prompt,
-        "hazard": str(_first_value(row, benchmark.category) or "unspecified"),
+        "hazard": str(_first_value(row, published.category) or "unspecified"),
         "label": label,
     }
 
@@ -246,9 +246,9 @@ def _xstest_side(row: SourceRow) -> str:
     return "benign" if said == "safe" else "unsafe"
 
 
-def _name_categories(found: list[dict[str, Any]], benchmark: PublishedSet) -> list[dict[str, Any]]:
+def _name_categories(found: list[dict[str, Any]], published: PublishedSet) -> list[dict[str, Any]]:
     """Category numbers by their names, where all of the taxonomy's are there: another release counts differently."""
-    numbers = {str(place): name for place, name in enumerate(benchmark.names, 1)}
+    numbers = {str(place): name for place, name in enumerate(published.names, 1)}
     if not numbers or {row["hazard"] for row in found} != numbers.keys():
         return found
     return [{**row, "hazard": numbers[row["hazard"]]} for row in found]

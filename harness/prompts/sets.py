@@ -1,4 +1,4 @@
-"""Prompt sets, the bundled ones, benchmarks and people's own, as rows of `prompt_id`, `prompt`, `hazard`, `split`."""
+"""Prompt sets, bundled, published or people's own, as rows of `prompt_id`, `prompt`, `hazard`, `split`."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def tasks_directory() -> Path:
 
 
 def load_prompts(source: str, kind: PromptKind) -> list[PromptRow]:
-    """The unsafe or the benign prompts of a source: `bundled`, a JSONL or CSV file, or a benchmark's name.
+    """The unsafe or the benign prompts of a source: `bundled`, a JSONL or CSV file, or a published set's name.
 
-    A benchmark comes from the hub, as `NAME@REVISION` from that revision of it, or as `NAME=FILE` from a local copy
-    (`harness.prompts.published`).
-    A file needs a `prompt` column; `prompt_id` or `id`, `hazard`, `category` or `type`, and `split` (`train`, `test`)
-    are used where they are there. Rows whose `label` is `safe` or `benign` are benign, all others unsafe. Without a
-    `split` column 15 % of the prompts, drawn by their ids, are `test`. Raises HarnessError naming the row.
+    A published set comes from the hub, as `NAME@REVISION` from that revision of it, or as `NAME=FILE` from a local copy
+    (`harness.prompts.published`). A file needs a `prompt` column; `prompt_id` or `id`, `hazard`, `category` or `type`,
+    and `split` (`train`, `test`) are used where they are there. Rows whose `label` is `safe` or `benign` are benign,
+    all others unsafe. Without a `split` column 15 % of the prompts, drawn by their ids, are `test`. Raises HarnessError
+    naming the row.
     """
     if source == "bundled":
         return artifacts.read_jsonl(tasks_directory() / f"{kind}.jsonl")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.models.backends import Backend
+from harness.support.layout import OTHER_SOURCES
 
 ShareOfPairs = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -220,9 +221,10 @@ class RecipeBase(Strict):
 
 
 class Recipe(RecipeBase):
-    """What to run. `prompts`: `bundled` or a file. `preferences`: a table to
-    train on in place of pairs sampled from the model. `gold`, `off_policy`: tables for the arms whose `pairs` name
-    them, or `bundled`, written by the miniature's world.
+    """What to run.
+
+    `prompts`: `bundled` or a file. `preferences`: a table to train on in place of pairs sampled from the model.
+    `gold`, `off_policy`: tables for the arms whose `pairs` name them, or `bundled`, written by the miniature's world.
     `backend`: what samples and evaluates, transformers (`hf`) or vLLM.
     """
 
@@ -252,7 +254,7 @@ class Recipe(RecipeBase):
     @model_validator(mode="after")
     def _named_pairs_are_given(self) -> Recipe:
         for name, arm in self.arms.items():
-            source = "off_policy" if arm.pairs == "mixed" else arm.pairs
-            if source != "on_policy" and getattr(self, source) is None:
-                raise ValueError(f"arms.{name}: it trains on {arm.pairs} pairs; give the recipe {source}: TABLE")
+            for source in OTHER_SOURCES[arm.pairs]:
+                if getattr(self, source) is None:
+                    raise ValueError(f"arms.{name}: it trains on {arm.pairs} pairs; give the recipe {source}: TABLE")
         return self

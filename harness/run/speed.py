@@ -16,7 +16,6 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.displacement.openings import answer_starts
-from harness.displacement.run_files import evenly_spaced
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
 from harness.models.sampling import generate_batch, render_prompt
@@ -26,6 +25,7 @@ from harness.recipes.schema import EvaluationSettings, PairSettings, Recipe
 from harness.run.estimate import Speed, Writing, expected_lengths
 from harness.scoring.logprobs import PairLogprobs, profile_model, tokenize_pairs
 from harness.support import console
+from harness.support.spacing import evenly_spaced
 from harness.workers.processes import PRELOADED_MODULES
 
 T = TypeVar("T")

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 FILE_ROWS = 1 << 17
 """Rows in each file of an output directory, at most."""
 
-MARKER = "run.json"
+_RUN_MARKER = "run.json"
 """What says, among the parts, which run they are of."""
 
 
@@ -155,7 +155,7 @@ class Parts:
 
     def resume_or_begin(self, identity: dict[str, Any]) -> None:
         """Takes up the parts of an earlier, killed run of the same call, or begins anew."""
-        marker = storage.join_path(self.folder, MARKER)
+        marker = storage.join_path(self.folder, _RUN_MARKER)
         if storage.is_file(marker):
             with storage.open_for_reading(marker) as stream:
                 if json.load(stream) != identity:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, hashes, and the run directory's manifest."""
+"""Files that are whole or absent: written atomically, read with their faults told, hashed, and held by one process."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
-    """Turns a failed write inside the block into a HarnessError that names `path` and the mend."""
+    """Turns a failed write inside the block into a HarnessError that names `path` and says what to do."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What people see in a terminal: bars and notes on standard error, tables, and text made safe to print."""
+"""What people see in a terminal: bars and notes on standard error, and text made safe to print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each file of a run directory lies."""
+"""Where each file of a run directory lies, and the sources of pairs that some of them are named after."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ MANIFEST = "manifest.json"
 """At the top of every run directory: what was run, and the hash of every file."""
 ARMS = "arms"
 """The folder of a regression run's arms, the baseline among them."""
+SEED_PREFIX = "seed-"
+"""What the name of a seed's folder begins with; the seed follows."""
 
 ON_POLICY = "on_policy"
 """The source of pairs that every run has; `preferences` in a recipe takes its place."""
+OFF_POLICY = "off_policy"
+"""The source of pairs that others wrote."""
 OTHER_SOURCES: Mapping[str, tuple[str, ...]] = {
     ON_POLICY: (),
     "gold": ("gold",),
-    "off_policy": ("off_policy",),
-    "mixed": ("off_policy",),
+    OFF_POLICY: (OFF_POLICY,),
+    "mixed": (OFF_POLICY,),
 }
 """The tables beside the on-policy pairs that an arm's `pairs` need."""
 
@@ -161,11 +165,11 @@ class RunFiles:
 
     def arm(self, name: str, seed: int) -> ArmFiles:
         """One arm trained with one seed."""
-        return ArmFiles(self.seeds(name) / f"seed-{seed}")
+        return ArmFiles(self.seeds(name) / f"{SEED_PREFIX}{seed}")
 
     def trial(self, name: str, group: str, seed: int) -> Path:
         """One trial of an experiment."""
-        return self.root / "trials" / name / group / f"seed-{seed}.json"
+        return self.root / "trials" / name / group / f"{SEED_PREFIX}{seed}.json"
 
 
 def arm_of_path(path: Path) -> str | None:

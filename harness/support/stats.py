@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc, betaincinv, ndtr, ndtri, stdtr, stdtrit
 
 FloatArray = NDArray[np.float64]
-RESAMPLES = 4999
+_BOOTSTRAP_RESAMPLES = 4999
 _BATCH_CELLS = 2_000_000
 
 
@@ -271,7 +271,7 @@ def compare_labelled(
 
 
 def bootstrap_means(
-    columns: ArrayLike, statistic: Callable[[FloatArray], FloatArray], seed: int, resamples: int = RESAMPLES
+    columns: ArrayLike, statistic: Callable[[FloatArray], FloatArray], seed: int, resamples: int = _BOOTSTRAP_RESAMPLES
 ) -> tuple[FloatArray, FloatArray]:
     """Replicates and jackknife values of a function of column means, rows (prompts) drawn with replacement.
 

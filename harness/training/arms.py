@@ -11,6 +11,7 @@ from datasets import Dataset, concatenate_datasets
 from harness.recipes.schema import Arm, TrainingSettings
 from harness.scoring.filtering import describe_choice, keep_lowest, keep_random, keep_type
 from harness.support.errors import HarnessError
+from harness.support.layout import OFF_POLICY, ON_POLICY
 
 
 def choose_arm_pairs(arm: Arm, scored: Mapping[str, Dataset], seed: int) -> tuple[Dataset, dict[str, Any]]:
@@ -48,12 +49,12 @@ def _mix_pairs(scored: Mapping[str, Dataset], seed: int) -> Dataset:
 
     SimpleMix (Li & Khashabi 2025, arXiv 2505.02363) mixes the two in equal parts.
     """
-    on_policy, off_policy = scored["on_policy"], scored["off_policy"]
+    on_policy, off_policy = scored[ON_POLICY], scored[OFF_POLICY]
     place = {prompt: number for number, prompt in enumerate(off_policy["prompt_id"][:])}
     shared = [number for number, prompt in enumerate(on_policy["prompt_id"][:]) if prompt in place]
     drawn = random.Random(seed).sample(shared, min(len(shared), len(on_policy) // 2))
     if not drawn:
-        raise HarnessError("no prompt has both an on-policy and an off-policy pair", place="off_policy")
+        raise HarnessError("no prompt has both an on-policy and an off-policy pair", place=OFF_POLICY)
     replaced = set(drawn)
     kept = on_policy.select([number for number in range(len(on_policy)) if number not in replaced])
     prompts = on_policy["prompt_id"][:]

@@ -1,4 +1,4 @@
-"""What a training is given, and what it leaves."""
+"""A training, light enough to plan with: what it is given and leaves, its rounds, its batches and what it needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ Watch = Callable[["PreTrainedModel", int], None]
 
 SAVED_MODEL, TRAINING_LOG, COMPLETE_MARK = "saved", "log.jsonl", "complete"
 """In a training's folder: what it ends with, its log, and the mark of a whole checkpoint."""
-
 
 TRAINING_ROUNDS = 3
 """How often Selective DPO's measure trains on half of the pairs and tries the other half, and the other way round."""

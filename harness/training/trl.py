@@ -1,4 +1,4 @@
-"""Training one arm with TRL's DPOTrainer: the only module that imports TRL."""
+"""TRL's trainers, the weights that they start from, and their checkpoints: the only module that imports TRL."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from trl.trainer import dpo_trainer  # noqa: E402
 Loss = Callable[[LogprobBatch], Tensor]
 
 
-# The trainer
+# Trainers
 
 
 def build_trainer(
@@ -62,28 +62,6 @@ def build_trainer(
         )
 
 
-def load_trainable(
-    model_path: str | ModelPath, seed: int, chat_template: str | None, lora: Lora | None = None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """In float32, as the paper's code trains: half-precision weights would round steps of 5e-6 away."""
-    set_seed(seed)
-    if lora is not None and lora.quantize is not None:
-        return load_quantized(model_path, lora.quantize, chat_template)
-    model, tokenizer = load_model(model_path, chat_template=chat_template, placed=False)
-    return model.float(), tokenizer
-
-
-def run_trainer(trainer: Any, checkpoint: Path | None = None) -> None:
-    """Trains, from a checkpoint where one is given, without printing the log."""
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-
-
-def loss_rows(state: Any) -> list[dict[str, float]]:
-    """The rows of a trainer's log that a step wrote, from the trainer's state; the last one sums the training up."""
-    return [row for row in state.log_history if "loss" in row]
-
-
 def build_sft_trainer(
     model_path: str | ModelPath,
     answers: Dataset,
@@ -95,9 +73,15 @@ def build_sft_trainer(
     chat_template: str | None,
 ) -> SFTTrainer:
     """TRL's trainer for one epoch of supervised fine-tuning, ready to train."""
-    config = SFTConfig(num_train_epochs=1, max_length=None, **shared_arguments(settings, seed, folder))
+    config = SFTConfig(num_train_epochs=1, max_length=None, **_shared_arguments(settings, seed, folder))
     model, tokenizer = load_trainable(model_path, seed, chat_template)
     return SFTTrainer(model=model, args=config, train_dataset=answers, processing_class=tokenizer, callbacks=callbacks)
+
+
+def run_trainer(trainer: Any, checkpoint: Path | None = None) -> None:
+    """Trains, from a checkpoint where one is given, without printing the log."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def _with_reference_logps(pairs: Dataset, reference: Mapping[str, PairLogprobs]) -> Dataset:
@@ -106,6 +90,17 @@ def _with_reference_logps(pairs: Dataset, reference: Mapping[str, PairLogprobs])
     known = [reference[name] for name in pairs["pair_id"]]
     table = table.add_column("ref_chosen_logps", [each.chosen for each in known])
     return table.add_column("ref_rejected_logps", [each.rejected for each in known])
+
+
+@contextmanager
+def _no_reference_model() -> Iterator[None]:
+    """Inside the block TRL loads no reference model, as under FSDP it does though the log-probabilities are given."""
+    loads = dpo_trainer.create_model_from_path
+    dpo_trainer.create_model_from_path = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        dpo_trainer.create_model_from_path = loads
 
 
 def _dpo_config(job: TrainingJob, folder: Path, keeps: bool, processes: int) -> Any:
@@ -118,13 +113,13 @@ def _dpo_config(job: TrainingJob, folder: Path, keeps: bool, processes: int) -> 
         label_smoothing=arm.label_smoothing or 0.0,
         precompute_ref_log_probs=True,
         max_length=training.max_length,
-        **shared_arguments(training, job.seed, folder, processes)
+        **_shared_arguments(training, job.seed, folder, processes)
         | {"learning_rate": arm.learning_rate or training.learning_rate}
         | ({"save_strategy": "steps", "save_steps": training.checkpoint_every, "save_total_limit": 1} if keeps else {}),
     )
 
 
-def shared_arguments(settings: Optimization, seed: int, folder: Path, processes: int = 1) -> dict[str, Any]:
+def _shared_arguments(settings: Optimization, seed: int, folder: Path, processes: int = 1) -> dict[str, Any]:
     """What both trainers are told."""
     gpu = torch.cuda.is_available()
     micro = micro_batch(settings, processes)
@@ -147,56 +142,6 @@ def shared_arguments(settings: Optimization, seed: int, folder: Path, processes:
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
     }
-
-
-def lora_config(lora: Lora | None) -> Any:
-    """What peft is told of the adapters; None where there are none."""
-    if lora is None:
-        return None
-    modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=modules,
-        task_type="CAUSAL_LM",
-    )
-
-
-def load_quantized(
-    model_path: str | ModelPath, kind: str, chat_template: str | None = None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model as QLoRA trains it: weights in 4-bit normal floats, with quantized constants (section 3 of its paper).
-
-    Raises HarnessError where bitsandbytes is missing.
-    """
-    check_quantization()
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type=kind,
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-        bnb_4bit_quant_storage=torch.bfloat16,  # FSDP shards weights of one type only
-    )
-    options = {"quantization_config": quantization}
-    return load_model(model_path, chat_template=chat_template, placed=False, options=options)
-
-
-def merge_adapters(job: TrainingJob, trained: Path, log: list[dict[str, float]]) -> Trained:
-    """The starting model with the trained adapters added to its weights, which are in float32 and never quantized."""
-    base, tokenizer = load_model(job.model_path, chat_template=job.chat_template)
-    return Trained(PeftModel.from_pretrained(base.float(), str(trained)).merge_and_unload(), tokenizer, log)
-
-
-@contextmanager
-def _no_reference_model() -> Iterator[None]:
-    """Inside the block TRL loads no reference model, as under FSDP it does though the log-probabilities are given."""
-    loads = dpo_trainer.create_model_from_path
-    dpo_trainer.create_model_from_path = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        dpo_trainer.create_model_from_path = loads
 
 
 def _dpo_beta(job: TrainingJob) -> float:
@@ -252,6 +197,62 @@ def _forward_pairs(model: Any, inputs: Mapping[str, Tensor]) -> tuple[LogprobBat
     return LogprobBatch(chosen, rejected, *references, chosen_tokens, rejected_tokens), outputs
 
 
+# Weights: load, quantize, merge
+
+
+def load_trainable(
+    model_path: str | ModelPath, seed: int, chat_template: str | None, lora: Lora | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """In float32, as the paper's code trains: half-precision weights would round steps of 5e-6 away."""
+    set_seed(seed)
+    if lora is not None and lora.quantize is not None:
+        return load_quantized(model_path, lora.quantize, chat_template)
+    model, tokenizer = load_model(model_path, chat_template=chat_template, placed=False)
+    return model.float(), tokenizer
+
+
+def load_quantized(
+    model_path: str | ModelPath, kind: str, chat_template: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model as QLoRA trains it: weights in 4-bit normal floats, with quantized constants (section 3 of its paper).
+
+    Raises HarnessError where bitsandbytes is missing.
+    """
+    check_quantization()
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_quant_storage=torch.bfloat16,  # FSDP shards weights of one type only
+    )
+    options = {"quantization_config": quantization}
+    return load_model(model_path, chat_template=chat_template, placed=False, options=options)
+
+
+def lora_config(lora: Lora | None) -> Any:
+    """What peft is told of the adapters; None where there are none."""
+    if lora is None:
+        return None
+    modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=modules,
+        task_type="CAUSAL_LM",
+    )
+
+
+def merge_adapters(job: TrainingJob, trained: Path, log: list[dict[str, float]]) -> Trained:
+    """The starting model with the trained adapters added to its weights, which are in float32 and never quantized."""
+    base, tokenizer = load_model(job.model_path, chat_template=job.chat_template)
+    return Trained(PeftModel.from_pretrained(base.float(), str(trained)).merge_and_unload(), tokenizer, log)
+
+
+# Callbacks and checkpoints
+
+
 @contextmanager
 def progress_callbacks(label: str, steps: int, watch: Watch | None = None) -> Iterator[list[Any]]:
     """A bar that follows the training, one who watches it, and a mark on each checkpoint that is whole."""
@@ -274,9 +275,6 @@ def progress_callbacks(label: str, steps: int, watch: Watch | None = None) -> It
         yield [Follower(), CheckpointMarker()]
 
 
-# Logs and checkpoints
-
-
 class LogWriter(TrainerCallback):  # type: ignore[misc]
     """Writes the trainer's log, a row a step, for the process that waits."""
 
@@ -297,6 +295,11 @@ class CheckpointMarker(TrainerCallback):  # type: ignore[misc]
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE_MARK).touch()
+
+
+def loss_rows(state: Any) -> list[dict[str, float]]:
+    """The rows of a trainer's log that a step wrote, from the trainer's state; the last one sums the training up."""
+    return [row for row in state.log_history if "loss" in row]
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""Scoring, sampling and judging on Ray Data: batches streamed to model workers, one a GPU or a CPU core.
+"""Work mapped over a Ray cluster's workers, one a GPU or a CPU core: batches streamed to them on Ray Data.
 
 The only module that imports Ray. One task reads, so rows are numbered as a local run numbers them; workers are actors
 that Ray restarts, and gives the batch they held again, when they or their machines die.
@@ -31,23 +31,6 @@ Made = TypeVar("Made")
 
 BATCH_RETRIES = 5
 """How often the batch of a worker that died is given to another; a batch that kills each of them ends the run."""
-
-
-# Judging
-
-
-def judge_on_ray(
-    rows: Callable[[], Iterable[Given]], work: Callable[[], Callable[[Given], Made]], *, workers: int | None = None
-) -> Iterator[Made]:
-    """What `work` (made once a worker) says of each batch of rows, in their order.
-
-    Raises HarnessError where Ray is missing or has not the workers asked for, and those that reading or judging raises.
-    """
-    with ray_cluster():
-        yield from map_on_workers(rows, work, share_cluster(workers), ordered=True)
-
-
-# Ray
 
 
 def _load_ray() -> Any:
@@ -178,6 +161,17 @@ def map_on_workers(
         for block in made.iter_batches(batch_size=None, batch_format="pyarrow"):
             for thing in block["thing"]:
                 yield pickle.loads(thing.as_py())  # noqa: S301 - written by our own workers
+
+
+def map_in_order(
+    source: Callable[[], Iterable[Given]], work: Callable[[], Callable[[Given], Made]], *, workers: int | None = None
+) -> Iterator[Made]:
+    """`map_on_workers` in a `ray_cluster`: what `work` makes of each thing the source yields, in its order.
+
+    Raises HarnessError where Ray is missing or has not the workers asked for, and those that source and work raise.
+    """
+    with ray_cluster():
+        yield from map_on_workers(source, work, share_cluster(workers), ordered=True)
 
 
 def _ray_datasource(source: Callable[[], Iterable[Any]]) -> Any:

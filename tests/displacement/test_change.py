@@ -15,11 +15,11 @@ from harness.displacement.change import change_json, compare_profiles
 from harness.displacement.flips import trace_flips
 from harness.displacement.nearest import NearPair, nearest_pairs, prompt_token_ids
 from harness.displacement.openings import OPENING_WAYS, AnswerStart, answer_starts, opening_way
-from harness.displacement.run_files import evenly_spaced
 from harness.models.loading import load_model
 from harness.models.sampling import render_prompt
 from harness.scoring.logprobs import POSITIONS, Profile, pair_logprobs, profile_model, tokenize_pairs
 from harness.support.errors import HarnessError
+from harness.support.spacing import evenly_spaced
 
 ROWS = [
     {
@@ -253,7 +253,7 @@ def toy(tmp_path_factory):
 def walked(exact, tokenizer, prompt, ids, answer=(), probability=1.0):
     """The three probabilities, by walking the tree with one whole sequence at a time."""
     text = tokenizer.decode(answer, skip_special_tokens=True)
-    whole = len(answer) == openings.DEPTH or answer[-1:] == (tokenizer.eos_token_id,)
+    whole = len(answer) == openings.OPENING_DEPTH or answer[-1:] == (tokenizer.eos_token_id,)
     way = opening_way(prompt, text, whole=whole)
     found = dict.fromkeys(OPENING_WAYS, 0.0)
     if answer and (whole or way == "refusal"):
@@ -261,7 +261,7 @@ def walked(exact, tokenizer, prompt, ids, answer=(), probability=1.0):
     logits = exact(input_ids=torch.tensor([[*ids, *answer]])).logits[0, -1]
     left = probability
     for token, p in enumerate((logits.softmax(-1) * probability).tolist()):
-        if p >= openings.FLOOR:
+        if p >= openings.OPENING_FLOOR:
             left -= p
             for name, value in walked(exact, tokenizer, prompt, ids, (*answer, token), p).items():
                 found[name] += value
@@ -272,8 +272,8 @@ def walked(exact, tokenizer, prompt, ids, answer=(), probability=1.0):
 @pytest.mark.slow
 @pytest.mark.parametrize("floor", [0.01, 0.1])
 def test_starts_against_a_walk_one_sequence_at_a_time(toy, monkeypatch, floor):
-    monkeypatch.setattr(openings, "FLOOR", floor)
-    monkeypatch.setattr(openings, "DEPTH", 4)
+    monkeypatch.setattr(openings, "OPENING_FLOOR", floor)
+    monkeypatch.setattr(openings, "OPENING_DEPTH", 4)
     model, exact, tokenizer = toy
     prompts = ["help", "Here is I cannot help", "is is", "Sure . Sure . Sure ."]
     for prompt, start in zip(prompts, answer_starts(model, tokenizer, prompts), strict=True):

@@ -6,7 +6,7 @@ from copy import deepcopy
 
 import pytest
 
-from harness.displacement.evaluations import compare_evaluations, has_likelihood_evaluation
+from harness.displacement.compare_evaluations import compare_evaluations, has_likelihood_evaluation
 from harness.evaluation.likelihood_task import likelihood_metrics, pair_documents
 from harness.evaluation.samples import LIKELIHOOD_METRICS, LIKELIHOOD_TASK
 from harness.models.loading import load_model

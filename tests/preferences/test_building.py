@@ -115,7 +115,7 @@ def test_every_sample_of_every_chunk_has_its_own_seed(chosen):
 
 
 def test_chunks_keep_splits_apart(monkeypatch):
-    monkeypatch.setattr(building, "CHUNK", 2)
+    monkeypatch.setattr(building, "_PROMPTS_PER_CHUNK", 2)
     rows = [{"prompt_id": str(n), "split": "test" if n == 1 else "train"} for n in range(4)]
     chunks = _prompt_chunks(rows)
     assert {name: [row["prompt_id"] for row in chunk] for name, chunk in chunks.items()} == {
