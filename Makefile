@@ -23,7 +23,7 @@ run: $(VENV)/ready
 quick: $(VENV)/ready
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m quick
 
-# All but what takes minutes; the vLLM tests are skipped where it is not installed.
+# All but what takes minutes; the vLLM tests are skipped where it is not installed. `make check` runs both.
 test: $(VENV)/ready
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long"
 
@@ -43,6 +43,7 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(MAKE) test-long
 	$(MAKE) test
 
 format: $(VENV)/ready

@@ -41,7 +41,6 @@ NEEDS = {
 SLOWEST_FIRST = (
     "workers/test_ray.py",
     "training/test_trl.py",
-    "run/test_chaos.py",
     "run/test_regression.py",
     "reports/test_browser.py",
     "prompts/test_published.py",
