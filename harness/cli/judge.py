@@ -17,6 +17,7 @@ from harness.judges.verdicts import Exchange, Verdict
 from harness.support.artifacts import atomic_file, parse_json_object
 from harness.support.console import print_note, progress_bar
 from harness.support.errors import HarnessError
+from harness.workers.engines import Engine
 
 ROWS_PER_BATCH = 256
 
@@ -87,7 +88,7 @@ def _parse_row(line: bytes, place: str) -> dict[str, Any]:
     return row
 
 
-def _judged_batches(name: str, samples: Path, engine: str, workers: int | None) -> Iterator[list[dict[str, Any]]]:
+def _judged_batches(name: str, samples: Path, engine: Engine, workers: int | None) -> Iterator[list[dict[str, Any]]]:
     """The rows of the file batch by batch, in its order; a judge that cannot run is told before any is read."""
     judge = _batch_judge(name)
     if engine == "ray":

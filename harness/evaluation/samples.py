@@ -77,10 +77,6 @@ class Evaluation:
     settings: Mapping[str, TaskSettings]
     answers: Sequence[Answer]
 
-    def metric_names(self) -> set[str]:
-        """Metrics that at least one answer could have an outcome for."""
-        return {metric for answer in self.answers for metric in answer.outcomes}
-
 
 def mean_outcome(answers: Sequence[Answer], metric: str) -> float:
     """Mean of a metric over judged answers; NaN where there is none."""

@@ -65,19 +65,27 @@ class RunDirectory:
             outputs: files and directories that it writes.
             work: writes them.
         """
-        reason = self.reason_to_run(name, inputs, outputs)
+        known = self._input_fingerprints(inputs)
+        reason = self._reason_to_run(name, known, outputs)
         if reason is None:
             console.print_note(f"{name}: done before")
             return
         if reason:
             console.print_note(f"{name}: again, because {reason}")
-        known, started = self._input_fingerprints(inputs), perf_counter()
+        started = perf_counter()
         with use_planned_threads():
             work()
         with self._open_manifest():
             seconds = round(perf_counter() - started, 2)
             self.manifest["stages"][name] = {"inputs": known, "seconds": seconds}
             self._record_hashes(outputs)
+
+    def reason_to_run(self, name: str, inputs: Mapping[str, object], outputs: Sequence[Path]) -> str | None:
+        """Why a stage has to run: in words, empty where it never ran; None where it has not. Nothing is written.
+
+        Arguments as `run_stage`.
+        """
+        return self._reason_to_run(name, self._input_fingerprints(inputs), outputs)
 
     def record_files(self, *paths: Path) -> None:
         """Puts the hashes of these files, and of all files below these directories, into the manifest."""
@@ -88,15 +96,11 @@ class RunDirectory:
         given = {**inputs, "the model": self.manifest["model"], "the libraries' versions": self.manifest["versions"]}
         return {name: artifacts.json_fingerprint(value) for name, value in given.items()}
 
-    def reason_to_run(self, name: str, inputs: Mapping[str, object], outputs: Sequence[Path]) -> str | None:
-        """Why a stage has to run: in words, empty where it never ran; None where it has not. Nothing is written.
-
-        Arguments as `run_stage`.
-        """
+    def _reason_to_run(self, name: str, known: Mapping[str, str], outputs: Sequence[Path]) -> str | None:
         done = self.manifest["stages"].get(name)
         if not done:
             return ""
-        before, known = done.get("inputs", {}), self._input_fingerprints(inputs)
+        before = done.get("inputs", {})
         if changed := [what for what in {**before, **known} if before.get(what) != known.get(what)]:
             return f"{', '.join(changed)} changed"
         damaged = [path for path in outputs if not self._is_intact(path)]

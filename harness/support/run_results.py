@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 
 from harness.support.errors import HarnessError
+from harness.support.schema_errors import first_problem
 
 Metric = Literal["refusal_rate", "harmful_completion_rate", "benign_compliance_rate", "unjudged_rate"]
 GainKind = Literal["benign", "catastrophic", "unknown"]
@@ -477,9 +478,8 @@ def _validate_results(kind: type[ResultsKind], content: Mapping[str, Any], place
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        cause = f"lacks {key}" if first["type"] == "missing" else f"{key}: {first['msg']}"
+        key, problem = first_problem(error)
+        cause = f"lacks {key}" if error.errors()[0]["type"] == "missing" else f"{key}: {problem}"
         raise HarnessError(cause, place=place, hint=RERUN) from error
 
 
