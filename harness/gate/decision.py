@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from harness.evaluation.manifest import read_recorded_json
 from harness.evaluation.samples import Answer, mean_outcome
 from harness.gate.judge_error import read_judge_evidence
 from harness.gate.metric_tables import MetricTable, tabulate_metric
 from harness.gate.policy import Policy
 from harness.gate.sides import Pairing, Unit, pair_sides, shared_units
 from harness.support import stats
-from harness.support.artifacts import read_json
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS, RunFiles, arm_of_path
@@ -264,7 +264,7 @@ def _read_logprob_change(after: Path) -> stats.Estimate:
         )
     run = next(parent.parent for parent in (after.resolve(), *after.resolve().parents) if parent.name == ARMS)
     place = RunFiles(run).results
-    content = read_json(place)
+    content = read_recorded_json(place)
     try:
         entry = content["arms"][name]
         numbers = [float(entry["preferred_logprob_change"][key]) for key in ("value", "low", "high")]
@@ -275,9 +275,14 @@ def _read_logprob_change(after: Path) -> stats.Estimate:
             place=str(place),
             hint="Finish the run.",
         ) from error
-    if not all(map(math.isfinite, numbers)):
-        raise HarnessError(f"the change of preferred likelihood of {name} is no number", place=str(place))
-    return stats.Estimate(numbers[0], numbers[1], numbers[2], pairs)
+    value, low, high = numbers
+    if not low <= value <= high or not all(map(math.isfinite, numbers)):
+        raise HarnessError(
+            f"the change of preferred likelihood of {name} is no number within its interval",
+            place=str(place),
+            hint="Run `harness run` again.",
+        )
+    return stats.Estimate(value, low, high, pairs)
 
 
 def _overall_decision(checks: Sequence[MetricCheck]) -> tuple[Decision, str]:

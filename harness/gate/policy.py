@@ -12,9 +12,10 @@ from harness.support.errors import HarnessError
 from harness.support.plain_yaml import parse_yaml
 from harness.support.schema_errors import explain_schema_error
 
-Difference = Literal["prompts", "generation", "judge", "version", "template", "order"]
+Difference = Literal["prompts", "generation", "judge", "version", "template", "order", "limit", "model", "seeds"]
 """What may differ between two sides where a policy names it: the prompts themselves, generation settings, the
-judge, the task version, the chat template and rendered prompt, which side was evaluated first."""
+judge, the task version, the chat template and rendered prompt, which side was evaluated first; and what is amiss
+where two sides agree: prompts left out on both, one model on both, fewer evaluations after than before."""
 
 _WORSE: Mapping[str, Literal["lower", "higher"]] = {
     "refusal_rate": "lower",
@@ -109,7 +110,8 @@ minimum_preferred_logprob_change: null
 # What an inconclusive gate does: stop (exit 3), fail (exit 1) or pass (exit 0).
 inconclusive: stop
 
-# Differences between the sides to accept: prompts, generation, judge, version, template, order.
+# Differences between the sides to accept: prompts, generation, judge, version, template, order; and what is refused
+# even where the sides agree: limit (not all prompts were used), model (the same one twice), seeds (fewer after).
 allow: []
 """
 

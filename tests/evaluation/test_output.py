@@ -84,8 +84,8 @@ def test_seeds_of_an_arm_are_read_together(tmp_path):
 
 
 def test_temporary_folders_of_a_killed_run_are_passed_over(tmp_path):
-    side(tmp_path, 5, 10)
-    side(tmp_path / ".eval.x1y2", 5, 10)
+    side(tmp_path / "eval", 5, 10)
+    side(tmp_path / ".eval.x1y2_z3w", 5, 10)
     assert len(read(tmp_path)) == 1
 
 
