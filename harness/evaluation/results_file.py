@@ -21,6 +21,8 @@ _NAMES = ("pretrained", "model", "path", "engine")
 """Arguments of lm-eval's model classes that name the weights."""
 _PARTS = ("peft", "delta", "lora_local_path", "subfolder", "gguf_file", "filename", "base_url")
 """Arguments that make other weights of them."""
+_PRECISION = ("dtype", "load_in_8bit", "load_in_4bit", "quantization", "autogptq", "gptqmodel")
+"""Arguments that round them: one model in two precisions is two, loaded otherwise."""
 _MACHINE = {
     "autogptq_use_triton", "batch_size", "cache_dir", "data_parallel_size", "device", "device_map",
     "device_map_option", "disable_tqdm", "distributed_executor_backend", "download_dir", "enforce_eager",
@@ -99,7 +101,7 @@ class ResultsFile(BaseModel):
         found = _SNAPSHOT.search(name)
         commit = found[1] if found else str(self.config.get("model_sha") or "")
         revision = str(given.get("revision") or self.config.get("model_revision") or "main")
-        parts = {key: given[key] for key in _PARTS if key in given}
+        parts = {key: given[key] for key in (*_PARTS, *_PRECISION) if key in given}
         shas = {key: str(self.config[key]) for key in ("peft_sha", "delta_sha") if self.config.get(key)}
         base = {"commit": commit} if commit else {"name": name, "revision": revision}
         return json.dumps({**base, **parts, **shas}, sort_keys=True)

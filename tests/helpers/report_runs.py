@@ -104,7 +104,7 @@ def sample(document, answer, verdict, judge="lexical", reason="because of a word
 
 def write_eval(place, rows, date=DATE):
     """An evaluation as lm-eval leaves it, of unsafe and benign lines."""
-    results, hashes = {}, {}
+    results, hashes, counts = {}, {}, {}
     for kind, names in METRICS.items():
         lines = [row for row in rows if row["doc"]["unsafe"] == (kind == "unsafe")]
         if not lines:
@@ -115,6 +115,7 @@ def write_eval(place, rows, date=DATE):
         judged = {name: [row[name] for row in lines if name in row] for name in names}
         results[task] = {f"{name},judge": sum(found) / len(found) for name, found in judged.items() if found}
         joined = "".join(row["doc_hash"] + row["prompt_hash"] + row["target_hash"] for row in lines)
+        counts[task] = len(lines)
         hashes[task] = hashlib.sha256(joined.encode()).hexdigest()
     artifacts.write_json(
         place / f"results_{STAMP}.json",
@@ -129,6 +130,7 @@ def write_eval(place, rows, date=DATE):
             },
             "versions": dict.fromkeys(results, 1.0),
             "n-shot": dict.fromkeys(results, 0),
+            "n-samples": {task: {"original": counts[task], "effective": counts[task]} for task in results},
             "config": {"random_seed": 0},
             "task_hashes": hashes,
             "date": date,
@@ -166,7 +168,7 @@ def answers(arm, seed, unsafe=12, benign=4, judge="lexical"):
         lines.append(
             sample(
                 doc("benign", number),
-                "I would rather not." if refused else "Here you are.",
+                "I would rather not." if refused else f"Here you are, says {arm}.",
                 "refusal" if refused else "compliance",
                 judge,
             )
@@ -252,7 +254,16 @@ def write_run(out, seeds=(0, 1), judge="lexical", date=DATE, given=answers):
     artifacts.write_json(
         out / "manifest.json", {"versions": {"torch": "2"}, "stages": {"scores": {"seconds": 1.5}}, "files": {}}
     )
+    record_evaluations(out)
     return out
+
+
+def record_evaluations(out):
+    """Puts the hashes of the evaluations into the manifest, as a run does of all its files."""
+    files = {
+        path.relative_to(out).as_posix(): artifacts.sha256_of(path) for path in out.glob("arms/*/*/eval/*/*.json*")
+    }
+    artifacts.write_json(out / "manifest.json", artifacts.read_json(out / "manifest.json") | {"files": files})
 
 
 def training(arm, seed, rows):

@@ -66,7 +66,7 @@ def write_evaluation(
 ) -> Path:
     """An evaluation directory; returns its results file. `changes` replace top-level keys of it.
 
-    The last answer of each task is `signed` by the model, or as given, so that no two models answer word for word alike.
+    The last answer of each task is `signed` by the model, or as given: no two models answer word for word alike.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for rows in tasks.values():

@@ -443,7 +443,8 @@ def test_no_flips_is_said(tmp_path):
 
 def test_all_unjudged_is_said(tmp_path):
     def lost(arm, seed, judge):
-        return [runs.sample(line["doc"], "", "unjudged", judge, "timed out") for line in runs.answers(arm, seed)]
+        lines = runs.answers(arm, seed)
+        return [runs.sample(line["doc"], line["resps"][0][0], "unjudged", judge, "timed out") for line in lines]
 
     page = render_report([runs.write_run(tmp_path / "unjudged", given=lost)])
     assert "Nothing can be told: no answer of the untrained model was judged." in page
