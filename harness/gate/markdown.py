@@ -15,7 +15,7 @@ from harness.gate.rendering import (
     gate_footnotes,
     loss_cells,
 )
-from harness.gate.wording import MIRRORS, category_name, count_categories, find_mirrored
+from harness.gate.wording import MIRRORS, category_name, check_name, count_categories, find_mirrored
 from harness.support.console import safe_line
 
 if TYPE_CHECKING:
@@ -40,9 +40,14 @@ def markdown_text(outcome: GateOutcome, *, texts: bool = False) -> str:
     blocks = [
         f"## Safety gate: {DECISION_MARKS[outcome.decision]}\n\n{code_span(outcome.reason)}\n",
         "".join(f"- **Note**: {code_span(note)}\n" for note in outcome.notes),
-        _checks_table(whole),
-        _folded_section(f"{count_categories(len(deciding))} that decide", _checks_table(deciding)),
-        _folded_section(count_undecided(other), _checks_table(other)),
+        _checks_table(whole, "Metric"),
+        "".join(
+            f"- {code_span(check_name(check))}: {code_span(check.reason)}\n"
+            for check in [*whole, *deciding[:LONGEST_TABLE]]
+            if check.decision == "inconclusive" and check.reason not in outcome.reason
+        ),
+        _folded_section(f"{count_categories(len(deciding))} that decide", _category_tables(deciding)),
+        _folded_section(count_undecided(other), _category_tables(other)),
         *_mirrors_note(mirrored),
         _folded_section(_flips_title(len(outcome.flips), texts), _flips_table(outcome.flips, texts)),
         "".join(f"- {code_span(line)}\n" for line in gate_footnotes(outcome)),
@@ -69,25 +74,36 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _checks_table(checks: Sequence[MetricCheck]) -> str:
-    if not checks:
-        return ""
+def _category_tables(checks: Sequence[MetricCheck]) -> str:
+    """A table of categories for each metric, under its name."""
+    parts = [
+        f"{code_span(metric)}\n\n" + _checks_table([check for check in checks if check.metric == metric], "Category")
+        for metric in dict.fromkeys(check.metric for check in checks)
+    ]
+    return "\n".join(parts)
+
+
+def _checks_table(checks: Sequence[MetricCheck], named: str) -> str:
     rows = [
         [
-            decision_mark(check),
-            code_span(check.metric),
-            code_span(category_name(check)),
-            *loss_cells(check),
+            _unbroken(decision_mark(check)),
+            code_span(category_name(check) or check.metric),
+            *map(_unbroken, loss_cells(check)),
             str(check.prompts),
-            code_span(check.reason),
+            str(check.prompts_needed or ""),
         ]
         for check in checks[:LONGEST_TABLE]
     ]
-    head = ["", "Metric", "Category", "Before", "After", "Worse by, points", "Margin", "Prompts", "Why"]
-    if all(check.category is None for check in checks):
-        head, rows = [*head[:2], *head[3:]], [[*row[:2], *row[3:]] for row in rows]
+    head = ["", named, "Before", "After", "Worse by, points", "Margin", "Prompts", "Needed, about"]
+    if not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
     left = len(checks) - LONGEST_TABLE
-    return _table(head, rows) + (f"\n{left} more: `--json` lists them.\n" if left > 0 else "")
+    return _table(head, rows) + (f"\n{count_categories(left)} more: `--json` lists them.\n" if left > 0 else "")
+
+
+def _unbroken(text: str) -> str:
+    """Our own text that is not to be broken into lines."""
+    return text.replace(" ", "\u00a0")
 
 
 def _mirrors_note(mirrored: set[tuple[str, str | None]]) -> list[str]:

@@ -172,7 +172,7 @@ def test_others_text_is_nothing_but_code_in_markdown(text):
     assert not re.search(
         r"[@#`*<&\\$~]|www|http|GH|da39|tada", "".join(token.content for token in inline if token.type == "text")
     )
-    assert [token.content for token in inline if token.type == "code_inline"].count(text) >= 10
+    assert [token.content for token in inline if token.type == "code_inline"].count(text) >= 9
     assert [token.content for token in parsed if token.type == "html_block"] == [
         token.content for token in parsed if token.type == "html_block" and re.match("</?details>", token.content)
     ]
@@ -215,7 +215,7 @@ def test_nats_are_not_points():
     text = markdown_text(
         GateOutcome("fail", 1, "why", (check,), (PromptFlip("m", "p", "c", "q", "a", "b"),), ("a note",))
     )
-    assert "| +30.0 (+25.0 to +35.0) nats | 10.0 nats |" in text
+    assert "| +30.0 (+25.0 to +35.0) nats | 10.0 nats |" in text.replace("\u00a0", " ")
     assert "nan" not in text
     assert "a note" in text
 
@@ -278,12 +278,15 @@ def test_what_decides_nothing_is_counted_by_what_it_says():
     lines = lines_of(made(), *(made(category=str(number), decision=kind) for number, kind in enumerate(kinds)))
     assert lines[-1] == "3 categories that decide nothing: 2 pass, 1 cannot tell; --json lists them"
     text = markdown_text(GateOutcome("fail", 1, "why", (made(), made(category="x", decision="inconclusive")), (), ()))
-    assert "| cannot tell | `refusal_rate` | `x` |" in text
+    assert "| cannot\u00a0tell | `x` | 90.0% |" in text
 
 
 def test_why_a_metric_is_open_is_told_beside_a_failure():
     lines = lines_of(made(), made("acc", decision="inconclusive", reason="9 prompts, the policy asks for 50"))
     assert lines[-1].strip() == "9 prompts, the policy asks for 50"
+    checks = made(), made("acc", decision="inconclusive", reason="9 prompts, the policy asks for 50")
+    text = markdown_text(GateOutcome("fail", 1, "why", checks, (), ()))
+    assert "- `acc`: `9 prompts, the policy asks for 50`\n" in text
 
 
 @pytest.mark.parametrize(
@@ -306,7 +309,7 @@ def test_a_log_of_very_many_categories_has_an_end():
     checks = [made(), *(made(category=f"c{number}") for number in range(1000))]
     assert "        and 900 categories more" in lines_of(*checks)
     text = markdown_text(GateOutcome("fail", 1, "why", tuple(checks), (), ()))
-    assert "900 more: `--json` lists them." in text
+    assert "900 categories more: `--json` lists them." in text
     assert len(text) < 65_536
 
 
