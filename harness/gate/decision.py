@@ -16,12 +16,13 @@ from typing import Literal
 
 from harness.evaluation.manifest import read_recorded_json
 from harness.evaluation.samples import Answer, mean_outcome
+from harness.gate import wording
 from harness.gate.judge_error import read_judge_evidence
 from harness.gate.metric_tables import MetricTable, tabulate_metric
 from harness.gate.policy import Policy
+from harness.gate.side_summary import SideSummary, summarize_sides
 from harness.gate.sides import Pairing, Unit, pair_sides, shared_units
 from harness.support import stats
-from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS, RunFiles, arm_of_path
 
@@ -77,6 +78,7 @@ class GateOutcome:
     checks: tuple[MetricCheck, ...]
     flips: tuple[PromptFlip, ...]
     notes: tuple[str, ...]
+    sides: tuple[SideSummary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,8 @@ def run_gate(
     checks += _likelihood_checks(after, policy)
     decision, reason = _overall_decision(checks)
     notes = (*pairing.notes, *known.warnings)
-    return GateOutcome(
-        decision, policy.exit_code(decision), reason, tuple(checks), _worst_flips(pairing, policy), notes
-    )
+    flips, compared = _worst_flips(pairing, policy), summarize_sides((before, after), pairing.sides)
+    return GateOutcome(decision, policy.exit_code(decision), reason, tuple(checks), flips, notes, compared)
 
 
 def decide_metric(comparison: stats.RateComparison, margin: float, alpha: float, p_value: float) -> Decision:
@@ -180,15 +181,16 @@ def _decide_check(
 ) -> tuple[Decision, str, int | None]:
     """The decision on one check, its reason, and the prompts that would settle an open one."""
     table, bounds = test.table, replace(test.worst, low=test.best.low)
+    worse = policy.worse_direction(table.metric)
     if obstacle := _find_obstacle(table, policy):
         return "inconclusive", obstacle, None
     if test.category in policy.no_fall_categories:
-        return _decide_no_fall(test, p_value, policy.alpha)
+        return _decide_no_fall(test, p_value, policy.alpha, worse)
     decision, prompts = decide_metric(bounds, margin, policy.alpha, p_value), table.prompts
     if decision == "fail":
         return (
             decision,
-            f"lost {_format_points(bounds.low)} to {_format_points(bounds.high)} points (p {_format_p(p_value)})",
+            f"{wording.tell_loss(worse, bounds.low, bounds.high)} (p {_format_p(p_value)})",
             None,
         )
     if decision == "pass" and test.category is None and prompts < policy.minimum_prompts:
@@ -198,9 +200,9 @@ def _decide_check(
             policy.minimum_prompts,
         )
     if decision == "pass":
-        return decision, f"loss is under {_format_points(bounds.high)} points", None
+        return decision, wording.tell_largest_loss(worse, bounds.high), None
     needed = test.judged.prompts_to_settle(prompts, margin, policy.alpha) if test.judged else None
-    return decision, f"loss may be up to {_format_points(bounds.high)} points{_remedy_text(needed, prompts)}", needed
+    return decision, f"{wording.tell_possible_loss(worse, bounds.high)}{_remedy_text(needed, prompts)}", needed
 
 
 def _find_obstacle(table: MetricTable, policy: Policy) -> str | None:
@@ -213,26 +215,20 @@ def _find_obstacle(table: MetricTable, policy: Policy) -> str | None:
     return None
 
 
-def _decide_no_fall(test: _ComparedTable, p_value: float, alpha: float) -> tuple[Decision, str, None]:
+def _decide_no_fall(
+    test: _ComparedTable, p_value: float, alpha: float, worse: wording.Worse
+) -> tuple[Decision, str, None]:
     if p_value <= alpha:
-        return (
-            "fail",
-            f"must not fall, and lost at least {_format_points(test.best.low)} points (p {_format_p(p_value)})",
-            None,
-        )
+        return "fail", f"{wording.tell_no_fall(worse, 'fail', test.best.low)} (p {_format_p(p_value)})", None
     if test.worst.loss <= 0:
-        return "pass", f"was not seen to fall (the loss may be up to {_format_points(test.worst.high)} points)", None
-    return "inconclusive", f"must not fall, and was seen to by {_format_points(test.worst.loss)} points", None
+        return "pass", wording.tell_no_fall(worse, "pass", test.worst.high), None
+    return "inconclusive", wording.tell_no_fall(worse, "inconclusive", test.worst.loss), None
 
 
 def _remedy_text(needed: int | None, prompts: int) -> str:
     if needed is None:
         return "; more prompts alone would not settle it"
     return f"; about {max(needed, prompts + 1)} prompts would settle it"
-
-
-def _format_points(rate: float) -> str:
-    return f"{100 * rate:.1f}"
 
 
 def _format_p(p_value: float) -> str:
@@ -288,12 +284,8 @@ def _read_logprob_change(after: Path) -> stats.Estimate:
 def _overall_decision(checks: Sequence[MetricCheck]) -> tuple[Decision, str]:
     for decision in ("fail", "inconclusive"):
         if found := [check for check in checks if check.decision == decision and check.binding]:
-            return decision, "; ".join(f"{_check_name(check)}: {check.reason}" for check in found[:3])
+            return decision, wording.sum_up_reasons(found)
     return "pass", "every guarded metric stays within its margin"
-
-
-def _check_name(check: MetricCheck) -> str:
-    return check.metric if check.category is None else f"{check.metric} in {safe_line(check.category, 60)}"
 
 
 # Flips
