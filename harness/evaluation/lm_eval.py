@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from lm_eval import evaluator, simple_evaluate, utils
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.models.huggingface import HFLM
@@ -158,6 +157,8 @@ def _hf_model(model_path: ModelPath, options: Mapping[str, Any], batch_size: int
     """lm-eval's transformers backend, which itself would answer with random numbers in place of missing weights."""
 
     class IntactHFLM(HFLM):  # type: ignore[misc]
+        _model: Any
+
         def _create_model(self, pretrained: str, **kwargs: Any) -> None:
             super()._create_model(pretrained, output_loading_info=True, **kwargs)
             self._model, told = self._model

@@ -73,7 +73,7 @@ def test_a_file_that_is_not_whole_is_named(directory, name, content, said):
 @pytest.mark.parametrize(
     ("index", "said"),
     [
-        ({"weight_map": {"a": WEIGHTS, "b": "model-2.safetensors", "c": "model-3.safetensors"}}, "model-2.safetensors and 1 more"),
+        ({"weight_map": {"a": WEIGHTS, "b": "m-2.safetensors", "c": "m-3.safetensors"}}, "m-2.safetensors and 1 more"),
         ({"weight_map": {"a": 3}}, "has no weight_map"),
         ({"weight_map": [WEIGHTS]}, "has no weight_map"),
         ([], "has no weight_map"),
@@ -144,14 +144,14 @@ NAN = {"model.norm.weight": torch.full((16,), float("nan"))}
 MISFITS = {
     "a tensor is missing": ({"weights": without("model.layers.0.mlp.up_proj.weight")}, "lack .*mlp.up_proj.weight"),
     "too few layers": ({"num_hidden_layers": 3}, r"lack .*layers.1.input_layernorm.weight and 17 more"),
-    "too many layers": ({"weights": added("model.layers.1.mlp.up_proj.weight", (32, 16))}, "no place for .*layers.1.mlp"),
+    "too many layers": ({"weights": added("model.layers.1.mlp.up_proj.weight", (32, 16))}, "no place for .*layers.1"),
     "a bias too many": ({"weights": added("model.layers.0.self_attn.q_proj.bias", 16)}, "no place for .*q_proj.bias"),
     "other sizes": ({"intermediate_size": 48}, "another size than .*mlp.down_proj.weight and 2 more"),
     "a smaller vocabulary": ({"vocab_size": 7}, "another size than .*embed_tokens.weight|another size than .*lm_head"),
     "no unembedding": ({"weights": without("lm_head.weight"), "tie_word_embeddings": False}, "lack .*lm_head.weight"),
     "no numbers": ({"weights": lambda weights: weights | NAN}, "not finite in model.norm.weight"),
     "no known architecture": ({"model_type": "foo"}, "cannot be loaded as a causal language model.*`foo`"),
-    "a wrong type": ({"num_attention_heads": "four"}, "cannot be loaded as a causal language model.*num_attention_heads"),
+    "a wrong type": ({"num_attention_heads": "four"}, "cannot be loaded as a causal .*num_attention_heads"),
 }  # fmt: skip
 
 
@@ -261,8 +261,7 @@ def test_an_adapter_that_lacks_a_tensor_or_its_base_is_refused(adapter, micro):
     place, _ = adapter
     weights = place / "adapter_model.safetensors"
     kept = weights.read_bytes()
-    name, *others = sorted(tensors := load_file(weights))
-    save_file({other: tensors[other] for other in others}, weights, {"format": "pt"})
+    save_file(dict(sorted(load_file(weights).items())[1:]), weights, {"format": "pt"})
     with pytest.raises(HarnessError, match="lack .*lora_A"):
         load_model(str(place))
     weights.write_bytes(kept)
