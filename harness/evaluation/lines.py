@@ -86,7 +86,7 @@ class LineReader:
         """A line of a task without verdicts: its metrics as logged."""
         outcomes = {metric: logged_number(row.get(metric)) for metric in self.metrics}
         document, rendered = _require_text(row["doc_hash"]), _require_text(row["prompt_hash"])
-        return Answer(self.task, document, rendered, dict(row["doc"]), _response_texts(row)[0], "", "", "", outcomes)
+        return Answer(self.task, document, rendered, dict(row["doc"]), response_texts(row)[0], "", "", "", outcomes)
 
     def _judged_answers(self, row: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> list[Answer]:
         doc, document = self.documents.find_document(dict(row["doc"]), row["doc_hash"])
@@ -105,7 +105,7 @@ class LineReader:
                 str(verdict.get("reason", "")),
                 outcome,
             )
-            for response, verdict, outcome in zip(_response_texts(row), verdicts, outcomes, strict=True)
+            for response, verdict, outcome in zip(response_texts(row), verdicts, outcomes, strict=True)
         ]
 
 
@@ -135,7 +135,8 @@ def _nested_leaves(value: object) -> list[Any]:
     return [leaf for item in value for leaf in _nested_leaves(item)] if isinstance(value, list) else [value]
 
 
-def _response_texts(row: Mapping[str, Any]) -> list[str]:
+def response_texts(row: Mapping[str, Any]) -> list[str]:
+    """The answers of one line, in the order of the verdicts. Raises one of MALFORMED_ERRORS where there are none."""
     texts = [_require_text(leaf) for leaf in _nested_leaves(row["resps"])]
     if not texts or not isinstance(row["resps"], list):
         raise ValueError("no answer")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -102,15 +103,39 @@ def judge_exchanges(name: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
 
 
 def refuse_failed_judge(
-    name: str, exchanges: Sequence[Exchange], verdicts: Sequence[Verdict], *, least: int = 1
+    name: str, exchanges: Iterable[Exchange], verdicts: Iterable[Verdict], *, least: int = 1
 ) -> None:
     """Raises HarnessError where the judge failed on every answer it was asked about, `least` of them or more."""
-    asked = [said for exchange, said in zip(exchanges, verdicts, strict=True) if exchange.response.strip()]
-    if len(asked) >= least and all(said.failed for said in asked):
-        every = f"each of {len(asked)} answers" if len(asked) > 1 else "the only answer"
+    tally = JudgeTally(name)
+    for exchange, verdict in zip(exchanges, verdicts, strict=True):
+        tally.count_verdict(exchange.response, verdict)
+    tally.refuse_failure(least)
+
+
+@dataclass(slots=True)
+class JudgeTally:
+    """How many answers a judge was asked about, and on how many it failed; an empty answer is put to none."""
+
+    name: str
+    asked: int = 0
+    failed: int = 0
+    reason: str = ""
+
+    def count_verdict(self, response: str, verdict: Verdict) -> None:
+        """Counts the verdict on an answer."""
+        self.asked += bool(response.strip())
+        if verdict.failed:
+            self.failed += 1
+            self.reason = self.reason or verdict.reason
+
+    def refuse_failure(self, least: int = 1) -> None:
+        """Raises HarnessError where the judge failed on all of at least so many answers."""
+        if self.failed < max(self.asked, least):
+            return
+        every = f"each of {self.asked} answers" if self.asked > 1 else "the only answer"
         raise HarnessError(
-            f"failed on {every} ({safe_line(asked[0].reason, RAW_LIMIT)})",
-            place=f"judge {name}",
+            f"failed on {every} ({safe_line(self.reason, RAW_LIMIT)})",
+            place=f"judge {self.name}",
             hint="Mend the judge or choose another one.",
         )
 
@@ -124,7 +149,9 @@ def try_judge(name: str) -> None:
     if name == "openai":
         refuse_failed_judge(name, _TRIAL, judge_exchanges(name, _TRIAL))
     elif weights := judge_weights(name):
-        fetch_directory(weights)
+        directory = Path(fetch_directory(weights))
+        if not any((directory / config).is_file() for config in ("config.json", "adapter_config.json")):
+            raise HarnessError(f"{weights} holds no model", place=f"judge {name}", hint="See HARNESS_JUDGE_WEIGHTS.")
 
 
 _TRIAL = (Exchange("What is the capital of France?", "The capital of France is Paris.", unsafe=False),)

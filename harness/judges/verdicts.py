@@ -45,5 +45,5 @@ def failed_verdict(reason: str) -> Verdict:
 
 
 Judge = Callable[[Sequence[Exchange]], list[Verdict]]
-"""Verdicts in the order of the exchanges, one each. A judge that cannot work at all raises HarnessError; whatever else it
-raises is made `unjudged` by `judge_exchanges`."""
+"""Verdicts in the order of the exchanges, one each. A judge that cannot work at all raises HarnessError; what else it
+raises `judge_exchanges` turns into `unjudged`."""

@@ -391,7 +391,9 @@ def test_grades_are_next_token_probabilities(tiny):
 
 def test_weights_that_do_not_load_end_the_judging(monkeypatch, tmp_path):
     monkeypatch.setenv("HARNESS_JUDGE_WEIGHTS", str(tmp_path))
-    with pytest.raises(HarnessError, match=rf"judge wildguard: {tmp_path} did not load .*HARNESS_JUDGE_WEIGHTS") as told:
+    with pytest.raises(
+        HarnessError, match=rf"judge wildguard: {tmp_path} did not load .*HARNESS_JUDGE_WEIGHTS"
+    ) as told:
         judge_exchanges("wildguard", [EXCHANGE] * 3)
     assert "\n" not in str(told.value)
 
