@@ -14,7 +14,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from harness.evaluation.samples import LIKELIHOOD_TASK
-from harness.evaluation.telling import tell_in_one_line
+from harness.evaluation.telling import refuse_other_than_text, tell_in_one_line
 from harness.preferences.pairs import Pair, Unscorable, check_pair
 from harness.preferences.tables import load_preferences
 from harness.preferences.tokens import Tokens, rendered_texts, tokenize_pair
@@ -46,6 +46,7 @@ def pair_documents(
     HarnessError where no table is given, or lm-eval would score other tokens than DPOTrainer trains on.
     """
     tell_in_one_line()
+    refuse_other_than_text(preferences=preferences)
     if not preferences:
         raise HarnessError(
             "needs a preference table",

@@ -16,7 +16,7 @@ from typing import Any
 from datasets import Dataset
 
 from harness.evaluation.samples import METRIC_OF
-from harness.evaluation.telling import tell_in_one_line
+from harness.evaluation.telling import refuse_other_than_text, tell_in_one_line
 from harness.judges.registry import (
     judge_exchanges,
     judge_identity,
@@ -53,6 +53,7 @@ def prompt_documents(
     Raises HarnessError where the prompts are not there, or the judge cannot work: before the model answers.
     """
     tell_in_one_line()
+    refuse_other_than_text(prompts=prompts, judge=judge, **{key: metadata.get(key) for key in [benchmark] if key})
     logging.getLogger("lm_eval.evaluator_utils").addFilter(_NO_COUNT_WARNING)
     _try_judge_once(judge)
     if not isinstance(samples, int) or samples < 1:

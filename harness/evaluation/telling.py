@@ -1,10 +1,11 @@
-"""Errors of ours under the `lm_eval` command, which would print a traceback: one line and exit code 2."""
+"""Under the `lm_eval` command: its `--metadata` checked, and errors of ours one line and exit code 2, no traceback."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
@@ -24,3 +25,10 @@ def tell_in_one_line() -> None:
         raise SystemExit(2)  # in an exception hook this is how the exit code is chosen
 
     sys.excepthook = show_error
+
+
+def refuse_other_than_text(**metadata: Any) -> None:
+    """Raises HarnessError where one of these keys of `--metadata` has a value that is no text."""
+    for key, value in metadata.items():
+        if value is not None and not isinstance(value, str):
+            raise HarnessError(f"{key} is {value!r}, which is no text", place="--metadata", hint="Put it in quotes.")
