@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -245,10 +246,15 @@ def test_a_judge_that_fails_does_not_tell(monkeypatch):
 class _Echo(BaseHTTPRequestHandler):
     """An endpoint that repeats the headers it was sent, the key among them, in its refusal."""
 
+    refusal = 401
+
     def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
+        self.asked = self.rfile.read(int(self.headers["content-length"]))
         content = ("x" * 190 + str(self.headers) + os.environ.get("OPENAI_API_KEY", "")).encode()
-        self.send_response(401)
+        self.reply(self.refusal, content)
+
+    def reply(self, status, content):
+        self.send_response(status)
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -257,9 +263,21 @@ class _Echo(BaseHTTPRequestHandler):
         pass
 
 
+class _Moody(_Echo):
+    """Judges what it is tried with and every other answer, and refuses those between them."""
+
+    refusal, answers = 400, count()
+
+    def reply(self, status, content):
+        verdict = {"content": json.dumps({"evidence": "words", "label": "other"})}
+        judged = json.dumps({"choices": [{"message": verdict}]}).encode()
+        refused = b"Paris" not in self.asked and next(self.answers) % 2
+        super().reply(*((status, content) if refused else (200, judged)))
+
+
 @pytest.fixture
-def endpoint():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
+def endpoint(request):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), getattr(request, "param", _Echo))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://planted-user-8888:planted-pass-9999@127.0.0.1:{server.server_port}/v1"
     server.shutdown()
@@ -279,8 +297,9 @@ def harness(endpoint, tmp_path):
     return run
 
 
-@pytest.mark.slow
-def test_a_run_with_a_failing_judge_keeps_no_secret(harness, micro, tmp_path):
+@pytest.fixture
+def recipe(micro, tmp_path):
+    """A small recipe that the judge `openai` judges."""
     place = tmp_path / "recipe"
     place.mkdir()
     (place / "prompts.jsonl").write_text(PROMPTS)
@@ -292,23 +311,41 @@ def test_a_run_with_a_failing_judge_keeps_no_secret(harness, micro, tmp_path):
         f"name: mine\nabout: {about}\nmodel: {micro}\nprompts: prompts.jsonl\npreferences: pairs.jsonl\njudge: openai\n"
         "seeds: [0, 1]\ntraining: {batch_size: 4}\nevaluation: {max_new_tokens: 8}\narms: {raw: {}}\n"
     )
-    done = harness("run", place / "mine.yaml", "--out", tmp_path / "run")
+    return place / "mine.yaml"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("endpoint", [_Moody], indirect=True)
+def test_a_run_with_a_failing_judge_keeps_no_secret(harness, recipe, tmp_path):
+    done = harness("run", recipe, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    (place / "mine.yaml").unlink()
+    recipe.unlink()
     results = json.loads((tmp_path / "run/results.json").read_text())
-    assert results["arms"]["raw"]["metrics"]["unjudged_rate"]["train"]["value"] == 1
+    assert results["arms"]["raw"]["metrics"]["unjudged_rate"]["train"]["value"] > 0
     assert results["recipe"]["about"] == "it reads s3://***@bucket/x.jsonl"
     assert files_with_secrets(tmp_path) == {}
     assert found(done.stdout, done.stderr) == []
     samples = "".join(file.read_text() for file in (tmp_path / "run").rglob("samples_*.jsonl"))
-    assert "the judge failed: HTTP 401" in samples
+    assert "the judge failed: HTTP 400" in samples
 
     again = harness("report", tmp_path / "run", "--out", tmp_path / "again.html")
     assert again.returncode == 0, again.stderr
     gate = harness("gate", "--before", tmp_path / "run/arms/baseline", "--after", tmp_path / "run/arms/raw", "--json")
-    assert gate.returncode == 3, gate.stderr  # nothing was judged
+    assert gate.returncode == 3, gate.stderr  # too few were judged
     assert found(again.stdout, again.stderr, gate.stdout, gate.stderr) == []
     assert files_with_secrets(tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_a_run_whose_judge_turns_it_away_ends_and_does_not_tell(harness, recipe, tmp_path):
+    done = harness("run", recipe, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "judge openai: HTTP 401" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert found(done.stdout, done.stderr) == []
+    recipe.unlink()
+    assert files_with_secrets(tmp_path) == {}
+    assert not list((tmp_path / "run").rglob("samples_*"))
 
 
 @pytest.fixture
