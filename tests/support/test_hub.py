@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from datasets import IterableDataset
 
 from harness.experiments import statements
 from harness.experiments.schema import Catastrophic, Percentiles
@@ -195,7 +196,8 @@ def test_a_benchmark_is_read_at_its_revision(hub_cache, tmp_path, monkeypatch):
 
 def test_a_preference_table_is_streamed_at_its_revision(monkeypatch):
     asked = []
-    monkeypatch.setattr("harness.preferences.tables.load_dataset", lambda *a, **k: asked.append((a, k)) or iter([]))
+    empty = IterableDataset.from_generator(lambda: iter(()))
+    monkeypatch.setattr("harness.preferences.tables.load_dataset", lambda *a, **k: asked.append((a, k)) or empty)
     assert list(stream_rows(f"org/name@{OLD}")) == []
     assert asked == [(("org/name", None), {"split": "train", "streaming": True, "revision": OLD})]
 
