@@ -14,7 +14,8 @@ from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import Answer, Evaluation, TaskSettings
 from harness.gate.policy import Difference, Policy
 from harness.support.errors import HarnessError
-from harness.support.layout import arm_of_path
+from harness.support.layout import arm_of_path, run_of_path
+from harness.support.run_results import refuse_unfinished_run
 
 Unit = tuple[str, str]
 """A task and a document of it: one prompt."""
@@ -40,6 +41,8 @@ class Pairing:
 def pair_sides(before: Path, after: Path, policy: Policy) -> Pairing:
     """Reads both sides and joins them. Raises HarnessError where they are broken or cannot be compared."""
     _refuse_same_or_swapped(before, after)
+    for run in {run_of_path(before), run_of_path(after)} - {None}:
+        refuse_unfinished_run(run)
     sides = read_evaluations(before), read_evaluations(after)
     _refuse_shared_evaluations(*sides)
     notes = _allowed_differences(sides, policy, before, after)

@@ -25,6 +25,9 @@ LIBRARIES = ("refusal-displacement", "torch", "transformers", "trl", "lm-eval", 
 class RunDirectory:
     """A run directory and its manifest.json: recipe, versions, machine, model, stages, and every file's hash.
 
+    `finished` in it is false from the start of a stage's work until the results are written: before that work the
+    results and the page of an earlier run are taken away, so that none stands beside files that it does not rest on.
+
     `facts` are further parts of the manifest, on which no stage depends. Secrets are blotted out. Processes that share
     a run each have a copy of this object; what one of them records is added to the file.
     """
@@ -43,6 +46,7 @@ class RunDirectory:
             "source": _checkout_revision(),
             "versions": {name: _library_version(name) for name in libraries} | {"python": platform.python_version()},
             "machine": describe_machine(),
+            "finished": False,
             "stages": old["stages"],
             "files": old["files"],
         }
@@ -72,6 +76,7 @@ class RunDirectory:
             return
         if reason:
             console.print_note(f"{name}: again, because {reason}")
+        self._withdraw_outcome()
         started = perf_counter()
         with use_planned_threads():
             work()
@@ -87,10 +92,25 @@ class RunDirectory:
         """
         return self._reason_to_run(name, self._input_fingerprints(inputs), outputs)
 
-    def record_files(self, *paths: Path) -> None:
-        """Puts the hashes of these files, and of all files below these directories, into the manifest."""
+    def record_outcome(self, results: Mapping[str, Any]) -> None:
+        """Writes results.json and its hash: the run is finished. The page of earlier results is taken away first."""
+        self.files.report.unlink(missing_ok=True)
+        artifacts.write_json(self.files.results, results)
         with self._open_manifest():
-            self._record_hashes(paths)
+            self.manifest["finished"] = True
+            self._record_hashes([self.files.results])
+
+    def _withdraw_outcome(self) -> None:
+        """Takes away what an earlier run into this directory came to; its stages' files stay until others replace them.
+
+        Nothing is written where no stage has recorded anything.
+        """
+        if not self.files.manifest.is_file():
+            return
+        with self._open_manifest():
+            self.manifest["files"].pop(self.files.results.name, None)
+        for claim in (self.files.results, self.files.report):
+            claim.unlink(missing_ok=True)
 
     def _input_fingerprints(self, inputs: Mapping[str, object]) -> dict[str, str]:
         given = {**inputs, "the model": self.manifest["model"], "the libraries' versions": self.manifest["versions"]}

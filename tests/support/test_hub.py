@@ -291,7 +291,7 @@ def test_a_build_of_pairs_that_goes_on_keeps_its_commits(counted, monkeypatch, t
 def test_the_manifest_says_what_made_the_run(tmp_path):
     from harness.run.directory import RunDirectory
 
-    RunDirectory(tmp_path, {}, {}, {"seeds": {"pairs": 0}}).record_files()
+    RunDirectory(tmp_path, {}, {}, {"seeds": {"pairs": 0}}).record_outcome({})
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["seeds"] == {"pairs": 0}
     machine = manifest["machine"]
@@ -309,7 +309,7 @@ def test_going_on_with_other_code_of_the_harness_is_told(tmp_path, monkeypatch, 
 
     for revision, edited in (("a" * 40, False), ("a" * 40, False), ("b" * 40, True)):
         monkeypatch.setattr(directory, "_checkout_revision", lambda r=revision, e=edited: {"revision": r, "edited": e})
-        RunDirectory(tmp_path, {}, {}).record_files()
+        RunDirectory(tmp_path, {}, {}).record_outcome({})
         told = capsys.readouterr().err
     assert "begun with other code of the harness (aaaaaaaaaaaa -> bbbbbbbbbbbb, edited)" in told
     assert "another machine" not in told
