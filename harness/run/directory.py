@@ -36,6 +36,7 @@ class RunDirectory:
         self, path: Path, recipe: Mapping[str, Any], model: Mapping[str, Any], facts: Mapping[str, Any] | None = None
     ) -> None:
         old = _read_manifest(path / MANIFEST)
+        _refuse_another_recipe(old, recipe, path)
         libraries = (*LIBRARIES, "vllm") if recipe.get("backend") == "vllm" else LIBRARIES
         self.path = path
         self.manifest: dict[str, Any] = {
@@ -173,6 +174,16 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("stages", "files")):
         raise HarnessError("is no manifest of a run", place=str(path), hint="Choose another --out, or remove it.")
     return content
+
+
+def _refuse_another_recipe(old: Mapping[str, Any], recipe: Mapping[str, Any], path: Path) -> None:
+    """A changed recipe goes on in its directory; one of another name would take away what this one came to."""
+    recorded = old.get("recipe", {})
+    before = recorded.get("name") if isinstance(recorded, Mapping) else None
+    name = recipe.get("name")
+    if before is not None and name is not None and before != name:
+        hint = f"Choose another --out, or say that this is that recipe, changed: --set name={before}"
+        raise HarnessError(f"holds a run of the recipe {before!r}, not of {name!r}", place=str(path), hint=hint)
 
 
 def _warn_of_another_machine(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

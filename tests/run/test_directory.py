@@ -85,3 +85,10 @@ def test_the_gate_takes_arms_of_finished_runs_only(tmp_path, finished):
             run_gate(*arms, Policy())
     else:
         assert run_gate(*arms, Policy()).exit_code in {0, 1, 3}
+
+
+def test_a_run_of_another_recipe_is_refused_unless_it_is_said_to_be_that_one(tmp_path):
+    RunDirectory(tmp_path, {"name": "mine"}, {}).record_outcome({})
+    with pytest.raises(HarnessError, match=r"a run of the recipe 'mine', not of 'other'.*--set name=mine"):
+        RunDirectory(tmp_path, {"name": "other"}, {})
+    RunDirectory(tmp_path, {"name": "mine", "seeds": [7]}, {})
