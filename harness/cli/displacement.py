@@ -48,7 +48,9 @@ def displacement_command(
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for all of it, pair by pair.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Measure likelihood displacement between two models: ln p of the answers, and where the probability went.
+    """Measure likelihood displacement between two models.
+
+    How ln p of the answers changed, and where the probability went.
 
     \b
     harness displacement --before ./base --after ./trained --preferences pairs.jsonl --out displacement.json

@@ -51,6 +51,7 @@ class RunDirectory:
             "stages": old["stages"],
             "files": old["files"],
         }
+        self._done_before, self._worked = 0, False
         _warn_of_another_machine(old, self.manifest)
         _warn_of_other_code(old, self.manifest)
 
@@ -73,10 +74,12 @@ class RunDirectory:
         known = self._input_fingerprints(inputs)
         reason = self._reason_to_run(name, known, outputs)
         if reason is None:
-            console.print_note(f"{name}: done before")
+            self._done_before += 1
             return
+        self.tell_done_stages()
         if reason:
             console.print_note(f"{name}: again, because {reason}")
+        self._worked = True
         self._withdraw_outcome()
         started = perf_counter()
         with use_planned_threads():
@@ -93,8 +96,18 @@ class RunDirectory:
         """
         return self._reason_to_run(name, self._input_fingerprints(inputs), outputs)
 
+    def tell_done_stages(self) -> None:
+        """Says in one line how many stages were found done since it last said so."""
+        if self._done_before:
+            console.print_note(f"{self._done_before} stage{'s' * (self._done_before > 1)} done before")
+            self._done_before = 0
+
     def record_outcome(self, results: Mapping[str, Any]) -> None:
         """Writes results.json and its hash: the run is finished. The page of earlier results is taken away first."""
+        if self._done_before and not self._worked:
+            console.print_note(f"nothing to do: all {self._done_before} stages were done before")
+        else:
+            self.tell_done_stages()
         self.files.report.unlink(missing_ok=True)
         artifacts.write_json(self.files.results, results)
         with self._open_manifest():

@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from harness.cli import app
 from helpers.command import CLEAN, harness
 
 
@@ -33,6 +35,13 @@ def test_help_names_every_command_and_imports_nothing_heavy():
         "judges",
     ):
         assert f" {command} " in done.stdout
+
+
+def test_the_list_of_commands_cuts_no_summary_at_80_columns():
+    said = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    lines = said.partition("Commands:")[2].splitlines()
+    assert len(lines) > 10
+    assert not [line for line in lines if line.endswith("...") or len(line) > 80]
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_stopped_run_loses_no_work_of_the_recipe_before(tmp_path, capsys):
         run_of(tmp_path, 2, stop=True)
     capsys.readouterr()
     run_of(tmp_path, 1, stop=True)  # its stage is done, so nothing stops it
-    assert "stage: done before" in capsys.readouterr().err
+    assert "nothing to do: all 1 stages were done before" in capsys.readouterr().err
     assert json.loads((tmp_path / "results.json").read_text()) == {"rate": 1}
     refuse_unfinished_run(tmp_path)
 
@@ -92,3 +92,17 @@ def test_a_run_of_another_recipe_is_refused_unless_it_is_said_to_be_that_one(tmp
     with pytest.raises(HarnessError, match=r"a run of the recipe 'mine', not of 'other'.*--set name=mine"):
         RunDirectory(tmp_path, {"name": "other"}, {})
     RunDirectory(tmp_path, {"name": "mine", "seeds": [7]}, {})
+
+
+def test_what_was_done_before_is_one_line(tmp_path, capsys):
+    def run(*rates):
+        directory = RunDirectory(tmp_path, {}, {})
+        for number, rate in enumerate(rates):
+            out = tmp_path / f"{number}.json"
+            directory.run_stage(f"stage {number}", {"rate": rate}, [out], lambda o=out: o.write_text("1"))
+        directory.record_outcome({})
+        return capsys.readouterr().err.splitlines()
+
+    assert run(1, 2, 3) == []
+    assert run(1, 2, 3) == ["nothing to do: all 3 stages were done before"]
+    assert run(1, 2, 4) == ["2 stages done before", "stage 2: again, because rate changed"]
