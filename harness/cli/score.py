@@ -43,7 +43,7 @@ def score_command(
     workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one JSON object.")] = False,
 ) -> None:
-    """Score preference pairs by how much they will displace (CHES).
+    """Score preference pairs by how much they will displace.
 
     \b
     harness score pairs.jsonl --model ./my-model --out scores.parquet
