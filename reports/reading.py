@@ -15,7 +15,14 @@ from harness.evaluation.samples import Answer
 from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
 from harness.support.layout import ON_POLICY, RunFiles
-from harness.support.run_results import RERUN, ArmResult, RegressionRecipe, RunResults, parse_run_results
+from harness.support.run_results import (
+    RERUN,
+    ArmResult,
+    RegressionRecipe,
+    RunResults,
+    parse_run_results,
+    refuse_unfinished_run,
+)
 
 AnswersByPrompt = Mapping[tuple[str, str], Answer]
 """The answers of one model under one seed, by task and prompt."""
@@ -86,6 +93,7 @@ class FinishedRun:
 
 def read_run(directory: Path) -> FinishedRun:
     """Reads a finished run. Raises HarnessError naming what is missing or broken."""
+    refuse_unfinished_run(directory)
     files = RunFiles(directory)
     content, manifest = read_run_file(files.results), read_run_file(files.manifest)
     if "experiment" in content:

@@ -38,7 +38,9 @@ def filter_command(
     by: Annotated[str, typer.Option("--by", help="The measure to go by.")] = "ln_ches",
     as_json: Annotated[bool, typer.Option("--json", help="Print the sidecar's content as one JSON object.")] = False,
 ) -> None:
-    """Filter scored preference pairs; a fraction is of the pairs that have a score (0.05 is 5 %).
+    """Filter scored preference pairs.
+
+    A fraction is of the pairs that have a score (0.05 is 5 %).
 
     \b
     harness filter scores.parquet --keep-lowest 0.05 --out kept.jsonl

@@ -50,7 +50,7 @@ def score_command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one JSON object.")] = False,
 ) -> None:
-    """Score preference pairs by how much likelihood they will displace (CHES; higher displaces more).
+    """Score preference pairs by how much they will displace.
 
     \b
     harness score pairs.jsonl --model ./my-model --out scores.parquet
