@@ -10,7 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from reports import charts, words
+from reports import charts, first_screen, words
 from reports.comparing import compare_runs
 from reports.flips import pack_flips
 from reports.reading import read_runs
@@ -29,13 +29,14 @@ def render_report(run_dirs: Sequence[Path], *, redact: bool = False) -> str:
     Raises HarnessError where a directory holds no finished run, or is given twice.
     """
     pages = page_environment()
-    pages.globals.update(words=words, charts=charts)
+    pages.globals.update(words=words, charts=charts, first_screen=first_screen)
     runs = read_runs(run_dirs)
     views = [build_view(run, f"run{number}" if len(runs) > 1 else "") for number, run in enumerate(runs, 1)]
     assets = resources.files("reports").joinpath("templates")
     style, script = (assets.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "flips.js"))
     return pages.get_template("report.html.j2").render(
         views=views,
+        title=_page_title(views),
         several=compare_runs(views) if len(views) > 1 else None,
         redact=redact,
         data=pack_flips([(each.run, each.flips, each.labels) for each in views], redact=redact),
@@ -44,6 +45,13 @@ def render_report(run_dirs: Sequence[Path], *, redact: bool = False) -> str:
         script=Markup(script),  # noqa: S704 - our own file
         policy=_security_policy(style, script),
     )
+
+
+def _page_title(views: Sequence[View]) -> str:
+    """What tells the page from others; runs by their names, as far as a title has room."""
+    if len(views) == 1:
+        return views[0].title
+    return f"{len(views)} runs compared: {', '.join(view.run.name for view in views)}"
 
 
 def _security_policy(style: str, script: str) -> str:

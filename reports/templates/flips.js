@@ -26,11 +26,11 @@
     return JSON.parse(await new Response(stream).text());
   }
 
-  // Closed parts with numbers belong in print; harmful text does not.
+  // Closed parts that belong in print; long tables and harmful text do not.
   function printWhole() {
     let opened = [];
     addEventListener("beforeprint", () => {
-      opened = [...document.querySelectorAll("details:not(.harm):not([open])")];
+      opened = [...document.querySelectorAll("details:is(.printed, .arm, .run):not([open])")];
       for (const each of opened) each.open = true;
     });
     addEventListener("afterprint", () => {
@@ -141,7 +141,7 @@
 
     // On a phone the answers stand below the list
     function reveal() {
-      if (matchMedia("(max-width: 52rem)").matches) detail.scrollIntoView();
+      if (matchMedia("screen and (max-width: 52rem)").matches) detail.scrollIntoView();
     }
 
     function key(event) {
