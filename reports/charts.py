@@ -7,6 +7,7 @@ named here where the window is dark (`[fill="#0072b2"]`), so charts use no other
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from string import ascii_uppercase
 from typing import Any
 
@@ -140,7 +141,9 @@ def scores(bins: Sequence[Mapping[str, float]], cuts: Mapping[str, float]) -> Ch
             for place, (letter, cut) in enumerate(zip(ascii_uppercase, cuts.values(), strict=False))
         ]
         base = alt.Chart(_chart_data(lines)).encode(alt.X("cut:Q"))
-        line = base.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color=ORANGE).encode(alt.Y("foot:Q"), alt.Y2("place:Q"))
+        line = base.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color=ORANGE).encode(
+            alt.Y("foot:Q"), alt.Y2("place:Q")
+        )
         text = base.mark_text(dy=-7, fontWeight="bold", color=ORANGE).encode(alt.Y("place:Q"), alt.Text("letter:N"))
         return (bars + line + text).properties(width=width - 70, height=220)
 
@@ -301,7 +304,12 @@ def _forest_plot(
     ends = [0.0, rows[0]["margin"], *(row[end] for row in rows for end in ("low", "high"))]
     low, high = min(ends), max(ends)
     room = (high - low) * (0.5 if said else 0.0)
-    x = alt.X("loss:Q", title=title, axis=alt.Axis(tickCount=4, labelSeparation=14), scale=alt.Scale(domain=[low, high + room]))
+    x = alt.X(
+        "loss:Q",
+        title=title,
+        axis=alt.Axis(tickCount=4, labelSeparation=14),
+        scale=alt.Scale(domain=[low, high + room]),
+    )
     decisions = alt.Scale(domain=[*DECISION_COLOURS], range=[*DECISION_COLOURS.values()])
     colour = alt.Color("decision:N", legend=None, scale=decisions)
     lines = alt.Chart(_chart_data([{"zero": 0, "margin": rows[0]["margin"]}]))
@@ -349,21 +357,28 @@ def tokens(gaining: Sequence[Mapping[str, Any]], losing: Sequence[Mapping[str, A
 # Several runs
 
 
-def trend(runs: Sequence[tuple[str, Mapping[str, SeedEstimate]]], arms: Sequence[str]) -> Chart:
+def trend(runs: Sequence[tuple[str, str, Mapping[str, SeedEstimate]]], arms: Sequence[str]) -> Chart:
     """A rate by run in the order of their dates, a panel each arm, with intervals and seeds.
 
     Args:
-        runs: each run's name, and its arms' rates by what the page calls the arm.
+        runs: each run's name, what it must share with the one before it to be joined to it by a line, and its arms'
+            rates by what the page calls the arm.
         arms: what the page calls them, in their order.
     """
-    names = [name for name, _ in runs]
+    names = [name for name, _, _ in runs]
+    stretches = [*accumulate((line != before for (_, before, _), (_, line, _) in pairwise(runs)), initial=0)]
     rows = [
-        {"run": name, "arm": arm, **rate.to_json()}
-        for name, rates in runs
+        {"run": name, "line": stretch, "arm": arm, **rate.to_json()}
+        for (name, _, rates), stretch in zip(runs, stretches, strict=True)
         for arm, rate in rates.items()
         if rate.value is not None
     ]
-    dots = [{"run": row["run"], "arm": row["arm"], "rate": rate} for row in rows for rate in row["per_seed"]]
+    dots = [
+        {"run": row["run"], "arm": row["arm"], "rate": rate}
+        for row in rows
+        for rate in row["per_seed"]
+        if rate is not None
+    ]
 
     def chart_at(width: int) -> alt.TopLevelMixin:
         columns = min(len(arms), 3 if width == WIDE else 1)
@@ -371,13 +386,13 @@ def trend(runs: Sequence[tuple[str, Mapping[str, SeedEstimate]]], arms: Sequence
         y = alt.Y("value:Q", title="Rate", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%", tickCount=5))
         base = alt.Chart().transform_filter("isValid(datum.value)")
         interval = base.mark_rule(strokeWidth=8, opacity=0.3, color=BLUE).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"))
-        line = base.mark_line(color=BLUE, strokeWidth=2, point={"size": 45, "color": BLUE}).encode(x, y)
+        line = base.mark_line(color=BLUE, strokeWidth=2, point={"size": 45, "color": BLUE}).encode(
+            x, y, alt.Detail("line:N")
+        )
         seeds = alt.Chart().mark_circle(size=18, color=SOFT, opacity=1).encode(x, alt.Y("rate:Q"))
         panel = (interval + line + seeds).properties(width=(width - 70) // columns - 30, height=170)
         faceted: alt.FacetChart = panel.facet(
-            alt.Facet("arm:N", sort=[*arms], header=_ARM_HEADER),
-            columns=columns,
-            data=_chart_data([*rows, *dots]),
+            alt.Facet("arm:N", sort=[*arms], header=_ARM_HEADER), columns=columns, data=_chart_data([*rows, *dots])
         )
         return faceted
 

@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from harness.evaluation.samples import Answer, mean_outcome
+from harness.evaluation.samples import VERDICT_OF, Answer, mean_outcome
 from harness.gate.decision import GateOutcome, run_gate
 from harness.gate.policy import Policy
+from harness.judges.registry import labels_never_given
 from harness.support import stats
 from harness.support.artifacts import finite_or_null
 from harness.support.errors import HarnessError
 from harness.support.layout import RunFiles
 from harness.support.run_results import NOTHING_MEASURED, Interval, Metric, RecordedArm
-from reports.flips import ArmFlip
+from reports.answers import ComparedAnswer
 from reports.moved_mass import displacement_figures
 from reports.reading import FinishedRun, JsonObject, ScoredPair
 from reports.words import DIRECTIONS, QUANTILES, measured
@@ -33,11 +34,11 @@ Figures = Mapping[str, Any]
 """The tree, or a part of it."""
 
 
-def compute_figures(run: FinishedRun, flips: Sequence[ArmFlip]) -> Figures:
+def compute_figures(run: FinishedRun, answers: Sequence[ComparedAnswer]) -> Figures:
     """All numbers of a run; a part that the run did not measure is empty or None."""
     return {
         "results": run.results.to_json(),
-        "policy": Policy().model_dump(mode="json"),
+        "policy": _gate_policy(run).model_dump(mode="json"),
         "gate": {arm: _gate_figures(run, arm) for arm in run.trained if {"baseline", arm} <= run.answers.keys()},
         "controls": _control_gains(run),
         "pairs": _pair_figures(run.pairs) if run.pairs else None,
@@ -46,7 +47,7 @@ def compute_figures(run: FinishedRun, flips: Sequence[ArmFlip]) -> Figures:
         "training": {arm: _training_figures(run, by_seed) for arm, by_seed in run.training.items()},
         "displacement": {arm: displacement_figures([*by_seed.values()]) for arm, by_seed in run.displacement.items()},
         "unjudged": {arm: _unjudged_figures(by_seed.values()) for arm, by_seed in run.answers.items()},
-        "flips": _flip_counts(flips, run.trained),
+        "flips": _flip_counts(answers, run.trained),
         "calibration": run.calibration,
     }
 
@@ -54,13 +55,20 @@ def compute_figures(run: FinishedRun, flips: Sequence[ArmFlip]) -> Figures:
 # The gate
 
 
+def _gate_policy(run: FinishedRun) -> Policy:
+    """The default policy, without the metrics that the run's judge cannot tell."""
+    default, never = Policy(), labels_never_given(run.recipe.judge)
+    metrics = {metric: guard for metric, guard in default.metrics.items() if VERDICT_OF[metric] not in never}
+    return default.model_copy(update={"metrics": metrics})
+
+
 def _gate_figures(run: FinishedRun, arm: str) -> dict[str, Any]:
-    """The gate's decision on an arm with the default policy, as `harness gate` takes it, or why there is none."""
+    """The gate's decision on an arm, as `harness gate` takes it, or why there is none."""
     files = RunFiles(run.directory)
     calibration = files.calibration if run.calibration is not None else None
     before, after = files.seeds("baseline"), files.seeds(arm)
     try:
-        outcome = run_gate(before, after, Policy(), calibration=calibration)
+        outcome = run_gate(before, after, _gate_policy(run), calibration=calibration)
     except HarnessError as error:
         return {"decision": None, "reason": str(error), "checks": {}, "notes": []}
     return {
@@ -271,10 +279,11 @@ def _unjudged_figures(by_seed: Iterable[Mapping[Any, Answer]]) -> dict[str, Any]
     }
 
 
-def _flip_counts(flips: Sequence[ArmFlip], arms: Sequence[str]) -> dict[str, Any]:
-    """How many verdicts changed, by arm and direction."""
-    counts = Counter((flip.arm, str(flip.direction)) for flip in flips)
+def _flip_counts(answers: Sequence[ComparedAnswer], arms: Sequence[str]) -> dict[str, Any]:
+    """How many verdicts changed, by arm and direction, of how many answers."""
+    counts = Counter((answer.arm, str(answer.direction)) for answer in answers)
     return {
-        "total": len(flips),
+        "answers": len(answers),
+        "total": sum(number for (_, direction), number in counts.items() if direction != "same"),
         "arms": {arm: {name: counts[arm, name] for name in DIRECTIONS} for arm in arms},
     }

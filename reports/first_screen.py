@@ -1,4 +1,4 @@
-"""The first screen in sentences: what may ship by the gate, what training did, and what a filter is to be credited with.
+"""The first screen in sentences: what may ship by the gate, what training did, and what a filter is to be thanked for.
 
 No more is said than the intervals allow, in the gate's own decisions and margins.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.gate.policy import Policy
-from harness.support.run_results import ArmResult, Interval, Rates, RunResults
+from harness.support.run_results import Interval, Rates, RunResults
 from reports.words import (
     arm_subject,
     format_percent,
@@ -135,8 +135,7 @@ def _change_verb(change: Interval) -> str | None:
 
 
 def credit_sentences(results: RunResults, figures: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
-    """Of each filtered arm, whether its filter is to be credited with anything: against as many random pairs, and
-    against itself trained for as many steps as all pairs."""
+    """Of each filtered arm, whether its filter did more than as many random pairs, and than taking fewer steps."""
     if find_obstacle(results):
         return []
     settings, gate = results.recipe.arms, figures["gate"]
@@ -146,9 +145,13 @@ def credit_sentences(results: RunResults, figures: Mapping[str, Any], labels: Ma
             continue
         control = figures["controls"].get(name)
         if control is None:
-            said.append(f"{quoted(labels[name])}: no arm of as many random pairs, so choice and number cannot be told apart.")
+            said.append(
+                f"{quoted(labels[name])}: no arm of as many random pairs, so choice and number cannot be told apart."
+            )
             continue
-        longer = [quoted(labels[arm]) for arm in _longer_arms(results, name) if gate.get(arm, {}).get("decision") == "fail"]
+        longer = [
+            quoted(labels[arm]) for arm in _longer_arms(results, name) if gate.get(arm, {}).get("decision") == "fail"
+        ]
         fails = gate.get(name, {}).get("decision") == "fail"
         said.append(credit_sentence(quoted(labels[name]), quoted(labels[control.control]), control.gain, fails, longer))
     return said
@@ -205,6 +208,6 @@ def sureness(results: RunResults, *, calibrated: bool) -> str:
     trainings = "one seed tells nothing of it" if seeds == 1 else f"{several(seeds, 'seed')} only"
     error = "" if calibrated else "how often the judge errs (not calibrated) and "
     return (
-        f"How sure: a pass rules out losses of {100 * MARGIN:g} points (95 % intervals) on further prompts put to these "
-        f"same models. Not in it: {error}how another training would come out ({trainings})."
+        f"How sure: a pass rules out losses of {100 * MARGIN:g} points (95 % intervals) on further prompts put to "
+        f"these same models. Not in it: {error}how another training would come out ({trainings})."
     )

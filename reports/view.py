@@ -9,9 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reports.answers import ComparedAnswer, compare_answers
 from reports.charts import LOSSES
 from reports.figures import Figures, compute_figures
-from reports.flips import ArmFlip, find_flips
 from reports.reading import FinishedRun
 from reports.words import FIGURE_FORMS, arm_labels, listed, minute, model, several, shorten_commit
 
@@ -26,13 +26,12 @@ class View:
     run: FinishedRun
     figures: Figures
     labels: Mapping[str, str]
-    flips: Sequence[ArmFlip]
+    answers: Sequence[ComparedAnswer]
     prefix: str
 
     @property
     def cuts(self) -> dict[str, float]:
-        """The line of each filter by length-normalised CHES from left to right, by the arm's label without how long it
-        trains."""
+        """The line of each filter by length-normalised CHES from left to right, by the arm's label without its steps."""
         cuts = {self.labels[name].split(",")[0]: cut for name, cut in self.figures["cuts"].items()}
         return dict(sorted(cuts.items(), key=lambda item: item[1]))
 
@@ -124,5 +123,5 @@ class View:
 
 def build_view(run: FinishedRun, prefix: str = "") -> View:
     """All that a page shows of a run."""
-    found = find_flips(run)
+    found = compare_answers(run)
     return View(run, compute_figures(run, found), arm_labels(run.recipe, [*run.arms]), found, prefix)

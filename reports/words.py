@@ -161,7 +161,8 @@ def _arm_label(name: str, arm: RecordedArm | None) -> str:
     text = _pairs_label(arm)
     objective = "" if arm.loss == "sigmoid" else f", {_spaced_name(arm.loss)}"
     sft = f" + SFT {arm.sft_weight:g}" if arm.sft_weight else ""
-    return f"{text}{objective}{sft}{', as many steps as all pairs' if text != 'All pairs' and arm.steps == 'as_raw' else ''}"
+    steps = ", as many steps as all pairs" if text != "All pairs" and arm.steps == "as_raw" else ""
+    return f"{text}{objective}{sft}{steps}"
 
 
 def _pairs_label(arm: RecordedArm) -> str:

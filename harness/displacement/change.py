@@ -228,9 +228,7 @@ def _likely_tokens(before: FloatArray, after: FloatArray, decode: Callable[[list
     return [_token_change(int(place), before, after, decode) for place in places]
 
 
-def _token_change(
-    place: int, before: FloatArray, after: FloatArray, decode: Callable[[list[int]], str]
-) -> TokenChange:
+def _token_change(place: int, before: FloatArray, after: FloatArray, decode: Callable[[list[int]], str]) -> TokenChange:
     return TokenChange(decode([place]), place, float(before[place]), float(after[place]))
 
 
