@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,8 +25,8 @@ from harness.support.run_results import (
     refuse_unfinished_run,
 )
 
-AnswersByPrompt = Mapping[tuple[str, str], Answer]
-"""The answers of one model under one seed, by task and prompt."""
+AnswersByPrompt = Mapping[tuple[str, str, int], Answer]
+"""The answers of one model under one seed, by task, prompt, and which of the prompt's answers it is."""
 
 JsonObject = Mapping[str, Any]
 """What a file of the run says, as JSON."""
@@ -157,7 +158,12 @@ def _read_answers(place: Path) -> tuple[AnswersByPrompt, float]:
     if not place.is_dir():
         return {}, 0.0
     evaluations = read_evaluations(place)
-    found = {(answer.task, answer.prompt_id): answer for evaluation in evaluations for answer in evaluation.answers}
+    found: dict[tuple[str, str, int], Answer] = {}
+    seen: Counter[tuple[str, str]] = Counter()
+    for answer in (answer for evaluation in evaluations for answer in evaluation.answers):
+        prompt = answer.task, answer.prompt_id
+        found[*prompt, seen[prompt]] = answer
+        seen[prompt] += 1
     return found, max(evaluation.date for evaluation in evaluations)
 
 

@@ -103,6 +103,8 @@ def test_displacement_follows_from_the_log_probabilities(finished):
                 "positions",
                 "gaining_tokens",
                 "losing_tokens",
+                "mass_floor",
+                "mass",
                 "starts",
             }
 
