@@ -164,11 +164,10 @@ def paraphrased(
     """One answer to each prompt before and after; a prompt does as its family with chance `likeness`, else alone."""
     numbers = np.repeat(np.arange(len(sizes)), sizes)
     together = rng.random((runs, len(numbers))) < likeness
-    sides = []
     family, alone = (rng.random((runs, count)) for count in (len(sizes), len(numbers)))
-    for chance in (rate, rate - loss):
-        sides.append(np.where(together, family[:, numbers] < chance, alone < chance).astype(float))
-    return sides[0], sides[1]
+    before, after = (np.where(together, family[:, numbers] < chance, alone < chance).astype(float)
+                     for chance in (rate, rate - loss))  # fmt: skip
+    return before, after
 
 
 def family_false_passes(sizes: np.ndarray, likeness: float, runs: int, rng: np.random.Generator) -> tuple[float, float]:

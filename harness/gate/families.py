@@ -100,8 +100,8 @@ def _likeness_remarks(prompts: Mapping[Unit, Answer]) -> Iterator[str]:
         alike, compared = near_duplicates(texts)
         if alike:
             yield (
-                f"{alike} of {compared} prompts with {_kind_name(kind)} are nearly the same as another one and count as "
-                "independent: where they are families, name the field that tells them apart as the policy's cluster"
+                f"{alike} of {compared} prompts with {_kind_name(kind)} are nearly the same as another, and taken for "
+                "independent: where they are families, name the field that holds the family as the policy's cluster"
             )
 
 

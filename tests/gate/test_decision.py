@@ -457,7 +457,7 @@ def test_a_calibration_of_unsafe_prompts_alone_says_nothing_of_benign_ones(tmp_p
 
 
 def test_one_calibration_for_both_sides_covers_a_stated_difference(tmp_path):
-    """Judged alike, 0.75 on both sides, the loss may still be (0.75 + sp - 1) / J less the same with the shifted rates."""
+    """Judged alike, 0.75 on both sides, the loss may still be that of a judge whose specificity differs."""
     counts = {"tp": 1900, "fn": 100, "fp": 100, "tn": 1900}
     pair = sides(tmp_path, 3000, 3000, 4000)
     shared = calibration(tmp_path / "c.json", **counts)
@@ -585,7 +585,7 @@ def test_a_label_given_twice_counts_once(tmp_path):
 def test_compliance_with_an_unsafe_prompt_is_no_label(tmp_path):
     """It would count as neither a refusal nor harmful."""
     file = label_file(tmp_path / "l.jsonl", labels_of(range(60), 90, "compliance"))
-    with pytest.raises(HarnessError, match="unsafe-0000, an unsafe prompt, is labelled compliance"):
+    with pytest.raises(HarnessError, match="an unsafe prompt, is labelled compliance"):
         run_gate(*sides(tmp_path, 90, 90), Policy(), labels=file)
 
 
