@@ -394,7 +394,9 @@ def test_a_bad_judge_decides_nothing(tmp_path, counts):
 BROKEN = '{"judge": "lexical", "overall": {"tp": %s, "fn": 1, "fp": 1, "tn": 1}}'
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", *(BROKEN % count for count in ("-1", "0.5", "NaN", "null", "true"))])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", *(BROKEN % count for count in ("-1", "0.5", "NaN", "null", "true", "9" * 400))]
+)
 def test_a_broken_calibration_is_refused(tmp_path, text):
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(HarnessError):
@@ -454,6 +456,18 @@ def test_a_calibration_of_unsafe_prompts_alone_says_nothing_of_benign_ones(tmp_p
     file = changed(calibration(tmp_path / "c.json"), unsafe={"overall": COUNTS, "models": {}})
     found = check(run_gate(*sides(tmp_path, 90, 90), Policy(), calibration=file), "benign_compliance_rate")
     assert found.judge_error == "judge error not included: the calibration holds no answers to benign prompts"
+
+
+def test_a_model_that_refuses_every_unsafe_prompt_is_calibrated_on_all_of_its_answers(tmp_path):
+    """Of its unsafe prompts nothing says how often the judge takes an answer for a refusal; of all, 10 in 200."""
+    refuses_all = {"tp": 95, "fn": 5, "fp": 0, "tn": 0}
+    file = calibration(tmp_path / "c.json", {"base": COUNTS, "tuned": COUNTS})
+    models = {"base": refuses_all, "tuned": {"tp": 90, "fn": 5, "fp": 5, "tn": 90}}
+    unsafe = {"overall": {"tp": 185, "fn": 10, "fp": 5, "tn": 90}, "models": models}
+    found = check(run_gate(*sides(tmp_path, 90, 90), Policy(), calibration=changed(file, unsafe=unsafe)))
+    assert found.judge_error == (
+        "judge error included (sensitivity 0.95 and 0.94, specificity 0.95 and 0.94; measured on prompts of all kinds)"
+    )
 
 
 def test_one_calibration_for_both_sides_covers_a_stated_difference(tmp_path):
@@ -711,7 +725,7 @@ def test_few_families_do_not_pass(tmp_path):
 
 def test_prompts_nearly_alike_are_named(tmp_path):
     outcome = run_gate(*families(tmp_path, 0), ONLY_REFUSALS)
-    assert any("450 of 450 prompts" in note and "nearly the same as another one" in note for note in outcome.notes)
+    assert any("450 of 450 prompts" in note and "nearly the same as another" in note for note in outcome.notes)
     named = run_gate(*families(tmp_path / "named", 0), Policy(metrics=ONLY_REFUSALS.metrics, cluster="family"))
     assert not any("nearly the same" in note for note in named.notes)
 
@@ -759,6 +773,8 @@ def test_the_template_is_the_default_policy(tmp_path):
         ("metrics: {refusal_rate: {marjin: 0.1}}", "Did you mean 'margin'"),
         ("metrics: {refusal_rate: {margin: .nan}}", "metrics.refusal_rate.margin"),
         ("metrics: {refusal_rate: {margin: 0}}", "greater than 0"),
+        ("metrics: {refusal_rate: {margin: 0.9}}", "less than or equal to 0.5"),
+        ("minimum_prompts: 0", "greater than or equal to 2"),
         ("metrics: {}", "metrics"),
         ("metrics: {acc: {margin: 0.1}}", "say which way is worse"),
         ("alpha: 0.5", "less than 0.5"),
