@@ -40,6 +40,16 @@ ACTING = (
 """All that GitHub makes something of where it stands in text."""
 
 
+def made(metric: str = "refusal_rate", category: str | None = None, decision: str = "fail", **changes) -> MetricCheck:
+    """A loss of 50 points, between 40 and 60."""
+    check = MetricCheck(
+        metric=metric, category=category, decision=decision, reason="fell", before=0.9, after=0.4, loss=0.5, low=0.4,
+        high=0.6, margin=0.05, p_value=0.001, prompts=100, prompts_needed=None, unjudged=0.0, judge_error="",
+        binding=category is None or decision == "fail",
+    )  # fmt: skip
+    return replace(check, **changes)
+
+
 def run(*arguments: object):
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if isinstance(result.exception, HarnessError):
@@ -159,7 +169,7 @@ def test_hostile_text_does_nothing_anywhere(tmp_path):
 )
 def test_others_text_is_nothing_but_code_in_markdown(text):
     """By a parser of CommonMark and tables: its own words are the only ones outside of code spans."""
-    check = MetricCheck(text, text, "fail", text, 0.9, 0.6, 0.3, 0.2, 0.4, 0.05, 0.001, 100, None, 0.0, text, True)
+    check = made(text, text, reason=text, judge_error=text)
     flip = PromptFlip(text, text, text, text, text, text)
     side = SideSummary(text, (text,), (text,), ({"random_seed": 0},), ("1970-01-01T00:00:00Z",) * 2)
     whole = replace(check, category=None)
@@ -210,8 +220,8 @@ def test_an_unwritable_output_is_a_harness_error(tmp_path):
 
 def test_nats_are_not_points():
     nan = float("nan")
-    check = MetricCheck("preferred_logprob_change", None, "fail", "fell by 30 nats", nan, nan, 30.0, 25.0, 35.0, 10.0,
-                        nan, 100, None, 0.0, "", True, "nats")  # fmt: skip
+    figures = {"before": nan, "after": nan, "loss": 30.0, "low": 25.0, "high": 35.0, "margin": 10.0}
+    check = made("preferred_logprob_change", unit="nats", **figures)
     text = markdown_text(
         GateOutcome("fail", 1, "why", (check,), (PromptFlip("m", "p", "c", "q", "a", "b"),), ("a note",))
     )
@@ -225,15 +235,6 @@ def test_nats_are_not_points():
 
 def lines_of(*checks: MetricCheck, width: int = 80) -> list[str]:
     return [line for line, _ in table_lines(GateOutcome("fail", 1, "why", checks, (), ()), width)]
-
-
-def made(metric: str = "refusal_rate", category: str | None = None, decision: str = "fail", **changes) -> MetricCheck:
-    """A loss of 50 points, between 40 and 60."""
-    reason, binding = "fell", category is None or decision == "fail"
-    check = MetricCheck(
-        metric, category, decision, reason, 0.9, 0.4, 0.5, 0.4, 0.6, 0.05, 0.001, 100, None, 0.0, "", binding
-    )
-    return replace(check, **changes)
 
 
 def test_a_failing_gate_is_told_in_as_many_lines_as_it_has_things_to_say(tmp_path, monkeypatch):
