@@ -27,7 +27,7 @@ from harness.gate.policy import POLICY_TEMPLATE, Policy, read_policy
 from harness.gate.rendering import table_lines
 from harness.gate.side_summary import SideSummary
 from harness.support.errors import HarnessError
-from helpers.samples_files import UNSAFE, line, sides, write_evaluation
+from helpers.samples_files import UNSAFE, edit, line, sides, write_evaluation
 
 app = typer.Typer()
 app.command(name="gate")(gate_command)
@@ -209,6 +209,13 @@ def test_bad_usage_is_a_harness_error(tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(HarnessError):
         run("gate", *arguments)
+
+
+def test_a_rate_of_four_hundred_digits_is_bad_input(tmp_path):
+    before, after = sides(tmp_path, 90, 90)
+    edit(after, "results_*", lambda text: text.replace('"refusal_rate,judge": 0.9', f'"refusal_rate,judge": 1{"0" * 400}'))
+    with pytest.raises(HarnessError, match=r"says refusal_rate of .* is \[inf\]"):
+        run("gate", "--before", before, "--after", after)
 
 
 def test_an_unwritable_output_is_a_harness_error(tmp_path):
