@@ -127,7 +127,7 @@ def _gain_over_control(run: FinishedRun, control: str, name: str) -> Interval:
         return NOTHING_MEASURED
     harm = metric == "harmful_completion_rate"
     before, after = ([1 - table[prompt] if harm else table[prompt] for prompt in shared] for table in tables)
-    table = stats.paired_counts(before, after, answers=len(run.answers[name]))
+    table = stats.paired_counts(before, after)
     loss = stats.loss_interval(table)
     return Interval(value=-float(table.loss), low=-loss.high, high=-loss.low, n=len(shared))
 

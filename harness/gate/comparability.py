@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.evaluation.samples import Answer, Evaluation, TaskSettings
 from harness.gate.policy import Difference, Policy
 from harness.support.errors import HarnessError
-from harness.support.layout import arm_of_path
+from harness.support.layout import ARMS, arm_of_path
 
 _Side = Sequence[Evaluation]
 _Found = list[tuple[Difference, str]]
@@ -21,7 +21,7 @@ _Prompt = tuple[str, str]
 
 
 def refuse_same_or_swapped(before: Path, after: Path) -> None:
-    """Raises HarnessError where one directory holds the other, or `after` is the untrained model of a run."""
+    """Raises HarnessError where one directory holds the other, or arms of a run stand on the wrong side."""
     first, second = before.resolve(), after.resolve()
     if first.is_relative_to(second) or second.is_relative_to(first):
         raise HarnessError(
@@ -34,6 +34,12 @@ def refuse_same_or_swapped(before: Path, after: Path) -> None:
             "the sides are swapped: --after is the untrained baseline",
             place=str(after),
             hint="Exchange --before and --after.",
+        )
+    if (arm := arm_of_path(before)) not in {None, "baseline"}:
+        raise HarnessError(
+            f"--before is the trained arm {arm}: what its training has already lost would not count",
+            place=str(before),
+            hint=f"Name {ARMS}/baseline, the model before training.",
         )
 
 

@@ -83,4 +83,4 @@ def _prompt_propensities(rate: float, correlation: float, quantile: stats.FloatA
 
 def _simulate_comparison(plan: PowerPlan, loss: float, runs: int, seed: int) -> stats.RateComparison:
     before, after = simulate_shares(plan, min(loss, plan.rate), runs, np.random.default_rng(seed))
-    return stats.compare_rates(before, after, plan.samples, 1 - 2 * plan.alpha)
+    return stats.compare_rates(before, after, 1 - 2 * plan.alpha)

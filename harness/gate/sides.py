@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.evaluation.lines import KnownDocuments
 from harness.evaluation.output import read_evaluations
@@ -14,7 +15,7 @@ from harness.gate.policy import Policy
 from harness.support.errors import HarnessError
 
 Unit = tuple[str, str]
-"""A task and a document of it: one prompt."""
+"""A task and a document of it: one prompt. Of documents that put the same text to the model, the first."""
 Sides = tuple[Sequence[Evaluation], Sequence[Evaluation]]
 SideAnswers = tuple[Mapping[Unit, Sequence[Answer]], Mapping[Unit, Sequence[Answer]]]
 """The answers of each side, by prompt."""
@@ -22,10 +23,13 @@ SideAnswers = tuple[Mapping[Unit, Sequence[Answer]], Mapping[Unit, Sequence[Answ
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Two comparable sides, the prompts that both answered, and the differences that the policy allows."""
+    """Two comparable sides, the prompts that both answered, and remarks that a reader must see.
+
+    `units` maps each document that both sides answered to the prompt that it puts.
+    """
 
     sides: Sides
-    units: set[Unit]
+    units: Mapping[Unit, Unit]
     notes: tuple[str, ...]
 
     def answers(self, metric: str) -> SideAnswers:
@@ -44,7 +48,8 @@ def pair_sides(before: Path, after: Path, policy: Policy) -> Pairing:
     )
     refuse_unmeasured(*sides, policy)
     notes = allowed_differences(*sides, policy, before, after)
-    return Pairing(sides, _answered_units(sides, policy), notes)
+    units = _prompts_of_documents(sides, _answered_documents(sides, policy))
+    return Pairing(sides, units, (*notes, *_unit_notes(sides, units, policy)))
 
 
 def shared_units(answers: SideAnswers) -> list[Unit]:
@@ -52,8 +57,14 @@ def shared_units(answers: SideAnswers) -> list[Unit]:
     return sorted(answers[0].keys() & answers[1].keys())
 
 
-def _answered_units(sides: Sides, policy: Policy) -> set[Unit]:
-    """The prompts that both sides answered."""
+def read_field(doc: Mapping[str, Any], field: str | None) -> str | None:
+    """A document's value under a field as text; None where it has none, or no field is asked for."""
+    value = None if field is None else doc.get(field)
+    return None if value is None else str(value)
+
+
+def _answered_documents(sides: Sides, policy: Policy) -> set[Unit]:
+    """The documents that both sides answered."""
     before, after = (
         {
             (answer.task, answer.document)
@@ -69,11 +80,35 @@ def _answered_units(sides: Sides, policy: Policy) -> set[Unit]:
     return both
 
 
-def _answers_by_unit(metric: str, side: Sequence[Evaluation], units: set[Unit]) -> dict[Unit, list[Answer]]:
+def _prompts_of_documents(sides: Sides, documents: set[Unit]) -> dict[Unit, Unit]:
+    """Each document's prompt: the first document, in any task, that puts the same text to the model before."""
+    rendered: dict[Unit, str] = {}
+    for evaluation in sides[0]:
+        for answer in evaluation.answers:
+            rendered.setdefault((answer.task, answer.document), answer.rendered)
+    first: dict[str, Unit] = {}
+    return {unit: first.setdefault(rendered[unit], unit) for unit in sorted(documents)}
+
+
+def _unit_notes(sides: Sides, units: Mapping[Unit, Unit], policy: Policy) -> list[str]:
+    """What a reader must know of the prompts: how many the split leaves out, and how many are repeated."""
+    notes = []
+    repeated = len(units) - len(set(units.values()))
+    if repeated:
+        notes.append(
+            f"{repeated} of {len(units)} prompts repeat the text of another one: they count as further answers to it"
+        )
+    asked = {(answer.task, answer.document) for side in sides for one in side for answer in one.answers}
+    if policy.split is not None and len(asked) > len(units):
+        notes.append(f"only the {len(units)} prompts of the split {policy.split} are compared, of {len(asked)}")
+    return notes
+
+
+def _answers_by_unit(metric: str, side: Sequence[Evaluation], units: Mapping[Unit, Unit]) -> dict[Unit, list[Answer]]:
     found: dict[Unit, list[Answer]] = {}
     for evaluation in side:
         for answer in evaluation.answers:
-            unit = (answer.task, answer.document)
-            if metric in answer.outcomes and unit in units:
+            unit = units.get((answer.task, answer.document))
+            if unit is not None and metric in answer.outcomes:
                 found.setdefault(unit, []).append(answer)
     return found

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,6 +16,7 @@ from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.layout import MANIFEST, RunFiles
 from harness.support.redaction import redact_json
+from harness.support.versions import library_version
 from harness.workers.machine import describe_machine, use_planned_threads
 
 LIBRARIES = ("refusal-displacement", "torch", "transformers", "trl", "lm-eval", "datasets", "tokenizers", "numpy")
@@ -41,7 +41,7 @@ class RunDirectory:
             "model": redact_json(model),
             **redact_json(facts or {}),
             "source": _checkout_revision(),
-            "versions": {name: _library_version(name) for name in libraries} | {"python": platform.python_version()},
+            "versions": {name: library_version(name) for name in libraries} | {"python": platform.python_version()},
             "machine": describe_machine(),
             "stages": old["stages"],
             "files": old["files"],
@@ -194,10 +194,3 @@ def _checkout_revision() -> dict[str, Any] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return {"revision": revision.strip(), "edited": bool(edits.strip())}
-
-
-def _library_version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -62,9 +62,14 @@ def plan_processes(model_bytes: int, at_most: int | None = None) -> ProcessPlan:
 
 
 def preload_imports() -> None:
-    """Starts the imports that all processes need, in the background."""
+    """Starts the imports that all processes need, in the background, where Ctrl-C does not reach them."""
     _forkserver_context()
-    forkserver.ensure_running()
+    resource_tracker.ensure_running()  # at its start it would let Ctrl-C through again
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def run_in_processes(
@@ -85,6 +90,7 @@ def run_in_processes(
         for item in items:
             work(item)
         return
+    preload_imports()
     context = _forkserver_context()
     devices = context.SimpleQueue()
     for place in range(plan.processes):

@@ -1,7 +1,9 @@
 """The command as a person meets it: help, listings, and bad input in one line with exit code 2."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +87,49 @@ def test_a_process_of_its_own_says_the_same(command):
     assert (own.returncode, own.stdout, own.stderr) == (here.returncode, here.stdout, here.stderr)
     assert own.stderr.startswith("harness: nothing: no such recipe")
     assert own.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("start", [("-c", "from harness.cli import main; main()"), ("-m", "harness")])
+def test_a_full_output_is_exit_2_and_a_reader_who_leaves_changes_nothing(start):
+    words = [sys.executable, *start, "recipes"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, env=CLEAN)
+    assert done.returncode == 2
+    assert done.stderr == "harness: standard output cannot be written (No space left on device)\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, env=CLEAN)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "told"),
+    [
+        (KeyboardInterrupt, 130, "harness: stopped; the same command goes on from here"),
+        (BrokenPipeError(32, "gone"), 2, "report it: BrokenPipeError: [Errno 32] gone"),
+        (SystemExit(1), 2, "report it: SystemExit: 1 at"),
+        (EOFError, 2, "report it: EOFError at"),
+    ],
+)
+def test_nothing_that_goes_wrong_ends_with_the_code_of_a_failed_gate(command, monkeypatch, raised, code, told):
+    """Typer alone would end all of these with 0 or 1, and without a word."""
+    monkeypatch.setattr("harness.judges.registry.JUDGE_DESCRIPTIONS", Raising(raised))
+    done = command("judges")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert told in done.stderr
+
+
+class Raising(dict):
+    def __init__(self, error):
+        self.error = error
+
+    def __iter__(self):
+        raise self.error
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("gate", "--nonsense"), ("gate", "--before"), ("score",)])
+def test_a_wrong_command_line_is_exit_2(command, arguments):
+    done = command(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error: " in done.stderr

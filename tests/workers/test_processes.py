@@ -82,3 +82,12 @@ def test_an_items_error_comes_home_whole(tmp_path):
 def test_a_killed_process_is_told(tmp_path):
     with pytest.raises(HarnessError, match="killed.*--workers 1"):
         run_in_processes(partial(die, tmp_path), ["bad", *names(3)], TWO, "working", tmp_path / "log")
+
+
+def test_ctrl_c_does_not_reach_what_imports_for_the_processes():
+    """Bit 2 - 1 of the process's blocked signals is SIGINT's; this process's own stay as they were."""
+    processes.preload_imports()
+    status = Path(f"/proc/{processes.forkserver._forkserver._forkserver_pid}/status").read_text()
+    blocked = int(status.split("SigBlk:")[1].split()[0], 16)
+    assert blocked >> (signal.SIGINT - 1) & 1
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
