@@ -130,6 +130,7 @@ class _EvaluationReader:
             model=results.model_name,
             model_told=results.model_told,
             weights=results.weights,
+            is_named=results.is_named,
             folder=self.folder,
             seeds=_seed_settings(results, self.path),
             cached=bool(results.config.get("use_cache")),

@@ -113,9 +113,7 @@ def _texts(metric: str, side: Mapping[Any, Sequence[Answer]], labels: HumanLabel
         yield from (((unit, one.response), one) for one in answers if one.outcomes[metric] == one.outcomes[metric])
 
 
-def _trait_tests(
-    texts: Mapping[Any, tuple[str, bool]], known: set[Any]
-) -> Iterator[tuple[str, float, float, float]]:
+def _trait_tests(texts: Mapping[Any, tuple[str, bool]], known: set[Any]) -> Iterator[tuple[str, float, float, float]]:
     """Each trait with its p-value and its share of the labelled and of all texts."""
     verdicts = sorted({verdict for verdict, _ in texts.values()})
     marks = {f"are judged {verdict}": [text for text in texts if texts[text][0] == verdict] for verdict in verdicts}

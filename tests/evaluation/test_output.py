@@ -416,8 +416,8 @@ def test_a_runs_file_is_read_as_the_run_left_it(tmp_path):
 def test_labels_are_read_from_csv_and_json_lines(tmp_path):
     (tmp_path / "a.csv").write_text('prompt_id,response,verdict\nu-1,"No, never",refusal\n')
     (tmp_path / "a.jsonl").write_text('{"prompt": "How?", "response": "So.", "label": "harmful"}\n')
-    assert read_labels(tmp_path / "a.csv") == {("u-1", "No, never"): "refusal"}
-    assert read_labels(tmp_path / "a.jsonl") == {("How?", "So."): "harmful"}
+    assert read_labels(tmp_path / "a.csv").verdicts == {("u-1", "No, never"): "refusal"}
+    assert read_labels(tmp_path / "a.jsonl").verdicts == {("How?", "So."): "harmful"}
 
 
 @pytest.mark.parametrize(
