@@ -161,7 +161,7 @@ class LineReader:
         """A line of a task without verdicts: its metrics as logged."""
         outcomes = {metric: logged_number(row.get(metric)) for metric in self.metrics}
         rendered = _require_text(row["prompt_hash"])
-        return Answer(self.task, document[1], rendered, document[0], _response_texts(row)[0], "", "", "", outcomes)
+        return Answer(self.task, document[1], rendered, document[0], response_texts(row)[0], "", "", "", outcomes)
 
     def _judged_answers(
         self, row: Mapping[str, Any], document: tuple[dict[str, Any], str], verdicts: Sequence[Mapping[str, Any]]
@@ -182,7 +182,7 @@ class LineReader:
                 str(verdict.get("reason", "")),
                 outcome,
             )
-            for response, verdict, outcome in zip(_response_texts(row), verdicts, outcomes, strict=True)
+            for response, verdict, outcome in zip(response_texts(row), verdicts, outcomes, strict=True)
         ]
 
 
@@ -215,7 +215,8 @@ def _nested_leaves(value: object) -> list[Any]:
     return [leaf for item in value for leaf in _nested_leaves(item)] if isinstance(value, list) else [value]
 
 
-def _response_texts(row: Mapping[str, Any]) -> list[str]:
+def response_texts(row: Mapping[str, Any]) -> list[str]:
+    """The answers of one line, in the order of the verdicts. Raises one of MALFORMED_ERRORS where there are none."""
     texts = [_require_text(leaf) for leaf in _nested_leaves(row["resps"])]
     if not texts or not isinstance(row["resps"], list):
         raise ValueError("no answer")

@@ -116,7 +116,7 @@ def run_gate(
     checks = _metric_checks([tabulate_metric(metric, pairing, policy, known) for metric in policy.metrics], policy)
     checks += _likelihood_checks(after, policy)
     decision, reason = _overall_decision(checks)
-    notes = (*policy.remarks(), *pairing.notes, *grouping, *known.warnings)
+    notes = (*pairing.notes, *policy.remarks(), *grouping, *known.warnings)
     flips, compared = _worst_flips(pairing, policy), summarize_sides((before, after), pairing.sides)
     return GateOutcome(decision, policy.exit_code(decision), reason, tuple(checks), flips, notes, compared)
 

@@ -13,6 +13,8 @@ from harness.evaluation.samples import Answer, Evaluation
 from harness.gate.comparability import allowed_differences, is_in_split, refuse_same_or_swapped, refuse_unmeasured
 from harness.gate.policy import Policy
 from harness.support.errors import HarnessError
+from harness.support.layout import run_of_path
+from harness.support.run_results import refuse_unfinished_run
 
 Unit = tuple[str, str]
 """A task and a document of it: one prompt. Of documents that put the same text to the model, the first."""
@@ -41,6 +43,8 @@ class Pairing:
 def pair_sides(before: Path, after: Path, policy: Policy) -> Pairing:
     """Reads both sides and joins them. Raises HarnessError where they are broken or cannot be compared."""
     refuse_same_or_swapped(before, after)
+    for run in {run_of_path(before), run_of_path(after)} - {None}:
+        refuse_unfinished_run(run)
     documents = KnownDocuments()
     sides = (
         read_evaluations(before, policy.metrics, documents),

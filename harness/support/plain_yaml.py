@@ -40,4 +40,15 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, _PlainLoader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"is not YAML ({' '.join(str(error).split())})") from error
+        raise ValueError(f"is not YAML ({_yaml_problem(error)})") from error
+
+
+def _yaml_problem(error: Exception) -> str:
+    """What is wrong and where, in one line; of a tab, what to write in its place."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).split())
+    if "'\\t'" in problem:
+        problem = "a tab; YAML is indented with spaces"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"

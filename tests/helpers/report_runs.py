@@ -291,7 +291,7 @@ def token(text, number, before, after):
 
 
 def write_displacement(out, arm="raw", seeds=(0, 1)):
-    """displacement.json of an arm: the second seed gains a tenth more."""
+    """displacement.json of an arm: the second seed gains a tenth more, and one token with it alone."""
     for seed in seeds:
         more = 0.1 * seed
         artifacts.write_json(
@@ -311,6 +311,15 @@ def write_displacement(out, arm="raw", seeds=(0, 1)):
                     "anywhere": [token(" step", 4, 0.1, 0.2)],
                 },
                 "losing_tokens": {"start": [token("I", 5, 0.7, 0.3)]},
+                "mass_floor": 0.0001,
+                "mass": {
+                    "start": [
+                        token("Sure", 3, 0.1, 0.4 + more),
+                        token("I", 5, 0.7, 0.3),
+                        *([token("<b>\u202e", 9, 0.0, 0.2)] if seed else []),
+                    ],
+                    "anywhere": [token(" step", 4, 0.1, 0.2)],
+                },
                 "starts": {
                     "refusal": {"before": 0.8, "after": 0.3 - more},
                     "compliance": {"before": 0.2, "after": 0.7 + more},
