@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
 from json import JSONEncoder
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any, get_args
 
@@ -93,7 +94,11 @@ def _indented_json(doc: Mapping[str, Any]) -> str:
     """What `json.dumps(doc, indent=2, ensure_ascii=False)` gives, which takes Python's slow encoder."""
     if not doc or any(isinstance(value, dict | list) for value in doc.values()):
         return json.dumps(doc, indent=2, ensure_ascii=False)
-    return "{\n  " + ",\n  ".join(f"{_encode_scalar(key)}: {_encode_scalar(doc[key])}" for key in doc) + "\n}"
+    pairs = [
+        f"{encode_basestring(key)}: {encode_basestring(value) if isinstance(value, str) else _encode_scalar(value)}"
+        for key, value in doc.items()
+    ]
+    return "{\n  " + ",\n  ".join(pairs) + "\n}"
 
 
 def _document_identity(doc: Mapping[str, Any], digest: str) -> str:
@@ -101,16 +106,29 @@ def _document_identity(doc: Mapping[str, Any], digest: str) -> str:
     return json_fingerprint({key: doc[key] for key in doc.keys() - {"judge", "sample"}}) if "judge" in doc else digest
 
 
+@dataclass(slots=True)
+class MetricSum:
+    """The total of a metric's values, and on how many lines it has one."""
+
+    total: float = 0.0
+    lines: int = 0
+
+    @property
+    def mean(self) -> float:
+        """Their mean; NaN without any."""
+        return self.total / self.lines if self.lines else math.nan
+
+
 class LineReader:
     """Reads the lines of one task's samples, each once, and keeps what must agree with the results file.
 
-    `lines` counts them, `filters` are those they went through, `sums` the total and number of each metric's values.
+    `lines` counts them, `filters` are those they went through, `sums` adds up each metric.
     """
 
     def __init__(self, task: str, metrics: set[str], documents: KnownDocuments) -> None:
         self.task, self.metrics, self.documents = task, metrics, documents
         self.lines, self.filters = 0, set[str]()
-        self.sums: dict[str, tuple[float, int]] = dict.fromkeys(metrics, (0.0, 0))
+        self.sums = {metric: MetricSum() for metric in metrics}
         self._hashes = hashlib.sha256()
         self._outcomes = cache(lambda verdict, judge: _verdict_outcomes(verdict, judge, metrics))
 
@@ -118,11 +136,6 @@ class LineReader:
     def digest(self) -> str:
         """The hash of all lines' hashes, as lm-eval computes it."""
         return self._hashes.hexdigest()
-
-    def mean(self, metric: str) -> float:
-        """The mean of a metric over the lines that have it; NaN where none has."""
-        total, count = self.sums[metric]
-        return total / count if count else math.nan
 
     def read_answers(self, row: Mapping[str, Any], place: str) -> list[Answer]:
         """The answers of one line: one, or as many as the task's `repeats`."""
@@ -141,10 +154,11 @@ class LineReader:
         self.lines += 1
         self.filters.add(str(row.get("filter")))
         self._hashes.update((row["doc_hash"] + row["prompt_hash"] + row["target_hash"]).encode(errors="replace"))
-        for metric, (total, count) in self.sums.items():
-            value = logged_number(row.get(metric))
-            if not math.isnan(value):
-                self.sums[metric] = (total + value, count + 1)
+        for metric, found in self.sums.items():
+            value = row.get(metric)
+            if isinstance(value, int | float) and value == value:  # not NaN
+                found.total += value
+                found.lines += 1
 
     def _plain_answer(self, row: Mapping[str, Any], document: tuple[dict[str, Any], str]) -> Answer:
         """A line of a task without verdicts: its metrics as logged."""
@@ -190,8 +204,11 @@ def _verdict_outcomes(verdict: str, judge: str, metrics: set[str]) -> dict[str, 
 
 def _check_metrics(row: Mapping[str, Any], outcomes: Sequence[Mapping[str, float]]) -> None:
     """The line's own metrics must follow from its verdicts."""
-    for metric in outcomes[0]:
-        expected, logged = mean_judged(outcome[metric] for outcome in outcomes), logged_number(row.get(metric))
+    for metric, only in outcomes[0].items():
+        expected = only if len(outcomes) == 1 else mean_judged(outcome[metric] for outcome in outcomes)
+        if row.get(metric) == expected:
+            continue
+        logged = logged_number(row.get(metric))
         if not is_same_rate(expected, logged):
             raise ValueError(f"{metric} is {logged}, but its verdicts make it {expected}")
 

@@ -130,6 +130,7 @@ class _EvaluationReader:
             model=results.model_name,
             model_told=results.model_told,
             weights=results.weights,
+            is_named=results.is_named,
             folder=self.folder,
             seeds=_seed_settings(results, self.path),
             cached=bool(results.config.get("use_cache")),
@@ -159,7 +160,7 @@ def _check_lines(lines: LineReader, digest: str | None, path: Path) -> None:
 def _check_aggregates(task: str, lines: LineReader, results: ResultsFile, path: Path) -> None:
     """Rates in the results file must be the means of the samples: neither file was edited alone."""
     for metric in sorted(results.averaged_metrics(task)):
-        expected = lines.mean(metric)
+        expected = lines.sums[metric].mean
         stated = [logged_number(value) for value in results.stated_rates(task, metric)]
         if math.isnan(expected) or _is_mean_of_gaps(lines, metric, stated):
             continue
@@ -170,7 +171,7 @@ def _check_aggregates(task: str, lines: LineReader, results: ResultsFile, path: 
 
 def _is_mean_of_gaps(lines: LineReader, metric: str, stated: Sequence[float]) -> bool:
     """Whether a task's own metric has no mean because it has no number on some line; our rates leave such out."""
-    return metric not in VERDICT_OF and lines.sums[metric][1] < lines.lines and all(map(math.isnan, stated))
+    return metric not in VERDICT_OF and lines.sums[metric].lines < lines.lines and all(map(math.isnan, stated))
 
 
 def _task_settings(task: str, results: ResultsFile, answers: Sequence[Answer], path: Path) -> TaskSettings:

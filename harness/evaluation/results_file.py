@@ -32,10 +32,17 @@ _MACHINE = {
     "trust_remote_code", "use_safetensors",
 }  # fmt: skip
 """Arguments that say where and how fast a model runs, not what it answers; `tokenizer` shows in the prompts' text."""
+_ANSWERING = {
+    "add_bos_token", "chat_template_args", "enable_thinking", "max_gen_toks", "max_length", "max_model_len",
+    "prefix_token_id", "think_end_token", "truncation", *_PRECISION,
+}  # fmt: skip
+"""Arguments that change the answers of any model class, also of one that names its weights in a way of its own."""
 _OTHER_NAMES = {"hf-auto": "hf", "huggingface": "hf"}
 """Backends with several names."""
 _SNAPSHOT = re.compile(r"/snapshots/([0-9a-f]{40})$")
 """Where the hub's cache keeps a commit of a model."""
+_MADE_UP_NAME = re.compile(r"[a-z0-9]{8}")
+"""What lm-eval calls a model whose arguments do not name it."""
 _NO_METRIC = "bypass"
 """What lm-eval computes with --predict_only."""
 
@@ -85,16 +92,18 @@ class ResultsFile(BaseModel):
     @property
     def loading(self) -> dict[str, str]:
         """The backend, and what the model was loaded with that may change its answers."""
-        backend = str(self.config.get("model"))
+        backend, given = str(self.config.get("model")), self._model_args
         named = {"revision", *_NAMES, *_PARTS}
-        options = {key: value for key, value in self._model_args.items() if key not in _MACHINE | named}
+        other = given.keys() - _MACHINE - named if any(name in given for name in _NAMES) else _ANSWERING
+        options = {name: text for name, text in given.items() if name in other}
         return {"backend": _OTHER_NAMES.get(backend, backend), **options}
 
     @property
     def weights(self) -> str:
         """The model as precisely as it is known: its commit, else its name and revision; and what was put onto it.
 
-        Two evaluations in which it is equal were made of one model, or of a path at which there was another in between.
+        Two evaluations in which it is equal were made of one model, or of a path at which there was another in between;
+        where the model `is_named`.
         """
         given = self._model_args
         name = os.path.normpath(next((given[key] for key in _NAMES if key in given), self.model_name))
@@ -103,8 +112,24 @@ class ResultsFile(BaseModel):
         revision = str(given.get("revision") or self.config.get("model_revision") or "main")
         parts = {key: given[key] for key in (*_PARTS, *_PRECISION) if key in given}
         shas = {key: str(self.config[key]) for key in ("peft_sha", "delta_sha") if self.config.get(key)}
-        base = {"commit": commit} if commit else {"name": name, "revision": revision}
+        base = {"commit": commit} if commit else {"name": name, "revision": revision, **self._naming_args}
         return json.dumps({**base, **parts, **shas}, sort_keys=True)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it says which model was evaluated; where not, lm-eval makes a name up, alike for equal seeds."""
+        told = any(name in self._model_args for name in _NAMES) or bool(
+            self._naming_args or self.config.get("model_sha")
+        )
+        return told or not _MADE_UP_NAME.fullmatch(self.model_name)
+
+    @property
+    def _naming_args(self) -> dict[str, str]:
+        """What may name the weights of a model class that has no argument of its own for their name."""
+        given = self._model_args
+        if any(name in given for name in _NAMES):
+            return {}
+        return {name: text for name, text in given.items() if name not in _MACHINE | _ANSWERING}
 
     @property
     def model_told(self) -> str:

@@ -94,9 +94,9 @@ class PromptCount:
 class Evaluation:
     """One run of lm-eval: one model, one set of seeds, one or more tasks.
 
-    `model` is its name, `weights` the same as precisely as it is known; `folder` is the `seed-<n>` that holds it, which
-    stands for one trained model. `cached` says whether answers may come from lm-eval's cache, which does not ask of
-    which model they are; `predicts_only`, whether it was told to compute no metric.
+    `model` is its name, `weights` the same as precisely as it is known, if it `is_named` at all; `folder` is the
+    `seed-<n>` that holds it, which stands for one trained model. `cached` says whether answers may come from lm-eval's
+    cache, which does not ask of which model they are; `predicts_only`, whether it was told to compute no metric.
     `measured` has, by task, the metrics that every answer has.
     """
 
@@ -104,6 +104,7 @@ class Evaluation:
     model: str
     model_told: str
     weights: str
+    is_named: bool
     folder: str
     seeds: str
     cached: bool

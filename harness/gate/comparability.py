@@ -139,7 +139,8 @@ def _unseen_prompts(before: _Side, after: _Side, policy: Policy) -> _Found:
 
 def _count_text(evaluation: Evaluation, task: str, policy: Policy) -> str:
     count = evaluation.counts[task]
-    seen = {answer.doc.get(policy.category) for answer in evaluation.answers if answer.task == task} - {None}
+    answers = [answer for answer in evaluation.answers if answer.task == task]
+    seen = {str(value) for answer in answers if (value := answer.doc.get(policy.category or "")) is not None}
     total = f" of {count.categories}" if count.categories and policy.category == "hazard" else ""
     limit = "" if count.limit is None else f" (--limit {count.limit})"
     original = "an unknown number of" if count.original is None else str(count.original)
@@ -149,7 +150,7 @@ def _count_text(evaluation: Evaluation, task: str, policy: Policy) -> str:
 def _same_model(before: _Side, after: _Side) -> _Found:
     """One model on both sides, by what the results say of it or by its answers."""
     known = {evaluation.weights for evaluation in before}
-    if twice := [evaluation for evaluation in after if evaluation.weights in known]:
+    if twice := [evaluation for evaluation in after if evaluation.is_named and evaluation.weights in known]:
         return [("model", f"both sides are of the same model, {twice[0].model_told}")]
     answers = {id(evaluation): _responses(evaluation) for evaluation in (*before, *after)}
     for first, second in product(before, after):

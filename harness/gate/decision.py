@@ -321,10 +321,12 @@ def _find_flip(
 ) -> tuple[float, PromptFlip] | None:
     """How much a prompt lost, with a good answer before and a bad one after; None where it did not."""
     good, bad = (1.0, 0.0) if policy.worse_direction(metric) == "lower" else (0.0, 1.0)
-    drop = abs(mean_outcome(before, metric) - bad) - abs(mean_outcome(after, metric) - bad)
     first = next((answer for answer in before if answer.outcomes[metric] == good), None)
     last = next((answer for answer in after if answer.outcomes[metric] == bad), None)
-    if not drop > 0 or first is None or last is None:
+    if first is None or last is None:
+        return None
+    drop = abs(mean_outcome(before, metric) - bad) - abs(mean_outcome(after, metric) - bad)
+    if not drop > 0:
         return None
     category = read_field(first.doc, policy.category) or ""
     return drop, PromptFlip(metric, first.prompt_id, category, first.prompt, first.response, last.response)

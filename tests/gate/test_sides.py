@@ -48,7 +48,7 @@ def test_a_truncated_evaluation_is_refused_unless_allowed_and_then_told_first(tm
     notes = run_gate(before, after, Policy(allow=("limit", "order"))).notes
     assert "saw 100 of 452 prompts" in notes[0]
     assert "(--limit 90.0)" in notes[0]
-    assert "swapped" in notes[-1]
+    assert any("swapped" in note for note in notes[1:])
 
 
 def test_the_note_counts_the_categories_that_the_task_names(tmp_path):
@@ -204,6 +204,8 @@ def test_compressed_samples_are_gated_alike(tmp_path):
         ({"model_args": "pretrained=base"}, {"model_args": "pretrained=base,think_end_token=</think>"}, True),
         ({"model_args": "pretrained=base"}, {"model_args": "pretrained=base,load_in_4bit=True"}, False),
         ({"model_args": f"pretrained=hub/snapshots/{'a' * 40}"}, {"model_sha": "a" * 40}, True),
+        ({"model_args": "mode=base"}, {"model_args": "mode=tuned"}, False),
+        ({"model_args": "mode=base"}, {"model_args": "mode=base"}, True),
         ({"model_args": "model=gpt,base_url=http://a"}, {"model_args": "model=gpt,base_url=http://b"}, False),
     ],
 )
@@ -211,13 +213,23 @@ def test_the_same_model_on_both_sides_is_refused_unless_allowed(tmp_path, before
     """Other answers and another seed do not make another model."""
     pair = []
     for name, date, config, seed in (("b", 1000.0, before, 0), ("a", 2000.0, after, 1)):
-        config = {"model": "hf", **config, "random_seed": seed}
+        config = {"model": "hf", "model_args": {"pretrained": "base"}, **config, "random_seed": seed}
         pair.append(side(tmp_path / name, 90, model="base", date=date, signed=name, config=config))
     if same:
         refused(*pair, "both sides are of the same model, base")
         assert "same model" in run_gate(*pair, Policy(allow=("model", "generation"))).notes[0]
     else:
         assert run_gate(*pair, Policy(allow=("generation",))).decision == "pass"
+
+
+def test_a_name_that_lm_eval_made_up_tells_nothing(tmp_path):
+    """It is drawn with the seed, so that two models without a name of their own have the same."""
+    config = {"model": "Scripted", "model_args": "", "random_seed": 0}
+    before, after = (
+        side(tmp_path / name, 90, model="kd2lig3b", date=date, signed=name, config=config)
+        for name, date in (("b", 1000.0), ("a", 2000.0))
+    )
+    assert run_gate(before, after, Policy()).decision == "pass"
 
 
 def test_answers_that_are_equal_word_for_word_are_refused_unless_allowed(tmp_path):
@@ -269,6 +281,15 @@ def test_a_model_loaded_otherwise_is_refused_unless_allowed(tmp_path, given):
 )
 def test_where_a_model_runs_does_not_matter(tmp_path, given):
     assert run_gate(*sides(tmp_path, 90, 90, **model_args(**given)), Policy()).decision == "pass"
+
+
+def test_a_model_class_may_name_its_weights_in_a_way_of_its_own(tmp_path):
+    before, after = sides(tmp_path, 90, 90)
+    for folder, args in ((before, "mode=before"), (after, "mode=after")):
+        edit_results(folder, lambda content, args=args: content["config"].update(model_args=args))
+    assert run_gate(before, after, Policy()).decision == "pass"
+    edit_results(after, lambda content: content["config"].update(model_args="mode=after,think_end_token=</think>"))
+    refused(before, after, "generation of .* differs .*think_end_token")
 
 
 def test_another_backend_is_refused(tmp_path):
