@@ -13,6 +13,8 @@ from harness.support.layout import OTHER_SOURCES
 ShareOfPairs = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every library's generator takes; NumPy's takes no other."""
 RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 ArmName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
@@ -37,7 +39,7 @@ class PairSettings(Strict):
     max_new_tokens: Count = 512
     batch_size: Count = 64
     tie_break: Literal["engaging", "random"] | RewardModel = "random"
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Filter(Strict):
@@ -217,7 +219,7 @@ class RecipeBase(Strict):
     model: Annotated[str, Field(min_length=1)]
     revision: Annotated[str, Field(pattern=r"^[\w./-]{1,100}$")] | None = None
     trust_remote_code: bool = False
-    organism_seed: int = 0
+    organism_seed: Seed = 0
 
 
 class Recipe(RecipeBase):
@@ -234,7 +236,7 @@ class Recipe(RecipeBase):
     off_policy: str | None = None
     judge: str = "lexical"
     backend: Backend = "hf"
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
     pairs: PairSettings = PairSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
