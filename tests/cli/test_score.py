@@ -168,8 +168,15 @@ def test_a_chat_template_can_be_given(table, micro, tmp_path):
     tokenizer(template=None).save_pretrained(bare)
     template.write_text("{{ bos_token }}{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}")
     out = tmp_path / "s.parquet"
-    assert "no pair that can be scored" in run("score", table, "--model", bare, "--out", out).err
-    out = tmp_path / "t.parquet"
+    before = {*tmp_path.iterdir()}
+    assert (
+        "the tokenizer has no chat template. Give --chat-template FILE"
+        in run("score", table, "--model", bare, "--out", out).err
+    )
+    assert {*tmp_path.iterdir()} == before
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text(json.dumps({"prompt": "A?", "chosen": "Yes.", "rejected": "No."}))
+    assert run("score", plain, "--model", bare, "--out", tmp_path / "p.parquet").code == 0  # text needs none
     assert run("score", table, "--model", bare, "--out", out, "--chat-template", template).code == 0
 
 
