@@ -18,7 +18,8 @@ from harness.support.redaction import redact_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.scoring.streaming import ScoringSummary
+    from harness.scoring.streaming import ScoringJob, ScoringSummary
+    from harness.workers.engines import Engine
     from reports.scores import ScoreOverview
 
 
@@ -60,10 +61,8 @@ def score_command(
     Every row comes out again with its scores, or with the reason why it has none. A killed run goes on where it
     stopped when the same command is given again.
     """
-    from harness.models.loading import load_model
     from harness.preferences.tables import check_table
-    from harness.scoring.on_ray import score_file_on_ray
-    from harness.scoring.streaming import ScoringJob, score_file
+    from harness.scoring.streaming import ScoringJob
     from reports.scores import read_score_overview, render_scores
 
     check_engine(engine, workers)
@@ -71,21 +70,29 @@ def score_command(
     model = hub.pin_to_commit(model, "model") if hub.is_on_hub(model) else model
     preferences = hub.pin_to_commit(preferences, "dataset") if hub.is_on_hub(preferences) else preferences
     check_table(preferences, config, split)  # what is wrong with it is told before the model is loaded
-    template = _read_template(chat_template)
-    if engine == "ray":
-        job = ScoringJob(preferences, config, split, max_length, with_coefficients)
-        summary = score_file_on_ray(job, model, out, chat_template=template, workers=workers)
-    else:
-        loaded, tokenizer = load_model(model, chat=False, spread=True)
-        tokenizer.chat_template = template or tokenizer.chat_template
-        summary = score_file(preferences, loaded, tokenizer, out, config=config, split=split, max_length=max_length,
-                             with_coefficients=with_coefficients)  # fmt: skip
+    job = ScoringJob(preferences, config, split, max_length, with_coefficients)
+    summary = _score_table(job, model, out, _read_template(chat_template), engine, workers)
     seen = read_score_overview(out)
     page = _write_page(render_scores(seen, title=out.rstrip("/").rpartition("/")[2], model=model), out)
     if as_json:
         print(json.dumps(redact_json({**asdict(summary), "page": page, "quantiles": seen.quantiles})))
     else:
         _print_summary(summary, seen, page, with_text)
+
+
+def _score_table(
+    job: ScoringJob, model: str, out: str, template: str | None, engine: Engine, workers: int | None
+) -> ScoringSummary:
+    from harness.models.loading import load_model
+    from harness.scoring.on_ray import score_file_on_ray
+    from harness.scoring.streaming import score_file
+
+    if engine == "ray":
+        return score_file_on_ray(job, model, out, chat_template=template, workers=workers)
+    loaded, tokenizer = load_model(model, chat=False, spread=True)
+    tokenizer.chat_template = template or tokenizer.chat_template
+    return score_file(job.preferences, loaded, tokenizer, out, config=job.config, split=job.split,
+                      max_length=job.max_length, with_coefficients=job.with_coefficients)  # fmt: skip
 
 
 def _refuse_overwriting(preferences: str, out: str) -> None:

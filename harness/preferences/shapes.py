@@ -91,9 +91,9 @@ def _sharegpt(row: Row) -> Row:
     return _turns(*(_sharegpt_turns(row[name]) for name in ("conversations", "chosen", "rejected")))
 
 
-def _sharegpt_turns(value: object) -> object:
+def _sharegpt_turns(value: Any) -> Any:
     turns = value if isinstance(value, list) else [value]
-    if not all(isinstance(turn, Mapping) and "from" in turn and "value" in turn for turn in turns):
+    if not all(isinstance(turn, Mapping) and {"from", "value"} <= set(turn) for turn in turns):
         return value
     return [{"role": _SHAREGPT_ROLES.get(turn["from"], turn["from"]), "content": turn["value"]} for turn in turns]
 

@@ -101,7 +101,7 @@ def _columns_beside(kept: Dataset, rows: Sequence[Mapping[str, Any]]) -> dict[st
             name if row.get("pair_id") in (None, "") else row["pair_id"]
             for name, row in zip(kept["pair_id"][:], rows, strict=True)
         ]
-    renamed = {}
+    renamed: dict[str, str] = {}
     for name in (name for name in _ADDED if name in kept.column_names):
         new = name
         while new in own:

@@ -348,9 +348,9 @@ def test_a_text_prompt_beside_messages_becomes_what_trl_trains_on(model, repeats
 
     before = [[user(f"Name river {i}.")] if repeats else [] for i in range(4)]
     rows = [{"prompt": f"Name river {i}.", "chosen": [*turns, assistant("The Rhine." + "!" * i)],
-             "rejected": [*turns, assistant("No.")], "score_chosen": 8.0} for i, turns in enumerate(before)]  # fmt: skip
+             "rejected": [*turns, assistant("No.")], "score": 8.0} for i, turns in enumerate(before)]  # fmt: skip
     made, scored = tokenizer(), score(Dataset.from_list(rows), model, tokenizer())
-    assert scored.column_names[:4] == ["prompt", "chosen", "rejected", "score_chosen"]
+    assert scored.column_names[:4] == ["prompt", "chosen", "rejected", "score"]
     assert scored[1]["prompt"] == [user("Name river 1.")]
     kept = filter_lowest(scored, 3)
     arguments = SimpleNamespace(dataset_num_proc=None, max_length=None, truncation_mode="keep_start")
