@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.preferences.pairs import BrokenRow, PreferenceRow
-    from harness.scoring.streaming import ScoringSummary
+    from harness.scoring.streaming import ScoringJob, ScoringSummary
+    from harness.workers.engines import Engine
     from reports.scores import ScoreOverview
 
 
@@ -69,25 +70,32 @@ def score_command(
     model = hub.pin_to_commit(model, "model") if hub.is_on_hub(model) else model
     preferences = hub.pin_to_commit(preferences, "dataset") if hub.is_on_hub(preferences) else preferences
     template = _usable_template(model, chat_template, preferences, config, split)
-    from harness.models.loading import load_model
-    from harness.scoring.on_ray import score_file_on_ray
-    from harness.scoring.streaming import ScoringJob, score_file
+    from harness.scoring.streaming import ScoringJob
     from reports.scores import read_score_overview, render_scores
 
-    if engine == "ray":
-        job = ScoringJob(preferences, config, split, max_length, with_coefficients)
-        summary = score_file_on_ray(job, model, out, chat_template=template, workers=workers)
-    else:
-        loaded, tokenizer = load_model(model, chat=False, spread=True)
-        tokenizer.chat_template = template or tokenizer.chat_template
-        summary = score_file(preferences, loaded, tokenizer, out, config=config, split=split, max_length=max_length,
-                             with_coefficients=with_coefficients)  # fmt: skip
+    job = ScoringJob(preferences, config, split, max_length, with_coefficients)
+    summary = _score_table(job, model, out, template, engine, workers)
     seen = read_score_overview(out)
     page = _write_page(render_scores(seen, title=out.rstrip("/").rpartition("/")[2], model=model), out)
     if as_json:
         print(json.dumps(redact_json({**asdict(summary), "page": page, "quantiles": seen.quantiles})))
     else:
         _print_summary(summary, seen, page, with_text)
+
+
+def _score_table(
+    job: ScoringJob, model: str, out: str, template: str | None, engine: Engine, workers: int | None
+) -> ScoringSummary:
+    from harness.models.loading import load_model
+    from harness.scoring.on_ray import score_file_on_ray
+    from harness.scoring.streaming import score_file
+
+    if engine == "ray":
+        return score_file_on_ray(job, model, out, chat_template=template, workers=workers)
+    loaded, tokenizer = load_model(model, chat=False, spread=True)
+    tokenizer.chat_template = template or tokenizer.chat_template
+    return score_file(job.preferences, loaded, tokenizer, out, config=job.config, split=job.split,
+                      max_length=job.max_length, with_coefficients=job.with_coefficients)  # fmt: skip
 
 
 def _refuse_overwriting(preferences: str, out: str) -> None:
