@@ -87,6 +87,7 @@ def test_bad_input_is_one_line_and_exit_2(tmp_path, monkeypatch, command, argume
     model.mkdir(parents=True)
     (model / "config.json").touch()
     (tmp_path / "run/arms/baseline").mkdir()
+    (tmp_path / "run/manifest.json").touch()
     monkeypatch.chdir(tmp_path)
     done = command(*arguments)
     assert done.returncode == 2, done.stderr
