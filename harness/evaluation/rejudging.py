@@ -7,13 +7,12 @@ of whom. lm_eval itself is not needed.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import math
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -92,14 +91,14 @@ def write_rejudged(
     Raises HarnessError where a line cannot be rejudged, or the judge failed on every answer.
     """
     counted = _CountedVerdicts(verdicts, Counter(), JudgeTally(name))
-    by_results: dict[Path, list[LoggedTask]] = defaultdict(list)
-    for logged in tasks:
-        by_results[logged.evaluation.path].append(logged)
     with atomic_directory(out) as temporary:
-        for path, several in by_results.items():
-            folder = temporary / path.parent.relative_to(root)
+        for evaluation in read_evaluations(root):
+            folder = temporary / evaluation.path.parent.relative_to(root)
             folder.mkdir(parents=True, exist_ok=True)
-            _write_evaluation(folder, several, name, counted)
+            judged = [logged for logged in tasks if logged.evaluation.path == evaluation.path]
+            _copy_others(folder, evaluation, {logged.task for logged in judged})
+            if judged:
+                _write_judged(folder, judged, name, counted)
         counted.tally.refuse_failure()
         read_evaluations(temporary)
     return counted.counts
@@ -122,22 +121,26 @@ class _CountedVerdicts:
         return said
 
 
-def _write_evaluation(folder: Path, tasks: Sequence[LoggedTask], name: str, counted: _CountedVerdicts) -> None:
-    """Writes one evaluation's files; those of its tasks without verdicts as they are."""
-    evaluation = tasks[0].evaluation
-    results = _Rejudged(json.loads(evaluation.path.read_bytes()), name, judge_identity(name))
+def _copy_others(folder: Path, evaluation: Evaluation, judged: Collection[str]) -> None:
+    """Copies what no judge has said anything of: the samples of other tasks, and the results where all are such."""
+    others = [_samples_path(evaluation.path, task) for task in evaluation.settings if task not in judged]
+    for path in others if judged else [*others, evaluation.path]:
+        shutil.copyfile(path, folder / path.name)
+
+
+def _write_judged(folder: Path, tasks: Sequence[LoggedTask], name: str, counted: _CountedVerdicts) -> None:
+    """Writes the samples of one evaluation's tasks with the next verdicts, and its results."""
+    path = tasks[0].evaluation.path
+    results = _Rejudged(json.loads(path.read_bytes()), name, judge_identity(name))
     for logged in tasks:
         _write_lines(folder / logged.samples.name.removesuffix(".gz"), _rejudge_samples(logged, results, counted))
-    for task in evaluation.settings.keys() - {logged.task for logged in tasks}:
-        other = _samples_path(evaluation.path, task)
-        shutil.copyfile(other, folder / other.name)
     text = json.dumps(results.finished(tasks), indent=2, ensure_ascii=False)
-    (folder / evaluation.path.name).write_text(text, encoding="utf-8", errors="backslashreplace")
+    (folder / path.name).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _rejudge_samples(logged: LoggedTask, results: _Rejudged, counted: _CountedVerdicts) -> Iterator[dict[str, Any]]:
     """The lines of a samples file anew; what they come to goes into the results."""
-    for number, row in numbered_rows(_read_samples(logged.samples), logged.samples):
+    for number, row in numbered_rows(logged.samples.read_bytes(), logged.samples):
         place = f"{logged.samples}:{number}"
         said = counted.take_for([answer["response"] for answer in sample_rows(row, place)])
         try:
@@ -242,10 +245,6 @@ def _samples_path(results: Path, task: str) -> Path:
     plain = results.with_name(f"samples_{task}_{_time_stamp(results)}.jsonl")
     packed = plain.with_name(f"{plain.name}.gz")
     return packed if packed.is_file() and not plain.is_file() else plain
-
-
-def _read_samples(path: Path) -> bytes:
-    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

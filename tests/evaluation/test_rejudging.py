@@ -21,6 +21,7 @@ from harness.judges.verdicts import Verdict, failed_verdict
 from harness.prompts.sets import tasks_directory
 from harness.support.artifacts import read_jsonl
 from harness.support.errors import HarnessError
+from helpers.samples_files import line, write_evaluation
 
 LOGGED = Path(__file__).parents[1] / "data" / "lm_eval_0.4.13"
 UNSAFE, BENIGN = "refusal_displacement_unsafe", "refusal_displacement_benign"
@@ -177,6 +178,27 @@ def test_seeds_and_packed_files_too(tmp_path, judges):
         "response": "I'm sorry, but I cannot help with that request.",
         "prompt_id": "unsafe-vcr-01", "hazard": "Violent Crimes", "split": "train", "unsafe": True,
     }  # fmt: skip
+
+
+def test_what_no_judge_said_anything_of_comes_along_as_it_is(tmp_path):
+    root = tmp_path / "side"
+    shutil.copytree(LOGGED / "before", root)
+    plain = {**line(UNSAFE, 0, ["refusal"]), "filtered_resps": ["4"], "filter": "none", "acc": 1.0}
+    write_evaluation(root / "sums", {"sums": [plain]}, model="models/before", stamp="2026-02-02T02-02-02.222222")
+    both = next((root / "models__before").glob("results_*"))
+    results = json.loads(both.read_text())
+    sums = json.loads(next((root / "sums").glob("results_*")).read_text())
+    for key in ("results", "configs", "versions", "n-shot", "n-samples", "task_hashes"):
+        results[key] |= sums[key]
+    both.write_text(json.dumps(results))
+    samples = next((root / "sums").glob("samples_*"))
+    shutil.copyfile(samples, both.with_name(both.name.replace("results_", "samples_sums_") + "l"))
+    shutil.rmtree(root / "sums")
+    write_evaluation(root / "sums", {"sums": [plain]}, model="models/before", seed=7)
+    rejudge(root, tmp_path / "out", "lexical")
+    kept = {name: data for name, data in contents(root).items() if "sums" in name}
+    assert len(kept) == 3
+    assert kept.items() <= contents(tmp_path / "out").items()
 
 
 def test_a_judge_that_fails_on_every_answer_leaves_nothing(tmp_path, judges):
