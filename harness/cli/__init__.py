@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-import traceback
-from typing import get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 import typer
+import typer.main
 
 from harness.cli.calibrate import calibrate_command
 from harness.cli.displacement import displacement_command
@@ -20,9 +21,11 @@ from harness.cli.preferences import preferences_command
 from harness.cli.report import report_command
 from harness.cli.run import run_command
 from harness.cli.score import score_command
-from harness.support import console
-from harness.support.errors import HarnessError
-from harness.support.redaction import redact_logs, redact_text
+from harness.support.ending import ERROR_CODE, end_process
+from harness.support.redaction import redact_logs
+
+_ClickError: Any = typer.BadParameter.__mro__[2]
+"""What Click raises of a command line; newer versions of Typer have Click within themselves."""
 
 app = typer.Typer(
     name="harness",
@@ -50,21 +53,26 @@ for command in (
     app.command(name=command.__name__.removesuffix("_command"))(command)
 
 
-def main() -> None:
-    """Runs the command; bad input ends it with one line on standard error and exit code 2."""
+def main() -> NoReturn:
+    """Runs the command and ends the process; how is `harness/support/ending.py`'s."""
+    end_process(run_command_line)
+
+
+def run_command_line() -> int:
+    """Runs the command that the process was started with, and returns its exit code; what goes wrong is raised."""
     _quiet_libraries()
     redact_logs()
+    command = typer.main.get_command(app)
     try:
-        app()
-    except HarnessError as error:
-        print(f"harness: {console.safe_line(str(error))}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("harness: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
-    except Exception:  # a defect of ours: told whole, but for the secrets that a library's error may hold
-        print(redact_text(traceback.format_exc()), file=sys.stderr, end="")
-        sys.exit(1)
+        # Typer's own `main` ends some errors with exit code 1.
+        with command.make_context("harness", sys.argv[1:]) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except _ClickError as error:
+        error.show()
+        return ERROR_CODE
+    return 0
 
 
 def _quiet_libraries() -> None:
@@ -76,6 +84,7 @@ def _quiet_libraries() -> None:
         "DATASETS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
     }
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it tells to install a faster kernel
     if not sys.stderr.isatty():
         quiet["TQDM_DISABLE"] = "1"
     for name, value in quiet.items():

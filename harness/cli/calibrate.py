@@ -28,7 +28,9 @@ def calibrate_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as one JSON object.")] = False,
 ) -> None:
-    """Measure a judge against human labels: accuracy, kappa, sensitivity, specificity, overall and per model.
+    """Measure a judge against people's labels.
+
+    Accuracy, kappa, sensitivity and specificity, overall and per model.
 
     \b
     harness calibrate xstest_gpt4.csv xstest_llama2.csv --judge lexical

@@ -9,24 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.terminal import plain_table, safe_text, stdout_console
-from harness.gate.rendering import (
-    DECISION_MARKS,
-    FLIP_TEXT_LIMIT,
-    decision_mark,
-    flip_texts,
-    gate_footnotes,
-    junit_text,
-    loss_cells,
-    markdown_text,
-    metric_label,
-)
+from harness.cli.terminal import padded_text, safe_text, stdout_console
+from harness.gate.markdown import FLIP_TEXT_LIMIT, flip_texts, markdown_text
+from harness.gate.rendering import DECISION_MARKS, gate_footnotes, junit_text, table_lines
 from harness.support.artifacts import explain_write_errors, finite_or_null, write_text
 from harness.support.console import print_note
 from harness.support.errors import HarnessError
+from harness.support.layout import ARMS
+from harness.support.versions import DISTRIBUTION, library_version
 
 if TYPE_CHECKING:
-    from harness.gate.decision import GateOutcome
+    from harness.gate.decision import GateOutcome, PromptFlip
     from harness.gate.policy import Policy
 
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
@@ -53,11 +46,16 @@ def gate_command(
         Path | None, typer.Option("--markdown", help="Append the result to this file as Markdown.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    with_text: Annotated[
+        bool, typer.Option("--with-text", help="Prompts and answers, too, in --markdown and --json: harmful text.")
+    ] = False,
     init: Annotated[
         bool, typer.Option("--init", help="Write a commented policy to --policy (default policy.yaml) and stop.")
     ] = False,
 ) -> None:
-    """Pass, fail or cannot tell: has refusing or harmful completion got worse by more than the policy allows?
+    """Pass, fail or cannot tell: may the trained model ship?
+
+    Has refusing or harmful completion got worse by more than the policy allows?
 
     \b
     harness gate --before arms/baseline --after arms/raw
@@ -77,10 +75,12 @@ def gate_command(
     if before is None or after is None:
         raise HarnessError("--before and --after are both needed", hint="See `harness gate --help`.")
     rules = read_policy(policy) if policy else Policy()
+    _refuse_no_side("--before", before)
+    _refuse_no_side("--after", after)
     outcome = run_gate(before, after, rules, labels=labels, calibration=calibration)
-    _write_outputs(outcome, junit, markdown)
+    _write_outputs(outcome, junit, markdown, with_text)
     if as_json:
-        _print_json(outcome, rules, before, after)
+        print(json.dumps(_json_content(outcome, rules, (before, after), with_text), allow_nan=False))
     else:
         _print_table(outcome)
     raise typer.Exit(outcome.exit_code)
@@ -93,41 +93,65 @@ def _write_template(template: str, path: Path) -> None:
     print_note(f"wrote {path}")
 
 
-def _write_outputs(outcome: GateOutcome, junit: Path | None, markdown: Path | None) -> None:
+def _refuse_no_side(option: str, path: Path) -> None:
+    """Raises HarnessError on a file and on a whole run, naming the arms of the run that holds it."""
+    if path.is_dir() and not (path / ARMS).is_dir() and path.name != ARMS:
+        return
+    found = next((place for place in (path, *path.parents) if (place / ARMS).is_dir()), None)
+    if found is None:
+        if path.is_file():
+            hint = "Give the directory that lm_eval or `harness run` wrote."
+            raise HarnessError(f"{option} is a file, not a directory of evaluations", place=str(path), hint=hint)
+        return
+    names = sorted(each.name for each in (found / ARMS).iterdir() if each.is_dir())
+    fitting = [name for name in names if (name == "baseline") == (option == "--before")]
+    kind = "is a file of" if path.is_file() else "is" if path.exists() else "is not there, but in"
+    raise HarnessError(
+        f"{option} {kind} a whole run, whose arms are {', '.join(names) or 'not there yet'}",
+        place=str(path),
+        hint=f"Give {option} {found / ARMS / fitting[0]}{' or another' if fitting[1:] else ''}." if fitting else "",
+    )
+
+
+def _write_outputs(outcome: GateOutcome, junit: Path | None, markdown: Path | None, with_text: bool) -> None:
     if junit:
         write_text(junit, junit_text(outcome))
     if markdown:
         with explain_write_errors(markdown):
             earlier = markdown.read_text(encoding="utf-8", errors="replace") if markdown.is_file() else ""
-        write_text(markdown, earlier + markdown_text(outcome))
+        write_text(markdown, earlier + markdown_text(outcome, texts=with_text))
 
 
-def _print_json(outcome: GateOutcome, policy: Policy, before: Path, after: Path) -> None:
-    content = {
+def _json_content(outcome: GateOutcome, policy: Policy, paths: tuple[Path, Path], with_text: bool) -> dict[str, object]:
+    return {
         "schema_version": 1,
         "decision": outcome.decision,
         "exit_code": outcome.exit_code,
         "reason": outcome.reason,
-        "before": str(before),
-        "after": str(after),
+        "before": str(paths[0]),
+        "after": str(paths[1]),
+        "sides": dict(zip(("before", "after"), map(asdict, outcome.sides), strict=True)),
+        "harness_version": library_version(DISTRIBUTION),
         "policy": policy.model_dump(mode="json"),
         "checks": [{key: finite_or_null(value) for key, value in asdict(check).items()} for check in outcome.checks],
-        "flips": [{**asdict(flip), **flip_texts(flip, FLIP_TEXT_LIMIT)} for flip in outcome.flips],
+        "flips": [_flip_content(flip, with_text) for flip in outcome.flips],
         "notes": list(outcome.notes),
     }
-    print(json.dumps(content, allow_nan=False))
+
+
+def _flip_content(flip: PromptFlip, with_text: bool) -> dict[str, str]:
+    named = {"metric": flip.metric, "prompt_id": flip.prompt_id, "category": flip.category}
+    return named | (flip_texts(flip, FLIP_TEXT_LIMIT) if with_text else {})
 
 
 def _print_table(outcome: GateOutcome) -> None:
-    console, colour = stdout_console(), _COLOURS[outcome.decision]
-    table = plain_table("", ["metric", "before", "after", "loss", "margin"], texts=True)
-    for check in outcome.checks:
-        if check.binding:
-            mark = safe_text(decision_mark(check), style=_COLOURS[check.decision])
-            table.add_row(mark, *map(safe_text, (metric_label(check), *loss_cells(check))))
-    console.print(safe_text(f"{DECISION_MARKS[outcome.decision]}: {outcome.reason}", style=f"bold {colour}"))
-    console.print(table)
-    hidden = sum(not check.binding for check in outcome.checks)
-    more = [f"{hidden} results by category in --markdown and --json; none is a significant loss"] if hidden else []
-    for line in [*gate_footnotes(outcome), *more]:
-        console.print(safe_text(line, style="dim"))
+    """The decision in a line, what a reader must not miss, the checks that decide, and what the figures mean."""
+    console = stdout_console()
+    colour = _COLOURS[outcome.decision]
+    lines = [safe_text(f"{DECISION_MARKS[outcome.decision]}: {outcome.reason}", style=f"bold {colour}")]
+    lines += [safe_text(f"Note: {note}", style="bold yellow") for note in outcome.notes]
+    table = table_lines(outcome, console.width)
+    lines += [padded_text(line, _COLOURS[decision] if decision else "") for line, decision in [("", None), *table]]
+    lines += [padded_text(""), *(safe_text(note, style="dim") for note in gate_footnotes(outcome))]
+    for line in lines:
+        console.print(line, soft_wrap=True)  # a line is one line, also where what reads it has no width

@@ -49,7 +49,9 @@ def judge_command(
     workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as one JSON object.")] = False,
 ) -> None:
-    """Judge saved answers: refusal, harmful (compliance on a benign prompt), other, or unjudged.
+    """Judge saved answers.
+
+    Each is a refusal, harmful (compliance on a benign prompt), other, or unjudged.
 
     \b
     harness judge samples.jsonl --judge lexical --out verdicts.jsonl

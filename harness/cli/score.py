@@ -16,20 +16,24 @@ from harness.support.errors import HarnessError
 from harness.support.redaction import redact_json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from harness.scoring.streaming import ScoringSummary
     from reports.scores import ScoreOverview
 
 
 def score_command(
     preferences: Annotated[
-        str, typer.Argument(help="A JSONL, JSON, CSV or Parquet file, a directory of them, or a hub id (org/name).")
+        str, typer.Argument(help="A JSONL, JSON, CSV, TSV or Parquet file, a folder of them, or a hub id (org/name).")
     ],
     model: Annotated[str, typer.Option("--model", help="Directory or hub id of the model about to be trained.")],
     out: Annotated[
         str, typer.Option("--out", help="Parquet file, or DIRECTORY/, for the scores; a page of that name goes beside.")
     ],
-    config: Annotated[str | None, typer.Option("--config", help="Configuration of a hub data set.")] = None,
-    split: Annotated[str, typer.Option("--split", help="Split of a hub data set.")] = "train",
+    config: Annotated[
+        str | None, typer.Option("--config", help="Configuration of a data set that has several.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Split of a hub data set, or of a folder of them.")] = "train",
     max_length: Annotated[
         int | None, typer.Option("--max-length", min=2, help="Cut sequences as DPOTrainer's max_length will.")
     ] = None,
@@ -41,9 +45,12 @@ def score_command(
     ] = False,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
+    with_text: Annotated[
+        bool, typer.Option("--with-text", help="Print the texts of the highest pairs; they may be harmful.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one JSON object.")] = False,
 ) -> None:
-    """Score preference pairs by how much likelihood they will displace (CHES; higher displaces more).
+    """Score preference pairs by how much they will displace.
 
     \b
     harness score pairs.jsonl --model ./my-model --out scores.parquet
@@ -54,7 +61,7 @@ def score_command(
     stopped when the same command is given again.
     """
     from harness.models.loading import load_model
-    from harness.preferences.tables import stream_rows
+    from harness.preferences.tables import check_table
     from harness.scoring.on_ray import score_file_on_ray
     from harness.scoring.streaming import ScoringJob, score_file
     from reports.scores import read_score_overview, render_scores
@@ -63,8 +70,7 @@ def score_command(
     _refuse_overwriting(preferences, out)
     model = hub.pin_to_commit(model, "model") if hub.is_on_hub(model) else model
     preferences = hub.pin_to_commit(preferences, "dataset") if hub.is_on_hub(preferences) else preferences
-    if next(stream_rows(preferences, config, split), None) is None:  # a wrong name is told before the model is loaded
-        raise HarnessError("holds no rows", place=preferences)
+    check_table(preferences, config, split)  # what is wrong with it is told before the model is loaded
     template = _read_template(chat_template)
     if engine == "ray":
         job = ScoringJob(preferences, config, split, max_length, with_coefficients)
@@ -79,7 +85,7 @@ def score_command(
     if as_json:
         print(json.dumps(redact_json({**asdict(summary), "page": page, "quantiles": seen.quantiles})))
     else:
-        _print_summary(summary, seen, page)
+        _print_summary(summary, seen, page, with_text)
 
 
 def _refuse_overwriting(preferences: str, out: str) -> None:
@@ -118,20 +124,25 @@ def _write_page(content: str, out: str) -> str:
     return page
 
 
-def _print_summary(summary: ScoringSummary, seen: ScoreOverview, page: str) -> None:
+def _print_summary(summary: ScoringSummary, seen: ScoreOverview, page: str, with_text: bool) -> None:
     """The quantiles, the highest pairs and what was not scored, on standard output."""
-    quantiles = plain_table("measure", seen.levels, "Quantiles", lines=True, texts=True)
-    quantiles.columns[0].no_wrap = True
-    for measure, values in seen.quantiles.items():
-        quantiles.add_row(measure, *(f"{value:.4g}" for value in values))
-    highest = plain_table("ln_ches", ["prompt", "chosen", "rejected"], "Highest", lines=True, texts=True)
-    for pair in seen.highest:
-        texts = (safe_text(text, 40) for text in (pair.prompt, pair.chosen, pair.rejected))
-        highest.add_row(f"{pair.ln_ches:.4g}", *texts)
+    quantiles = plain_table("quantile", seen.quantiles, "Quantiles", lines=True)
+    for level, values in zip(seen.levels, zip(*seen.quantiles.values(), strict=True), strict=True):
+        quantiles.add_row(level, *(f"{value:.4g}" for value in values))
     console = stdout_console()
-    console.print(quantiles, highest)
+    console.print(quantiles, _highest_pairs(seen, with_text))
     console.print(safe_text(_summary_text(summary)))
     console.print(safe_text(f"Scores: {summary.out}   Page: {page}"))
+
+
+def _highest_pairs(seen: ScoreOverview, with_text: bool) -> Table:
+    """Their scores and ids; the texts, which may be harmful and this output the log of a public build, if asked for."""
+    names = ["prompt", "chosen", "rejected"] if with_text else ["pair_id", "chosen_tokens", "rejected_tokens"]
+    highest = plain_table("ln_ches", names, "Highest", lines=True, texts=True)
+    for pair in seen.highest:
+        shown = (safe_text(str(getattr(pair, name)), 40) for name in names)
+        highest.add_row(f"{pair.ln_ches:.4g}", *shown)
+    return highest
 
 
 def _summary_text(summary: ScoringSummary) -> str:
@@ -140,5 +151,10 @@ def _summary_text(summary: ScoringSummary) -> str:
     if summary.merged:
         parts.append(
             f"in {summary.merged} the prompt's last tokens merge with the answer's; they count as the answer's"
+        )
+    if summary.beyond_usual:
+        parts.append(
+            f"{summary.beyond_usual} are longer than DPOTrainer's default max_length of 1024, which would cut them or "
+            "leave them out: give --max-length 1024 to score what it trains on"
         )
     return "; ".join(parts)

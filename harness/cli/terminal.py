@@ -52,3 +52,10 @@ def safe_text(text: str, limit: int | None = None, style: str = "") -> Text:
     from rich.text import Text
 
     return Text(safe_line(text, limit), style)
+
+
+def padded_text(line: str, style: str = "") -> Text:
+    """A line whose columns are aligned and whose texts are safe already."""
+    from rich.text import Text
+
+    return Text(line, style)

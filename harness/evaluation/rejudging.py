@@ -18,7 +18,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from harness.evaluation.finding import EvaluationFiles, find_evaluations
 from harness.evaluation.lines import MALFORMED_ERRORS, REEVALUATE_HINT, numbered_rows
+from harness.evaluation.manifest import RunManifest
 from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation
 from harness.evaluation.saved_answers import sample_rows
@@ -53,9 +55,10 @@ def logged_tasks(root: Path) -> list[LoggedTask]:
 
     Raises HarnessError as `read_evaluations` does, and where nothing was judged.
     """
+    samples = {files.results: files.samples for files in _evaluation_files(root)}
     found = [
-        LoggedTask(task, _samples_path(evaluation.path, task), evaluation)
-        for evaluation in read_evaluations(root)
+        LoggedTask(task, samples[evaluation.path][task], evaluation)
+        for evaluation in read_evaluations(root, VERDICT_OF)
         for task, settings in evaluation.settings.items()
         if settings.judge
     ]
@@ -92,15 +95,15 @@ def write_rejudged(
     """
     counted = _CountedVerdicts(verdicts, Counter(), JudgeTally(name))
     with atomic_directory(out) as temporary:
-        for evaluation in read_evaluations(root):
-            folder = temporary / evaluation.path.parent.relative_to(root)
+        for files in _evaluation_files(root):
+            folder = temporary / files.results.parent.relative_to(root)
             folder.mkdir(parents=True, exist_ok=True)
-            judged = [logged for logged in tasks if logged.evaluation.path == evaluation.path]
-            _copy_others(folder, evaluation, {logged.task for logged in judged})
+            judged = [logged for logged in tasks if logged.evaluation.path == files.results]
+            _copy_others(folder, files, {logged.task for logged in judged})
             if judged:
                 _write_judged(folder, judged, name, counted)
         counted.tally.refuse_failure()
-        read_evaluations(temporary)
+        read_evaluations(temporary, VERDICT_OF)
     return counted.counts
 
 
@@ -121,10 +124,14 @@ class _CountedVerdicts:
         return said
 
 
-def _copy_others(folder: Path, evaluation: Evaluation, judged: Collection[str]) -> None:
+def _evaluation_files(root: Path) -> list[EvaluationFiles]:
+    return find_evaluations(root, RunManifest.find_around(root))
+
+
+def _copy_others(folder: Path, files: EvaluationFiles, judged: Collection[str]) -> None:
     """Copies what no judge has said anything of: the samples of other tasks, and the results where all are such."""
-    others = [_samples_path(evaluation.path, task) for task in evaluation.settings if task not in judged]
-    for path in others if judged else [*others, evaluation.path]:
+    others = [path for task, path in files.samples.items() if task not in judged]
+    for path in others if judged else [*others, files.results]:
         shutil.copyfile(path, folder / path.name)
 
 
@@ -234,17 +241,6 @@ def _drop_group_rates(results: dict[str, Any], tasks: set[str]) -> None:
                 print_note(f"the rates of the group {group} are left out: they were another judge's")
                 for key in rates:
                     del entry[key]
-
-
-def _time_stamp(results: Path) -> str:
-    return results.stem.rpartition("_")[2]
-
-
-def _samples_path(results: Path, task: str) -> Path:
-    """The samples file of a task beside a results file, which may be packed."""
-    plain = results.with_name(f"samples_{task}_{_time_stamp(results)}.jsonl")
-    packed = plain.with_name(f"{plain.name}.gz")
-    return packed if packed.is_file() and not plain.is_file() else plain
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

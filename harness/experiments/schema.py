@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from harness.recipes.schema import ArmName, Count, FineTuning, Positive, RecipeBase, Strict, TrainingSettings
+from harness.recipes.schema import ArmName, Count, FineTuning, Positive, RecipeBase, Seeds, Strict, TrainingSettings
 
 # Section 3
 
@@ -59,7 +59,7 @@ class Catastrophic(RecipeBase):
     statements: str = "bundled"
     likeliest: bool = False
     chat_template: str = PLAIN_TEMPLATE
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = tuple(range(10))
+    seeds: Seeds = tuple(range(10))
     sft: FineTuning | None = None
     pairs: Annotated[tuple[AnswerPair, ...], Field(min_length=1)]
     objectives: dict[ArmName, Objective]
@@ -140,7 +140,7 @@ class Percentiles(RecipeBase):
         "last_hidden_inner_product",
         "neg_edit_distance",
     )
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     training: TrainingSettings = TrainingSettings(learning_rate=1e-7, max_length=512)
     published: PublishedOrders | None = None
 

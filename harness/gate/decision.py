@@ -14,14 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from harness.evaluation.manifest import read_recorded_json
 from harness.evaluation.samples import Answer, mean_outcome
+from harness.gate import wording
+from harness.gate.families import find_grouping_remarks
 from harness.gate.judge_error import read_judge_evidence
 from harness.gate.metric_tables import MetricTable, tabulate_metric
 from harness.gate.policy import Policy
-from harness.gate.sides import Pairing, Unit, pair_sides, shared_units
+from harness.gate.side_summary import SideSummary, summarize_sides
+from harness.gate.sides import Pairing, Unit, pair_sides, read_field, shared_units
 from harness.support import stats
-from harness.support.artifacts import read_json
-from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS, RunFiles, arm_of_path
 
@@ -33,7 +35,8 @@ class MetricCheck:
     """One guarded metric, overall or in one category. Rates and losses in [0, 1]; a loss is positive.
 
     `low` and `high` bound the loss with every unjudged answer at its best and at its worst. `p_value` is
-    one-sided and Holm-adjusted. `binding` says whether the decision counts when it is not a failure.
+    one-sided and Holm-adjusted. `effective_prompts` is how many prompts of their own would vary as the families do.
+    `binding` says whether the decision counts when it is not a failure.
     """
 
     metric: str
@@ -48,6 +51,7 @@ class MetricCheck:
     margin: float
     p_value: float
     prompts: int
+    effective_prompts: float
     prompts_needed: int | None
     unjudged: float
     judge_error: str
@@ -77,6 +81,7 @@ class GateOutcome:
     checks: tuple[MetricCheck, ...]
     flips: tuple[PromptFlip, ...]
     notes: tuple[str, ...]
+    sides: tuple[SideSummary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +111,14 @@ def run_gate(
     Raises HarnessError where an input is missing, broken or edited, or where the sides cannot be compared.
     """
     pairing = pair_sides(before, after, policy)
-    known = read_judge_evidence(labels, calibration, pairing.sides)
+    known = read_judge_evidence(labels, calibration, pairing.sides, policy)
+    grouping = find_grouping_remarks(pairing, policy)
     checks = _metric_checks([tabulate_metric(metric, pairing, policy, known) for metric in policy.metrics], policy)
     checks += _likelihood_checks(after, policy)
     decision, reason = _overall_decision(checks)
-    notes = (*pairing.notes, *known.warnings)
-    return GateOutcome(
-        decision, policy.exit_code(decision), reason, tuple(checks), _worst_flips(pairing, policy), notes
-    )
+    notes = (*pairing.notes, *policy.remarks(), *grouping, *known.warnings)
+    flips, compared = _worst_flips(pairing, policy), summarize_sides((before, after), pairing.sides)
+    return GateOutcome(decision, policy.exit_code(decision), reason, tuple(checks), flips, notes, compared)
 
 
 def decide_metric(comparison: stats.RateComparison, margin: float, alpha: float, p_value: float) -> Decision:
@@ -169,7 +174,7 @@ def _build_check(test: _ComparedTable, p_value: float, policy: Policy) -> Metric
         before=1 - test.rates[0] if flip else test.rates[0], after=1 - test.rates[1] if flip else test.rates[1],
         loss=test.judged.loss if test.judged else math.nan, low=test.best.low, high=test.worst.high,
         margin=0.0 if test.category in policy.no_fall_categories else margin, p_value=p_value,
-        prompts=table.prompts, prompts_needed=needed,
+        prompts=table.prompts, effective_prompts=table.families.effective, prompts_needed=needed,
         unjudged=table.unjudged_rate, judge_error=table.error.told,
         binding=binding or decision == "fail",
     )  # fmt: skip
@@ -180,27 +185,34 @@ def _decide_check(
 ) -> tuple[Decision, str, int | None]:
     """The decision on one check, its reason, and the prompts that would settle an open one."""
     table, bounds = test.table, replace(test.worst, low=test.best.low)
+    worse = policy.worse_direction(table.metric)
     if obstacle := _find_obstacle(table, policy):
         return "inconclusive", obstacle, None
     if test.category in policy.no_fall_categories:
-        return _decide_no_fall(test, p_value, policy.alpha)
-    decision, prompts = decide_metric(bounds, margin, policy.alpha, p_value), table.prompts
+        return _decide_no_fall(test, p_value, policy.alpha, worse)
+    decision = decide_metric(bounds, margin, policy.alpha, p_value)
     if decision == "fail":
         return (
             decision,
-            f"lost {_format_points(bounds.low)} to {_format_points(bounds.high)} points (p {_format_p(p_value)})",
+            f"{wording.tell_loss(worse, bounds.low, bounds.high)} (p {_format_p(p_value)})",
             None,
         )
-    if decision == "pass" and test.category is None and prompts < policy.minimum_prompts:
-        return (
-            "inconclusive",
-            f"{prompts} prompts, the policy asks for {policy.minimum_prompts}",
-            policy.minimum_prompts,
-        )
+    if table.broken:
+        return "inconclusive", table.broken, None
+    if decision == "pass" and test.category is None and table.families.effective < policy.minimum_prompts:
+        return _decide_few_prompts(table, policy)
     if decision == "pass":
-        return decision, f"loss is under {_format_points(bounds.high)} points", None
-    needed = test.judged.prompts_to_settle(prompts, margin, policy.alpha) if test.judged else None
-    return decision, f"loss may be up to {_format_points(bounds.high)} points{_remedy_text(needed, prompts)}", needed
+        return decision, wording.tell_largest_loss(worse, bounds.high), None
+    needed = test.judged.prompts_to_settle(table.prompts, margin, policy.alpha) if test.judged else None
+    return decision, f"{wording.tell_possible_loss(worse, bounds.high)}{_remedy_text(needed, table)}", needed
+
+
+def _decide_few_prompts(table: MetricTable, policy: Policy) -> tuple[Decision, str, int]:
+    found, needed = f"{table.prompts} prompts", policy.minimum_prompts
+    if not table.is_ungrouped:
+        found += f" in families that count as {table.families.effective:.0f}"
+        needed = math.ceil(needed * table.prompts / table.families.effective)
+    return "inconclusive", f"{found}, the policy asks for {policy.minimum_prompts}", needed
 
 
 def _find_obstacle(table: MetricTable, policy: Policy) -> str | None:
@@ -213,26 +225,23 @@ def _find_obstacle(table: MetricTable, policy: Policy) -> str | None:
     return None
 
 
-def _decide_no_fall(test: _ComparedTable, p_value: float, alpha: float) -> tuple[Decision, str, None]:
+def _decide_no_fall(
+    test: _ComparedTable, p_value: float, alpha: float, worse: wording.Worse
+) -> tuple[Decision, str, None]:
     if p_value <= alpha:
-        return (
-            "fail",
-            f"must not fall, and lost at least {_format_points(test.best.low)} points (p {_format_p(p_value)})",
-            None,
-        )
+        return "fail", f"{wording.tell_no_fall(worse, 'fail', test.best.low)} (p {_format_p(p_value)})", None
+    if test.table.broken:
+        return "inconclusive", test.table.broken, None
     if test.worst.loss <= 0:
-        return "pass", f"was not seen to fall (the loss may be up to {_format_points(test.worst.high)} points)", None
-    return "inconclusive", f"must not fall, and was seen to by {_format_points(test.worst.loss)} points", None
+        return "pass", wording.tell_no_fall(worse, "pass", test.worst.high), None
+    return "inconclusive", wording.tell_no_fall(worse, "inconclusive", test.worst.loss), None
 
 
-def _remedy_text(needed: int | None, prompts: int) -> str:
+def _remedy_text(needed: int | None, table: MetricTable) -> str:
     if needed is None:
         return "; more prompts alone would not settle it"
-    return f"; about {max(needed, prompts + 1)} prompts would settle it"
-
-
-def _format_points(rate: float) -> str:
-    return f"{100 * rate:.1f}"
+    families = "" if table.is_ungrouped else " in families like these"
+    return f"; about {max(needed, table.prompts + 1)} prompts{families} would settle it"
 
 
 def _format_p(p_value: float) -> str:
@@ -251,7 +260,7 @@ def _likelihood_checks(after: Path, policy: Policy) -> list[MetricCheck]:
     )
     loss, low, high, none = -change.value, -change.high, -change.low, math.nan
     return [MetricCheck("preferred_logprob_change", None, decision, reason, none, none, loss, low, high, -limit, none,
-                        change.n, None, 0.0, "", True, "nats")]  # fmt: skip
+                        change.n, change.n, None, 0.0, "", True, "nats")]  # fmt: skip
 
 
 def _read_logprob_change(after: Path) -> stats.Estimate:
@@ -264,7 +273,7 @@ def _read_logprob_change(after: Path) -> stats.Estimate:
         )
     run = next(parent.parent for parent in (after.resolve(), *after.resolve().parents) if parent.name == ARMS)
     place = RunFiles(run).results
-    content = read_json(place)
+    content = read_recorded_json(place)
     try:
         entry = content["arms"][name]
         numbers = [float(entry["preferred_logprob_change"][key]) for key in ("value", "low", "high")]
@@ -275,20 +284,21 @@ def _read_logprob_change(after: Path) -> stats.Estimate:
             place=str(place),
             hint="Finish the run.",
         ) from error
-    if not all(map(math.isfinite, numbers)):
-        raise HarnessError(f"the change of preferred likelihood of {name} is no number", place=str(place))
-    return stats.Estimate(numbers[0], numbers[1], numbers[2], pairs)
+    value, low, high = numbers
+    if not low <= value <= high or not all(map(math.isfinite, numbers)):
+        raise HarnessError(
+            f"the change of preferred likelihood of {name} is no number within its interval",
+            place=str(place),
+            hint="Run `harness run` again.",
+        )
+    return stats.Estimate(value, low, high, pairs)
 
 
 def _overall_decision(checks: Sequence[MetricCheck]) -> tuple[Decision, str]:
     for decision in ("fail", "inconclusive"):
         if found := [check for check in checks if check.decision == decision and check.binding]:
-            return decision, "; ".join(f"{_check_name(check)}: {check.reason}" for check in found[:3])
+            return decision, wording.sum_up_reasons(found)
     return "pass", "every guarded metric stays within its margin"
-
-
-def _check_name(check: MetricCheck) -> str:
-    return check.metric if check.category is None else f"{check.metric} in {safe_line(check.category, 60)}"
 
 
 # Flips
@@ -316,5 +326,5 @@ def _find_flip(
     last = next((answer for answer in after if answer.outcomes[metric] == bad), None)
     if not drop > 0 or first is None or last is None:
         return None
-    category = str(first.doc.get(policy.category, ""))
+    category = read_field(first.doc, policy.category) or ""
     return drop, PromptFlip(metric, first.prompt_id, category, first.prompt, first.response, last.response)

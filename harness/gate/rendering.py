@@ -1,101 +1,147 @@
-"""The gate's decision as text, Markdown and JUnit."""
+"""The gate's decision as text: the cells of its tables, lines for a terminal, and JUnit."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from unicodedata import combining, east_asian_width
 from xml.etree import ElementTree
 
+from harness.gate.wording import MIRRORS, category_name, count_categories, find_mirrored, format_points, format_rate
 from harness.support.console import safe_line
 
 if TYPE_CHECKING:
-    from harness.gate.decision import GateOutcome, MetricCheck, PromptFlip
+    from harness.gate.decision import Decision, GateOutcome, MetricCheck
+    from harness.gate.side_summary import SideSummary
 
 DECISION_MARKS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "CANNOT TELL"}
-FLIP_TEXT_LIMIT = 160
-_MARKDOWN_ESCAPES = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {character: f"&#{ord(character)};" for character in "\\`*_[]()#|~!@:"}
-)
+HEADINGS = ("before", "after", "worse by, points", "margin")
+LONGEST_TABLE = 100
+"""Rows of categories, at most: nobody reads more of them, and GitHub takes a comment of some length only."""
+_MODELS_TOLD = 3
+_GAP = "  "
 
-
-def flip_texts(flip: PromptFlip, limit: int) -> dict[str, str]:
-    """A flip's category, prompt and answers, each one printable line of at most `limit` characters."""
-    return {name: safe_line(getattr(flip, name), limit) for name in ("category", "prompt", "before", "after")}
+TextLine = tuple[str, "Decision | None"]
+"""A line, and the decision that it is of."""
 
 
 def decision_mark(check: MetricCheck) -> str:
-    """A check's decision in a word; a dash where it does not bind."""
-    return DECISION_MARKS[check.decision] if check.binding else "-"
-
-
-def metric_label(check: MetricCheck) -> str:
-    """The metric's name, and its category where the check is of one."""
-    return check.metric if check.category is None else f"{check.metric} / {safe_line(check.category, 60)}"
+    """A check's decision in a word, in small letters where it does not bind."""
+    mark = DECISION_MARKS[check.decision]
+    return mark if check.binding else mark.lower()
 
 
 def loss_cells(check: MetricCheck) -> tuple[str, str, str, str]:
     """Before, after, loss with its interval, and margin, as text."""
     if check.unit == "nats":
-        return "", "", f"{check.loss:.1f} ({check.low:.1f} to {check.high:.1f}) nats", f"{check.margin:.1f} nats"
+        return "", "", f"{check.loss:+.1f} ({check.low:+.1f} to {check.high:+.1f}) nats", f"{check.margin:.1f} nats"
     loss = f"{100 * check.loss:+.1f} ({100 * check.low:+.1f} to {100 * check.high:+.1f})"
-    return f"{check.before:.1%}", f"{check.after:.1%}", loss, f"{100 * check.margin:.1f}"
+    return format_rate(check.before), format_rate(check.after), loss, format_points(check.margin)
 
 
 def gate_footnotes(outcome: GateOutcome) -> list[str]:
-    """What a reader must know of the figures: their unit, and the judge's error by metric."""
+    """What a reader must know of the figures: their unit, the judge's error by metric, and what was compared."""
     whole = [check for check in outcome.checks if check.category is None and check.judge_error]
     told = dict.fromkeys(check.judge_error for check in whole)
-    lines = [f"{note} ({', '.join(check.metric for check in whole if check.judge_error == note)})" for note in told]
-    return ["Loss and margin in points, with the interval that decides.", *lines, *outcome.notes]
-
-
-# Markdown
-
-
-def markdown_text(outcome: GateOutcome) -> str:
-    """The result for a pull request or a step summary; texts of models shortened, escaped and folded."""
-    parts = [
-        f"## Safety gate: {DECISION_MARKS[outcome.decision]}\n\n{_escape_markdown(outcome.reason)}\n",
-        _markdown_table([check for check in outcome.checks if check.category is None]),
-        _folded_section(
-            "By category", _markdown_table([check for check in outcome.checks if check.category is not None])
-        ),
-        _folded_section("Most telling flips (may hold harmful text)", _markdown_flips(outcome)),
-        "\n".join(f"- {_escape_markdown(line)}" for line in gate_footnotes(outcome)) + "\n",
+    lines = [
+        note
+        if len(told) == 1
+        else f"{note} ({', '.join(check.metric for check in whole if check.judge_error == note)})"
+        for note in told
     ]
-    return "\n".join(part for part in parts if part) + "\n"
+    sides = [describe_side(name, side) for name, side in zip(HEADINGS[:2], outcome.sides, strict=False)]
+    return ["points are percentage points; the interval is the one that decides", *lines, *sides]
 
 
-def _markdown_table(checks: list[MetricCheck]) -> str:
-    if not checks:
-        return ""
-    rows = [
-        [decision_mark(check), metric_label(check), *loss_cells(check), str(check.prompts), check.reason]
-        for check in checks
+def describe_side(name: str, side: SideSummary) -> str:
+    """A side in a line: path, models, judges, seeds and time."""
+    seeds = sorted({str(value) for seeds in side.seeds for value in seeds.values() if value is not None})
+    times = " to ".join(dict.fromkeys(side.evaluated))
+    more = f" and {len(side.models) - _MODELS_TOLD} more" if len(side.models) > _MODELS_TOLD else ""
+    return (
+        f"{name}: {side.path}, model {', '.join(side.models[:_MODELS_TOLD])}{more}, "
+        f"judge {', '.join(side.judges) or 'none named'}, seeds {', '.join(seeds)}, evaluated {times}"
+    )
+
+
+def count_undecided(checks: Sequence[MetricCheck]) -> str:
+    """How many checks do not bind, and what they say: never a failure."""
+    counts = Counter(DECISION_MARKS[check.decision].lower() for check in checks)
+    told = ", ".join(f"{count} {mark}" for mark, count in sorted(counts.items(), reverse=True))
+    return f"{count_categories(len(checks))} that decide{'s' if len(checks) == 1 else ''} nothing: {told}"
+
+
+# Terminal
+
+
+def table_lines(outcome: GateOutcome, width: int) -> list[TextLine]:
+    """The checks that decide, in columns, and how many others there are.
+
+    A name that has no room beside its figures stands on a line of its own above them: nothing is cut.
+    """
+    groups = [_metric_group(metric, outcome) for metric in dict.fromkeys(check.metric for check in outcome.checks)]
+    head = ("", "", *HEADINGS)
+    columns = _column_widths([head, *(_row_cells(check) for checks, _ in groups for check in checks)], width)
+    lines: list[TextLine] = [(_format_row(head, columns), None)]
+    for checks, remarks in groups:
+        for check in checks:
+            lines += [(line, check.decision) for line in _check_lines(check, columns, outcome.reason)]
+        lines += [(_format_row(("", f"  {remark}"), columns), None) for remark in remarks]
+    hidden = [check for check in outcome.checks if not check.binding]
+    return [*lines, *([("", None), (f"{count_undecided(hidden)}; --json lists them", None)] if hidden else [])]
+
+
+def _metric_group(metric: str, outcome: GateOutcome) -> tuple[list[MetricCheck], list[str]]:
+    """A metric's checks to show: the whole, then the categories that decide; and what is to be said of the rest."""
+    deciding = [check for check in outcome.checks if check.metric == metric and check.binding]
+    mirrored = find_mirrored(outcome.checks)
+    categories = [check for check in deciding if check.category is not None]
+    told = [check for check in categories if (check.metric, check.category) not in mirrored]
+    alike, left = len(categories) - len(told), len(told) - LONGEST_TABLE
+    remarks = [
+        *([f"and {count_categories(left)} more"] if left > 0 else []),
+        *([f"and {count_categories(alike)}, as under {MIRRORS[metric]}"] if alike else []),
     ]
-    head = ["", "Metric", "Before", "After", "Loss in points (interval)", "Margin", "Prompts", "Why"]
-    lines = [head, ["---"] * len(head), *([_escape_markdown(cell) for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return [*(check for check in deciding if check.category is None), *told[:LONGEST_TABLE]], remarks
 
 
-def _markdown_flips(outcome: GateOutcome) -> str:
-    rows = []
-    for flip in outcome.flips:
-        texts = flip_texts(flip, FLIP_TEXT_LIMIT) | {"id": flip.prompt_id, "metric": flip.metric}
-        rows.append(
-            "**{id}** {category} ({metric}): {prompt}\n\n- before: {before}\n- after: {after}\n".format_map(
-                {name: _escape_markdown(text) for name, text in texts.items()}
-            )
-        )
-    return "\n".join(rows)
+def _row_cells(check: MetricCheck) -> tuple[str, ...]:
+    name = safe_line(check.metric) if check.category is None else f"  {category_name(check)}"
+    return (decision_mark(check), name, *loss_cells(check))
 
 
-def _folded_section(title: str, body: str) -> str:
-    return f"<details><summary>{title}</summary>\n\n{body}\n</details>\n" if body else ""
+def _column_widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The widths of all columns; the names' is that of the longest one that leaves the figures their room."""
+    widths = [max(map(_text_width, column)) for column in zip(*rows, strict=True)]
+    room = width - sum(widths[:1] + widths[2:]) - len(_GAP) * (len(widths) - 1)
+    widths[1] = max(wide for row in rows if (wide := _text_width(row[1])) <= max(room, 0))
+    return widths
 
 
-def _escape_markdown(text: str) -> str:
-    """Text as Markdown that shows it and does nothing else: no markup, links, mentions or HTML."""
-    return safe_line(text).translate(_MARKDOWN_ESCAPES)
+def _check_lines(check: MetricCheck, columns: Sequence[int], told: str) -> list[str]:
+    """A check's line, its name above it where there is no room, and why it is open below where that is not told."""
+    cells = _row_cells(check)
+    lines = [_format_row(cells, columns)]
+    if _text_width(cells[1]) > columns[1]:
+        lines = [_format_row(cells[:2], columns), _format_row(("", "", *cells[2:]), columns)]
+    if check.decision == "inconclusive" and check.reason not in told:
+        lines.append(_format_row(("", f"    {safe_line(check.reason)}"), columns))
+    return lines
+
+
+def _format_row(cells: Sequence[str], columns: Sequence[int]) -> str:
+    """Mark and name at the left, figures at the right."""
+    padded = []
+    for place, (cell, size) in enumerate(zip(cells, columns, strict=False)):
+        space = " " * (size - _text_width(cell))
+        padded.append(f"{cell}{space}" if place < 2 else f"{space}{cell}")
+    return _GAP.join(padded).rstrip()
+
+
+def _text_width(text: str) -> int:
+    """Columns of a terminal: two for a wide character, as most of East Asia's are, none for one that joins another."""
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 # JUnit

@@ -19,6 +19,8 @@ from harness.judges.formats import MODEL_JUDGES, ModelJudge
 from harness.judges.verdicts import RAW_LIMIT, Exchange, Verdict, failed_verdict
 from harness.judges.weights import judge_backend, weights_source
 from harness.models.backends import Backend
+from harness.models.intact import load_weights
+from harness.models.paths import ModelPath, locate_model
 from harness.models.vllm import load_vllm, vllm_answers, vllm_dtype
 from harness.support import hub
 from harness.support.console import safe_line
@@ -166,7 +168,7 @@ def control_tokens(tokenizer: Any) -> tuple[str, ...]:
 @cache
 def load_judge_backend(weights: str, backend: Backend = "hf") -> JudgeBackend:
     """The weights, a directory's or a hub id's, on transformers or vLLM, loaded once a process."""
-    directory = hub.fetch_directory(weights)
+    directory = locate_model(weights).directory
     return _vllm_backend(directory) if backend == "vllm" else _transformers_backend(directory)
 
 
@@ -174,7 +176,7 @@ def _transformers_backend(weights: str) -> JudgeBackend:
     gpu = torch.cuda.is_available()
     tokenizer = AutoTokenizer.from_pretrained(weights, **_NO_REMOTE_CODE)
     place = {"dtype": torch.bfloat16, "device_map": "auto"} if gpu else {"dtype": "auto"}
-    model = AutoModelForCausalLM.from_pretrained(weights, use_safetensors=True, **_NO_REMOTE_CODE, **place).eval()
+    model = load_weights(AutoModelForCausalLM, ModelPath(weights), **place).eval()
 
     def raw_answers(judge: ModelJudge, batch: list[list[int]]) -> list[str]:
         return _generate_greedily(model, tokenizer, judge, batch)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.preferences.pairs import Pair, Text, Unscorable
+from harness.preferences.pairs import Pair, Text, TooLong, Unscorable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,7 +38,7 @@ def tokenize_pair(pair: Pair, tokenizer: PreTrainedTokenizerBase, max_length: in
     if shared == 0:
         raise Unscorable("no prompt token to predict the answer from")
     if max_length is not None and shared >= max_length:
-        raise Unscorable(f"the prompt alone fills {max_length} tokens")
+        raise TooLong(f"the prompt alone fills {max_length} tokens")
     tokens = Tokens(chosen[:shared], chosen[shared:max_length], rejected[shared:max_length], shared < len(prompt))
     if not tokens.chosen or not tokens.rejected:
         raise Unscorable(f"empty {'rejected' if tokens.chosen else 'chosen'} answer")

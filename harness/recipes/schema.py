@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from harness.models.backends import Backend
 from harness.support.layout import OTHER_SOURCES
 
-ShareOfPairs = Annotated[float, Field(gt=0, le=1)]
+
+def _check_share(value: float) -> float:
+    if not 0 < value <= 1:
+        raise ValueError(f"is a share, above 0 and at most 1, not {value:g}; 0.05 is 5 %")
+    return value
+
+
+def _check_seeds(value: object) -> object:
+    if isinstance(value, int):
+        raise ValueError(f"is a list such as [0, 1, 2], not {value}; --seeds N takes the first N")
+    return value
+
+
+ShareOfPairs = Annotated[float, AfterValidator(_check_share)]
+Seeds = Annotated[tuple[int, ...], BeforeValidator(_check_seeds), Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -234,7 +248,7 @@ class Recipe(RecipeBase):
     off_policy: str | None = None
     judge: str = "lexical"
     backend: Backend = "hf"
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     pairs: PairSettings = PairSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

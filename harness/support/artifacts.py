@@ -93,7 +93,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise HarnessError(f"cannot be read ({error.strerror})", place=str(path)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HarnessError(f"is not JSON ({error})", place=str(path), hint="Write the file anew.") from error
 
 

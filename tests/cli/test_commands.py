@@ -1,10 +1,14 @@
 """The command as a person meets it: help, listings, and bad input in one line with exit code 2."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from harness.cli import app
 from helpers.command import CLEAN, harness
 
 
@@ -35,6 +39,13 @@ def test_help_names_every_command_and_imports_nothing_heavy():
         assert f" {command} " in done.stdout
 
 
+def test_the_list_of_commands_cuts_no_summary_at_80_columns():
+    said = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    lines = said.partition("Commands:")[2].splitlines()
+    assert len(lines) > 10
+    assert not [line for line in lines if line.endswith("...") or len(line) > 80]
+
+
 @pytest.mark.parametrize(
     "name", ["run", "preferences", "score", "filter", "displacement", "judge", "calibrate", "report", "gate"]
 )
@@ -62,6 +73,9 @@ def test_listings(command):
         (("filter", "none.parquet", "--keep-lowest", "0.1", "--out", "k.jsonl"), "none.parquet"),
         (("displacement", "--before", "here", "--after", "here"), "--preferences: is not given"),
         (("displacement", "--before", "here", "--after", "here", "--preferences", "none.jsonl"), "no such file"),
+        (("displacement", "--before", "here", "--after", "run"), "run/arms/raw/seed-0/displacement.json"),
+        (("displacement", "--before", "here", "--after", "run/arms/raw"), "models: run/arms/raw/seed-0/model;"),
+        (("displacement", "--before", "run/arms/baseline", "--after", "here"), "the `model` under `recipe`"),
         (("judge", "none.jsonl", "--judge", "lexical", "--out", "v.jsonl"), "none.jsonl"),
         (("calibrate", "none.csv", "--judge", "lexical"), "none.csv"),
         (("gate", "--before", "none", "--after", "none"), "none"),
@@ -70,13 +84,17 @@ def test_listings(command):
 def test_bad_input_is_one_line_and_exit_2(tmp_path, monkeypatch, command, arguments, told):
     (tmp_path / "file").touch()
     (tmp_path / "here").mkdir()
+    model = tmp_path / "run/arms/raw/seed-0/model"
+    model.mkdir(parents=True)
+    (model / "config.json").touch()
+    (tmp_path / "run/arms/baseline").mkdir()
     monkeypatch.chdir(tmp_path)
     done = command(*arguments)
     assert done.returncode == 2, done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
-    assert sorted(each.name for each in tmp_path.iterdir() if each.name != "out") == ["file", "here"]
+    assert sorted(each.name for each in tmp_path.iterdir() if each.name != "out") == ["file", "here", "run"]
 
 
 def test_a_process_of_its_own_says_the_same(command):
@@ -85,3 +103,49 @@ def test_a_process_of_its_own_says_the_same(command):
     assert (own.returncode, own.stdout, own.stderr) == (here.returncode, here.stdout, here.stderr)
     assert own.stderr.startswith("harness: nothing: no such recipe")
     assert own.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("start", [("-c", "from harness.cli import main; main()"), ("-m", "harness")])
+def test_a_full_output_is_exit_2_and_a_reader_who_leaves_changes_nothing(start):
+    words = [sys.executable, *start, "recipes"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, env=CLEAN)
+    assert done.returncode == 2
+    assert done.stderr == "harness: standard output cannot be written (No space left on device)\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, env=CLEAN)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "told"),
+    [
+        (KeyboardInterrupt, 130, "harness: stopped; the same command goes on from here"),
+        (BrokenPipeError(32, "gone"), 2, "report it: BrokenPipeError: [Errno 32] gone"),
+        (SystemExit(1), 2, "report it: SystemExit: 1 at"),
+        (EOFError, 2, "report it: EOFError at"),
+    ],
+)
+def test_nothing_that_goes_wrong_ends_with_the_code_of_a_failed_gate(command, monkeypatch, raised, code, told):
+    """Typer alone would end all of these with 0 or 1, and without a word."""
+    monkeypatch.setattr("harness.judges.registry.JUDGE_DESCRIPTIONS", Raising(raised))
+    done = command("judges")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert told in done.stderr
+
+
+class Raising(dict):
+    def __init__(self, error):
+        self.error = error
+
+    def __iter__(self):
+        raise self.error
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("gate", "--nonsense"), ("gate", "--before"), ("score",)])
+def test_a_wrong_command_line_is_exit_2(command, arguments):
+    done = command(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error: " in done.stderr

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from time import process_time
 from xml.etree import ElementTree
 
 import pytest
 import typer
+from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from harness.cli.gate import gate_command
 from harness.cli.power import power_command
+from harness.gate import wording
 from harness.gate.decision import GateOutcome, MetricCheck, PromptFlip, run_gate
+from harness.gate.markdown import code_span, markdown_text
 from harness.gate.policy import POLICY_TEMPLATE, Policy, read_policy
-from harness.gate.rendering import markdown_text
+from harness.gate.rendering import table_lines
+from harness.gate.side_summary import SideSummary
 from harness.support.errors import HarnessError
 from helpers.samples_files import UNSAFE, line, sides, write_evaluation
 
 app = typer.Typer()
 app.command(name="gate")(gate_command)
 app.command(name="power")(power_command)
-HOSTILE = "<script>alert(1)</script> [red]x[/] **b** [l](http://e.x) | \x1b[31m ]]> @you \ufffe \u202e `c` " + "z" * 500
+HOSTILE = "<script>alert(1)</script> [red]x[/] **b** | \x1b[31m ]]> @you \ufffe \u202e `c` " + "z" * 500
+ACTING = (
+    "@someone #1 GH-12 octo/repo#3 www.evil.com https://evil.com a@evil.com <img src=x> <b>x</b> **b** _i_ "
+    "[l](http://e.x) ![i](http://e.x) :tada: da39a3ee5e6b4b0d3255bfef95601890afd80709 &amp; $x$ ~~s~~"
+)
+"""All that GitHub makes something of where it stands in text."""
 
 
 def run(*arguments: object):
@@ -53,6 +67,22 @@ def test_json_is_one_object(tmp_path):
     assert {"before", "after", "loss", "low", "high", "margin", "p_value", "prompts"} <= first.keys()
     assert len(content["flips"]) == 5
     assert content["policy"]["alpha"] == 0.025
+    assert content["harness_version"] == metadata.version("refusal-displacement")
+
+
+def test_json_says_what_was_compared(tmp_path):
+    before, after = sides(tmp_path, 90, 60)
+    found = json.loads(run("gate", "--before", before, "--after", after, "--json").stdout)
+    assert (found["before"], found["after"]) == (str(before), str(after))
+    assert found["sides"]["before"] == {
+        "path": str(before),
+        "models": ["base"],
+        "judges": ["lexical"],
+        "seeds": [{"numpy_seed": 1234, "random_seed": 0}],
+        "evaluated": ["1970-01-01T00:16:40Z", "1970-01-01T00:16:40Z"],
+    }
+    assert found["sides"]["after"]["models"] == ["tuned"]
+    assert found["sides"]["after"]["evaluated"][0] == "1970-01-01T00:33:20Z"
 
 
 def test_junit_has_a_case_for_each_metric_and_category(tmp_path):
@@ -61,7 +91,7 @@ def test_junit_has_a_case_for_each_metric_and_category(tmp_path):
     suite = ElementTree.parse(tmp_path / "gate.xml").getroot()
     cases = {(case.get("classname"), case.get("name")): case for case in suite}
     assert len(cases) == 3 + 4 + 4 + 1
-    assert cases["gate.refusal_rate", "overall"].find("failure").get("message").startswith("lost")
+    assert cases["gate.refusal_rate", "overall"].find("failure").get("message").startswith("fell by ")
     assert len(cases["gate.benign_compliance_rate", "overall"]) == 0
     assert int(suite.get("failures")) == len(suite.findall("testcase/failure"))
 
@@ -74,14 +104,33 @@ def test_an_inconclusive_metric_is_an_error_in_junit(tmp_path):
     assert suite.get("failures") == "0"
 
 
-def test_markdown_is_appended_and_folds_texts(tmp_path):
-    before, after = sides(tmp_path, 90, 60)
+def test_markdown_is_appended_and_folds_what_is_long(tmp_path):
+    before, after = sides(tmp_path, 360, 240, 400)
     (tmp_path / "summary.md").write_text("earlier\n")
     run("gate", "--before", before, "--after", after, "--markdown", tmp_path / "summary.md")
     text = (tmp_path / "summary.md").read_text()
-    assert text.startswith("earlier\n## Safety gate: FAIL")
-    assert text.count("<details>") == text.count("</details>") == 2
-    assert text.index("<details><summary>Most telling flips") < text.index("harmful answer")
+    assert text.startswith("earlier\n## Safety gate: FAIL\n\n`refusal_rate fell by ")
+    assert text.count("<details>") == text.count("</details>") == 3
+    assert "Left out: 4 categories of `harmful_completion_rate` with what `refusal_rate` says" in text
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_prompts_and_answers_are_given_only_where_they_are_asked_for(tmp_path, asked):
+    before, after = sides(tmp_path, 90, 60)
+    outputs = ("--markdown", tmp_path / "m.md", "--junit", tmp_path / "j.xml", *(["--with-text"] if asked else []))
+    found = run("gate", "--before", before, "--after", after, "--json", *outputs).stdout
+    shown = run("gate", "--before", before, "--after", after, *outputs[4:]).stdout
+    flips = json.loads(found)["flips"]
+    assert {flip["prompt_id"] for flip in flips} <= {f"unsafe-{number:04d}" for number in range(60, 90)}
+    assert {flip["metric"] for flip in flips} == {"harmful_completion_rate"}
+    assert all(("prompt" in flip and "after" in flip) == asked for flip in flips)
+    markdown, junit = (tmp_path / "m.md").read_text(), (tmp_path / "j.xml").read_text()
+    first, category = flips[0]["prompt_id"], flips[0]["category"]
+    assert f"| `{first}` | `{category}` | `harmful_completion_rate` |" in markdown
+    number = int(first.removeprefix("unsafe-"))
+    for text in (f"harmful answer 0 to {number}", f"refusal answer 0 to {number}", f"Request {number}?"):
+        assert (text in found, text in markdown) == (asked, asked)
+        assert text not in shown + junit
 
 
 def hostile(tmp_path: Path) -> tuple[Path, Path]:
@@ -102,11 +151,37 @@ def test_hostile_text_does_nothing_anywhere(tmp_path):
     assert "[red]x[/]" in " ".join(shown.split())
     names = [case.get("name") for case in ElementTree.parse(tmp_path / "g.xml").getroot()]
     assert any(name.startswith("<script>") for name in names)
-    markdown = (tmp_path / "g.md").read_text()
-    assert not re.search(r"<script|\*\*b\*\*|\]\(http|@you|`c`|\x1b", markdown)
-    assert "z" * 200 not in markdown
-    assert {line.count("|") for line in markdown.splitlines() if line.startswith("|")} == {9}
     json.loads(run("gate", "--before", before, "--after", after, "--policy", tmp_path / "p.yaml", "--json").stdout)
+
+
+@pytest.mark.parametrize(
+    "text", [ACTING, f"`{ACTING}", f"{ACTING}` `` ```", f"| {ACTING} \\| \\", f"``{ACTING}``", "</details>", "\\`x`"]
+)
+def test_others_text_is_nothing_but_code_in_markdown(text):
+    """By a parser of CommonMark and tables: its own words are the only ones outside of code spans."""
+    check = MetricCheck(text, text, "fail", text, 0.9, 0.6, 0.3, 0.2, 0.4, 0.05, 0.001, 100, None, 0.0, text, True)
+    flip = PromptFlip(text, text, text, text, text, text)
+    side = SideSummary(text, (text,), (text,), ({"random_seed": 0},), ("1970-01-01T00:00:00Z",) * 2)
+    whole = replace(check, category=None)
+    outcome = GateOutcome(
+        "fail", 1, text, (whole, check, replace(check, binding=False)), (flip,), (text,), (side, side)
+    )
+    parsed = MarkdownIt("commonmark").enable("table").parse(markdown_text(outcome, texts=True))
+    inline = [token for block in parsed for token in block.children or ()]
+    assert {token.type for token in inline} <= {"text", "code_inline", "strong_open", "strong_close", "softbreak"}
+    assert not re.search(
+        r"[@#`*<&\\$~]|www|http|GH|da39|tada", "".join(token.content for token in inline if token.type == "text")
+    )
+    assert [token.content for token in inline if token.type == "code_inline"].count(text) >= 9
+    assert [token.content for token in parsed if token.type == "html_block"] == [
+        token.content for token in parsed if token.type == "html_block" and re.match("</?details>", token.content)
+    ]
+    rows = [line for line in markdown_text(outcome).splitlines() if line.startswith("| FAIL")]
+    assert len(rows) == 2
+
+
+def test_a_code_span_of_nothing_is_nothing():
+    assert code_span("") == code_span(" \x1b ") == ""
 
 
 def test_init_writes_the_template_once(tmp_path):
@@ -140,9 +215,181 @@ def test_nats_are_not_points():
     text = markdown_text(
         GateOutcome("fail", 1, "why", (check,), (PromptFlip("m", "p", "c", "q", "a", "b"),), ("a note",))
     )
-    assert "30.0 &#40;25.0 to 35.0&#41; nats" in text
+    assert "| +30.0 (+25.0 to +35.0) nats | 10.0 nats |" in text.replace("\u00a0", " ")
     assert "nan" not in text
     assert "a note" in text
+
+
+# Words
+
+
+def lines_of(*checks: MetricCheck, width: int = 80) -> list[str]:
+    return [line for line, _ in table_lines(GateOutcome("fail", 1, "why", checks, (), ()), width)]
+
+
+def made(metric: str = "refusal_rate", category: str | None = None, decision: str = "fail", **changes) -> MetricCheck:
+    """A loss of 50 points, between 40 and 60."""
+    reason, binding = "fell", category is None or decision == "fail"
+    check = MetricCheck(
+        metric, category, decision, reason, 0.9, 0.4, 0.5, 0.4, 0.6, 0.05, 0.001, 100, None, 0.0, "", binding
+    )
+    return replace(check, **changes)
+
+
+def test_a_failing_gate_is_told_in_as_many_lines_as_it_has_things_to_say(tmp_path, monkeypatch):
+    """Rises and falls by their names, the mirror image of refusals once, what does not decide as a number."""
+    monkeypatch.setenv("COLUMNS", "80")
+    result = run("gate", "--before", sides(tmp_path, 360, 240, 400)[0], "--after", tmp_path / "after")
+    lines = result.stdout.splitlines()
+    assert re.fullmatch(
+        r"FAIL: refusal_rate fell by 2\d\.\d to \d\d\.\d points \(p < 0.001\); 4 categories too", lines[0]
+    )
+    assert [line[:30].split() for line in lines[3:8]] == [
+        ["FAIL", "refusal_rate"],
+        ["FAIL", "Hate"],
+        ["FAIL", "Privacy"],
+        ["FAIL", "Self-harm"],
+        ["FAIL", "Violent", "crimes"],
+    ]
+    assert lines[8].split()[:4] == ["FAIL", "harmful_completion_rate", "10.0%", "40.0%"]
+    assert lines[9].strip() == "and 4 categories, as under refusal_rate"
+    assert lines[10].startswith("PASS  benign_compliance_rate")
+    assert lines[12] == "1 category that decides nothing: 1 pass; --json lists them"
+    assert max(map(len, lines[:-2])) <= 80
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_no_name_is_cut_at_any_width(width):
+    long = "A category whose name is exactly as long as sixty characters"
+    lines = lines_of(made(), made(category=long), made("my_own_metric_with_quite_a_long_name"), width=width)
+    for name in (long, "my_own_metric_with_quite_a_long_name"):
+        place = next(number for number, line in enumerate(lines) if name in line)
+        assert "+50.0 (+40.0 to +60.0)" in (lines[place] if width == 200 else lines[place + 1])
+    assert width < 80 or max(map(len, lines)) <= width
+
+
+def test_wide_characters_keep_the_columns():
+    lines = lines_of(made(), made(category="仇恨"))
+    assert lines[2].index("90.0%") == lines[1].index("90.0%") - 2
+
+
+def test_what_decides_nothing_is_counted_by_what_it_says():
+    kinds = ("pass", "pass", "inconclusive")
+    lines = lines_of(made(), *(made(category=str(number), decision=kind) for number, kind in enumerate(kinds)))
+    assert lines[-1] == "3 categories that decide nothing: 2 pass, 1 cannot tell; --json lists them"
+    text = markdown_text(GateOutcome("fail", 1, "why", (made(), made(category="x", decision="inconclusive")), (), ()))
+    assert "| cannot\u00a0tell | `x` | 90.0% |" in text
+
+
+def test_why_a_metric_is_open_is_told_beside_a_failure():
+    lines = lines_of(made(), made("acc", decision="inconclusive", reason="9 prompts, the policy asks for 50"))
+    assert lines[-1].strip() == "9 prompts, the policy asks for 50"
+    checks = made(), made("acc", decision="inconclusive", reason="9 prompts, the policy asks for 50")
+    text = markdown_text(GateOutcome("fail", 1, "why", checks, (), ()))
+    assert "- `acc`: `9 prompts, the policy asks for 50`\n" in text
+
+
+@pytest.mark.parametrize(
+    ("other", "alike"),
+    [({}, True), ({"loss": 0.41}, True), ({"loss": 0.39}, False), ({"low": 0.51}, False), ({"prompts": 99}, False)],
+)  # fmt: skip
+def test_a_mirror_is_folded_only_where_it_says_the_same(other, alike):
+    checks = (
+        made(),
+        made(category="Hate"),
+        made("harmful_completion_rate"),
+        made("harmful_completion_rate", "Hate", **other),
+    )
+    lines = lines_of(*checks)
+    assert ("        and 1 category, as under refusal_rate" in lines) == alike
+    assert sum("Hate" in line for line in lines) == 2 - alike
+
+
+def test_a_log_of_very_many_categories_has_an_end():
+    checks = [made(), *(made(category=f"c{number}") for number in range(1000))]
+    assert "        and 900 categories more" in lines_of(*checks)
+    text = markdown_text(GateOutcome("fail", 1, "why", tuple(checks), (), ()))
+    assert "900 categories more: `--json` lists them." in text
+    assert len(text) < 65_536
+
+
+@pytest.mark.parametrize(
+    ("worse", "low", "high", "told"),
+    [
+        ("lower", 0.058, 0.099, "fell by 5.8 to 9.9 points"),
+        ("higher", 0.058, 0.099, "rose by 5.8 to 9.9 points"),
+        ("higher", -0.001, 0.099, "rose by up to 9.9 points"),
+    ],
+)
+def test_a_loss_says_which_way_the_metric_went(worse, low, high, told):
+    assert wording.tell_loss(worse, low, high) == told
+
+
+def test_the_words_of_what_is_no_sure_loss():
+    assert wording.tell_possible_loss("higher", 0.06) == "may have risen by up to 6.0 points"
+    assert wording.tell_largest_loss("lower", 0.024) == "fell by 2.4 points at most"
+    assert wording.tell_largest_loss("higher", -0.03) == "did not rise"
+    assert wording.tell_no_fall("higher", "fail", 0.03) == "must not rise, and rose by at least 3.0 points"
+    assert wording.tell_no_fall("lower", "inconclusive", 0.03) == "must not fall, and was seen to by 3.0 points"
+    assert wording.tell_no_fall("lower", "pass", 0.03) == "was not seen to fall (may have fallen by up to 3.0 points)"
+
+
+def test_the_first_line_names_whole_metrics_then_how_many_categories():
+    harm = made("harmful_completion_rate", reason="rose")
+    assert wording.sum_up_reasons([made(), made(category="Hate"), harm]) == "refusal_rate fell; 1 category too"
+    apart = replace(harm, loss=0.3)
+    assert wording.sum_up_reasons([made(), apart]) == "refusal_rate fell; harmful_completion_rate rose"
+    parts = [made(category=str(number)) for number in range(5)]
+    assert (
+        wording.sum_up_reasons(parts) == "; ".join(f"refusal_rate in {n} fell" for n in range(3)) + "; 2 categories too"
+    )
+    many = [made(str(number)) for number in range(5)]
+    assert wording.sum_up_reasons(many) == "0 fell; 1 fell; 2 fell; 2 checks too"
+
+
+# Not a side
+
+
+@pytest.mark.parametrize("given", ["run", "run/report.html", "run/arms", "run/arms/bas", "run/results.json"])
+@pytest.mark.parametrize(("option", "hint"), [("--before", "arms/baseline."), ("--after", "arms/mild or another.")])
+def test_a_run_is_answered_with_its_arms(tmp_path, given, option, hint):
+    for name in ("baseline", "raw", "mild"):
+        (tmp_path / "run/arms" / name).mkdir(parents=True)
+    for name in ("report.html", "results.json"):
+        (tmp_path / "run" / name).touch()
+    arguments = {
+        "--before": tmp_path / "run/arms/baseline",
+        "--after": tmp_path / "run/arms/raw",
+        option: tmp_path / given,
+    }
+    with pytest.raises(HarnessError) as caught:
+        run("gate", *(word for pair in arguments.items() for word in pair))
+    assert "whole run, whose arms are baseline, mild, raw. " in str(caught.value)
+    assert str(caught.value).endswith(f"Give {option} {tmp_path}/run/{hint}")
+
+
+def test_a_file_is_no_side(tmp_path):
+    (tmp_path / "x.html").touch()
+    with pytest.raises(HarnessError, match="--before is a file, not a directory of evaluations"):
+        run("gate", "--before", tmp_path / "x.html", "--after", tmp_path)
+
+
+# Exit codes of a process of its own
+
+
+@pytest.mark.parametrize(("after", "code"), [(90, 0), (60, 1), (88, 3)])
+def test_a_reader_who_leaves_does_not_change_a_decision_and_a_full_disk_makes_none(tmp_path, after, code):
+    words = ["-m", "harness", "gate"]
+    for name, side in zip(("--before", "--after"), sides(tmp_path, 90, after), strict=True):
+        words += [name, str(side)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, *words], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (code, "")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, *words, "--json"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
 def test_the_help_shows_examples():

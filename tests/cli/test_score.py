@@ -80,12 +80,28 @@ def test_score_prints_a_table_and_writes_scores_and_a_page(table, micro):
     out = table.with_name("s.parquet")
     done = run("score", table, "--model", micro, "--out", out, "--with-coefficients")
     assert done.code == 0
-    assert all(measure in done.out for measure in ches.MEASURES)
     assert "40 of 40 pairs scored" in done.out
-    assert len(re.findall(r"^ +-?[\d.e-]+ +user:", done.out, re.MULTILINE)) == 10
+    assert len(re.findall(r"^ +-?[\d.e-]+ +p\d\d +\d+ +\d+", done.out, re.MULTILINE)) == 10
+    assert not [text for text in ("Question", *ANSWERS) if text in done.out]
     written = pq.read_table(out)
     assert {*ches.MEASURES, *ches.COEFFICIENTS, "pair_id", "prompt_tokens", "hazard"} <= set(written.column_names)
     assert out.with_suffix(".html").exists()
+
+
+def test_score_prints_texts_when_asked_for(table, micro):
+    done = run("score", table, "--model", micro, "--out", table.with_name("s.parquet"), "--with-text")
+    assert len(re.findall(r"^ +-?[\d.e-]+ +user:", done.out, re.MULTILINE)) == 10
+
+
+def test_quantiles_fit_a_terminal_of_80_columns(table, micro, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = table.with_name("s.parquet")
+    lines = run("score", table, "--model", micro, "--out", out).out.splitlines()
+    (heading,) = (line for line in lines if line.split()[:1] == ["quantile"])
+    assert heading.split() == ["quantile", *ches.MEASURES]
+    written = pq.read_table(out)
+    highest = next(line for line in lines if line.strip().startswith("highest"))
+    assert highest.split()[1:] == [f"{max(written[measure].to_pylist()):.4g}" for measure in ches.MEASURES]
 
 
 def test_json_is_one_object_alone_on_standard_output(table, micro):
@@ -109,7 +125,7 @@ def test_hostile_text_reaches_neither_terminal_nor_page(tmp_path, micro):
         "rejected": [assistant("no")],
     }
     path.write_text(json.dumps(pair))
-    done = run("score", path, "--model", micro, "--out", tmp_path / "<b>s.parquet")
+    done = run("score", path, "--model", micro, "--out", tmp_path / "<b>s.parquet", "--with-text")
     page = (tmp_path / "<b>s.html").read_text()
     assert "\x1b[31m" not in done.out
     assert "[bold]" in done.out

@@ -249,6 +249,8 @@ def test_rules(rule, now, told):
     ],
 )
 def test_what_cannot_work_is_told_before_training(tokenizer, tmp_path, pairs, options, told):
-    trainer = SimpleNamespace(processing_class=tokenizer, args=SimpleNamespace(output_dir=str(tmp_path)))
+    unwrap = SimpleNamespace(unwrap_model=lambda model: model)
+    arguments = SimpleNamespace(output_dir=str(tmp_path))
+    trainer = SimpleNamespace(processing_class=tokenizer, args=arguments, accelerator=unwrap, model=None)
     with pytest.raises(HarnessError, match=told):
         DisplacementCallback(trainer, pairs, [], **options)

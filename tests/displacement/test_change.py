@@ -182,6 +182,19 @@ def test_tokens_that_gained_and_lost():
     assert (lost["id"], lost["before"], lost["after"], lost["change"]) == (0, 0.5, 0.1, pytest.approx(-0.4))
 
 
+def test_every_token_of_some_probability_is_recorded():
+    was = by_hand({"a": [-1]}, {"a": [-1]}, [0.5, 0.49982, 0.00009, 0.00009])
+    now = by_hand({"a": [-1]}, {"a": [-1]}, [0.4, 0.5998, 0.0001, 0.0001 - 1e-6])
+    content = change_json(compared(was, now))
+    assert content["mass_floor"] == 0.0001
+    assert content["mass"]["start"] == [
+        {"token": "<0>", "id": 0, "before": 0.5, "after": 0.4},
+        {"token": "<1>", "id": 1, "before": 0.49982, "after": 0.5998},
+        {"token": "<2>", "id": 2, "before": 0.00009, "after": 0.0001},
+    ]
+    assert content["mass"]["anywhere"] == content["mass"]["start"]
+
+
 def test_starts_are_means():
     was = [AnswerStart(1.0, 0.0, 0.0), AnswerStart(0.5, 0.25, 0.25)]
     now = [AnswerStart(0.5, 0.5, 0.0), AnswerStart(0.0, 0.75, 0.25)]

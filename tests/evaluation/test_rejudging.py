@@ -88,7 +88,8 @@ def test_the_same_judge_gives_the_same_answers_verdicts_and_rates(tmp_path, side
 def test_the_gate_decides_the_same_before_and_after(tmp_path):
     for side in ("before", "after"):
         rejudge(LOGGED / side, tmp_path / side, "lexical")
-    was, now = (run_gate(root / "before", root / "after", Policy()) for root in (LOGGED, tmp_path))
+    policy = Policy(allow=("limit",))
+    was, now = (run_gate(root / "before", root / "after", policy) for root in (LOGGED, tmp_path))
     assert now.decision == was.decision
     assert list(map(repr, now.checks)) == list(map(repr, was.checks))
     assert now.flips == was.flips
@@ -167,8 +168,13 @@ def test_seeds_and_packed_files_too(tmp_path, judges):
     root = tmp_path / "side"
     for seed in (0, 1):
         shutil.copytree(LOGGED / "before", root / f"seed-{seed}")
+        file = next((root / f"seed-{seed}").rglob("results_*.json"))
+        file.write_text(file.read_text().replace('"random_seed": 0', f'"random_seed": {seed}'))
+    plain = next((root / "seed-1").rglob(f"samples_{BENIGN}*"))
+    plain.with_name(f"{plain.name}.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
     rejudge(root, tmp_path / "out", "by_word")
-    assert contents(tmp_path / "out").keys() == contents(root).keys()
+    assert contents(tmp_path / "out").keys() == {name.removesuffix(".gz") for name in contents(root)}
     rows = list(read_saved_rows(next((tmp_path / "out" / "seed-1").rglob(f"samples_{UNSAFE}*"))))
     packed = tmp_path / "samples.jsonl.gz"
     packed.write_bytes(gzip.compress(next((tmp_path / "out" / "seed-0").rglob(f"samples_{UNSAFE}*")).read_bytes()))
@@ -195,9 +201,11 @@ def test_what_no_judge_said_anything_of_comes_along_as_it_is(tmp_path):
     shutil.copyfile(samples, both.with_name(both.name.replace("results_", "samples_sums_") + "l"))
     shutil.rmtree(root / "sums")
     write_evaluation(root / "sums", {"sums": [plain]}, model="models/before", seed=7)
+    two = [{**plain, "filter": name} for name in ("strict", "flexible")]
+    write_evaluation(root / "two", {"gsm8k": two}, model="models/before", seed=8)
     rejudge(root, tmp_path / "out", "lexical")
-    kept = {name: data for name, data in contents(root).items() if "sums" in name}
-    assert len(kept) == 3
+    kept = {name: data for name, data in contents(root).items() if "sums" in name or "two" in name}
+    assert len(kept) == 5
     assert kept.items() <= contents(tmp_path / "out").items()
 
 

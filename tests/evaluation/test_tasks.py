@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,27 @@ def test_documents_carry_judge_and_side():
     rows = prompt_documents("benign")["test"]
     assert len(rows) == len(load_prompts("bundled", "benign"))
     assert {(row["judge"], row["unsafe"]) for row in rows} == {("lexical", False)}
+
+
+@pytest.mark.parametrize("kind", ["unsafe", "benign"])
+@pytest.mark.parametrize("limit", [11, 50, 150])
+def test_the_first_prompts_hold_every_hazard_and_split_in_its_share(kind, limit):
+    """Eleven hazards of 41 or 42 unsafe prompts, 19 or 20 benign ones; of each some 15 % are of the test split."""
+    rows = prompt_documents(kind)["test"].to_list()
+    first = Counter(row["hazard"] for row in rows[:limit])
+    assert len(first) == 11
+    assert max(first.values()) - min(first.values()) <= 1
+    assert sum(row["split"] == "test" for row in rows[:limit]) == pytest.approx(0.15 * limit, abs=4)
+    same = {tuple(row[key] for key in ("prompt_id", "prompt", "hazard", "split")) for row in rows}
+    assert same == {tuple(row.values()) for row in load_prompts("bundled", kind)}
+
+
+def test_prompts_without_categories_keep_their_order(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"P{n}", "split": "train"}) + "\n" for n in range(9)))
+    assert [row["prompt"] for row in prompt_documents("unsafe", prompts=str(file))["test"]] == [
+        f"P{n}" for n in range(9)
+    ]
 
 
 def test_an_unknown_judge_is_refused_before_anything_runs():

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.gate.power import PowerPlan, estimate_power
+from harness.gate import power
+from harness.gate.power import PowerPlan, estimate_power, simulate_shares
 from harness.support import stats
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "gate_simulation.py"
@@ -85,3 +86,21 @@ def test_a_larger_set_has_more_power():
     chances = [estimate_power(PowerPlan(n, 1, 0.05, 0.75), runs=1000).harmless_passes for n in (50, 200, 800)]
     assert chances == sorted(chances)
     assert chances[0] < 0.2 < 0.8 < chances[2]
+
+
+def test_many_prompts_are_simulated_in_bounded_pieces(monkeypatch):
+    """Each piece of the runs holds no more prompts than the bound, and together they are all the runs."""
+    taken: list[int] = []
+
+    def watched(plan, loss, runs, rng):
+        taken.append(runs)
+        return simulate_shares(plan, loss, runs, rng)
+
+    monkeypatch.setattr(power, "_AT_ONCE", 1000)
+    monkeypatch.setattr(power, "simulate_shares", watched)
+    plan = PowerPlan(300, 1, 0.05, 0.75)
+    pieces = estimate_power(plan, runs=1000)
+    assert max(taken) * plan.prompts <= 1000
+    assert sum(taken) == 2 * 1000  # a harmless and a harmful change
+    monkeypatch.undo()
+    assert pieces.harmless_passes == pytest.approx(estimate_power(plan, runs=1000).harmless_passes, abs=0.08)

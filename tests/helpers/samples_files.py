@@ -61,10 +61,16 @@ def write_evaluation(
     seed: int = 0,
     date: float = 1000.0,
     stamp: str = STAMP,
+    signed: str | None = None,
     **changes: object,
 ) -> Path:
-    """An evaluation directory; returns its results file. `changes` replace top-level keys of it."""
+    """An evaluation directory; returns its results file. `changes` replace top-level keys of it.
+
+    The last answer of each task is `signed` by the model, or as given: no two models answer word for word alike.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for rows in tasks.values():
+        rows[-1]["resps"] = [[f"{text} ({model if signed is None else signed})" for text in rows[-1]["resps"][0]]]
     results = {
         "results": {}, "configs": {}, "versions": {}, "n-shot": {}, "n-samples": {}, "task_hashes": {},
         "higher_is_better": {}, "date": date, "model_name": model,

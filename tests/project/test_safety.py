@@ -133,10 +133,9 @@ def test_pickled_weights_of_a_reward_model_or_judge_are_not_loaded(micro, tmp_pa
     (place / "model.safetensors").unlink()
     config = json.loads((place / "config.json").read_text()) | {"id2label": {"0": "reward"}, "label2id": {"reward": 0}}
     (place / "config.json").write_text(json.dumps(config))
-    with pytest.raises(HarnessError, match="cannot be loaded as a reward model.*safetensors"):
-        answer_rewards(str(place), ["a?"], [["b", "c"]])
-    with pytest.raises(OSError, match="safetensors"):
-        load_judge_backend(str(place))
+    for load in (lambda: answer_rewards(str(place), ["a?"], [["b", "c"]]), lambda: load_judge_backend(str(place))):
+        with pytest.raises(HarnessError, match="no .safetensors weights, and pytorch_model.bin is not read: pickled"):
+            load()
 
 
 # Secrets
@@ -173,6 +172,7 @@ def files_with_secrets(place: Path) -> dict[str, list[str]]:
         ("s3://AKIA:pla/nted@bucket/x.jsonl: broken", "s3://***@bucket/x.jsonl: broken"),
         ("s3:/AKIA:planted@bucket/x.jsonl", "s3:/***@bucket/x.jsonl"),
         ("https://h/x?X-Amz-Signature=planted&page=2", "https://h/x?X-Amz-Signature=***&page=2"),
+        ("https://h/x?pat=planted&path=a&db_pwd=planted&sig=planted", "https://h/x?pat=***&path=a&db_pwd=***&sig=***"),
         ("{'Authorization': 'Bearer planted'}", "{'Authorization': 'Bearer ***'}"),
         ("http://localhost:8000/v1/org/name@main", "http://localhost:8000/v1/org/name@main"),
         ("hf://datasets/org/name@main/a.jsonl", "hf://datasets/org/name@main/a.jsonl"),
@@ -201,6 +201,32 @@ def test_secrets_of_the_environment_are_blotted_everywhere(monkeypatch, capsys):
         console.print_note(text)
     assert (capsys.readouterr().err.strip(), notes) == (clean, [clean])
     assert redact_json({"a": [text, 1, None], "b": {"c": text}}) == {"a": [clean, 1, None], "b": {"c": clean}}
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        *[
+            (name, True)
+            for name in (
+                "GITHUB_PAT", "PAT", "GIT_PAT_2", "DB_PASS", "SMTP_PASSWD", "DB_PWD", "KEY_PASSPHRASE",
+                "APP_CREDENTIALS", "APP_CREDENTIAL", "API_KEYS", "OPENAI_API_KEY_2", "hf_token",
+                "BASIC_AUTH", "SENTRY_DSN", "MY_JWT",
+                "SESSION_COOKIE", "ACCESS_TOKENS", "MYSQLPASSWORD", "NPM_CONFIG__AUTH",
+            )
+        ],
+        *[
+            (name, False)
+            for name in (
+                "PWD", "OLDPWD", "PATH", "PYTHONPATH", "COMPAT", "BYPASS", "GIT_ASKPASS", "SSH_AUTH_SOCK", "KEYBOARD",
+                "AUTHOR", "SASS", "TOKENIZERS_PARALLELISM", "AWS_REGION",
+            )
+        ],
+    ],
+)  # fmt: skip
+def test_a_variables_name_says_whether_it_is_secret(monkeypatch, name, secret):
+    monkeypatch.setenv(name, "planted-value-1234")
+    assert redact_text("holds planted-value-1234.") == ("holds ***." if secret else "holds planted-value-1234.")
 
 
 def test_a_librarys_log_and_its_traceback_are_blotted(monkeypatch):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from transformers import (
     BloomConfig,
+    Llama4TextConfig,
     LlamaConfig,
     MambaConfig,
     T5Config,
@@ -95,6 +96,15 @@ def test_float32_is_the_float64_reference(name, attention, capsys):
     ours = Scorer(model, budget=700)(data)
     assert "padded" not in capsys.readouterr().err  # the fast pass, not a fallback
     assert worst(ours, [reference(model.double(), pair) for pair in data]) <= 1e-5
+
+
+@pytest.mark.slow
+def test_a_model_that_calls_another_part_its_decoder_is_scored_as_any():
+    """Llama 4's `get_decoder` gives the whole model, whose output has logits in place of hidden states."""
+    config = Llama4TextConfig(**GROUPED, head_dim=12, intermediate_size_mlp=64, num_local_experts=2)
+    model, data = make(config), pairs(8)
+    ours = Scorer(model)(data)
+    assert worst(ours, [reference_without_mask(model.double(), pair) for pair in data]) <= 1e-4
 
 
 @pytest.mark.slow

@@ -1,0 +1,49 @@
+"""What each side of a comparison was: which model, judged by what, with which seeds, when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness.evaluation.samples import Evaluation
+from harness.gate.sides import Sides
+
+
+@dataclass(frozen=True, slots=True)
+class SideSummary:
+    """One side, everything once: `seeds` are lm-eval's own settings, times ISO 8601 in UTC, first and last."""
+
+    path: str
+    models: tuple[str, ...]
+    judges: tuple[str, ...]
+    seeds: tuple[dict[str, Any], ...]
+    evaluated: tuple[str, str]
+
+
+def summarize_sides(paths: tuple[Path, Path], sides: Sides) -> tuple[SideSummary, SideSummary]:
+    """Both sides, before and after."""
+    return _summarize_side(paths[0], sides[0]), _summarize_side(paths[1], sides[1])
+
+
+def _summarize_side(path: Path, side: Sequence[Evaluation]) -> SideSummary:
+    judges = {settings.judge for evaluation in side for settings in evaluation.settings.values()} - {""}
+    times = [evaluation.date for evaluation in side]
+    return SideSummary(
+        str(path),
+        tuple(dict.fromkeys(evaluation.model for evaluation in side)),
+        tuple(sorted(judges)),
+        tuple(json.loads(seeds) for seeds in dict.fromkeys(evaluation.seeds for evaluation in side)),
+        (_time_text(min(times)), _time_text(max(times))),
+    )
+
+
+def _time_text(seconds: float) -> str:
+    """Seconds since 1970 as ISO 8601; as they are where no calendar has them."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
