@@ -22,7 +22,7 @@ from harness.evaluation.finding import EvaluationFiles, find_evaluations
 from harness.evaluation.lines import MALFORMED_ERRORS, REEVALUATE_HINT, numbered_rows
 from harness.evaluation.manifest import RunManifest
 from harness.evaluation.output import read_evaluations
-from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation
+from harness.evaluation.samples import VERDICT_OF, Evaluation
 from harness.evaluation.saved_answers import sample_rows
 from harness.evaluation.tasks import verdict_metrics, verdict_text
 from harness.judges.registry import JudgeTally, judge_identity, judges_version
@@ -43,11 +43,6 @@ class LoggedTask:
     task: str
     samples: Path
     evaluation: Evaluation
-
-    @property
-    def answers(self) -> list[Answer]:
-        """Its answers as they were judged."""
-        return [answer for answer in self.evaluation.answers if answer.task == self.task]
 
 
 def logged_tasks(root: Path) -> list[LoggedTask]:
@@ -152,10 +147,10 @@ def _rejudge_samples(logged: LoggedTask, results: _Rejudged, counted: _CountedVe
         said = counted.take_for([answer["response"] for answer in sample_rows(row, place)])
         try:
             line = _rejudged_line(row, said, results.name, results.identity)
+            results.add_line(logged.task, line)
         except MALFORMED_ERRORS as error:
             told = f"cannot be rejudged ({type(error).__name__}: {error})"
             raise HarnessError(told, place=place, hint=REEVALUATE_HINT) from error
-        results.add_line(logged.task, line)
         yield line
 
 
