@@ -61,7 +61,7 @@ def _parse_line(line: bytes, place: str) -> dict[str, Any]:
 
 
 def logged_number(value: object) -> float:
-    """A logged metric as a number, infinite where it is beyond all floats; NaN where it is absent, null or no number."""
+    """A logged metric as a number, infinite beyond all floats; NaN where it is absent, null or no number."""
     try:
         return float(value) if isinstance(value, int | float) else math.nan
     except OverflowError:

@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from harness.recipes.schema import ArmName, Count, FineTuning, Positive, RecipeBase, Seeds, Strict, TrainingSettings
+from harness.recipes.schema import (
+    ArmName,
+    Count,
+    FineTuning,
+    Positive,
+    RecipeBase,
+    Seed,
+    Seeds,
+    Strict,
+    TrainingSettings,
+)
 
 # Section 3
 
