@@ -213,7 +213,11 @@ def test_bad_usage_is_a_harness_error(tmp_path, monkeypatch, arguments):
 
 def test_a_rate_of_four_hundred_digits_is_bad_input(tmp_path):
     before, after = sides(tmp_path, 90, 90)
-    edit(after, "results_*", lambda text: text.replace('"refusal_rate,judge": 0.9', f'"refusal_rate,judge": 1{"0" * 400}'))
+    edit(
+        after,
+        "results_*",
+        lambda text: text.replace('"refusal_rate,judge": 0.9', f'"refusal_rate,judge": 1{"0" * 400}'),
+    )
     with pytest.raises(HarnessError, match=r"says refusal_rate of .* is \[inf\]"):
         run("gate", "--before", before, "--after", after)
 
