@@ -35,7 +35,7 @@ def numbered_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def logged_number(value: object) -> float:
-    """A logged metric as a number, infinite where it is beyond all floats; NaN where it is absent, null or no number."""
+    """A logged metric as a number, infinite where no float is as large; NaN where it is absent, null or no number."""
     try:
         return float(value) if isinstance(value, int | float) else math.nan
     except OverflowError:
