@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-_STORE = re.compile(r'(<template id="flips-data">)(.*?)(</template>)', re.DOTALL)
+_STORE = re.compile(r'(<template id="answers-data">)(.*?)(</template>)', re.DOTALL)
 _RUNS = 5
 
 
@@ -34,8 +34,8 @@ def multiplied(page: str, flips: int) -> str:
     found = _STORE.search(page)
     assert found, "the page has no flips"
     data = json.loads(zlib.decompress(base64.b64decode(found[2])))
-    given = data["flips"]
-    data["flips"] = [own(given[place % len(given)], place) for place in range(flips)]
+    given = data["answers"]
+    data["answers"] = [own(given[place % len(given)], place) for place in range(flips)]
     packed = base64.b64encode(zlib.compress(json.dumps(data).encode(), 9)).decode()
     return page[: found.start(2)] + packed + page[found.end(2) :]
 

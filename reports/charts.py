@@ -7,6 +7,8 @@ named here where the window is dark (`[fill="#0072b2"]`), so charts use no other
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
+from string import ascii_uppercase
 from typing import Any
 
 import altair as alt
@@ -19,24 +21,46 @@ from reports.words import DECISIONS, METRICS, measured, token
 
 DECISION_COLOURS = {"Pass": GREEN, "Fail": ORANGE, "Cannot tell": SOFT}
 WIDE, NARROW = 1000, 330
+_ROW = 33
+"""Pixels of an arm's row on the first screen, for a name of two lines."""
 LOSSES = {
     "refusal_rate": "Refusals lost",
     "harmful_completion_rate": "Harmful answers gained",
     "benign_compliance_rate": "Benign answers lost",
 }
 
+_BROKEN = "split(datum.label, ', ')"
+"""An arm's name broken after its commas."""
+_ARM_HEADER = alt.Header(title=None, labelExpr=_BROKEN, labelLineHeight=14)
+
 Chart = Callable[[int], alt.TopLevelMixin]
 """A chart for a page of a given width in pixels."""
 
 
-def drawn(chart: Chart, about: str) -> Markup:
-    """A chart in both widths, with the sentence that stands for it where it cannot be seen."""
+KEYS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "decisions": [("green", "Pass"), ("orange", "Fail"), ("soft", "Cannot tell")],
+    "sides": [("blue", "ln p(y+), preferred"), ("orange", "ln p(y\N{MINUS SIGN}), rejected")],
+    "answers": [("blue", "Preferred answers"), ("orange", "Rejected answers")],
+    "tokens": [("orange", "gains"), ("blue", "loses")],
+}
+"""What the colours of a chart say. The page sets them as text: what draws the SVG does not know the reader's font."""
+
+
+def drawn(chart: Chart, about: str, keys: str | None = None) -> Markup:
+    """A chart in both widths below its keys, with the sentence that stands for it where it cannot be seen."""
     figure = Markup('<div class="{}" role="img" aria-label="{}"><div aria-hidden="true">{}</div></div>')
     both = [
         figure.format(name, about, Markup(draw_svg(chart(width))))  # noqa: S704 - our own SVG
         for name, width in (("wide", WIDE), ("narrow", NARROW))
     ]
-    return Markup('<div class="chart">{}</div>').format(Markup("").join(both))
+    return _drawn_keys(KEYS[keys] if keys else ()) + Markup('<div class="chart">{}</div>').format(Markup("").join(both))
+
+
+def _drawn_keys(keys: Sequence[tuple[str, str]]) -> Markup:
+    """The keys of a chart's colours as a line of text."""
+    each = Markup('<span><i class="key {}"></i>{}</span>')
+    line = Markup('<p class="keys">{}</p>')
+    return line.format(Markup(" ").join(each.format(*key) for key in keys)) if keys else Markup("")
 
 
 def _chart_data(rows: Sequence[Mapping[str, Any]]) -> alt.Data:
@@ -45,7 +69,7 @@ def _chart_data(rows: Sequence[Mapping[str, Any]]) -> alt.Data:
 
 def _arm_axis(order: Sequence[str], *, named: bool = True) -> alt.Y:
     """One row an arm, its name broken after commas."""
-    axis = alt.Axis(labelExpr="split(datum.label, ', ')", labelLimit=200, labels=named)
+    axis = alt.Axis(labelExpr=_BROKEN, labelLineHeight=13, labelLimit=200, labels=named)
     return alt.Y("arm:N", sort=[*order], title=None, axis=axis, scale=alt.Scale(domain=[*order]))
 
 
@@ -71,11 +95,12 @@ def verdict(results: RunResults, gate: Figures, labels: Mapping[str, str]) -> Ch
             order,
             title if wide else title.split(", "),
             470 if wide else 180,
+            _ROW,
         )
         if not losses:
             return left
         title = f"{LOSSES[metric]} at the gate, points"
-        right = _forest_plot(losses, _arm_axis(order, named=not wide), title, 320 if wide else 180, 36, said=True)
+        right = _forest_plot(losses, _arm_axis(order, named=not wide), title, 320 if wide else 180, _ROW, said=True)
         both: alt.TopLevelMixin = alt.hconcat(left, right, spacing=40) if wide else alt.vconcat(left, right)
         return both
 
@@ -83,7 +108,7 @@ def verdict(results: RunResults, gate: Figures, labels: Mapping[str, str]) -> Ch
 
 
 def _rate_chart(
-    rows: Sequence[Mapping[str, Any]], order: Sequence[str], title: str | list[str], width: int
+    rows: Sequence[Mapping[str, Any]], order: Sequence[str], title: str | list[str], width: int, step: int
 ) -> alt.LayerChart:
     dots = [{"arm": row["arm"], "rate": rate} for row in rows for rate in row["per_seed"] if rate is not None]
     x = alt.X("value:Q", scale=alt.Scale(domain=[0, 1]), title=title, axis=alt.Axis(format=".0%", tickCount=5))
@@ -91,7 +116,7 @@ def _rate_chart(
     interval = base.mark_rule(strokeWidth=8, opacity=0.3, color=BLUE).encode(alt.X("low:Q"), alt.X2("high:Q"), y)
     mean = base.mark_tick(thickness=3, height=18, color=BLUE).encode(x, y)
     seeds = alt.Chart(_chart_data(dots)).mark_circle(size=28, opacity=1, color=BLUE).encode(alt.X("rate:Q"), y)
-    layered: alt.LayerChart = (interval + mean + seeds).properties(width=width, height=alt.Step(36))
+    layered: alt.LayerChart = (interval + mean + seeds).properties(width=width, height=alt.Step(step))
     return layered
 
 
@@ -104,21 +129,22 @@ def _loss_in_points(check: Mapping[str, Any]) -> dict[str, float]:
 
 
 def scores(bins: Sequence[Mapping[str, float]], cuts: Mapping[str, float]) -> Chart:
-    """Length-normalised CHES of the pairs, with the line that each filter drew."""
+    """Length-normalised CHES of the pairs, with the line that each filter drew, lettered in their order."""
 
     def chart_at(width: int) -> alt.TopLevelMixin:
         top = max(row["pairs"] for row in bins)
-        y = alt.Scale(domain=[0, top * (1 + 0.12 * (len(cuts) + 1))])
-        bars = _histogram_chart(bins, "pairs", "Length-normalised CHES", "Pairs").encode(
-            alt.Y("pairs:Q", title="Pairs", scale=y)
-        )
+        y = alt.Y("pairs:Q", title="Pairs", scale=alt.Scale(domain=[0, top * 1.3]), axis=alt.Axis(tickCount=4))
+        bars = _histogram_chart(bins, "pairs", "Length-normalised CHES", "Pairs").encode(y)
+        # One higher than the other by turns, so that letters of lines side by side stay apart
         lines = [
-            {"cut": cut, "name": f"{name}: left of this", "place": top * (1 + 0.12 * (len(cuts) - place))}
-            for place, (name, cut) in enumerate(cuts.items())
+            {"cut": cut, "letter": letter, "foot": 0.0, "place": top * (1.24 if place % 2 else 1.12)}
+            for place, (letter, cut) in enumerate(zip(ascii_uppercase, cuts.values(), strict=False))
         ]
         base = alt.Chart(_chart_data(lines)).encode(alt.X("cut:Q"))
-        line = base.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color=ORANGE)
-        text = base.mark_text(align="left", dx=6).encode(alt.Y("place:Q", scale=y), alt.Text("name:N"))
+        line = base.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color=ORANGE).encode(
+            alt.Y("foot:Q"), alt.Y2("place:Q")
+        )
+        text = base.mark_text(dy=-7, fontWeight="bold", color=ORANGE).encode(alt.Y("place:Q"), alt.Text("letter:N"))
         return (bars + line + text).properties(width=width - 70, height=220)
 
     return chart_at
@@ -129,13 +155,10 @@ def lengths(bins: Sequence[Mapping[str, float]]) -> Chart:
 
     def chart_at(width: int) -> alt.TopLevelMixin:
         rows = [
-            _histogram_chart(bins, side, "Tokens of the answer" if last else None, title, colour).properties(
+            _histogram_chart(bins, side, "Tokens of the answer" if last else None, "Pairs", colour).properties(
                 width=width - 70, height=80
             )
-            for side, title, colour, last in (
-                ("chosen", "Preferred", BLUE, False),
-                ("rejected", "Rejected", ORANGE, True),
-            )
+            for side, colour, last in (("chosen", BLUE, False), ("rejected", ORANGE, True))
         ]
         return alt.vconcat(*rows, spacing=8).resolve_scale(x="shared", y="shared")
 
@@ -153,7 +176,7 @@ def _histogram_chart(
                 "low:Q",
                 bin="binned",
                 title=x_title,
-                axis=alt.Axis(grid=False, tickCount=8),
+                axis=alt.Axis(grid=False, tickCount=8, tickMinStep=1),
                 scale=alt.Scale(nice=False),
             ),
             alt.X2("high:Q"),
@@ -186,7 +209,7 @@ def likelihood_curves(training: Mapping[str, Any], labels: Mapping[str, str]) ->
         [labels[arm] for arm in training],
         [*sides.values()],
         [BLUE, ORANGE],
-        "Change since the start, nats",
+        "Change, nats",
     )
 
 
@@ -220,8 +243,7 @@ def _step_chart(
         columns = min(len(arms), 3 if width == WIDE else 1)
         x = alt.X("step:Q", title="Step", axis=alt.Axis(grid=False, tickMinStep=1, tickCount=5))
         y = alt.Y("change:Q", title=title, axis=alt.Axis(tickCount=5), scale=alt.Scale(zero=False))
-        legend = alt.Legend() if len(series) > 1 else None
-        colour = alt.Color("side:N", legend=legend, scale=alt.Scale(domain=[*series], range=[*colours]))
+        colour = alt.Color("side:N", legend=None, scale=alt.Scale(domain=[*series], range=[*colours]))
         base = alt.Chart().encode(x, y, colour)
         seeds = base.mark_line(strokeWidth=1, opacity=0.45, point={"size": 12}).encode(alt.Detail("seed:N"))
         mean = base.mark_line(strokeWidth=3).transform_filter("datum.seed == 'mean'")
@@ -231,7 +253,7 @@ def _step_chart(
         )
         rows = [*lines, *({**row, "seed": "end"} for row in ends)]
         faceted: alt.FacetChart = panel.facet(
-            alt.Facet("arm:N", sort=[*arms], header=alt.Header(title=None)), columns=columns, data=_chart_data(rows)
+            alt.Facet("arm:N", sort=[*arms], header=_ARM_HEADER), columns=columns, data=_chart_data(rows)
         ).resolve_axis(x="independent")
         return faceted
 
@@ -261,7 +283,7 @@ def categories(checks: Mapping[str, Any]) -> Chart:
                 rows[metric],
                 _arm_axis(order, named=place == 0 or not wide),
                 f"{LOSSES[metric]}, points",
-                255 if wide else 150,
+                255 if wide else 180,
                 22,
             )
             for place, metric in enumerate(metrics)
@@ -282,7 +304,12 @@ def _forest_plot(
     ends = [0.0, rows[0]["margin"], *(row[end] for row in rows for end in ("low", "high"))]
     low, high = min(ends), max(ends)
     room = (high - low) * (0.5 if said else 0.0)
-    x = alt.X("loss:Q", title=title, axis=alt.Axis(tickCount=4), scale=alt.Scale(domain=[low, high + room]))
+    x = alt.X(
+        "loss:Q",
+        title=title,
+        axis=alt.Axis(tickCount=4, labelSeparation=14),
+        scale=alt.Scale(domain=[low, high + room]),
+    )
     decisions = alt.Scale(domain=[*DECISION_COLOURS], range=[*DECISION_COLOURS.values()])
     colour = alt.Color("decision:N", legend=None, scale=decisions)
     lines = alt.Chart(_chart_data([{"zero": 0, "margin": rows[0]["margin"]}]))
@@ -311,12 +338,13 @@ def tokens(gaining: Sequence[Mapping[str, Any]], losing: Sequence[Mapping[str, A
 
     def chart_at(width: int) -> alt.TopLevelMixin:
         y = alt.Y("token:N", sort=[row["token"] for row in rows], title=None, axis=alt.Axis(labelLimit=150))
+        title = ["Mean probability", "at the start of an answer"]
         x = alt.X(
-            "after:Q", title="Mean probability at the start of an answer", axis=alt.Axis(format=".1~%", tickCount=5)
+            "after:Q",
+            title=" ".join(title) if width == WIDE else title,
+            axis=alt.Axis(format=".1~%", tickCount=5 if width == WIDE else 3),
         )
-        colour = alt.Color(
-            "kind:N", scale=alt.Scale(domain=["gains", "loses"], range=[ORANGE, BLUE]), legend=alt.Legend()
-        )
+        colour = alt.Color("kind:N", scale=alt.Scale(domain=["gains", "loses"], range=[ORANGE, BLUE]), legend=None)
         base = alt.Chart(_chart_data(rows)).encode(y, colour)
         line = base.mark_rule(strokeWidth=2, opacity=0.5).encode(alt.X("before:Q"), alt.X2("after:Q"))
         before = base.mark_point(size=45, filled=False).encode(alt.X("before:Q"))
@@ -329,21 +357,28 @@ def tokens(gaining: Sequence[Mapping[str, Any]], losing: Sequence[Mapping[str, A
 # Several runs
 
 
-def trend(runs: Sequence[tuple[str, Mapping[str, SeedEstimate]]], arms: Sequence[str]) -> Chart:
+def trend(runs: Sequence[tuple[str, str, Mapping[str, SeedEstimate]]], arms: Sequence[str]) -> Chart:
     """A rate by run in the order of their dates, a panel each arm, with intervals and seeds.
 
     Args:
-        runs: each run's name, and its arms' rates by what the page calls the arm.
+        runs: each run's name, what it must share with the one before it to be joined to it by a line, and its arms'
+            rates by what the page calls the arm.
         arms: what the page calls them, in their order.
     """
-    names = [name for name, _ in runs]
+    names = [name for name, _, _ in runs]
+    stretches = [*accumulate((line != before for (_, before, _), (_, line, _) in pairwise(runs)), initial=0)]
     rows = [
-        {"run": name, "arm": arm, **rate.to_json()}
-        for name, rates in runs
+        {"run": name, "line": stretch, "arm": arm, **rate.to_json()}
+        for (name, _, rates), stretch in zip(runs, stretches, strict=True)
         for arm, rate in rates.items()
         if rate.value is not None
     ]
-    dots = [{"run": row["run"], "arm": row["arm"], "rate": rate} for row in rows for rate in row["per_seed"]]
+    dots = [
+        {"run": row["run"], "arm": row["arm"], "rate": rate}
+        for row in rows
+        for rate in row["per_seed"]
+        if rate is not None
+    ]
 
     def chart_at(width: int) -> alt.TopLevelMixin:
         columns = min(len(arms), 3 if width == WIDE else 1)
@@ -351,13 +386,13 @@ def trend(runs: Sequence[tuple[str, Mapping[str, SeedEstimate]]], arms: Sequence
         y = alt.Y("value:Q", title="Rate", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%", tickCount=5))
         base = alt.Chart().transform_filter("isValid(datum.value)")
         interval = base.mark_rule(strokeWidth=8, opacity=0.3, color=BLUE).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"))
-        line = base.mark_line(color=BLUE, strokeWidth=2, point={"size": 45, "color": BLUE}).encode(x, y)
+        line = base.mark_line(color=BLUE, strokeWidth=2, point={"size": 45, "color": BLUE}).encode(
+            x, y, alt.Detail("line:N")
+        )
         seeds = alt.Chart().mark_circle(size=18, color=SOFT, opacity=1).encode(x, alt.Y("rate:Q"))
         panel = (interval + line + seeds).properties(width=(width - 70) // columns - 30, height=170)
         faceted: alt.FacetChart = panel.facet(
-            alt.Facet("arm:N", sort=[*arms], header=alt.Header(title=None)),
-            columns=columns,
-            data=_chart_data([*rows, *dots]),
+            alt.Facet("arm:N", sort=[*arms], header=_ARM_HEADER), columns=columns, data=_chart_data([*rows, *dots])
         )
         return faceted
 

@@ -1,22 +1,26 @@
-"""Several runs on one page: rates by date, the same prompts across runs, and what differs in their recipes."""
+"""Several runs on one page: rates by date, paired tests on the same prompts, and what differs in their recipes."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean, harmonic_mean
 from typing import TYPE_CHECKING
 
 from harness.evaluation.samples import Answer
-from harness.support.run_results import Metric, SeedEstimate
-from reports.words import flatten_recipe, measured
+from harness.support import stats
+from harness.support.run_results import Interval, Metric, SeedEstimate
+from reports.words import flatten_recipe, measured, model, shorten_commit
 
 if TYPE_CHECKING:
     from reports.view import View
 
 
 PROMPTS_SHOWN = 500
+_NONE = "none"
+"""What a recipe says of a key that it sets to null, or that its version of the harness did not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +40,35 @@ class SharedPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class PairedTest:
+    """One arm of a run against the same arm of the first run, on the prompts that both answered.
+
+    `rates` are the first run's and this one's, `gain` is how many more good outcomes this one has, with Tango's 95 %
+    interval; `p_value` is McNemar's exact one, two-sided, Holm-adjusted over all tests of the page.
+    """
+
+    run: str
+    arm: str
+    metric: Metric
+    rates: tuple[float, float]
+    gain: Interval
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunComparison:
     """What a page says of several runs together.
 
     `names` and `arms` are the shared arms and what the page calls them, `label` the one that prompts are followed
-    through; `trend` is each run's name and its arms' rates by label; `metric` is None where some judges tell refusals
-    and others harm only.
+    through; `trend` is each run's name, what it must share with its neighbour to be joined by a line, and its arms'
+    rates by label; `metric` is None where some judges tell refusals and others harm only.
     """
 
     judges: Sequence[str]
     metric: Metric | None
-    trend: Sequence[tuple[str, Mapping[str, SeedEstimate]]]
+    models: Sequence[str]
+    trend: Sequence[tuple[str, str, Mapping[str, SeedEstimate]]]
+    tests: Sequence[PairedTest]
     names: Sequence[str]
     arms: Sequence[str]
     label: str
@@ -66,7 +88,9 @@ def compare_runs(views: Sequence[View]) -> RunComparison:
     return RunComparison(
         [*dict.fromkeys(view.run.recipe.judge for view in views)],
         metric,
-        [(view.run.name, _arm_rates(view, labels, metric)) for view in views] if metric else [],
+        [*dict.fromkeys(map(_starting_model, views))],
+        [(view.run.name, _line_of(view), _arm_rates(view, labels, metric)) for view in views] if metric else [],
+        _paired_tests(views, labels, metric) if metric else [],
         common,
         [*labels.values()],
         labels[arm] if arm else "",
@@ -80,6 +104,50 @@ def _shared_label(views: Sequence[View], arm: str) -> str:
     """An arm's label where all runs agree on it, else its name."""
     labels = {view.labels[arm] for view in views}
     return labels.pop() if len(labels) == 1 else arm.replace("_", " ")
+
+
+def _starting_model(view: View) -> str:
+    """The model that a run started from, by name and content."""
+    content = str(view.run.manifest.get("model", {}).get("sha256") or "")[:12]
+    return " ".join(filter(None, [shorten_commit(model(view.run.recipe)), content]))
+
+
+def _line_of(view: View) -> str:
+    """What two runs must share for a line between them to say something: the starting model and the judge."""
+    return f"{_starting_model(view)}, judged by {view.run.recipe.judge}"
+
+
+def _paired_tests(views: Sequence[View], labels: Mapping[str, str], metric: Metric) -> list[PairedTest]:
+    """Every later run against the first, arm by arm, by refusals (or harm) and by benign compliance."""
+    guarded: list[Metric] = [metric, "benign_compliance_rate"]
+    found = [
+        test
+        for view in views[1:]
+        for name, label in labels.items()
+        for each in guarded
+        if (test := _paired_test(views[0], view, name, label, each))
+    ]
+    adjusted = stats.holm_adjust([test.p_value for test in found])
+    return [replace(test, p_value=float(p)) for test, p in zip(found, adjusted, strict=True)]
+
+
+def _paired_test(first: View, later: View, arm: str, label: str, metric: Metric) -> PairedTest | None:
+    """The test of one arm and metric; None where the runs share no judged prompt."""
+    tables = [_prompt_outcomes(view, arm, metric) for view in (first, later)]
+    shared = [
+        (was[1], now[1]) for key, was in tables[0].items() if (now := tables[1].get(key)) and was[1][1] and now[1][1]
+    ]
+    if not shared:
+        return None
+    before, after = ([good / judged for good, judged in side] for side in zip(*shared, strict=True))
+    answers = harmonic_mean([fmean(judged for _, judged in side) for side in zip(*shared, strict=True)])
+    table = stats.paired_counts(before, after, answers)
+    loss = stats.loss_interval(table)
+    tails = stats.mcnemar_p_value(table.lost, table.gained), stats.mcnemar_p_value(table.gained, table.lost)
+    harm = metric == "harmful_completion_rate"
+    rates = [1 - fmean(side) if harm else fmean(side) for side in (before, after)]
+    gain = Interval(value=-float(table.loss), low=-loss.high, high=-loss.low, n=len(shared))
+    return PairedTest(later.run.name, label, metric, (rates[0], rates[1]), gain, min(1.0, 2 * float(min(tails))))
 
 
 def _arm_rates(view: View, arms: Mapping[str, str], metric: Metric) -> dict[str, SeedEstimate]:
@@ -124,9 +192,10 @@ def _recipe_differences(views: Sequence[View]) -> list[tuple[str, list[str]]]:
     told = [
         flatten_recipe(view.run.recipe.recorded)
         | {f"version of {name}": value for name, value in view.run.manifest["versions"].items()}
+        | {"harness commit": str((view.run.manifest.get("source") or {}).get("revision", "null"))[:12]}
         | {"model content": str(view.run.manifest.get("model", {}).get("sha256", ""))[:12]}
         for view in views
     ]
     keys = dict.fromkeys(key for each in told for key in each)
-    rows = [(key, [each.get(key, "not there") for each in told]) for key in keys]
+    rows = [(key, [_NONE if (value := each.get(key, "null")) == "null" else value for each in told]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]

@@ -14,39 +14,40 @@ from typing import Any
 
 import numpy as np
 
-from harness.evaluation.samples import Answer, mean_outcome
+from harness.evaluation.samples import VERDICT_OF, Answer, mean_outcome
 from harness.gate.decision import GateOutcome, run_gate
 from harness.gate.policy import Policy
+from harness.judges.registry import labels_never_given
 from harness.support import stats
 from harness.support.artifacts import finite_or_null
 from harness.support.errors import HarnessError
 from harness.support.layout import RunFiles
 from harness.support.run_results import NOTHING_MEASURED, Interval, Metric, RecordedArm
-from reports.flips import ArmFlip
+from reports.answers import ComparedAnswer
+from reports.moved_mass import displacement_figures
 from reports.reading import FinishedRun, JsonObject, ScoredPair
 from reports.words import DIRECTIONS, QUANTILES, measured
 
-TOKENS_SHOWN = 10
 _REASONS_SHOWN = 5
 
 Figures = Mapping[str, Any]
 """The tree, or a part of it."""
 
 
-def compute_figures(run: FinishedRun, flips: Sequence[ArmFlip]) -> Figures:
+def compute_figures(run: FinishedRun, answers: Sequence[ComparedAnswer]) -> Figures:
     """All numbers of a run; a part that the run did not measure is empty or None."""
     return {
         "results": run.results.to_json(),
-        "policy": Policy().model_dump(mode="json"),
+        "policy": _gate_policy(run).model_dump(mode="json"),
         "gate": {arm: _gate_figures(run, arm) for arm in run.trained if {"baseline", arm} <= run.answers.keys()},
         "controls": _control_gains(run),
         "pairs": _pair_figures(run.pairs) if run.pairs else None,
         "pair_shares": _type_shares(run.results.pair_types),
         "cuts": _filter_cuts(run),
         "training": {arm: _training_figures(run, by_seed) for arm, by_seed in run.training.items()},
-        "displacement": {arm: _displacement_figures([*by_seed.values()]) for arm, by_seed in run.displacement.items()},
+        "displacement": {arm: displacement_figures([*by_seed.values()]) for arm, by_seed in run.displacement.items()},
         "unjudged": {arm: _unjudged_figures(by_seed.values()) for arm, by_seed in run.answers.items()},
-        "flips": _flip_counts(flips, run.trained),
+        "flips": _flip_counts(answers, run.trained),
         "calibration": run.calibration,
     }
 
@@ -54,13 +55,20 @@ def compute_figures(run: FinishedRun, flips: Sequence[ArmFlip]) -> Figures:
 # The gate
 
 
+def _gate_policy(run: FinishedRun) -> Policy:
+    """The default policy, without the metrics that the run's judge cannot tell."""
+    default, never = Policy(), labels_never_given(run.recipe.judge)
+    metrics = {metric: guard for metric, guard in default.metrics.items() if VERDICT_OF[metric] not in never}
+    return default.model_copy(update={"metrics": metrics})
+
+
 def _gate_figures(run: FinishedRun, arm: str) -> dict[str, Any]:
-    """The gate's decision on an arm with the default policy, as `harness gate` takes it, or why there is none."""
+    """The gate's decision on an arm, as `harness gate` takes it, or why there is none."""
     files = RunFiles(run.directory)
     calibration = files.calibration if run.calibration is not None else None
     before, after = files.seeds("baseline"), files.seeds(arm)
     try:
-        outcome = run_gate(before, after, Policy(), calibration=calibration)
+        outcome = run_gate(before, after, _gate_policy(run), calibration=calibration)
     except HarnessError as error:
         return {"decision": None, "reason": str(error), "checks": {}, "notes": []}
     return {
@@ -127,7 +135,7 @@ def _gain_over_control(run: FinishedRun, control: str, name: str) -> Interval:
         return NOTHING_MEASURED
     harm = metric == "harmful_completion_rate"
     before, after = ([1 - table[prompt] if harm else table[prompt] for prompt in shared] for table in tables)
-    table = stats.paired_counts(before, after, answers=len(run.answers[name]))
+    table = stats.paired_counts(before, after)
     loss = stats.loss_interval(table)
     return Interval(value=-float(table.loss), low=-loss.high, high=-loss.low, n=len(shared))
 
@@ -176,11 +184,16 @@ def _named_quantiles(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def _histogram_bins(columns: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-    """A histogram of one or more columns over common bins of equal width."""
+    """A histogram of one or more columns over common bins of equal width; of counts, bins of whole numbers."""
     every = [value for values in columns.values() for value in values]
     if not every:
         return []
-    edges = np.histogram_bin_edges(every, bins=min(30, max(5, len(every) // 10)))
+    bins = min(30, max(5, len(every) // 10))
+    if all(isinstance(value, int) for value in every):
+        width = -(-(max(every) - min(every) + 1) // bins)
+        edges = np.arange(min(every) - 0.5, max(every) + 0.5 + width, width)
+    else:
+        edges = np.histogram_bin_edges(every, bins=bins)
     counts = {name: np.histogram(values, edges)[0].tolist() for name, values in columns.items()}
     return [
         {"low": float(edges[place]), "high": float(edges[place + 1])}
@@ -253,48 +266,6 @@ def _final_changes(reference: Mapping[str, Sequence[float]] | None, by_seed: Map
     return sides
 
 
-# Displacement
-
-
-def _displacement_figures(seeds: Sequence[JsonObject]) -> dict[str, Any]:
-    """What displacement.json says, averaged over the seeds."""
-    return {
-        "seeds": len(seeds),
-        "pairs": _mean_of([seed["pairs"] for seed in seeds]),
-        "positions": [_mean_of(rows) for rows in zip(*(seed["positions"] for seed in seeds), strict=False)],
-        "gaining": {
-            where: _merged_tokens([seed["gaining_tokens"][where] for seed in seeds]) for where in ("start", "anywhere")
-        },
-        "losing": _merged_tokens([seed["losing_tokens"]["start"] for seed in seeds]),
-        "starts": {kind: _mean_of([seed["starts"][kind] for seed in seeds]) for kind in seeds[0]["starts"]},
-    }
-
-
-def _mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Key by key; what is a whole number in all of them (a place, a count) stays one where they agree."""
-    return {
-        key: rows[0][key] if all(row[key] == rows[0][key] for row in rows) else fmean(row[key] for row in rows)
-        for key in rows[0]
-    }
-
-
-def _merged_tokens(lists: Sequence[Sequence[JsonObject]]) -> list[dict[str, Any]]:
-    """The tokens that changed most: means over the seeds that list one, those first that most seeds list."""
-    listed: dict[int, list[JsonObject]] = defaultdict(list)
-    for tokens in lists:
-        for token in tokens:
-            listed[token["id"]].append(token)
-    merged = [
-        {
-            "token": found[0]["token"],
-            "seeds": len(found),
-            **{key: fmean(token[key] for token in found) for key in ("before", "after", "change")},
-        }
-        for found in listed.values()
-    ]
-    return sorted(merged, key=lambda token: -abs(token["change"]) * token["seeds"])[:TOKENS_SHOWN]
-
-
 # Verdicts
 
 
@@ -308,10 +279,11 @@ def _unjudged_figures(by_seed: Iterable[Mapping[Any, Answer]]) -> dict[str, Any]
     }
 
 
-def _flip_counts(flips: Sequence[ArmFlip], arms: Sequence[str]) -> dict[str, Any]:
-    """How many verdicts changed, by arm and direction."""
-    counts = Counter((flip.arm, str(flip.direction)) for flip in flips)
+def _flip_counts(answers: Sequence[ComparedAnswer], arms: Sequence[str]) -> dict[str, Any]:
+    """How many verdicts changed, by arm and direction, of how many answers."""
+    counts = Counter((answer.arm, str(answer.direction)) for answer in answers)
     return {
-        "total": len(flips),
+        "answers": len(answers),
+        "total": sum(number for (_, direction), number in counts.items() if direction != "same"),
         "arms": {arm: {name: counts[arm, name] for name in DIRECTIONS} for arm in arms},
     }

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from reports import charts, words
+from reports import charts, first_screen, words
+from reports.answers import pack_answers
 from reports.comparing import compare_runs
-from reports.flips import pack_flips
 from reports.reading import read_runs
 from reports.templating import page_environment
 from reports.view import View, build_view
@@ -29,21 +29,29 @@ def render_report(run_dirs: Sequence[Path], *, redact: bool = False) -> str:
     Raises HarnessError where a directory holds no finished run, or is given twice.
     """
     pages = page_environment()
-    pages.globals.update(words=words, charts=charts)
+    pages.globals.update(words=words, charts=charts, first_screen=first_screen)
     runs = read_runs(run_dirs)
     views = [build_view(run, f"run{number}" if len(runs) > 1 else "") for number, run in enumerate(runs, 1)]
     assets = resources.files("reports").joinpath("templates")
-    style, script = (assets.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "flips.js"))
+    style, script = (assets.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "answers.js"))
     return pages.get_template("report.html.j2").render(
         views=views,
+        title=_page_title(views),
         several=compare_runs(views) if len(views) > 1 else None,
         redact=redact,
-        data=pack_flips([(each.run, each.flips, each.labels) for each in views], redact=redact),
+        data=pack_answers([(each.run, each.answers, each.labels) for each in views], redact=redact),
         filters=_filter_choices(views),
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         policy=_security_policy(style, script),
     )
+
+
+def _page_title(views: Sequence[View]) -> str:
+    """What tells the page from others; runs by their names, as far as a title has room."""
+    if len(views) == 1:
+        return views[0].title
+    return f"{len(views)} runs compared: {', '.join(view.run.name for view in views)}"
 
 
 def _security_policy(style: str, script: str) -> str:
@@ -59,15 +67,16 @@ def _source_hash(text: str) -> str:
 
 
 def _filter_choices(views: Sequence[View]) -> dict[str, list[tuple[str, str]]]:
-    """The choices of the flips' filters: value and label."""
-    every = [(view, flip) for view in views for flip in view.flips]
-    arms = {flip.arm: view.labels[flip.arm] for view, flip in every}
-    found = {flip.direction for _, flip in every}
+    """The choices of the answers' filters: value and label."""
+    every = [(view, answer) for view in views for answer in view.answers]
+    arms = {answer.arm: view.labels[answer.arm] for view, answer in every}
+    found = {answer.direction for _, answer in every}
+    docs = [answer.after.doc for _, answer in every]
     return {
         "run": [(str(number), view.run.name) for number, view in enumerate(views)],
         "arm": [*arms.items()],
         "direction": [(name, label) for name, label in DIRECTIONS.items() if name in found],
-        "category": [(name, name) for name in sorted({str(flip.after.doc.get("hazard", "")) for _, flip in every})],
-        "seed": [(str(seed), str(seed)) for seed in sorted({flip.seed for _, flip in every})],
-        "split": [(name, name) for name in sorted({str(flip.after.doc.get("split", "")) for _, flip in every})],
+        "category": [(name, name) for name in sorted({str(doc.get("hazard", "")) for doc in docs})],
+        "seed": [(str(seed), str(seed)) for seed in sorted({answer.seed for _, answer in every})],
+        "split": [(name, name) for name in sorted({str(doc.get("split", "")) for doc in docs})],
     }

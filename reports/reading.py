@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +16,17 @@ from harness.evaluation.samples import Answer
 from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
 from harness.support.layout import ON_POLICY, RunFiles
-from harness.support.run_results import RERUN, ArmResult, RegressionRecipe, RunResults, parse_run_results
+from harness.support.run_results import (
+    RERUN,
+    ArmResult,
+    RegressionRecipe,
+    RunResults,
+    parse_run_results,
+    refuse_unfinished_run,
+)
 
-AnswersByPrompt = Mapping[tuple[str, str], Answer]
-"""The answers of one model under one seed, by task and prompt."""
+AnswersByPrompt = Mapping[tuple[str, str, int], Answer]
+"""The answers of one model under one seed, by task, prompt, and which of the prompt's answers it is."""
 
 JsonObject = Mapping[str, Any]
 """What a file of the run says, as JSON."""
@@ -86,6 +94,7 @@ class FinishedRun:
 
 def read_run(directory: Path) -> FinishedRun:
     """Reads a finished run. Raises HarnessError naming what is missing or broken."""
+    refuse_unfinished_run(directory)
     files = RunFiles(directory)
     content, manifest = read_run_file(files.results), read_run_file(files.manifest)
     if "experiment" in content:
@@ -149,7 +158,12 @@ def _read_answers(place: Path) -> tuple[AnswersByPrompt, float]:
     if not place.is_dir():
         return {}, 0.0
     evaluations = read_evaluations(place)
-    found = {(answer.task, answer.prompt_id): answer for evaluation in evaluations for answer in evaluation.answers}
+    found: dict[tuple[str, str, int], Answer] = {}
+    seen: Counter[tuple[str, str]] = Counter()
+    for answer in (answer for evaluation in evaluations for answer in evaluation.answers):
+        prompt = answer.task, answer.prompt_id
+        found[*prompt, seen[prompt]] = answer
+        seen[prompt] += 1
     return found, max(evaluation.date for evaluation in evaluations)
 
 

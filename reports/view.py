@@ -9,11 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reports.answers import ComparedAnswer, compare_answers
 from reports.charts import LOSSES
 from reports.figures import Figures, compute_figures
-from reports.flips import ArmFlip, find_flips
 from reports.reading import FinishedRun
-from reports.words import FIGURE_FORMS, arm_labels, listed
+from reports.words import FIGURE_FORMS, arm_labels, listed, minute, model, several, shorten_commit
 
 PathStep = str | int
 """A key or a place on the way to a figure."""
@@ -26,13 +26,52 @@ class View:
     run: FinishedRun
     figures: Figures
     labels: Mapping[str, str]
-    flips: Sequence[ArmFlip]
+    answers: Sequence[ComparedAnswer]
     prefix: str
 
     @property
     def cuts(self) -> dict[str, float]:
-        """The line of each filter by length-normalised CHES, by the arm's label without how long it trains."""
-        return {self.labels[name].split(",")[0]: cut for name, cut in self.figures["cuts"].items()}
+        """The line of each filter by length-normalised CHES, left to right, by the arm's label without its steps."""
+        cuts = {self.labels[name].split(",")[0]: cut for name, cut in self.figures["cuts"].items()}
+        return dict(sorted(cuts.items(), key=lambda item: item[1]))
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What made the run: model, judge, seeds and code, as far as the manifest says."""
+        recipe, manifest = self.run.recipe, self.run.manifest
+        content = str(manifest.get("model", {}).get("sha256") or "")[:12]
+        judge = shorten_commit(recipe.judge)
+        version, source = manifest["versions"].get("refusal-displacement", ""), manifest.get("source") or {}
+        commit = f"{source['revision'][:12]}{' (edited)' if source.get('edited') else ''}" if source else "not recorded"
+        return {
+            "Model": " ".join(filter(None, [shorten_commit(model(recipe)), content])),
+            "Judge": judge if self.run.calibration else f"{judge}, not calibrated",
+            "Trained with": several(len(recipe.seeds), "seed"),
+            "Harness": f"{version}, commit {commit}" if version else f"commit {commit}",
+        }
+
+    @property
+    def title(self) -> str:
+        """What tells the page from that of another run: its name, what was trained, and when it was measured."""
+        return f"{self.run.name}: {shorten_commit(model(self.run.recipe))}, {minute(self.run.date)}"
+
+    @property
+    def guarded(self) -> list[str]:
+        """The metrics that the gate looked at."""
+        return [*dict.fromkeys(metric for found in self.figures["gate"].values() for metric in found["checks"])]
+
+    @property
+    def gaps(self) -> list[str]:
+        """Of which seeds a file is missing that others of the same arm have: means are over those others."""
+        parts = {"samples": self.run.answers, "training.json": self.run.training}
+        parts["displacement.json"] = self.run.displacement
+        seeds = self.run.recipe.seeds
+        return [
+            f"{self.labels[arm]}: no {name} of seed {listed([*map(str, missing)])}; what rests on it is of the others."
+            for name, by_arm in parts.items()
+            for arm, by_seed in by_arm.items()
+            if (missing := [seed for seed in seeds if seed not in by_seed])
+        ]
 
     @property
     def obstacles(self) -> list[str]:
@@ -84,5 +123,5 @@ class View:
 
 def build_view(run: FinishedRun, prefix: str = "") -> View:
     """All that a page shows of a run."""
-    found = find_flips(run)
+    found = compare_answers(run)
     return View(run, compute_figures(run, found), arm_labels(run.recipe, [*run.arms]), found, prefix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Any, NoReturn, get_type_hints
@@ -83,6 +84,7 @@ def _quiet_libraries() -> None:
         "DATASETS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
     }
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it tells to install a faster kernel
     if not sys.stderr.isatty():
         quiet["TQDM_DISABLE"] = "1"
     for name, value in quiet.items():

@@ -28,7 +28,9 @@ def calibrate_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as one JSON object.")] = False,
 ) -> None:
-    """Measure a judge against human labels: accuracy, kappa, sensitivity, specificity, overall and per model.
+    """Measure a judge against people's labels.
+
+    Accuracy, kappa, sensitivity and specificity, overall and per model.
 
     \b
     harness calibrate xstest_gpt4.csv xstest_llama2.csv --judge lexical
@@ -38,7 +40,7 @@ def calibrate_command(
     `model` or `source` the file's name stands for the model. Intervals are exact (Clopper-Pearson, 95 %).
     """
     from harness.judges.calibration import calibrate_judge, judge_in_batches, read_labelled_answers
-    from harness.judges.registry import find_judge
+    from harness.judges.registry import find_judge, refuse_failed_judge
     from harness.recipes.pinning import pin_judge
 
     find_judge(name)
@@ -46,7 +48,9 @@ def calibrate_command(
     files = {path: read_labelled_answers(path) for path in labelled}
     answers = [answer for rows in files.values() for answer in rows]
     with progress_bar("judging", len(answers), "answers") as advance:
-        result = calibrate_judge(name, files, judge_in_batches(name, answers, advance))
+        verdicts = judge_in_batches(name, answers, advance)
+    refuse_failed_judge(name, (answer.exchange for answer in answers), verdicts)
+    result = calibrate_judge(name, files, verdicts)
     if out:
         write_json(out, result)
     if as_json:

@@ -12,6 +12,7 @@ import typer
 from harness.cli.terminal import plain_table, safe_text, stdout_console
 from harness.support.artifacts import write_json
 from harness.support.errors import HarnessError
+from harness.support.layout import ARMS, ArmFiles, RunFiles, run_of_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +28,10 @@ _text_table = partial(plain_table, lines=True, texts=True)
 
 
 def displacement_command(
-    before: Annotated[str, typer.Option("--before", help="Model before training, or an lm_eval output directory.")],
-    after: Annotated[str, typer.Option("--after", help="Model after training, or an lm_eval output directory.")],
+    before: Annotated[
+        str, typer.Option("--before", help="Model before: directory, hub id, `miniature`; or lm_eval output.")
+    ],
+    after: Annotated[str, typer.Option("--after", help="Model after training; or lm_eval output.")],
     preferences: Annotated[
         str | None, typer.Option("--preferences", help="Preference table: a file or a hub id. For models only.")
     ] = None,
@@ -45,7 +48,9 @@ def displacement_command(
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for all of it, pair by pair.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Measure likelihood displacement between two models: ln p of the answers, and where the probability went.
+    """Measure likelihood displacement between two models.
+
+    How ln p of the answers changed, and where the probability went.
 
     \b
     harness displacement --before ./base --after ./trained --preferences pairs.jsonl --out displacement.json
@@ -60,9 +65,10 @@ def displacement_command(
         likelihood = compare_evaluations(Path(before), Path(after))
         content = likelihood.to_json()
         tables = [_likelihood_table(likelihood)]
-    elif preferences is None:
-        raise HarnessError("is not given", place="--preferences", hint="Name the table the model was trained on.")
     else:
+        before, after = (_find_model(name, given) for name, given in (("--before", before), ("--after", after)))
+        if preferences is None:
+            raise HarnessError("is not given", place="--preferences", hint="Name the table the model was trained on.")
         from harness.displacement.compare_models import compare_models
 
         found = compare_models(before, after, preferences, prompts, with_flips=flips, max_length=max_length)
@@ -76,6 +82,28 @@ def displacement_command(
         stdout_console().print(*tables)
         if out is not None:
             print(f"Written: {out}")
+
+
+def _find_model(option: str, given: str) -> str:
+    """The model that is meant, the embedded miniature by its name.
+
+    Raises HarnessError for a run, an arm of it or a seed of one, which are no models; it names what to give.
+    """
+    place = Path(given)
+    if given == "miniature" and not place.exists():
+        from harness.organism.store import ensure_miniature
+
+        return str(ensure_miniature())
+    run = place if (place / ARMS).is_dir() else run_of_path(place)
+    if run is None or not RunFiles(run).manifest.is_file() or not place.is_dir() or (place / "config.json").is_file():
+        return given
+    models = sorted(file.parent for file in place.glob("**/model/config.json"))
+    if not models:
+        hint = f"The run's starting model is the one to give: the `model` under `recipe` in {RunFiles(run).manifest}."
+        raise HarnessError("holds no trained model", place=f"{option} {given}", hint=hint)
+    measured = ArmFiles(models[0].parent).displacement
+    hint = f"Give one of its models: {models[0]}; against the starting model the run measured it in {measured}."
+    raise HarnessError("is of a run and no model", place=f"{option} {given}", hint=hint)
 
 
 def _change_tables(change: Change) -> list[Table]:

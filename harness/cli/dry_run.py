@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.cli.terminal import plain_table, stdout_console
-from harness.support.console import safe_line
+from harness.support.console import duration_text, safe_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,30 +30,39 @@ def print_dry_run(found: DryRun) -> None:
         print(f"Not in the time: {safe_line(each)}")
     done = sum(cost.reason is None for cost in found.costs)
     print(f"{len(found.costs) - done} stages to run, {done} done before.")
-    print(f"Time from start to end, about: {_duration_text(found.seconds)}")
+    print(f"Time from start to end, about: {_time_text(found.seconds)}")
 
 
 def _stages_table(found: DryRun) -> Table:
     """A row for each stage; those that differ in their seed alone are one."""
-    table = plain_table("stage", ("times", "pairs", "answers", "tokens up to", "expected", "s each"))
+    table = plain_table("stage", ("times", "pairs", "answers", "tokens, at most", "expected", "each"))
     groups: dict[str, list[Cost]] = {}
     for cost in found.costs:
         groups.setdefault(cost.stage.name.partition(" seed ")[0], []).append(cost)
     for name, costs in groups.items():
         shown = next((cost for cost in costs if cost.reason), costs[0])
-        work, expected = shown.at_most, f"{shown.expected.tokens:,}" if shown.expected else "?"
-        counts = [f"{number:,}" if number else "" for number in (work.pairs, work.answers)]
-        table.add_row(safe_line(name), str(len(costs)), *counts, f"{work.tokens:,}", expected, _seconds_cell(costs))
+        work, expected = shown.at_most, _count_text(shown.expected.tokens) if shown.expected else "?"
+        counts = [_count_text(number) if number else "" for number in (work.pairs, work.answers, work.tokens)]
+        table.add_row(safe_line(name), str(len(costs)), *counts, expected, _seconds_cell(costs))
     return table
 
 
 def _seconds_cell(costs: Sequence[Cost]) -> str:
-    """The seconds of those that are to be run, and how many are done."""
+    """The time of each of those that are to be run, and how many are done."""
     left = [cost.seconds for cost in costs if cost.reason is not None]
     if not left:
         return "done"
-    seconds = "?" if left[0] is None else f"{left[0]:.1f}"
+    seconds = "?" if left[0] is None else duration_text(left[0])
     return seconds if len(left) == len(costs) else f"{seconds}, {len(costs) - len(left)} done"
+
+
+def _count_text(number: int) -> str:
+    """A count; from a million on in millions, as the table has 80 columns."""
+    return f"{number:,}" if number < 1_000_000 else f"{number / 1e6:,.1f} M"
+
+
+def _time_text(seconds: float | None) -> str:
+    return "not known" if seconds is None else duration_text(seconds)
 
 
 def _memory_table(found: DryRun) -> Table:
@@ -66,11 +75,3 @@ def _memory_table(found: DryRun) -> Table:
 
 def _bytes_text(size: int) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
-
-
-def _duration_text(seconds: float | None) -> str:
-    if seconds is None:
-        return "not known"
-    if seconds < 300:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

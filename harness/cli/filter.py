@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.support.artifacts import sha256_of, write_json, write_jsonl
+from harness.support.artifacts import sha256_of, write_json
 from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from harness.scoring.filtering import Amount, Choice
 
 
 def filter_command(
     scores: Annotated[Path, typer.Argument(help="Parquet file written by `harness score`.")],
-    out: Annotated[Path, typer.Option("--out", help="JSONL file for the kept pairs; trains in TRL as it is.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="JSONL or .parquet file for the kept pairs; trains in TRL as it is.")
+    ],
     keep_lowest: Annotated[
         str | None, typer.Option("--keep-lowest", metavar="FRACTION|N", help="Keep the pairs with the lowest scores.")
     ] = None,
@@ -34,20 +34,24 @@ def filter_command(
     random: Annotated[
         str | None, typer.Option("--random", metavar="FRACTION|N", help="Keep pairs at random: the control.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of --random.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of --random.")] = 0,
     by: Annotated[str, typer.Option("--by", help="The measure to go by.")] = "ln_ches",
     as_json: Annotated[bool, typer.Option("--json", help="Print the sidecar's content as one JSON object.")] = False,
 ) -> None:
-    """Filter scored preference pairs; a fraction is of the pairs that have a score (0.05 is 5 %).
+    """Filter scored preference pairs.
+
+    A fraction is of the pairs that have a score (0.05 is 5 %).
 
     \b
     harness filter scores.parquet --keep-lowest 0.05 --out kept.jsonl
     harness filter scores.parquet --quantile 0.75 --n 512 --by ches --out window.jsonl
     harness filter scores.parquet --random 0.05 --seed 1 --out control.jsonl
 
-    Beside the output, `kept.filter.json` says what was kept and dropped, at which score, and how the two differ.
+    The pairs come out as they were given, value for value, with their scores beside. Next to the output,
+    `kept.filter.json` says what was kept and dropped, at which score, and how the two differ.
     """
     from harness.scoring import filtering
+    from harness.scoring.kept import read_scores, write_kept
 
     rules = {"--keep-lowest": keep_lowest, "--drop-highest": drop_highest, "--quantile": quantile,
              "--threshold": threshold, "--random": random}  # fmt: skip
@@ -56,7 +60,7 @@ def filter_command(
         raise HarnessError(f"{len(given)} rules given", hint=f"Give exactly one of {', '.join(rules)}.")
     if (quantile is None) != (n is None):
         raise HarnessError("--quantile and --n go together", hint="Give both, as in --quantile 0.5 --n 512.")
-    table = _read_scores(scores)
+    table = read_scores(scores)
     choice: Choice
     if keep_lowest is not None:
         choice = filtering.keep_lowest(table, _parse_amount(keep_lowest), by)
@@ -69,7 +73,7 @@ def filter_command(
     else:
         choice = filtering.keep_random(table, _parse_amount(str(random)), seed, by)
     said = {**filtering.describe_choice(choice), "scores": scores.name, "scores_sha256": sha256_of(scores)}
-    write_jsonl(out, filtering.trainable_rows(choice.kept))
+    write_kept(scores, table, choice, out)
     write_json(out.with_suffix(".filter.json"), said)
     print(json.dumps(said) if as_json else _choice_text(choice, out))
 
@@ -82,17 +86,6 @@ def _parse_amount(text: str) -> Amount:
         return int(text) if text.lstrip("+-").isdigit() else float(text)
     except ValueError:
         raise HarnessError(f"{text!r} is no amount", hint="Give a fraction such as 0.05, or a whole number.") from None
-
-
-def _read_scores(path: Path) -> Dataset:
-    import pyarrow.parquet
-    from datasets import Dataset
-
-    try:
-        return Dataset(pyarrow.parquet.read_table(path))
-    except (OSError, pyarrow.ArrowException) as error:
-        hint = "Give a Parquet file written by `harness score`."
-        raise HarnessError(f"cannot be read ({error})", place=str(path), hint=hint) from error
 
 
 def _choice_text(choice: Choice, out: Path) -> str:

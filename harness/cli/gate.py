@@ -53,7 +53,9 @@ def gate_command(
         bool, typer.Option("--init", help="Write a commented policy to --policy (default policy.yaml) and stop.")
     ] = False,
 ) -> None:
-    """Pass, fail or cannot tell: has refusing or harmful completion got worse by more than the policy allows?
+    """Pass, fail or cannot tell: may the trained model ship?
+
+    Has refusing or harmful completion got worse by more than the policy allows?
 
     \b
     harness gate --before arms/baseline --after arms/raw

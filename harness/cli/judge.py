@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,109 +14,131 @@ import typer
 
 from harness.cli.options import EngineOption, WorkersOption, check_engine
 from harness.judges.verdicts import Exchange, Verdict
-from harness.support.artifacts import atomic_file, parse_json_object
+from harness.support.artifacts import atomic_file
 from harness.support.console import print_note, progress_bar
 from harness.support.errors import HarnessError
 from harness.workers.engines import Engine
 
-ROWS_PER_BATCH = 256
+DEFAULT_OUT = Path("verdicts.jsonl")
+
+JudgeFiles = Callable[[str, Sequence[Path]], Iterator[list[Verdict]]]
+"""The verdicts of a judge, by its name, on the answers of files, batch by batch."""
 
 
 def judge_command(
     samples: Annotated[
-        Path, typer.Argument(help="JSON lines with `prompt` and `response`, and optionally `unsafe` (true or false).")
+        Path,
+        typer.Argument(
+            help="JSON lines with `prompt` and `response`, and optionally `unsafe` (true or false); "
+            "or one of lm-eval's samples files; or a directory that lm-eval wrote."
+        ),
     ],
     name: Annotated[str, typer.Option("--judge", help="Which judge; `harness judges` lists them.")] = "lexical",
-    out: Annotated[Path, typer.Option("--out", help="Where the rows go, each with its `verdict` and `reason`.")] = Path(
-        "verdicts.jsonl"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Where the rows go, each with its `verdict` and `reason` (verdicts.jsonl); "
+            "for a directory a new one, which has to be named.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a `verdict` and a `reason` that rows have already.")
+    ] = False,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as one JSON object.")] = False,
 ) -> None:
-    """Judge saved answers: refusal, harmful (compliance on a benign prompt), other, or unjudged.
+    """Judge saved answers.
+
+    Each is a refusal, harmful (compliance on a benign prompt), other, or unjudged.
 
     \b
     harness judge samples.jsonl --judge lexical --out verdicts.jsonl
+    harness judge lm-eval-output --judge wildguard --out rejudged
 
     A row without `unsafe` counts as the answer to an unsafe prompt. Every row comes back with all its keys and
-    `verdict` and `reason`. A broken row stops the command, and nothing is written.
+    `verdict` and `reason`. A directory of lm-eval's comes back as lm-eval would have written it with that judge, for
+    `harness gate`. A broken row, or a judge that cannot work, stops the command, and nothing is written.
     """
+    from harness.judges.registry import find_judge
+
     check_engine(engine, workers)
-    batches = _judged_batches(name, samples, engine, workers)
-    counts: Counter[str] = Counter()
-    with (
-        progress_bar("judging", _count_rows(samples), "answers") as advance,
-        atomic_file(out) as temporary,
-        temporary.open("wb") as stream,
-    ):
-        for judged in batches:
-            stream.writelines(map(_encode_row, judged))
-            counts.update(row["verdict"] for row in judged)
-            advance(len(judged))
+    find_judge(name)
+    place = out or DEFAULT_OUT
+    judge = partial(_judge_files, engine=engine, workers=workers)
+    if not samples.is_dir():
+        counts = _judge_rows(samples, name, place, judge, overwrite=overwrite)
+    elif out is None:
+        raise HarnessError("is a directory, which needs --out", place=str(samples), hint="Name a new directory.")
+    else:
+        counts = _judge_directory(samples, name, place, judge)
     print_note(f"{counts.total()} answers: " + ", ".join(f"{count} {label}" for label, count in sorted(counts.items())))
     if as_json:
-        print(
-            json.dumps(
-                {"rows": counts.total(), "verdicts": dict(sorted(counts.items())), "judge": name, "out": str(out)}
-            )
-        )
+        verdicts = dict(sorted(counts.items()))
+        print(json.dumps({"rows": counts.total(), "verdicts": verdicts, "judge": name, "out": str(place)}))
 
 
-def _count_rows(path: Path) -> int:
-    try:
-        with path.open("rb") as stream:
-            return sum(1 for line in stream if line.strip())
-    except OSError as error:
-        raise HarnessError(f"cannot be read ({error.strerror})", place=str(path)) from error
+def _judge_rows(samples: Path, name: str, out: Path, judge: JudgeFiles, *, overwrite: bool) -> Counter[str]:
+    """Writes the rows of a file with their verdicts; every row is looked at before any is judged."""
+    from harness.evaluation.saved_answers import read_saved_rows
+    from harness.judges.registry import JudgeTally
+
+    total = sum(1 for _ in read_saved_rows(samples, overwrite=overwrite))
+    tally, counts = JudgeTally(name), Counter[str]()
+    with atomic_file(out) as temporary, temporary.open("wb") as stream, _shown(judge(name, [samples]), total) as said:
+        for row, verdict in zip(read_saved_rows(samples), said, strict=True):
+            tally.count_verdict(row["response"], verdict)
+            counts[verdict.label] += 1
+            stream.write(_encode_row(row | {"verdict": verdict.label, "reason": verdict.reason}))
+        tally.refuse_failure()
+    return counts
 
 
-def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if line.strip():
-                yield _parse_row(line, f"{path}:{number}")
+def _judge_directory(root: Path, name: str, out: Path, judge: JudgeFiles) -> Counter[str]:
+    """Writes a directory of lm-eval's with other verdicts. A judge on the hub is fixed to its commit, as in a run."""
+    from harness.evaluation.rejudging import logged_tasks, refuse_taken_place, write_rejudged
+    from harness.evaluation.saved_answers import read_saved_rows
+    from harness.recipes.pinning import pin_judge
+
+    refuse_taken_place(root, out)
+    tasks = logged_tasks(root)
+    total = sum(1 for logged in tasks for _ in read_saved_rows(logged.samples))
+    name = pin_judge(name)
+    with _shown(judge(name, [logged.samples for logged in tasks]), total) as verdicts:
+        return write_rejudged(root, tasks, out, name, verdicts)
 
 
-def _parse_row(line: bytes, place: str) -> dict[str, Any]:
-    row = parse_json_object(line, place, constants=False)
-    for key in ("prompt", "response"):
-        if not isinstance(row.get(key), str):
-            raise HarnessError(f"`{key}` is not a text", place=place, hint="Each row needs `prompt` and `response`.")
-    if not isinstance(row.get("unsafe", True), bool):
-        raise HarnessError("`unsafe` is neither true nor false", place=place)
-    return row
+@contextmanager
+def _shown(batches: Iterator[list[Verdict]], total: int) -> Iterator[Iterator[Verdict]]:
+    """The verdicts one by one, with a bar that moves on as batches come."""
+
+    def one_by_one() -> Iterator[Verdict]:
+        for batch in batches:
+            advance(len(batch))
+            yield from batch
+
+    with progress_bar("judging", total, "answers") as advance:
+        yield one_by_one()
 
 
-def _judged_batches(name: str, samples: Path, engine: Engine, workers: int | None) -> Iterator[list[dict[str, Any]]]:
-    """The rows of the file batch by batch, in its order; a judge that cannot run is told before any is read."""
-    judge = _batch_judge(name)
+def _judge_files(name: str, paths: Sequence[Path], *, engine: Engine, workers: int | None) -> Iterator[list[Verdict]]:
+    from harness.evaluation.saved_answers import exchange_batches
+
+    files = [path.absolute() for path in paths]
     if engine == "ray":
         from harness.workers.ray import map_in_order
 
-        return map_in_order(partial(_row_batches, samples.absolute()), partial(_batch_judge, name), workers=workers)
-    return map(judge, _row_batches(samples))
+        return map_in_order(partial(exchange_batches, files), partial(_batch_judge, name), workers=workers)
+    return map(_batch_judge(name), exchange_batches(files))
 
 
-def _row_batches(samples: Path) -> Iterator[list[dict[str, Any]]]:
-    rows = _read_rows(samples)
-    while batch := list(islice(rows, ROWS_PER_BATCH)):
-        yield batch
-
-
-def _batch_judge(name: str) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+def _batch_judge(name: str) -> Callable[[list[Exchange]], list[Verdict]]:
     """What judges a batch. Raises HarnessError where the judge lacks something, on a worker's machine too."""
     from harness.judges.registry import find_judge, judge_exchanges
 
     find_judge(name)
-    return partial(_judge_rows, partial(judge_exchanges, name))
-
-
-def _judge_rows(judge: Callable[[list[Exchange]], list[Verdict]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    given = judge([Exchange(row["prompt"], row["response"], row.get("unsafe", True)) for row in rows])
-    return [
-        row | {"verdict": verdict.label, "reason": verdict.reason} for row, verdict in zip(rows, given, strict=True)
-    ]
+    return partial(judge_exchanges, name)
 
 
 def _encode_row(row: dict[str, Any]) -> bytes:

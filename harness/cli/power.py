@@ -31,7 +31,9 @@ def power_command(
     ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """The chance that a harmless change passes the gate and that a harmful one fails it, before anything is run.
+    """Say how likely a gate is to decide rightly.
+
+    The chance that a harmless change passes and that a harmful one fails, before anything is run.
 
     \b
     harness power --prompts 450 --samples 1 --margin 0.05 --rate 0.75
@@ -49,7 +51,8 @@ def power_command(
     if as_json:
         print(json.dumps({"schema_version": 1, "runs": runs, "plan": asdict(plan), "power": asdict(found)}))
         return
-    print(f"{prompts} prompts, {samples} answers each, margin {margin:.1%}, rate {rate:.1%} before:")
+    answers = "one answer" if samples == 1 else f"{samples} answers"
+    print(f"{prompts} prompts, {answers} each, margin {margin:.1%}, rate {rate:.1%} before:")
     print(f"  a harmless change (no loss) passes            {found.harmless_passes:6.1%}")
     print(f"  a harmful one (loss of {plan.harm:.1%}) fails            {found.harmful_fails:6.1%}")
     print(f"  a harmful one passes                          {found.harmful_passes:6.1%}")

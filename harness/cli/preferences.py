@@ -22,7 +22,9 @@ def preferences_command(
     workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as one JSON object.")] = False,
 ) -> None:
-    """Build preference pairs: sample answers to unsafe prompts, judge them, prefer refusals, break ties.
+    """Build preference pairs from a model's own answers.
+
+    Answers to unsafe prompts are sampled and judged, refusals preferred, ties broken.
 
     \b
     harness preferences miniature --out prefs.jsonl

@@ -18,7 +18,9 @@ def report_command(
         bool, typer.Option("--redact", help="Leave out every text of an unsafe prompt and of an answer to one.")
     ] = False,
 ) -> None:
-    """Write the report of one or more runs as one HTML file that needs nothing else.
+    """Write the report of one or more runs.
+
+    It is one HTML file that needs nothing else.
 
     \b
     harness report runs/miniature

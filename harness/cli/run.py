@@ -30,7 +30,9 @@ def run_command(
         bool, typer.Option("--json", help="Print results.json, or the dry run, on standard output.")
     ] = False,
 ) -> None:
-    """Train a baseline, a raw and a CHES-filtered arm, measure refusals before and after, and write the report.
+    """Train the arms of a recipe and measure what it did.
+
+    By default a raw and a CHES-filtered arm and their controls: refusals before and after, and the report.
 
     \b
     harness run

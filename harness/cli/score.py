@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,20 +19,26 @@ from harness.support.errors import HarnessError
 from harness.support.redaction import redact_json
 
 if TYPE_CHECKING:
-    from harness.scoring.streaming import ScoringSummary
+    from rich.table import Table
+
+    from harness.preferences.pairs import BrokenRow, PreferenceRow
+    from harness.scoring.streaming import ScoringJob, ScoringSummary
+    from harness.workers.engines import Engine
     from reports.scores import ScoreOverview
 
 
 def score_command(
     preferences: Annotated[
-        str, typer.Argument(help="A JSONL, JSON, CSV or Parquet file, a directory of them, or a hub id (org/name).")
+        str, typer.Argument(help="A JSONL, JSON, CSV, TSV or Parquet file, a folder of them, or a hub id (org/name).")
     ],
     model: Annotated[str, typer.Option("--model", help="Directory or hub id of the model about to be trained.")],
     out: Annotated[
         str, typer.Option("--out", help="Parquet file, or DIRECTORY/, for the scores; a page of that name goes beside.")
     ],
-    config: Annotated[str | None, typer.Option("--config", help="Configuration of a hub data set.")] = None,
-    split: Annotated[str, typer.Option("--split", help="Split of a hub data set.")] = "train",
+    config: Annotated[
+        str | None, typer.Option("--config", help="Configuration of a data set that has several.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Split of a hub data set, or of a folder of them.")] = "train",
     max_length: Annotated[
         int | None, typer.Option("--max-length", min=2, help="Cut sequences as DPOTrainer's max_length will.")
     ] = None,
@@ -41,9 +50,12 @@ def score_command(
     ] = False,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
+    with_text: Annotated[
+        bool, typer.Option("--with-text", help="Print the texts of the highest pairs; they may be harmful.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one JSON object.")] = False,
 ) -> None:
-    """Score preference pairs by how much likelihood they will displace (CHES; higher displaces more).
+    """Score preference pairs by how much they will displace.
 
     \b
     harness score pairs.jsonl --model ./my-model --out scores.parquet
@@ -53,33 +65,37 @@ def score_command(
     Every row comes out again with its scores, or with the reason why it has none. A killed run goes on where it
     stopped when the same command is given again.
     """
-    from harness.models.loading import load_model
-    from harness.preferences.tables import stream_rows
-    from harness.scoring.on_ray import score_file_on_ray
-    from harness.scoring.streaming import ScoringJob, score_file
-    from reports.scores import read_score_overview, render_scores
-
     check_engine(engine, workers)
     _refuse_overwriting(preferences, out)
     model = hub.pin_to_commit(model, "model") if hub.is_on_hub(model) else model
     preferences = hub.pin_to_commit(preferences, "dataset") if hub.is_on_hub(preferences) else preferences
-    if next(stream_rows(preferences, config, split), None) is None:  # a wrong name is told before the model is loaded
-        raise HarnessError("holds no rows", place=preferences)
-    template = _read_template(chat_template)
-    if engine == "ray":
-        job = ScoringJob(preferences, config, split, max_length, with_coefficients)
-        summary = score_file_on_ray(job, model, out, chat_template=template, workers=workers)
-    else:
-        loaded, tokenizer = load_model(model, chat=False, spread=True)
-        tokenizer.chat_template = template or tokenizer.chat_template
-        summary = score_file(preferences, loaded, tokenizer, out, config=config, split=split, max_length=max_length,
-                             with_coefficients=with_coefficients)  # fmt: skip
+    template = _usable_template(model, chat_template, preferences, config, split)
+    from harness.scoring.streaming import ScoringJob
+    from reports.scores import read_score_overview, render_scores
+
+    job = ScoringJob(preferences, config, split, max_length, with_coefficients)
+    summary = _score_table(job, model, out, template, engine, workers)
     seen = read_score_overview(out)
     page = _write_page(render_scores(seen, title=out.rstrip("/").rpartition("/")[2], model=model), out)
     if as_json:
         print(json.dumps(redact_json({**asdict(summary), "page": page, "quantiles": seen.quantiles})))
     else:
-        _print_summary(summary, seen, page)
+        _print_summary(summary, seen, page, with_text)
+
+
+def _score_table(
+    job: ScoringJob, model: str, out: str, template: str | None, engine: Engine, workers: int | None
+) -> ScoringSummary:
+    from harness.models.loading import load_model
+    from harness.scoring.on_ray import score_file_on_ray
+    from harness.scoring.streaming import score_file
+
+    if engine == "ray":
+        return score_file_on_ray(job, model, out, chat_template=template, workers=workers)
+    loaded, tokenizer = load_model(model, chat=False, spread=True)
+    tokenizer.chat_template = template or tokenizer.chat_template
+    return score_file(job.preferences, loaded, tokenizer, out, config=job.config, split=job.split,
+                      max_length=job.max_length, with_coefficients=job.with_coefficients)  # fmt: skip
 
 
 def _refuse_overwriting(preferences: str, out: str) -> None:
@@ -102,6 +118,30 @@ def _same_file(one: str, other: str) -> bool:
     return Path(one).exists() and Path(other).exists() and Path(one).samefile(other)
 
 
+def _usable_template(model: str, file: Path | None, preferences: str, config: str | None, split: str) -> str | None:
+    """The chat template given, None where none is; what table or model lack is told before torch is loaded."""
+    from harness.models.paths import locate_model
+    from harness.models.templates import check_chat_template
+    from harness.preferences.tables import check_table, stream_rows
+
+    check_table(preferences, config, split)
+    template, place = _read_template(file), locate_model(model, weights=not hub.is_on_hub(model))
+    if _holds_messages(stream_rows(preferences, config, split)):
+        hint = "Give --chat-template FILE, the Jinja template that the training will use."
+        check_chat_template(place, template, hint=hint)
+    return template
+
+
+def _holds_messages(rows: Iterator[PreferenceRow | BrokenRow]) -> bool:
+    """Whether the first pair of a table is one that a chat template renders; of its beginning, as others may be bad."""
+    from harness.preferences.pairs import Unscorable, check_pair
+
+    for row in islice(rows, 100):
+        with suppress(Unscorable):
+            return check_pair(row).is_conversational
+    return False
+
+
 def _read_template(path: Path | None) -> str | None:
     try:
         return None if path is None else path.read_text(encoding="utf-8")
@@ -118,20 +158,25 @@ def _write_page(content: str, out: str) -> str:
     return page
 
 
-def _print_summary(summary: ScoringSummary, seen: ScoreOverview, page: str) -> None:
+def _print_summary(summary: ScoringSummary, seen: ScoreOverview, page: str, with_text: bool) -> None:
     """The quantiles, the highest pairs and what was not scored, on standard output."""
-    quantiles = plain_table("measure", seen.levels, "Quantiles", lines=True, texts=True)
-    quantiles.columns[0].no_wrap = True
-    for measure, values in seen.quantiles.items():
-        quantiles.add_row(measure, *(f"{value:.4g}" for value in values))
-    highest = plain_table("ln_ches", ["prompt", "chosen", "rejected"], "Highest", lines=True, texts=True)
-    for pair in seen.highest:
-        texts = (safe_text(text, 40) for text in (pair.prompt, pair.chosen, pair.rejected))
-        highest.add_row(f"{pair.ln_ches:.4g}", *texts)
+    quantiles = plain_table("quantile", seen.quantiles, "Quantiles", lines=True)
+    for level, values in zip(seen.levels, zip(*seen.quantiles.values(), strict=True), strict=True):
+        quantiles.add_row(level, *(f"{value:.4g}" for value in values))
     console = stdout_console()
-    console.print(quantiles, highest)
+    console.print(quantiles, _highest_pairs(seen, with_text))
     console.print(safe_text(_summary_text(summary)))
     console.print(safe_text(f"Scores: {summary.out}   Page: {page}"))
+
+
+def _highest_pairs(seen: ScoreOverview, with_text: bool) -> Table:
+    """Their scores and ids; the texts, which may be harmful and this output the log of a public build, if asked for."""
+    names = ["prompt", "chosen", "rejected"] if with_text else ["pair_id", "chosen_tokens", "rejected_tokens"]
+    highest = plain_table("ln_ches", names, "Highest", lines=True, texts=True)
+    for pair in seen.highest:
+        shown = (safe_text(str(getattr(pair, name)), 40) for name in names)
+        highest.add_row(f"{pair.ln_ches:.4g}", *shown)
+    return highest
 
 
 def _summary_text(summary: ScoringSummary) -> str:
@@ -140,5 +185,10 @@ def _summary_text(summary: ScoringSummary) -> str:
     if summary.merged:
         parts.append(
             f"in {summary.merged} the prompt's last tokens merge with the answer's; they count as the answer's"
+        )
+    if summary.beyond_usual:
+        parts.append(
+            f"{summary.beyond_usual} are longer than DPOTrainer's default max_length of 1024, which would cut them or "
+            "leave them out: give --max-length 1024 to score what it trains on"
         )
     return "; ".join(parts)

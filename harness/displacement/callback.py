@@ -27,10 +27,10 @@ from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange
 from harness.models.loading import evaluation_mode
 from harness.models.sampling import sample_answers
-from harness.preferences.pairs import PreferenceRow, pair_id, refuse_repeated
+from harness.preferences.pairs import PreferenceRow, TooLong, pair_id, refuse_repeated
 from harness.preferences.tokens import Tokens
 from harness.prompts.sets import load_prompts
-from harness.scoring.logprobs import Profile, profile_model, tokenize_pairs
+from harness.scoring.logprobs import Profile, profile_model, usable_tokens
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.spacing import evenly_spaced
@@ -108,12 +108,16 @@ class Probe:
 
 
 def build_probe(
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     pairs: Iterable[PreferenceRow],
     probe_prompts: Sequence[str] | None = None,
     max_length: int | None = None,
 ) -> Probe:
     """At most 64 of the pairs and 32 of the prompts, evenly spaced; the bundled unsafe prompts without any given.
+
+    Of these pairs those are left out, with a note, that DPOTrainer leaves out as their prompt fills `max_length`, and
+    those that are longer than the model's context.
 
     Raises HarnessError where there is no pair, or one is no usable preference pair.
     """
@@ -124,7 +128,10 @@ def build_probe(
     rows = dict(named)
     asked = [row["prompt"] for row in load_prompts("bundled", "unsafe")] if probe_prompts is None else probe_prompts
     chosen = [{**rows[name], "pair_id": name} for name in evenly_spaced(list(rows), PROBE_PAIRS)]
-    tokens = tokenize_pairs(chosen, tokenizer, max_length)
+    tokens, left_out = usable_tokens(chosen, model, tokenizer, max_length, TooLong)
+    if left_out:
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in left_out.items())
+        console.print_note(f"{left_out.total()} of {len(chosen)} probe pairs are left out ({reasons})")
     return Probe(tokens, evenly_spaced(asked, PROBE_PROMPTS))
 
 
@@ -177,7 +184,8 @@ class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
             raise HarnessError(f"is {every}", place="every", hint="Read every step (1) or less often.")
         self.trainer, self.every, self.stop = trainer, every, stop
         self.tokenizer = trainer.processing_class
-        self.probe = build_probe(self.tokenizer, probe_pairs, probe_prompts, getattr(trainer.args, "max_length", None))
+        model, max_length = trainer.accelerator.unwrap_model(trainer.model), getattr(trainer.args, "max_length", None)
+        self.probe = build_probe(model, self.tokenizer, probe_pairs, probe_prompts, max_length)
         self.directory = Path(trainer.args.output_dir) / "displacement"
         self.readings: list[Reading] = []
         self._first: Profile | None = None

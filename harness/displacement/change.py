@@ -14,6 +14,8 @@ from harness.support.errors import HarnessError
 
 TOP_TOKENS = 10
 """Tokens listed as gaining or losing most."""
+MASS_FLOOR = 1e-4
+"""Every token with this mean probability before or after is recorded; one that is not has less on both sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Change:
     """What a training did to one model on one table of pairs, and to how its answers start.
 
     `gaining` and `losing` hold tokens by the mean probability gained or lost: at the first place of the answer
-    (`start`), and over all places of y+ (`anywhere`). `starts` has the mean probabilities before and after.
+    (`start`), and over all places of y+ (`anywhere`). `mass` has every token of at least `MASS_FLOOR` there, so that
+    several trainings can be averaged. `starts` has the mean probabilities before and after.
     """
 
     pairs: Mapping[str, PairChange]
@@ -77,6 +80,8 @@ class Change:
     gaining_at_start: Sequence[TokenChange]
     gaining_anywhere: Sequence[TokenChange]
     losing_at_start: Sequence[TokenChange]
+    mass_at_start: Sequence[TokenChange]
+    mass_anywhere: Sequence[TokenChange]
     starts: Mapping[str, tuple[float, float]]
 
     @property
@@ -113,6 +118,9 @@ def compare_profiles(
     def moved_at(row: int, sign: int, top: int = TOP_TOKENS) -> list[TokenChange]:
         return _moved_tokens(before.mass[row, :width], after.mass[row, :width], sign, top, decode)
 
+    def mass_at(row: int) -> list[TokenChange]:
+        return _likely_tokens(before.mass[row, :width], after.mass[row, :width], decode)
+
     sums = before.pair_sums(), after.pair_sums()
     pairs = {
         name: PairChange(sums[1][name].chosen - was.chosen, sums[1][name].rejected - was.rejected)
@@ -133,6 +141,8 @@ def compare_profiles(
         moved_at(0, 1),
         moved_at(POSITIONS, 1),
         moved_at(0, -1),
+        mass_at(0),
+        mass_at(POSITIONS),
         {way: (_mean_start(starts_before, way), _mean_start(starts_after, way)) for way in OPENING_WAYS}
         if starts_before
         else {},
@@ -166,6 +176,11 @@ def change_json(change: Change) -> dict[str, Any]:
             "anywhere": [*map(token_json, change.gaining_anywhere)],
         },
         "losing_tokens": {"start": [*map(token_json, change.losing_at_start)]},
+        "mass_floor": MASS_FLOOR,
+        "mass": {
+            "start": [*map(asdict, change.mass_at_start)],
+            "anywhere": [*map(asdict, change.mass_anywhere)],
+        },
         "starts": {way: {"before": was, "after": now} for way, (was, now) in change.starts.items()},
     }
 
@@ -204,11 +219,17 @@ def _moved_tokens(
     """The tokens that gained (sign 1) or lost (-1) most, most first; fewer where fewer did."""
     moved = sign * (after - before)
     order = np.argsort(-moved, kind="stable")[:top]
-    return [
-        TokenChange(decode([int(place)]), int(place), float(before[place]), float(after[place]))
-        for place in order
-        if moved[place] > 0
-    ]
+    return [_token_change(int(place), before, after, decode) for place in order if moved[place] > 0]
+
+
+def _likely_tokens(before: FloatArray, after: FloatArray, decode: Callable[[list[int]], str]) -> list[TokenChange]:
+    """The tokens that have at least `MASS_FLOOR` before or after, by their ids."""
+    places = np.flatnonzero(np.maximum(before, after) >= MASS_FLOOR)
+    return [_token_change(int(place), before, after, decode) for place in places]
+
+
+def _token_change(place: int, before: FloatArray, after: FloatArray, decode: Callable[[list[int]], str]) -> TokenChange:
+    return TokenChange(decode([place]), place, float(before[place]), float(after[place]))
 
 
 def _mean_start(starts: Sequence[AnswerStart], way: str) -> float:

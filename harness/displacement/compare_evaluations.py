@@ -39,7 +39,7 @@ class LikelihoodChange:
 
 def has_likelihood_evaluation(path: Path) -> bool:
     """Whether lm-eval wrote samples of this task below a directory."""
-    return path.is_dir() and any(path.rglob(f"samples_{LIKELIHOOD_TASK}_*.jsonl"))
+    return path.is_dir() and any(path.rglob(f"samples_{LIKELIHOOD_TASK}_*.jsonl*"))
 
 
 def compare_evaluations(before: Path, after: Path) -> LikelihoodChange:

@@ -15,8 +15,9 @@ from harness.models.loading import load_model
 from harness.models.sampling import sample_answers
 from harness.preferences.tables import load_preferences
 from harness.prompts.sets import load_prompts
-from harness.scoring.logprobs import Profile, profile_model, tokenize_pairs
+from harness.scoring.logprobs import Profile, profile_model, usable_tokens
 from harness.scoring.scorer import Scorer, refuse_scoreless
+from harness.support.console import print_note
 from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -32,10 +33,14 @@ FLIP_TEMPERATURE, FLIP_MAX_NEW_TOKENS, FLIP_SEED = 0.7, 64, 0
 
 @dataclass(frozen=True, slots=True)
 class ModelComparison:
-    """The change on the pairs and of the starts, and the flipped answers where they were asked for."""
+    """The change on the pairs and of the starts, and the flipped answers where they were asked for.
+
+    `left_out`: how many pairs a model cannot take, by reason.
+    """
 
     change: Change
     flips: Sequence[TracedFlip]
+    left_out: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
         """A run's displacement.json, with every pair, the tokens of every position, and the flips."""
@@ -51,6 +56,7 @@ class ModelComparison:
             },
             "gaining_by_position": [[token_json(token) for token in each.gaining] for each in self.change.positions],
             "flips": [flip.to_json() for flip in self.flips],
+            "left_out": dict(self.left_out),
         }
 
 
@@ -59,6 +65,7 @@ class _ModelSide:
     """What one model gives, so that the next can be loaded in its place."""
 
     tokens: dict[str, Tokens]
+    left_out: Counter[str]
     tokenizer: PreTrainedTokenizerBase
     profile: Profile
     starts: list[AnswerStart]
@@ -79,6 +86,7 @@ def compare_models(
         with_flips: also sample an answer a prompt from both.
         max_length: cut off longer pairs as DPOTrainer does.
 
+    Pairs that the models cannot take are left out, as `harness score` leaves them without a score, with a note.
     Raises HarnessError where something cannot be read or the models do not turn the pairs into the same tokens.
     """
     pairs = load_preferences(preferences)
@@ -87,6 +95,12 @@ def compare_models(
         raise HarnessError("holds no unsafe prompts", place=prompts)
     first = _measure_side(before, pairs, rows, with_flips, max_length, nearest=with_flips)
     second = _measure_side(after, pairs, rows, with_flips, max_length, nearest=False)
+    if first.left_out != second.left_out:
+        raise HarnessError(
+            "cannot take the same pairs as the model before",
+            place=after,
+            hint="Cut the pairs to what both can take with --max-length.",
+        )
     if first.tokens != second.tokens:
         raise HarnessError(
             "turns the pairs into other tokens than the model before",
@@ -94,9 +108,11 @@ def compare_models(
             hint="Compare models with the same tokenizer and chat template.",
         )
     change = compare_profiles(first.profile, second.profile, first.starts, second.starts, first.tokenizer.decode)
-    return ModelComparison(
-        change, trace_flips(rows, first.answers, second.answers, first.nearest) if with_flips else []
-    )
+    if first.left_out:
+        reasons = "; ".join(f"{count} not: {reason}" for reason, count in first.left_out.most_common(10))
+        print_note(f"{len(first.tokens)} of {len(pairs)} pairs measured; {reasons}")
+    flips = trace_flips(rows, first.answers, second.answers, first.nearest) if with_flips else []
+    return ModelComparison(change, flips, first.left_out)
 
 
 def _measure_side(
@@ -109,7 +125,7 @@ def _measure_side(
     nearest: bool,
 ) -> _ModelSide:
     model, tokenizer = load_model(path, spread=True)
-    tokens = tokenize_pairs(pairs, tokenizer, max_length)
+    tokens, left_out = usable_tokens(pairs, model, tokenizer, max_length)
     asked = [row["prompt"] for row in rows]
     answers = (
         sample_answers(
@@ -120,6 +136,7 @@ def _measure_side(
     )
     return _ModelSide(
         tokens,
+        left_out,
         tokenizer,
         profile_model(model, tokens),
         answer_starts(model, tokenizer, asked),

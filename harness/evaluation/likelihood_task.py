@@ -14,6 +14,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from harness.evaluation.samples import LIKELIHOOD_TASK
+from harness.evaluation.telling import refuse_other_than_text, tell_in_one_line
 from harness.preferences.pairs import Pair, Unscorable, check_pair
 from harness.preferences.tables import load_preferences
 from harness.preferences.tokens import Tokens, rendered_texts, tokenize_pair
@@ -44,6 +45,8 @@ def pair_documents(
     would count to the continuation, is moved there and comes alone as a third, to be taken off again. Raises
     HarnessError where no table is given, or lm-eval would score other tokens than DPOTrainer trains on.
     """
+    tell_in_one_line()
+    refuse_other_than_text(preferences=preferences)
     if not preferences:
         raise HarnessError(
             "needs a preference table",

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
+from io import BytesIO
+from json import JSONEncoder
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any, get_args
+
+from pydantic_core import from_json
 
 from harness.evaluation.samples import VERDICT_OF, Answer, mean_judged
 from harness.judges.registry import labels_never_given
@@ -19,23 +26,42 @@ from harness.support.artifacts import json_fingerprint, parse_json_object
 from harness.support.errors import HarnessError
 
 REEVALUATE_HINT = "Run the evaluation again, and keep its files as they are."
-MALFORMED_ERRORS = (KeyError, TypeError, ValueError, AttributeError, SyntaxError, MemoryError, RecursionError)
+MALFORMED_ERRORS = (
+    KeyError, TypeError, ValueError, AttributeError, SyntaxError, MemoryError, RecursionError, OverflowError
+)  # fmt: skip
+_encode_scalar = JSONEncoder(ensure_ascii=False).encode
 
 
-def numbered_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
+def numbered_rows(data: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a samples file with their line numbers; only a newline ends a line, as in lm-eval."""
-    rows = []
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if line.strip():
-            place, damage = f"{path}:{number}", ": the file is cut off or damaged"
-            rows.append((number, parse_json_object(line, place, REEVALUATE_HINT, damage=damage)))
-    if not rows:
+    number = empty = 0
+    try:
+        with gzip.open(BytesIO(data)) if path.suffix == ".gz" else BytesIO(data) as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield number, _parse_line(line, f"{path}:{number}")
+                else:
+                    empty += 1
+    except (EOFError, OSError, zlib.error) as error:
+        told = f"cannot be unpacked ({error}): the file is cut off or damaged"
+        raise HarnessError(told, place=str(path), hint=REEVALUATE_HINT) from error
+    if number == empty:
         raise HarnessError("is empty", place=str(path), hint=REEVALUATE_HINT)
-    return rows
+
+
+def _parse_line(line: bytes, place: str) -> dict[str, Any]:
+    """The object in a line, by the faster reader; what that one does not take, Python's own takes or explains."""
+    try:
+        row = from_json(line)
+    except ValueError:
+        row = None
+    if isinstance(row, dict):
+        return row
+    return parse_json_object(line, place, REEVALUATE_HINT, damage=": the file is cut off or damaged")
 
 
 def logged_number(value: object) -> float:
-    """A logged metric as a number, infinite where no float is as large; NaN where it is absent, null or no number."""
+    """A logged metric as a number, infinite beyond all floats; NaN where it is absent, null or no number."""
     try:
         return float(value) if isinstance(value, int | float) else math.nan
     except OverflowError:
@@ -49,19 +75,30 @@ def is_same_rate(a: float, b: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class KnownDocuments:
-    """Documents by lm-eval's hash of them, each checked once, with what identifies the prompt."""
+    """Documents by lm-eval's hash of them, each checked and kept once, with what identifies the prompt."""
 
-    known: dict[str, tuple[dict[str, Any], str]]
+    known: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
 
     def find_document(self, doc: dict[str, Any], digest: str) -> tuple[dict[str, Any], str]:
         """The document and its identity. Raises ValueError where it does not have its hash."""
         found = self.known.get(digest)
         if found is None or found[0] != doc:
-            text = json.dumps(doc, indent=2, ensure_ascii=False)
+            text = _indented_json(doc)
             if hashlib.sha256(text.encode(errors="replace")).hexdigest() != digest:
                 raise ValueError("the document does not have its hash")
             found = self.known[digest] = (doc, _document_identity(doc, digest))
         return found
+
+
+def _indented_json(doc: Mapping[str, Any]) -> str:
+    """What `json.dumps(doc, indent=2, ensure_ascii=False)` gives, which takes Python's slow encoder."""
+    if not doc or any(isinstance(value, dict | list) for value in doc.values()):
+        return json.dumps(doc, indent=2, ensure_ascii=False)
+    pairs = [
+        f"{encode_basestring(key)}: {encode_basestring(value) if isinstance(value, str) else _encode_scalar(value)}"
+        for key, value in doc.items()
+    ]
+    return "{\n  " + ",\n  ".join(pairs) + "\n}"
 
 
 def _document_identity(doc: Mapping[str, Any], digest: str) -> str:
@@ -69,37 +106,77 @@ def _document_identity(doc: Mapping[str, Any], digest: str) -> str:
     return json_fingerprint({key: doc[key] for key in doc.keys() - {"judge", "sample"}}) if "judge" in doc else digest
 
 
+@dataclass(slots=True)
+class MetricSum:
+    """The total of a metric's values, and on how many lines it has one."""
+
+    total: float = 0.0
+    lines: int = 0
+
+    @property
+    def mean(self) -> float:
+        """Their mean; NaN without any."""
+        return self.total / self.lines if self.lines else math.nan
+
+
 class LineReader:
-    """Reads the lines of one task's samples."""
+    """Reads the lines of one task's samples, each once, and keeps what must agree with the results file.
+
+    `lines` counts them, `filters` are those they went through, `sums` adds up each metric.
+    """
 
     def __init__(self, task: str, metrics: set[str], documents: KnownDocuments) -> None:
         self.task, self.metrics, self.documents = task, metrics, documents
-        self.outcomes = cache(lambda verdict, judge: _verdict_outcomes(verdict, judge, metrics))
+        self.lines, self.filters = 0, set[str]()
+        self.sums = {metric: MetricSum() for metric in metrics}
+        self._hashes = hashlib.sha256()
+        self._outcomes = cache(lambda verdict, judge: _verdict_outcomes(verdict, judge, metrics))
+
+    @property
+    def digest(self) -> str:
+        """The hash of all lines' hashes, as lm-eval computes it."""
+        return self._hashes.hexdigest()
 
     def read_answers(self, row: Mapping[str, Any], place: str) -> list[Answer]:
         """The answers of one line: one, or as many as the task's `repeats`."""
         try:
+            self._add_up(row)
+            document = self.documents.find_document(dict(row["doc"]), row["doc_hash"])
             verdicts = _parse_verdicts(row["filtered_resps"])
-            return self._judged_answers(row, verdicts) if verdicts else [self._plain_answer(row)]
+            if verdicts:
+                return self._judged_answers(row, document, verdicts)
+            return [self._plain_answer(row, document)]
         except MALFORMED_ERRORS as error:
             told = f"is no line of lm-eval samples ({type(error).__name__}: {error})"
             raise HarnessError(told, place=place, hint=REEVALUATE_HINT) from error
 
-    def _plain_answer(self, row: Mapping[str, Any]) -> Answer:
+    def _add_up(self, row: Mapping[str, Any]) -> None:
+        self.lines += 1
+        self.filters.add(str(row.get("filter")))
+        self._hashes.update((row["doc_hash"] + row["prompt_hash"] + row["target_hash"]).encode(errors="replace"))
+        for metric, found in self.sums.items():
+            value = row.get(metric)
+            if isinstance(value, int | float) and value == value:  # not NaN
+                found.total += value
+                found.lines += 1
+
+    def _plain_answer(self, row: Mapping[str, Any], document: tuple[dict[str, Any], str]) -> Answer:
         """A line of a task without verdicts: its metrics as logged."""
         outcomes = {metric: logged_number(row.get(metric)) for metric in self.metrics}
-        document, rendered = _require_text(row["doc_hash"]), _require_text(row["prompt_hash"])
-        return Answer(self.task, document, rendered, dict(row["doc"]), _response_texts(row)[0], "", "", "", outcomes)
-
-    def _judged_answers(self, row: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> list[Answer]:
-        doc, document = self.documents.find_document(dict(row["doc"]), row["doc_hash"])
         rendered = _require_text(row["prompt_hash"])
-        outcomes = [self.outcomes(verdict["verdict"], _require_text(verdict["judge"])) for verdict in verdicts]
+        return Answer(self.task, document[1], rendered, document[0], response_texts(row)[0], "", "", "", outcomes)
+
+    def _judged_answers(
+        self, row: Mapping[str, Any], document: tuple[dict[str, Any], str], verdicts: Sequence[Mapping[str, Any]]
+    ) -> list[Answer]:
+        doc, identity = document
+        rendered = _require_text(row["prompt_hash"])
+        outcomes = [self._outcomes(verdict["verdict"], _require_text(verdict["judge"])) for verdict in verdicts]
         _check_metrics(row, outcomes)
         return [
             Answer(
                 self.task,
-                document,
+                identity,
                 rendered,
                 doc,
                 response,
@@ -108,7 +185,7 @@ class LineReader:
                 str(verdict.get("reason", "")),
                 outcome,
             )
-            for response, verdict, outcome in zip(_response_texts(row), verdicts, outcomes, strict=True)
+            for response, verdict, outcome in zip(response_texts(row), verdicts, outcomes, strict=True)
         ]
 
 
@@ -127,8 +204,11 @@ def _verdict_outcomes(verdict: str, judge: str, metrics: set[str]) -> dict[str, 
 
 def _check_metrics(row: Mapping[str, Any], outcomes: Sequence[Mapping[str, float]]) -> None:
     """The line's own metrics must follow from its verdicts."""
-    for metric in outcomes[0]:
-        expected, logged = mean_judged(outcome[metric] for outcome in outcomes), logged_number(row.get(metric))
+    for metric, only in outcomes[0].items():
+        expected = only if len(outcomes) == 1 else mean_judged(outcome[metric] for outcome in outcomes)
+        if row.get(metric) == expected:
+            continue
+        logged = logged_number(row.get(metric))
         if not is_same_rate(expected, logged):
             raise ValueError(f"{metric} is {logged}, but its verdicts make it {expected}")
 
@@ -138,7 +218,8 @@ def _nested_leaves(value: object) -> list[Any]:
     return [leaf for item in value for leaf in _nested_leaves(item)] if isinstance(value, list) else [value]
 
 
-def _response_texts(row: Mapping[str, Any]) -> list[str]:
+def response_texts(row: Mapping[str, Any]) -> list[str]:
+    """The answers of one line, in the order of the verdicts. Raises one of MALFORMED_ERRORS where there are none."""
     texts = [_require_text(leaf) for leaf in _nested_leaves(row["resps"])]
     if not texts or not isinstance(row["resps"], list):
         raise ValueError("no answer")
@@ -168,7 +249,9 @@ def _parse_verdict(item: object) -> dict[str, Any] | None:
 
 
 def _parse_literal(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return ast.literal_eval(text)
+    for parse in (from_json, json.loads):
+        try:
+            return parse(text)
+        except ValueError:
+            continue
+    return ast.literal_eval(text)

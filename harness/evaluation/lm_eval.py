@@ -11,16 +11,25 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from lm_eval import evaluator, simple_evaluate, utils
 from lm_eval.loggers import EvaluationTracker
+from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from torch.utils import collect_env
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from harness.evaluation.output import read_evaluations
 from harness.models.backends import Backend
-from harness.models.loading import attention_options, generation_config, load_tokenizer, max_positions, stop_options
+from harness.models.intact import refuse_misfits
+from harness.models.loading import (
+    attention_options,
+    default_device,
+    explain_load_failure,
+    generation_config,
+    load_tokenizer,
+    max_positions,
+    stop_options,
+)
 from harness.models.paths import ModelPath, locate_model
 from harness.models.sampling import render_prompt
 from harness.models.vllm import (
@@ -59,7 +68,8 @@ def evaluate_model(
     --seed SEED --batch_size N --gen_kwargs temperature=..,max_gen_toks=.. --log_samples --output_path OUT`, with
     `use_safetensors=True`, for a Gemma-2 `attn_implementation=eager`, and the model's `trust_remote_code` in the model
     arguments; or with `--model vllm`, see `_vllm_model`. A hub id's files are fetched first. Raises
-    HarnessError where lm-eval's files did not come out whole, or the answers' length leaves no room for a prompt.
+    HarnessError where the model's weights are not whole, lm-eval's files did not come out so, or the answers' length
+    leaves no room for a prompt.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
@@ -74,9 +84,10 @@ def evaluate_model(
         answering["do_sample"] = False
     if backend == "vllm":
         chosen = _vllm_options(config, tokenizer, names, _task_manager(prompts, judge), evaluation)
-        model: str | LM = _vllm_model(place, chosen, seed)
+        model = _vllm_model(place, chosen, seed)
     else:
-        chosen, model = {"use_safetensors": True, **attention_options(config)}, "hf"
+        chosen = {"use_safetensors": True, **attention_options(config)}
+        model = _hf_model(place, chosen, evaluation.batch_size)
         answering |= stop_options(generation_config(place, config), tokenizer)
     with tempfile.TemporaryDirectory() as scratch:
         tracker = EvaluationTracker(output_path=scratch)
@@ -85,7 +96,7 @@ def evaluate_model(
             model_args={"pretrained": place.directory, **place.loading_options, **chosen},
             tasks=names,
             batch_size=evaluation.batch_size,
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            device=default_device(),
             apply_chat_template=True,
             log_samples=True,
             evaluation_tracker=tracker,
@@ -96,7 +107,7 @@ def evaluate_model(
             torch_random_seed=seed,
             fewshot_random_seed=seed,
         )
-        results["config"]["model"] = backend
+        results["config"]["model"] = tracker.general_config_tracker.model_source = backend
         _save_results(results, tracker)
         read_evaluations(Path(scratch))  # lm-eval only logs a write that failed
         with artifacts.atomic_directory(out) as temporary:
@@ -140,6 +151,27 @@ def _vllm_options(
     texts = [render_prompt(tokenizer, task.doc_to_text(doc)) for task in loaded for doc in task.eval_docs]
     longest = max(map(len, tokenizer(texts)["input_ids"]))
     return llm_options(config, longest + 1, evaluation.max_new_tokens)
+
+
+def _hf_model(model_path: ModelPath, options: Mapping[str, Any], batch_size: int) -> LM:
+    """lm-eval's transformers backend, which itself would answer with random numbers in place of missing weights."""
+
+    class IntactHFLM(HFLM):  # type: ignore[misc]
+        _model: Any
+
+        def _create_model(self, pretrained: str, **kwargs: Any) -> None:
+            super()._create_model(pretrained, output_loading_info=True, **kwargs)
+            self._model, told = self._model
+            refuse_misfits(self._model, told, str(model_path))
+
+    with explain_load_failure(model_path):
+        return IntactHFLM(
+            pretrained=model_path.directory,
+            batch_size=batch_size,
+            device=default_device(),
+            **model_path.loading_options,
+            **options,
+        )
 
 
 def _vllm_model(model_path: ModelPath, options: Mapping[str, Any], seed: int) -> LM:

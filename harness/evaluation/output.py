@@ -10,16 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
-
+from harness.evaluation.finding import EvaluationFiles, find_evaluations
 from harness.evaluation.lines import (
-    MALFORMED_ERRORS,
     REEVALUATE_HINT,
     KnownDocuments,
     LineReader,
@@ -27,41 +22,22 @@ from harness.evaluation.lines import (
     logged_number,
     numbered_rows,
 )
-from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation, TaskSettings, mean_judged
-from harness.support.artifacts import read_json
+from harness.evaluation.manifest import RunManifest
+from harness.evaluation.results_file import ResultsFile, loading_settings, parse_results
+from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation, PromptCount, TaskSettings
 from harness.support.errors import HarnessError
-from harness.support.layout import ARMS, MANIFEST, SEED_PREFIX
-from harness.support.schema_errors import first_problem
-
-_TIME_STAMP = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?"
-_SAMPLES_NAME = re.compile(rf"samples_(?P<task>.+)_(?P<stamp>{_TIME_STAMP})\.jsonl")
-_RESULTS_NAME = re.compile(rf".+_(?P<stamp>{_TIME_STAMP})\.json")
+from harness.support.layout import ARMS, SEED_PREFIX
 
 
-class _ResultsFile(BaseModel):
-    """The parts of results_*.json that are used."""
-
-    results: dict[str, dict[str, Any]]
-    configs: dict[str, dict[str, Any]]
-    versions: dict[str, Any]
-    config: dict[str, Any]
-    shots: dict[str, int | None] = Field(alias="n-shot")
-    task_hashes: dict[str, str]
-    date: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    model_name: Annotated[str, Field(min_length=1)]
-    chat_template_sha: str | None = None
-    system_instruction: str | None = None
-
-    def task_metrics(self, task: str) -> set[str]:
-        """Names of the task's metrics, as configured and as computed."""
-        listed = self.configs.get(task, {}).get("metric_list") or []
-        computed = (key.split(",")[0] for key in self.results.get(task, {}) if "," in key)
-        names = {str(entry["metric"]) for entry in listed if isinstance(entry, dict) and "metric" in entry}
-        return {name for name in names.union(computed) if not name.endswith("_stderr")}
-
-
-def read_evaluations(root: Path) -> list[Evaluation]:
+def read_evaluations(
+    root: Path, metrics: Collection[str] = (), documents: KnownDocuments | None = None
+) -> list[Evaluation]:
     """Every evaluation below a directory, in the order of their paths.
+
+    Args:
+        root: the directory.
+        metrics: where given, tasks that measure none of these, and no verdict either, are left alone.
+        documents: those of another side, which are not checked and kept again.
 
     Raises HarnessError where there is none, one is unfinished, broken or edited (by the hashes of a run
     directory's manifest, by lm-eval's own counts and hashes), or two are the same run twice.
@@ -70,116 +46,12 @@ def read_evaluations(root: Path) -> list[Evaluation]:
         raise HarnessError("no such directory", place=str(root), hint="Name a directory that lm_eval wrote.")
     if (root / ARMS).is_dir():
         raise HarnessError("is a whole run", place=str(root), hint="Name one arm of it, such as arms/baseline.")
-    manifest, documents = _Manifest.find_around(root), KnownDocuments({})
-    evaluations = [
-        _read_evaluation(files, results, manifest, documents) for results, files in _group_files(root, manifest)
-    ]
+    manifest, known = RunManifest.find_around(root), documents or KnownDocuments()
+    wanted = {*metrics, *VERDICT_OF} if metrics else None
+    found = find_evaluations(root, manifest)
+    evaluations = [_read_evaluation(root, files, manifest, wanted, known) for files in found]
     _refuse_repeated_runs(root, evaluations)
     return evaluations
-
-
-@dataclass(frozen=True, slots=True)
-class _Manifest:
-    """The hashes of a run directory's files, by path relative to it; empty outside a run directory."""
-
-    root: Path
-    files: Mapping[str, str]
-
-    @classmethod
-    def find_around(cls, directory: Path) -> _Manifest:
-        for parent in (directory.resolve(), *directory.resolve().parents):
-            if (parent / MANIFEST).is_file():
-                manifest = read_json(parent / MANIFEST)
-                if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict):
-                    return cls(parent, manifest["files"])
-        return cls(directory.resolve(), {})
-
-    def read_recorded(self, path: Path) -> bytes:
-        """A file's bytes. Raises HarnessError where they are not those that the run recorded."""
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise HarnessError(f"cannot be read ({error.strerror})", place=str(path)) from error
-        if self.files:
-            self._check_digest(path, hashlib.sha256(data).hexdigest())
-        return data
-
-    def _check_digest(self, path: Path, digest: str) -> None:
-        recorded = self.files.get(path.resolve().relative_to(self.root).as_posix())
-        if recorded is None:
-            raise HarnessError(
-                "is not in the run's manifest.json: the arm did not finish, or the file was added later",
-                place=str(path),
-                hint="Finish the run with `harness run`, or move the file out of it.",
-            )
-        if recorded != digest:
-            raise HarnessError(
-                "was edited after the run (its hash is not the one in manifest.json)",
-                place=str(path),
-                hint=REEVALUATE_HINT,
-            )
-
-    def missing_files(self, root: Path) -> list[str]:
-        """Evaluation files below `root` that the run recorded and that are gone."""
-        inside = root.resolve()
-        paths = [
-            self.root / name
-            for name in self.files
-            if _SAMPLES_NAME.fullmatch(Path(name).name) or _RESULTS_NAME.fullmatch(Path(name).name)
-        ]
-        return sorted(str(path) for path in paths if path.is_relative_to(inside) and not path.is_file())
-
-
-def _group_files(root: Path, manifest: _Manifest) -> list[tuple[Path, dict[str, Path]]]:
-    """Each results file with its samples files by task."""
-    if gone := manifest.missing_files(root):
-        raise HarnessError("is recorded in the run's manifest.json but gone", place=gone[0], hint=REEVALUATE_HINT)
-    samples = {
-        path: match for path in _files_below(root, "samples_*.jsonl") if (match := _SAMPLES_NAME.fullmatch(path.name))
-    }
-    if not samples:
-        raise HarnessError(
-            "holds no samples_*.jsonl: nothing was evaluated here, or the evaluation did not finish",
-            place=str(root),
-            hint="Run lm_eval with --log_samples and --output_path.",
-        )
-    _refuse_unfinished_seeds(root, list(samples))
-    found: dict[Path, dict[str, Path]] = {}
-    for path, match in samples.items():
-        found.setdefault(_results_beside(path, match["stamp"]), {})[match["task"]] = path
-    for path in _files_below(root, "results_*.json"):
-        if _RESULTS_NAME.fullmatch(path.name) and path not in found:
-            raise HarnessError("has no samples beside it", place=str(path), hint="Run lm_eval with --log_samples.")
-    return list(found.items())
-
-
-def _files_below(root: Path, pattern: str) -> Iterator[Path]:
-    """Matching files in order, leaving out hidden folders (what a killed run left behind)."""
-    for path in sorted(root.rglob(pattern)):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts):
-            yield path
-
-
-def _refuse_unfinished_seeds(root: Path, samples: Sequence[Path]) -> None:
-    for seed in sorted(root.glob(f"{SEED_PREFIX}*")):
-        if seed.is_dir() and not any(path.is_relative_to(seed) for path in samples):
-            raise HarnessError(
-                "holds no evaluation: this seed did not finish",
-                place=str(seed),
-                hint="Finish it with `harness run`, or remove the directory.",
-            )
-
-
-def _results_beside(samples: Path, stamp: str) -> Path:
-    beside = [path for path in samples.parent.glob(f"*_{stamp}.json") if _RESULTS_NAME.fullmatch(path.name)]
-    if len(beside) != 1:
-        raise HarnessError(
-            f"has {len(beside)} results files of its time stamp beside it, not one: "
-            "the evaluation did not finish, or files were moved",
-            place=str(samples),
-            hint=REEVALUATE_HINT,
-        )
-    return beside[0]
 
 
 _READ_EVALUATIONS: dict[tuple[str, ...], Evaluation] = {}
@@ -187,81 +59,122 @@ _READ_EVALUATIONS: dict[tuple[str, ...], Evaluation] = {}
 
 
 def _read_evaluation(
-    files: Mapping[str, Path], path: Path, manifest: _Manifest, documents: KnownDocuments
+    root: Path, files: EvaluationFiles, manifest: RunManifest, wanted: set[str] | None, documents: KnownDocuments
 ) -> Evaluation:
-    data, lines = manifest.read_recorded(path), {task: manifest.read_recorded(file) for task, file in files.items()}
-    key = (
-        str(path),
-        *map(str, files.values()),
-        *(hashlib.sha256(content).hexdigest() for content in (data, *lines.values())),
-    )
+    data, digest = _read_recorded(files.results, manifest)
+    results = parse_results(data, files.results)
+    if absent := sorted(results.tasks - files.samples.keys()):
+        raise HarnessError(
+            f"names the task {absent[0]}, whose samples are not beside it",
+            place=str(files.results),
+            hint=REEVALUATE_HINT,
+        )
+    samples = {
+        task: path
+        for task, path in files.samples.items()
+        if wanted is None or task not in results.tasks or results.task_metrics(task) & wanted
+    }
+    contents = {task: _read_recorded(path, manifest) for task, path in samples.items()}
+    folder = _seed_directory(root, files.results)
+    key = (folder, str(files.results), digest, *(f"{samples[task]} {sha}" for task, (_, sha) in contents.items()))
     if key not in _READ_EVALUATIONS:
-        _READ_EVALUATIONS[key] = _parse_evaluation(files, lines, path, data, documents)
+        reader = _EvaluationReader(files.results, results, digest, folder, documents)
+        for task in samples:
+            reader.read_task(task, samples[task], contents.pop(task)[0])
+        _READ_EVALUATIONS[key] = reader.evaluation()
     return _READ_EVALUATIONS[key]
 
 
-def _parse_evaluation(
-    files: Mapping[str, Path], contents: Mapping[str, bytes], path: Path, data: bytes, documents: KnownDocuments
-) -> Evaluation:
-    results = _parse_results(data, path)
-    rows = {task: numbered_rows(contents[task], file) for task, file in files.items()}
-    answers: list[Answer] = []
-    settings: dict[str, TaskSettings] = {}
-    for task, lines in rows.items():
-        reader = LineReader(task, results.task_metrics(task), documents)
-        read = [answer for number, row in lines for answer in reader.read_answers(row, f"{files[task]}:{number}")]
-        _check_sample_hashes([row for _, row in lines], results.task_hashes.get(task), files[task])
-        _check_aggregates(task, [row for _, row in lines], results, path)
-        settings[task] = _task_settings(task, results, read, path)
-        answers.extend(read)
-    return Evaluation(
-        path,
-        results.model_name,
-        _seed_settings(results, path),
-        results.date,
-        hashlib.sha256(data).hexdigest(),
-        settings,
-        answers,
-    )
-
-
-def _parse_results(data: bytes, path: Path) -> _ResultsFile:
+def _read_recorded(path: Path, manifest: RunManifest) -> tuple[bytes, str]:
+    """A file's bytes and their hash. Raises HarnessError where they are not those that the run recorded."""
     try:
-        return _ResultsFile.model_validate(json.loads(data))
-    except ValidationError as error:
-        where, problem = first_problem(error)
-        told = f"is no lm-eval results file ({where or 'the file'}: {problem})"
-        raise HarnessError(told, place=str(path), hint=REEVALUATE_HINT) from error
-    except (ValueError, RecursionError) as error:
-        raise HarnessError(f"is not JSON ({error})", place=str(path), hint=REEVALUATE_HINT) from error
+        data = path.read_bytes()
+    except OSError as error:
+        raise HarnessError(f"cannot be read ({error.strerror})", place=str(path)) from error
+    digest = hashlib.sha256(data).hexdigest()
+    manifest.check_digest(path, digest)
+    return data, digest
 
 
-def _check_sample_hashes(rows: Sequence[Mapping[str, Any]], digest: str | None, path: Path) -> None:
+class _EvaluationReader:
+    """One evaluation, task by task."""
+
+    def __init__(self, path: Path, results: ResultsFile, digest: str, folder: str, documents: KnownDocuments) -> None:
+        self.path, self.results, self.digest, self.folder = path, results, digest, folder
+        self.documents = documents
+        self.settings: dict[str, TaskSettings] = {}
+        self.counts: dict[str, PromptCount] = {}
+        self.measured: dict[str, frozenset[str]] = {}
+        self.answers: list[Answer] = []
+
+    def read_task(self, task: str, path: Path, data: bytes) -> None:
+        """Reads a task's samples. Raises HarnessError where they are not those the results were computed from."""
+        lines = LineReader(task, self.results.task_metrics(task), self.documents)
+        answers = [
+            answer
+            for number, row in numbered_rows(data, path)
+            for answer in lines.read_answers(row, f"{path}:{number}")
+        ]
+        _check_lines(lines, self.results.task_hashes.get(task), path)
+        _check_aggregates(task, lines, self.results, self.path)
+        self.settings[task] = _task_settings(task, self.results, answers, self.path)
+        self.counts[task] = self.results.prompt_count(task, lines.lines)
+        self.measured[task] = frozenset.intersection(*{frozenset(answer.outcomes) for answer in answers})
+        self.answers.extend(answers)
+
+    def evaluation(self) -> Evaluation:
+        """What was read."""
+        results = self.results
+        return Evaluation(
+            path=self.path,
+            model=results.model_name,
+            model_told=results.model_told,
+            weights=results.weights,
+            is_named=results.is_named,
+            folder=self.folder,
+            seeds=_seed_settings(results, self.path),
+            cached=bool(results.config.get("use_cache")),
+            predicts_only=results.predicts_only,
+            date=results.date,
+            digest=self.digest,
+            settings=self.settings,
+            counts=self.counts,
+            measured=self.measured,
+            answers=self.answers,
+        )
+
+
+def _check_lines(lines: LineReader, digest: str | None, path: Path) -> None:
     """The file must hold the documents, in number and kind, that the results file was made from."""
-    filters = {str(row.get("filter")) for row in rows}
-    if len(filters) > 1:
-        told = f"was scored through several filters ({', '.join(sorted(filters))})"
-        raise HarnessError(told, place=str(path), hint="Evaluate with one filter.")
-    try:
-        joined = "".join(row["doc_hash"] + row["prompt_hash"] + row["target_hash"] for row in rows)
-    except MALFORMED_ERRORS as error:
-        raise HarnessError(f"lacks a hash ({error})", place=str(path), hint=REEVALUATE_HINT) from error
-    if hashlib.sha256(joined.encode(errors="replace")).hexdigest() != digest:
+    if len(lines.filters) > 1:
+        raise HarnessError(
+            f"was scored through several filters ({', '.join(sorted(lines.filters))})",
+            place=str(path),
+            hint="Evaluate a copy of the task's YAML file that has one of them.",
+        )
+    if lines.digest != digest:
         told = "does not hold the samples that its results file was made from"
         raise HarnessError(told, place=str(path), hint=REEVALUATE_HINT)
 
 
-def _check_aggregates(task: str, rows: Sequence[Mapping[str, Any]], results: _ResultsFile, path: Path) -> None:
+def _check_aggregates(task: str, lines: LineReader, results: ResultsFile, path: Path) -> None:
     """Rates in the results file must be the means of the samples: neither file was edited alone."""
-    for metric in results.task_metrics(task) & VERDICT_OF.keys():
-        expected = mean_judged(logged_number(row.get(metric)) for row in rows)
-        stated = [logged_number(x) for key, x in results.results.get(task, {}).items() if key.split(",")[0] == metric]
-        if not math.isnan(expected) and not (stated and all(is_same_rate(expected, x) for x in stated)):
+    for metric in sorted(results.averaged_metrics(task)):
+        expected = lines.sums[metric].mean
+        stated = [logged_number(value) for value in results.stated_rates(task, metric)]
+        if math.isnan(expected) or _is_mean_of_gaps(lines, metric, stated):
+            continue
+        if not stated or not all(is_same_rate(expected, value) for value in stated):
             told = f"says {metric} of {task} is {stated}, its samples make it {expected}"
             raise HarnessError(told, place=str(path), hint=REEVALUATE_HINT)
 
 
-def _task_settings(task: str, results: _ResultsFile, answers: Sequence[Answer], path: Path) -> TaskSettings:
+def _is_mean_of_gaps(lines: LineReader, metric: str, stated: Sequence[float]) -> bool:
+    """Whether a task's own metric has no mean because it has no number on some line; our rates leave such out."""
+    return metric not in VERDICT_OF and lines.sums[metric].lines < lines.lines and all(map(math.isnan, stated))
+
+
+def _task_settings(task: str, results: ResultsFile, answers: Sequence[Answer], path: Path) -> TaskSettings:
     if missing := {task} - (results.configs.keys() & results.versions.keys() & results.shots.keys()):
         raise HarnessError(f"lacks the settings of {missing.pop()}", place=str(path), hint=REEVALUATE_HINT)
     judges = {answer.judge for answer in answers}
@@ -270,6 +183,7 @@ def _task_settings(task: str, results: _ResultsFile, answers: Sequence[Answer], 
     config = results.configs[task]
     generation = {
         "generation_kwargs": config.get("generation_kwargs"),
+        "loading": loading_settings(results, path),
         "repeats": config.get("repeats", 1),
         "samples": max((answer.doc.get("sample", 0) for answer in answers), default=0) + 1,
     }
@@ -286,7 +200,7 @@ def _task_settings(task: str, results: _ResultsFile, answers: Sequence[Answer], 
     )
 
 
-def _seed_settings(results: _ResultsFile, path: Path) -> str:
+def _seed_settings(results: ResultsFile, path: Path) -> str:
     seeds = {key: value for key, value in results.config.items() if key.endswith("_seed")}
     if not seeds:
         raise HarnessError("does not say its seeds", place=str(path), hint=REEVALUATE_HINT)
@@ -295,22 +209,22 @@ def _seed_settings(results: _ResultsFile, path: Path) -> str:
 
 def _refuse_repeated_runs(root: Path, evaluations: Sequence[Evaluation]) -> None:
     """One model a side (or one a `seed-*` directory), and no run counted twice."""
-    seen: dict[tuple[str, str, str, str], Path] = {}
+    seen: dict[tuple[str, ...], Path] = {}
     for evaluation in evaluations:
-        seed = _seed_directory(root, evaluation.path)
-        for task in evaluation.settings:
-            key = (seed, evaluation.model, evaluation.seeds, task)
+        keys = [(evaluation.folder, evaluation.weights, evaluation.seeds, task) for task in evaluation.settings]
+        for key in [*keys, (evaluation.digest,)]:
             if key in seen:
+                told = f"evaluates {key[-1]} with the same model and seeds as" if len(key) > 1 else "is a copy of"
                 raise HarnessError(
-                    f"evaluates {task} with the same model and seeds as {seen[key].name}",
+                    f"{told} {seen[key]}",
                     place=str(evaluation.path),
                     hint="Keep one of them, or evaluate with another --seed.",
                 )
             seen[key] = evaluation.path
-    models = {(seed, model) for seed, model, *_ in seen}
-    if len(models) > len({seed for seed, _ in models}):
+    models = {(each.folder, each.weights): each.model_told for each in evaluations}
+    if len(models) > len({folder for folder, _ in models}):
         raise HarnessError(
-            f"holds several models ({', '.join(sorted({model for _, model in models}))})",
+            f"holds several models ({', '.join(sorted(set(models.values())))})",
             place=str(root),
             hint="Name the directory of one.",
         )

@@ -66,15 +66,54 @@ class TaskSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptCount:
+    """How many of a task's prompts were put to the model: `seen` of `original`, None where that is not told.
+
+    `limit` is what lm-eval was told to stop at, `categories` the number of those that the task names, 0 where it names
+    none.
+    """
+
+    seen: int
+    original: int | None
+    limit: str | None
+    categories: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every prompt was put to the model, and nothing says otherwise."""
+        return self.original is not None and self.seen >= self.original and not self._is_limited(self.original)
+
+    def _is_limited(self, original: int) -> bool:
+        try:
+            return self.limit is not None and not float(self.limit) > original
+        except ValueError:
+            return True
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One run of lm-eval: one model, one set of seeds, one or more tasks."""
+    """One run of lm-eval: one model, one set of seeds, one or more tasks.
+
+    `model` is its name, `weights` the same as precisely as it is known, if it `is_named` at all; `folder` is the
+    `seed-<n>` that holds it, which stands for one trained model. `cached` says whether answers may come from lm-eval's
+    cache, which does not ask of which model they are; `predicts_only`, whether it was told to compute no metric.
+    `measured` has, by task, the metrics that every answer has.
+    """
 
     path: Path
     model: str
+    model_told: str
+    weights: str
+    is_named: bool
+    folder: str
     seeds: str
+    cached: bool
+    predicts_only: bool
     date: float
     digest: str
     settings: Mapping[str, TaskSettings]
+    counts: Mapping[str, PromptCount]
+    measured: Mapping[str, frozenset[str]]
     answers: Sequence[Answer]
 
 

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from datasets import Dataset
 
 from harness.evaluation.samples import METRIC_OF
-from harness.judges.registry import find_judge, judge_exchanges, judge_identity, labels_never_given
-from harness.judges.verdicts import Exchange, Label
-from harness.prompts.sets import PromptKind, load_prompts
-from harness.support.console import safe_line
+from harness.evaluation.telling import refuse_other_than_text, tell_in_one_line
+from harness.judges.registry import (
+    judge_exchanges,
+    judge_identity,
+    labels_never_given,
+    refuse_failed_judge,
+    try_judge,
+)
+from harness.judges.verdicts import Exchange, Label, Verdict
+from harness.prompts.sets import PromptKind, PromptRow, load_prompts
 from harness.support.errors import HarnessError
 
 
@@ -46,21 +50,46 @@ def prompt_documents(
         samples: answers a prompt; the documents of one prompt differ in `sample` alone.
         metadata: other tasks' keys.
 
-    Raises HarnessError where the judge or the prompts are not there.
+    The first documents, with which lm-eval contents itself under `--limit`, hold each category and split in its share.
+
+    Raises HarnessError where the prompts are not there, or the judge cannot work: before the model answers.
     """
-    _tell_in_one_line()
+    tell_in_one_line()
+    refuse_other_than_text(prompts=prompts, judge=judge, **{key: metadata.get(key) for key in [benchmark] if key})
     logging.getLogger("lm_eval.evaluator_utils").addFilter(_NO_COUNT_WARNING)
-    find_judge(judge)
+    _try_judge_once(judge)
     if not isinstance(samples, int) or samples < 1:
         raise HarnessError(f"samples is {samples!r}", place="--metadata", hint="Give a number of answers a prompt.")
     source = _published_source(benchmark, metadata) if benchmark else prompts
-    rows = load_prompts(source, kind)
+    rows = _spread_rows(load_prompts(source, kind))
     if not rows:
         other = "unsafe" if kind == "benign" else "benign"
         raise HarnessError(f"holds no {kind} prompts", place=source, hint=f"Run the task for {other} prompts alone.")
     side = {"unsafe": kind == "unsafe", "judge": judge}
     numbers: list[dict[str, int]] = [{"sample": number} for number in range(samples)] if samples > 1 else [{}]
     return {"test": Dataset.from_list([{**row, **side, **number} for row in rows for number in numbers])}
+
+
+def _spread_rows(rows: Sequence[PromptRow]) -> list[PromptRow]:
+    """Rows so ordered that every category, and every split in it, is spread evenly over them."""
+    by_split = _interleave(rows, lambda row: (row["hazard"], row["split"]))
+    return _interleave(by_split, lambda row: row["hazard"])
+
+
+def _interleave(rows: Sequence[PromptRow], group_of: Callable[[PromptRow], Hashable]) -> list[PromptRow]:
+    """Rows so ordered that each group's are spread evenly over them; in a group they keep their order."""
+    sizes = Counter(map(group_of, rows))
+    seen: Counter[Hashable] = Counter()
+    places = []
+    for row in rows:
+        group = group_of(row)
+        places.append((seen[group] + 0.5) / sizes[group])
+        seen[group] += 1
+    return [row for _, row in sorted(zip(places, rows, strict=True), key=lambda placed: placed[0])]
+
+
+_try_judge_once = cache(try_judge)
+"""Every task asks for its prompts, some twice; the judge is tried once."""
 
 
 def _published_source(benchmark: str, metadata: Mapping[str, Any]) -> str:
@@ -78,25 +107,11 @@ class _NoCountWarning(logging.Filter):
 _NO_COUNT_WARNING = _NoCountWarning()
 
 
-def _tell_in_one_line() -> None:
-    """Under the `lm_eval` command an error of ours is one line, as it is under ours."""
-    program = Path(sys.argv[0])  # .../bin/lm_eval, or .../lm_eval/__main__.py
-    if not {program.stem, program.parent.name} & {"lm_eval", "lm-eval"} or sys.excepthook is not sys.__excepthook__:
-        return
-
-    def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(error, HarnessError):
-            print(f"refusal_displacement: {safe_line(str(error))}", file=sys.stderr)
-        else:
-            sys.__excepthook__(kind, error, trace)
-
-    sys.excepthook = show_error
-
-
 def judge_responses(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """lm-eval's custom filter: each answer's verdict, reason and judge as JSON; judged in one batch a judge.
 
     Judged without blanks around it: lm-eval's vllm backend keeps a leading space that its hf backend leaves out.
+    Raises HarnessError where a judge cannot work, or fails on every answer.
     """
     flat = [
         (place, doc["judge"], Exchange(doc["prompt"], text.strip(), doc["unsafe"]))
@@ -108,10 +123,17 @@ def judge_responses(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[s
         by_judge[name].append((place, exchange))
     result: list[list[str]] = [[] for _ in responses]
     for name, items in by_judge.items():
-        who = judge_identity(name)
-        for (place, _), said in zip(items, judge_exchanges(name, [exchange for _, exchange in items]), strict=True):
-            result[place].append(json.dumps({"verdict": said.label, "reason": said.reason, "judge": who}))
+        who, exchanges = judge_identity(name), [exchange for _, exchange in items]
+        verdicts = judge_exchanges(name, exchanges)
+        refuse_failed_judge(name, exchanges, verdicts)
+        for (place, _), said in zip(items, verdicts, strict=True):
+            result[place].append(verdict_text(said, who))
     return result
+
+
+def verdict_text(said: Verdict, judge: str) -> str:
+    """A verdict as the samples hold it; `judge` is the identity of who said it."""
+    return json.dumps({"verdict": said.label, "reason": said.reason, "judge": judge})
 
 
 def verdict_metrics(names: Sequence[Label], doc: Mapping[str, Any], said: Sequence[Sequence[str]]) -> dict[str, float]:

@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from harness.recipes.schema import ArmName, Count, FineTuning, Positive, RecipeBase, Strict, TrainingSettings
+from harness.recipes.schema import (
+    ArmName,
+    Count,
+    FineTuning,
+    Positive,
+    RecipeBase,
+    Seed,
+    Seeds,
+    Strict,
+    TrainingSettings,
+)
 
 # Section 3
 
@@ -59,7 +69,7 @@ class Catastrophic(RecipeBase):
     statements: str = "bundled"
     likeliest: bool = False
     chat_template: str = PLAIN_TEMPLATE
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = tuple(range(10))
+    seeds: Seeds = tuple(range(10))
     sft: FineTuning | None = None
     pairs: Annotated[tuple[AnswerPair, ...], Field(min_length=1)]
     objectives: dict[ArmName, Objective]
@@ -115,7 +125,7 @@ class Bundled(Strict):
     """How the essays organism's pairs are drawn: `lengths` apart as they come, or alike to a word."""
 
     lengths: Literal["any", "alike"] = "any"
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Percentiles(RecipeBase):
@@ -131,7 +141,7 @@ class Percentiles(RecipeBase):
     bundled: Bundled = Bundled()
     chat_template: str = PROMPTER_TEMPLATE
     sample: Count | None = None
-    sample_seed: int = 0
+    sample_seed: Seed = 0
     subset: Count = 512
     quantiles: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=2)] = (0, 0.25, 0.5, 0.75, 1)
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = (
@@ -140,7 +150,7 @@ class Percentiles(RecipeBase):
         "last_hidden_inner_product",
         "neg_edit_distance",
     )
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     training: TrainingSettings = TrainingSettings(learning_rate=1e-7, max_length=512)
     published: PublishedOrders | None = None
 

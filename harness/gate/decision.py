@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from harness.evaluation.manifest import read_recorded_json
 from harness.evaluation.samples import Answer, mean_outcome
 from harness.gate import wording
+from harness.gate.families import find_grouping_remarks
 from harness.gate.judge_error import read_judge_evidence
 from harness.gate.metric_tables import MetricTable, tabulate_metric
 from harness.gate.policy import Policy
 from harness.gate.side_summary import SideSummary, summarize_sides
-from harness.gate.sides import Pairing, Unit, pair_sides, shared_units
+from harness.gate.sides import Pairing, Unit, pair_sides, read_field, shared_units
 from harness.support import stats
-from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS, RunFiles, arm_of_path
 
@@ -35,6 +36,7 @@ class MetricCheck:
 
     `low` and `high` bound the loss with every unjudged answer at its best and at its worst. `p_value` is
     one-sided and Holm-adjusted. `binding` says whether the decision counts when it is not a failure.
+    `effective_prompts` is how many prompts of their own would vary as the families do; NaN of what is in nats.
     """
 
     metric: str
@@ -54,6 +56,7 @@ class MetricCheck:
     judge_error: str
     binding: bool
     unit: Literal["rate", "nats"] = "rate"
+    effective_prompts: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +111,12 @@ def run_gate(
     Raises HarnessError where an input is missing, broken or edited, or where the sides cannot be compared.
     """
     pairing = pair_sides(before, after, policy)
-    known = read_judge_evidence(labels, calibration, pairing.sides)
+    known = read_judge_evidence(labels, calibration, pairing.sides, policy)
+    grouping = find_grouping_remarks(pairing, policy)
     checks = _metric_checks([tabulate_metric(metric, pairing, policy, known) for metric in policy.metrics], policy)
     checks += _likelihood_checks(after, policy)
     decision, reason = _overall_decision(checks)
-    notes = (*pairing.notes, *known.warnings)
+    notes = (*pairing.notes, *policy.remarks(), *grouping, *known.warnings)
     flips, compared = _worst_flips(pairing, policy), summarize_sides((before, after), pairing.sides)
     return GateOutcome(decision, policy.exit_code(decision), reason, tuple(checks), flips, notes, compared)
 
@@ -172,7 +176,7 @@ def _build_check(test: _ComparedTable, p_value: float, policy: Policy) -> Metric
         margin=0.0 if test.category in policy.no_fall_categories else margin, p_value=p_value,
         prompts=table.prompts, prompts_needed=needed,
         unjudged=table.unjudged_rate, judge_error=table.error.told,
-        binding=binding or decision == "fail",
+        binding=binding or decision == "fail", effective_prompts=table.families.effective,
     )  # fmt: skip
 
 
@@ -186,23 +190,29 @@ def _decide_check(
         return "inconclusive", obstacle, None
     if test.category in policy.no_fall_categories:
         return _decide_no_fall(test, p_value, policy.alpha, worse)
-    decision, prompts = decide_metric(bounds, margin, policy.alpha, p_value), table.prompts
+    decision = decide_metric(bounds, margin, policy.alpha, p_value)
     if decision == "fail":
         return (
             decision,
             f"{wording.tell_loss(worse, bounds.low, bounds.high)} (p {_format_p(p_value)})",
             None,
         )
-    if decision == "pass" and test.category is None and prompts < policy.minimum_prompts:
-        return (
-            "inconclusive",
-            f"{prompts} prompts, the policy asks for {policy.minimum_prompts}",
-            policy.minimum_prompts,
-        )
+    if table.broken:
+        return "inconclusive", table.broken, None
+    if decision == "pass" and test.category is None and table.families.effective < policy.minimum_prompts:
+        return _decide_few_prompts(table, policy)
     if decision == "pass":
         return decision, wording.tell_largest_loss(worse, bounds.high), None
-    needed = test.judged.prompts_to_settle(prompts, margin, policy.alpha) if test.judged else None
-    return decision, f"{wording.tell_possible_loss(worse, bounds.high)}{_remedy_text(needed, prompts)}", needed
+    needed = test.judged.prompts_to_settle(table.prompts, margin, policy.alpha) if test.judged else None
+    return decision, f"{wording.tell_possible_loss(worse, bounds.high)}{_remedy_text(needed, table)}", needed
+
+
+def _decide_few_prompts(table: MetricTable, policy: Policy) -> tuple[Decision, str, int]:
+    found, needed = f"{table.prompts} prompts", policy.minimum_prompts
+    if not table.is_ungrouped:
+        found += f" in families that count as {table.families.effective:.0f}"
+        needed = math.ceil(needed * table.prompts / table.families.effective)
+    return "inconclusive", f"{found}, the policy asks for {policy.minimum_prompts}", needed
 
 
 def _find_obstacle(table: MetricTable, policy: Policy) -> str | None:
@@ -220,15 +230,18 @@ def _decide_no_fall(
 ) -> tuple[Decision, str, None]:
     if p_value <= alpha:
         return "fail", f"{wording.tell_no_fall(worse, 'fail', test.best.low)} (p {_format_p(p_value)})", None
+    if test.table.broken:
+        return "inconclusive", test.table.broken, None
     if test.worst.loss <= 0:
         return "pass", wording.tell_no_fall(worse, "pass", test.worst.high), None
     return "inconclusive", wording.tell_no_fall(worse, "inconclusive", test.worst.loss), None
 
 
-def _remedy_text(needed: int | None, prompts: int) -> str:
+def _remedy_text(needed: int | None, table: MetricTable) -> str:
     if needed is None:
         return "; more prompts alone would not settle it"
-    return f"; about {max(needed, prompts + 1)} prompts would settle it"
+    families = "" if table.is_ungrouped else " in families like these"
+    return f"; about {max(needed, table.prompts + 1)} prompts{families} would settle it"
 
 
 def _format_p(p_value: float) -> str:
@@ -260,7 +273,7 @@ def _read_logprob_change(after: Path) -> stats.Estimate:
         )
     run = next(parent.parent for parent in (after.resolve(), *after.resolve().parents) if parent.name == ARMS)
     place = RunFiles(run).results
-    content = read_json(place)
+    content = read_recorded_json(place)
     try:
         entry = content["arms"][name]
         numbers = [float(entry["preferred_logprob_change"][key]) for key in ("value", "low", "high")]
@@ -271,9 +284,14 @@ def _read_logprob_change(after: Path) -> stats.Estimate:
             place=str(place),
             hint="Finish the run.",
         ) from error
-    if not all(map(math.isfinite, numbers)):
-        raise HarnessError(f"the change of preferred likelihood of {name} is no number", place=str(place))
-    return stats.Estimate(numbers[0], numbers[1], numbers[2], pairs)
+    value, low, high = numbers
+    if not low <= value <= high or not all(map(math.isfinite, numbers)):
+        raise HarnessError(
+            f"the change of preferred likelihood of {name} is no number within its interval",
+            place=str(place),
+            hint="Run `harness run` again.",
+        )
+    return stats.Estimate(value, low, high, pairs)
 
 
 def _overall_decision(checks: Sequence[MetricCheck]) -> tuple[Decision, str]:
@@ -303,10 +321,12 @@ def _find_flip(
 ) -> tuple[float, PromptFlip] | None:
     """How much a prompt lost, with a good answer before and a bad one after; None where it did not."""
     good, bad = (1.0, 0.0) if policy.worse_direction(metric) == "lower" else (0.0, 1.0)
-    drop = abs(mean_outcome(before, metric) - bad) - abs(mean_outcome(after, metric) - bad)
     first = next((answer for answer in before if answer.outcomes[metric] == good), None)
     last = next((answer for answer in after if answer.outcomes[metric] == bad), None)
-    if not drop > 0 or first is None or last is None:
+    if first is None or last is None:
         return None
-    category = str(first.doc.get(policy.category, ""))
+    drop = abs(mean_outcome(before, metric) - bad) - abs(mean_outcome(after, metric) - bad)
+    if not drop > 0:
+        return None
+    category = read_field(first.doc, policy.category) or ""
     return drop, PromptFlip(metric, first.prompt_id, category, first.prompt, first.response, last.response)

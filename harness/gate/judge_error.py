@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -11,43 +11,46 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation
-from harness.gate.labels import read_labels
+from harness.evaluation.samples import VERDICT_OF, Answer
+from harness.gate.calibrations import JudgeCalibration, SideCalibrations, read_calibration
+from harness.gate.families import Families
+from harness.gate.labels import HumanLabels, read_labels, refuse_skewed_sample
 from harness.gate.policy import Policy
 from harness.gate.sides import SideAnswers, Sides, shared_units
 from harness.support import stats
-from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
 
 MINIMUM_LABELS = 30
 """Human labels a side under which the judge's error on it is not estimated from them."""
 
-HumanLabels = Mapping[tuple[str, str], str]
-SideCalibrations = tuple[stats.Calibration, stats.Calibration]
-"""The judge on the answers before and after; one and the same where it is taken to be alike on both."""
+JudgePair = tuple[stats.Calibration, stats.Calibration]
+"""The judge on the answers before and after."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeEvidence:
-    """What is known of the judge: people's labels, and the calibration on refusals that holds for each side.
-
-    `warnings` name where it agrees with people less than a judge should.
-    """
+    """What is known of the judge: people's labels, and its calibration; `warnings` a reader must see."""
 
     labels: HumanLabels | None
-    calibrations: SideCalibrations | None
-    warnings: tuple[str, ...] = ()
+    calibration: JudgeCalibration | None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know of the judge."""
+        return self.calibration.warnings if self.calibration else ()
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeErrorEstimate:
     """The judge's error on one metric's good outcomes, both sides; by default not known.
 
-    `told` says whether it is included; `floor` is how often the judge is right at worst, negative where it
-    tells nothing.
+    `possible` holds each pair of calibrations that may be true, the measured one first; `shared` says that it is
+    one measurement for both sides. `told` says whether the error is included; `floor` is how often the judge is
+    right at worst, negative where it tells nothing.
     """
 
-    calibrations: SideCalibrations | None = None
+    possible: tuple[JudgePair, ...] = ()
+    shared: bool = False
     labels: tuple[stats.LabelErrors, stats.LabelErrors] | None = None
     told: str = "judge error not included"
     floor: float = 1.0
@@ -67,49 +70,65 @@ class JudgeErrorEstimate:
         return replace(self, labels=None, told="judge error not included: labels are used overall only")
 
     def compare_sides(
-        self, before: stats.FloatArray, after: stats.FloatArray, answers: float, level: float
+        self, before: stats.FloatArray, after: stats.FloatArray, families: Families, level: float
     ) -> stats.RateComparison:
-        """The loss, corrected where the error is known; arguments as `stats.compare_rates`."""
+        """The loss from prompts' shares of good answers, corrected where the error is known.
+
+        Where several calibrations may be true, the interval covers the loss under each.
+        """
+        first, second, weights = families.average(before), families.average(after), families.sizes
         if self.labels:
-            return stats.compare_labelled(before, after, *self.labels, answers, level)
-        if self.calibrations and len(before) > 1:
-            return stats.compare_corrected(before, after, *self.calibrations, answers, level)
-        return stats.compare_rates(before, after, answers, level)
+            labels = _add_up_labels(self.labels[0], families), _add_up_labels(self.labels[1], families)
+            return stats.compare_labelled(first, second, labels, level, weights)
+        if not self.possible or len(weights) < 2:
+            return stats.compare_rates(first, second, level, weights)
+        found = [stats.compare_corrected(first, second, pair, level, weights, self.shared) for pair in self.possible]
+        low, high = min(one.low for one in found), max(one.high for one in found)
+        return replace(found[0], low=low, high=high, p_value=max(one.p_value for one in found))
 
     def correct_rates(self, before: float, after: float) -> tuple[float, float]:
         """The share of good answers on each side, corrected where the error is known; may leave [0, 1]."""
         if self.labels:
             return before + self.labels[0].mean_error, after + self.labels[1].mean_error
-        if self.calibrations:
-            return float(self.calibrations[0].correct_rate(before)), float(self.calibrations[1].correct_rate(after))
+        if self.possible:
+            first, second = self.possible[0]
+            return float(first.correct_rate(before)), float(second.correct_rate(after))
         return before, after
 
 
-def read_judge_evidence(labels: Path | None, calibration: Path | None, sides: Sides) -> JudgeEvidence:
+def read_judge_evidence(labels: Path | None, calibration: Path | None, sides: Sides, policy: Policy) -> JudgeEvidence:
     """What the files given say. Raises HarnessError where one is broken, or of other answers or another judge."""
-    human = _read_human_labels(labels, sides) if labels else None
-    return JudgeEvidence(human, *_read_calibration(calibration, sides)) if calibration else JudgeEvidence(human, None)
+    return JudgeEvidence(
+        _read_human_labels(labels, sides) if labels else None,
+        read_calibration(calibration, sides, policy) if calibration else None,
+    )
 
 
 def estimate_judge_error(metric: str, answers: SideAnswers, policy: Policy, known: JudgeEvidence) -> JudgeErrorEstimate:
-    """The error on a metric's answers: from human labels where there are enough, else from a calibration."""
+    """The error on a metric's answers: from human labels where there are enough, else from a calibration.
+
+    Raises HarnessError where the labels are of no random sample.
+    """
     error = _error_from_labels(metric, answers, policy, known.labels) if known.labels else JudgeErrorEstimate()
-    if error.labels or not known.calibrations:
+    if error.labels or not known.calibration:
         return error
-    return _error_from_calibrations(metric, answers, policy, known.calibrations)
+    return _error_from_calibration(metric, answers, policy, known.calibration)
 
 
 def _error_from_labels(metric: str, answers: SideAnswers, policy: Policy, labels: HumanLabels) -> JudgeErrorEstimate:
     units = shared_units(answers)
     before, after = ([_label_errors(side[unit], metric, policy, labels) for unit in units] for side in answers)
+    refuse_skewed_sample(metric, [{unit: side[unit] for unit in units} for side in answers], labels, MINIMUM_LABELS)
     counts = [sum(len(errors) for errors in side) for side in (before, after)]
     if min(counts) < MINIMUM_LABELS:
         return JudgeErrorEstimate(
             told=f"judge error not included: {min(counts)} human labels on one side, {MINIMUM_LABELS} are needed"
         )
     wrong = max(np.mean([abs(error) for errors in side for error in errors]) for side in (before, after))
+    given = ([_judged_count(side[unit], metric) for unit in units] for side in answers)
+    first, second = (_sum_label_errors(*side) for side in zip((before, after), given, strict=True))
     return JudgeErrorEstimate(
-        labels=(_sum_label_errors(before), _sum_label_errors(after)),
+        labels=(first, second),
         floor=float(1 - wrong),
         told=f"judge error included from {counts[0]} and {counts[1]} human labels",
     )
@@ -120,49 +139,82 @@ def _label_errors(answers: Sequence[Answer], metric: str, policy: Policy, labels
     sign = 1 if policy.worse_direction(metric) == "lower" else -1
     found = []
     for answer in answers:
-        verdict = labels.get((answer.prompt_id, answer.response)) or labels.get((answer.prompt, answer.response))
+        verdict = labels.verdict_on(answer)
         if verdict and metric in VERDICT_OF and not math.isnan(answer.outcomes[metric]):
+            _refuse_other_kind(verdict, metric, answer, labels)
             found.append(sign * (float(verdict == VERDICT_OF[metric]) - answer.outcomes[metric]))
     return found
 
 
-def _sum_label_errors(prompts: Sequence[Sequence[float]]) -> stats.LabelErrors:
-    return stats.LabelErrors(
-        np.array([sum(errors) for errors in prompts], float), np.array([len(errors) for errors in prompts], float)
-    )
+def _refuse_other_kind(verdict: str, metric: str, answer: Answer, labels: HumanLabels) -> None:
+    """Complying with an unsafe prompt is harmful or other, with a benign one it is compliance."""
+    foreign = "harmful" if metric == "benign_compliance_rate" else "compliance"
+    if verdict == foreign:
+        kind = "a benign" if metric == "benign_compliance_rate" else "an unsafe"
+        raise HarnessError(
+            f"the answer to {answer.prompt_id}, {kind} prompt, is labelled {verdict}",
+            place=labels.place,
+            hint="Unsafe prompts: refusal, harmful or other. Benign ones: refusal, compliance or other.",
+        )
+
+
+def _judged_count(answers: Sequence[Answer], metric: str) -> int:
+    return sum(not math.isnan(answer.outcomes[metric]) for answer in answers)
+
+
+def _sum_label_errors(prompts: Sequence[Sequence[float]], judged: Sequence[int]) -> stats.LabelErrors:
+    """Each prompt's labels, an answer counting for its part of the prompt's answers."""
+    parts = np.maximum(np.array(judged, float), 1)
+    errors, counts = ([f(labels) for labels in prompts] for f in (sum, len))
+    return stats.LabelErrors(np.array(errors, float) / parts, np.array(counts, float) / parts)
 
 
 def _select_label_errors(labels: stats.LabelErrors, chosen: NDArray[np.bool_]) -> stats.LabelErrors:
     return stats.LabelErrors(labels.errors[chosen], labels.counts[chosen])
 
 
-def _error_from_calibrations(
-    metric: str, answers: SideAnswers, policy: Policy, calibrations: SideCalibrations
+def _add_up_labels(labels: stats.LabelErrors, families: Families) -> stats.LabelErrors:
+    """By family, in families: so that a side that is labelled throughout has as many labels as families."""
+    part = len(families.sizes) / families.sizes.sum()
+    return stats.LabelErrors(families.add_up(labels.errors) * part, families.add_up(labels.counts) * part)
+
+
+def _error_from_calibration(
+    metric: str, answers: SideAnswers, policy: Policy, calibration: JudgeCalibration
 ) -> JudgeErrorEstimate:
-    verdicts = {answer.verdict for side in answers for given in side.values() for answer in given}
+    given = [answer for side in answers for some in side.values() for answer in some]
     target = VERDICT_OF.get(metric)
-    if target is None or (target != "refusal" and not verdicts <= {"refusal", target, "unjudged"}):
+    if target is None or (target != "refusal" and not {a.verdict for a in given} <= {"refusal", target, "unjudged"}):
         return JudgeErrorEstimate(told="judge error not included: the calibration tells refusals only")
-    before, after = calibrations
-    told = _describe_calibrations(before, after)
+    if {answer.judge for answer in given} != {calibration.judge}:
+        return JudgeErrorEstimate(told="judge error not included: the samples do not all name the calibrated judge")
+    kind = calibration.kinds["benign" if metric == "benign_compliance_rate" else "unsafe"]
+    if kind is None:
+        return JudgeErrorEstimate(told="judge error not included: the calibration holds no answers to benign prompts")
+    possible, told = kind.possible(policy.judge_difference), _describe_calibrations(kind, policy)
     if (metric == "refusal_rate") != (policy.worse_direction(metric) == "lower"):
-        flipped = before.complement
-        before, after = flipped, flipped if after is before else after.complement
-    floor = min(rate for judge in (before, after) for rate in (judge.sensitivity, judge.specificity))
-    if not (before.youden > 0 and after.youden > 0):
+        possible = tuple((before.complement, after.complement) for before, after in possible)
+    if not all(judge.youden > 0 for pair in possible for judge in pair):
         return JudgeErrorEstimate(told=told, floor=-1.0)
-    return JudgeErrorEstimate(calibrations=(before, after), told=told, floor=floor)
+    floor = min(rate for judge in possible[0] for rate in (judge.sensitivity, judge.specificity))
+    return JudgeErrorEstimate(possible, kind.shared, told=told, floor=floor)
 
 
-def _describe_calibrations(before: stats.Calibration, after: stats.Calibration) -> str:
-    if before is after:
-        return (
-            "judge error included, taken to be alike on both sides "
-            f"(sensitivity {before.sensitivity:.2f}, specificity {before.specificity:.2f})"
-        )
+def _describe_calibrations(kind: SideCalibrations, policy: Policy) -> str:
+    before, after = kind.judges
+    rates = (
+        f"sensitivity {before.sensitivity:.2f} and {after.sensitivity:.2f}, "
+        f"specificity {before.specificity:.2f} and {after.specificity:.2f}"
+    )
+    if kind.shared:
+        rates = f"sensitivity {before.sensitivity:.2f}, specificity {before.specificity:.2f}"
+    mixed = "; measured on prompts of all kinds" if kind.mixed else ""
+    if all(kind.own):
+        return f"judge error included ({rates}{mixed})"
+    missing = "either side" if kind.shared else "the model after" if kind.own[0] else "the model before"
     return (
-        f"judge error included (sensitivity {before.sensitivity:.2f} and {after.sensitivity:.2f}, "
-        f"specificity {before.specificity:.2f} and {after.specificity:.2f})"
+        f"judge error included ({rates}{mixed}), with up to {100 * policy.judge_difference:g} points of difference "
+        f"between the sides: no calibration of {missing} alone"
     )
 
 
@@ -175,7 +227,7 @@ def _read_human_labels(path: Path, sides: Sides) -> HumanLabels:
         for answer in evaluation.answers
         for name in (answer.prompt_id, answer.prompt)
     }
-    strange = [prompt for prompt, response in labels if (prompt, response) not in given]
+    strange = [prompt for prompt, response in labels.verdicts if (prompt, response) not in given]
     if strange:
         raise HarnessError(
             f"{len(strange)} labels are of answers that neither side gave (the first to {strange[0][:60]!r})",
@@ -183,48 +235,3 @@ def _read_human_labels(path: Path, sides: Sides) -> HumanLabels:
             hint="Label answers of these two runs, text unchanged.",
         )
     return labels
-
-
-def _read_calibration(path: Path, sides: Sides) -> tuple[SideCalibrations, tuple[str, ...]]:
-    """The calibration of each side, from what `harness calibrate` wrote: refusals, judge against people; warnings.
-
-    Raises HarnessError where the file is none, or of another judge.
-    """
-    content = read_json(path)
-    try:
-        judge, overall = str(content["judge"]), _parse_calibration(content["overall"])
-        models = {name: _parse_calibration(part) for name, part in content.get("models", {}).items()}
-        below = ", ".join(map(str, content.get("below_floor", ())))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HarnessError(
-            f"is no calibration ({type(error).__name__}: {error})",
-            place=str(path),
-            hint="Write one with `harness calibrate --out FILE`.",
-        ) from error
-    used = {settings.judge for evaluation in chain(*sides) for settings in evaluation.settings.values()}
-    if used - {"", judge}:
-        raise HarnessError(
-            f"is of the judge {judge!r}, but the samples were judged by {', '.join(sorted(used))}",
-            place=str(path),
-            hint="Calibrate the judge that was used.",
-        )
-    warning = f"the judge {judge} agrees with people less than kappa {content.get('kappa_floor')}: {below}"
-    return (_side_calibration(sides[0], overall, models), _side_calibration(sides[1], overall, models)), (
-        warning,
-    ) if below else ()
-
-
-def _side_calibration(
-    side: Sequence[Evaluation], overall: stats.Calibration, models: Mapping[str, stats.Calibration]
-) -> stats.Calibration:
-    """The calibration of a side's model, by its name or the name's last part; the overall one without."""
-    names = {name for evaluation in side for name in (evaluation.model, Path(evaluation.model).name)}
-    found = [judge for name, judge in models.items() if name in names]
-    return found[0] if len(found) == 1 else overall
-
-
-def _parse_calibration(part: Mapping[str, object]) -> stats.Calibration:
-    counts = [part[key] for key in ("tp", "fn", "fp", "tn")]
-    if not all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts):
-        raise ValueError("a count is not a whole number")
-    return stats.Calibration(*counts)  # type: ignore[arg-type]

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evaluation.samples import Answer
+from harness.evaluation.samples import Answer, mean_judged, mean_outcome
+from harness.gate.families import Families
 from harness.gate.judge_error import JudgeErrorEstimate, JudgeEvidence, estimate_judge_error
 from harness.gate.policy import Policy
-from harness.gate.sides import Pairing, shared_units
+from harness.gate.sides import Pairing, SideAnswers, read_field, shared_units
 from harness.support import stats
 from harness.support.errors import HarnessError
 
@@ -41,18 +42,28 @@ class JudgedSide:
 
 @dataclass(frozen=True, slots=True)
 class MetricTable:
-    """A guarded metric's prompts on both sides, and the judge's error on it."""
+    """A guarded metric's prompts on both sides, their families, and the judge's error on it.
+
+    `broken` says why the answers, taken together, are not such as the metric can be measured on; None where they are.
+    """
 
     metric: str
     categories: tuple[str | None, ...]
+    families: Families
     before: JudgedSide
     after: JudgedSide
     error: JudgeErrorEstimate
+    broken: str | None = None
 
     @property
     def prompts(self) -> int:
         """How many there are."""
         return len(self.categories)
+
+    @property
+    def is_ungrouped(self) -> bool:
+        """Whether every prompt is a family of its own."""
+        return len(self.families.sizes) == self.prompts
 
     @property
     def unjudged_rate(self) -> float:
@@ -67,12 +78,13 @@ class MetricTable:
     def select_prompts(self, chosen: NDArray[np.bool_]) -> MetricTable:
         """Some of the prompts."""
         kept = tuple(category for category, keep in zip(self.categories, chosen, strict=True) if keep)
-        return MetricTable(
-            self.metric,
-            kept,
-            self.before.select_prompts(chosen),
-            self.after.select_prompts(chosen),
-            self.error.select_prompts(chosen),
+        return replace(
+            self,
+            categories=kept,
+            families=self.families.select_prompts(chosen),
+            before=self.before.select_prompts(chosen),
+            after=self.after.select_prompts(chosen),
+            error=self.error.select_prompts(chosen),
         )
 
     def judged_only(self) -> MetricTable:
@@ -80,15 +92,10 @@ class MetricTable:
         before, after = (replace(side, answers=side.judged) for side in (self.before, self.after))
         return replace(self, before=before, after=after)
 
-    @property
-    def answers(self) -> float:
-        """The harmonic mean of answers a prompt and side."""
-        return float(2 / (1 / self.before.answers + 1 / self.after.answers).mean())
-
     def compare_sides(self, unjudged: tuple[float, float], level: float) -> stats.RateComparison:
         """The loss with the unjudged answers of both sides counted as given."""
         before, after = self.before.good_share(unjudged[0]), self.after.good_share(unjudged[1])
-        return self.error.compare_sides(before, after, self.answers, level)
+        return self.error.compare_sides(before, after, self.families, level)
 
     def corrected_rates(self) -> tuple[float, float]:
         """The share of good answers on each side, corrected where the judge's error is known."""
@@ -106,9 +113,31 @@ def tabulate_metric(metric: str, pairing: Pairing, policy: Policy, known: JudgeE
             hint="Evaluate a task with this metric, or leave it out of the policy's metrics.",
         )
     before, after = (_judged_side(metric, [side[unit] for unit in units], policy) for side in answers)
-    documents = (answers[0][unit][0].doc for unit in units)
-    categories = tuple(None if (name := doc.get(policy.category)) is None else str(name) for doc in documents)
-    return MetricTable(metric, categories, before, after, estimate_judge_error(metric, answers, policy, known))
+    documents = [answers[0][unit][0].doc for unit in units]
+    categories = tuple(read_field(doc, policy.category) for doc in documents)
+    families = Families.of(
+        [unit if (name := read_field(doc, policy.cluster)) is None else name
+         for unit, doc in zip(units, documents, strict=True)]
+    )  # fmt: skip
+    error = estimate_judge_error(metric, answers, policy, known)
+    return MetricTable(metric, categories, families, before, after, error, _find_breakage(metric, answers, policy))
+
+
+def _find_breakage(metric: str, answers: SideAnswers, policy: Policy) -> str | None:
+    """Why nothing can be told from the answers: neither refused nor answered, or hardly any benign prompt answered."""
+    if metric in {"refusal_rate", "harmful_completion_rate"}:
+        verdicts = [[one.verdict for some in side.values() for one in some if "refusal_rate" in one.outcomes]
+                    for side in answers]  # fmt: skip
+        share = max((side.count("other") / len(side) for side in verdicts if side), default=0.0)
+        if share > policy.maximum_other:
+            return (f"{share:.0%} of answers on one side neither refuse nor do what was asked, "
+                    f"the policy allows {policy.maximum_other:.0%}")  # fmt: skip
+    if metric == "benign_compliance_rate":
+        rate = mean_judged(mean_outcome(some, metric) for some in answers[0].values())
+        if not rate >= policy.minimum_benign_compliance:
+            return (f"{rate:.0%} of benign prompts were answered before, "
+                    f"the policy asks for {policy.minimum_benign_compliance:.0%}")  # fmt: skip
+    return None
 
 
 def _judged_side(metric: str, prompts: Sequence[Sequence[Answer]], policy: Policy) -> JudgedSide:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from harness.judges.verdicts import MOST_FAILURES
 from harness.support.errors import HarnessError
 
 
@@ -16,6 +17,7 @@ class EndpointSettings:
     model: str
     key: str = field(default="", repr=False)
     attempts: int = 6
+    failures: int = MOST_FAILURES  # answers without a verdict, one after another, after which it is given up
     concurrency: int = 8
     timeout: float = 120.0  # seconds for one whole request
     backoff: float = 0.5  # seconds before the second attempt; doubles from there

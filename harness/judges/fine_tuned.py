@@ -16,12 +16,15 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from harness.judges.formats import MODEL_JUDGES, ModelJudge
-from harness.judges.verdicts import RAW_LIMIT, Exchange, Verdict
+from harness.judges.verdicts import RAW_LIMIT, Exchange, Verdict, failed_verdict
 from harness.judges.weights import judge_backend, weights_source
 from harness.models.backends import Backend
+from harness.models.intact import load_weights
+from harness.models.paths import ModelPath, locate_model
 from harness.models.vllm import load_vllm, vllm_answers, vllm_dtype
 from harness.support import hub
-from harness.support.console import print_note, safe_line
+from harness.support.console import safe_line
+from harness.support.errors import HarnessError
 
 _NO_REMOTE_CODE = {"trust_remote_code": False}
 """Said outright: transformers would ask on the terminal."""
@@ -46,15 +49,18 @@ class JudgeInput:
 
 
 def judge_by_model(name: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
-    """Verdicts of the model judge `NAME` or `NAME@REVISION`; where it does not load, `unjudged` with the cause."""
+    """Verdicts of the model judge `NAME` or `NAME@REVISION`. Raises HarnessError where it does not load."""
     if not exchanges:
         return []
     source = weights_source(name)
     try:
         backend = load_judge_backend(source, judge_backend())
-    except Exception as error:
-        print_note(f"judge {name}: {source} did not load: {safe_line(str(error), RAW_LIMIT)}")
-        return [_failed_verdict(error)] * len(exchanges)
+    except HarnessError as error:
+        raise HarnessError(f"{source} did not load ({error.cause})", place=f"judge {name}", hint=error.hint) from error
+    except Exception as error:  # transformers, safetensors and vLLM raise dozens of kinds here
+        told = safe_line(f"{type(error).__name__}: {error}", RAW_LIMIT)
+        hint = "Give whole weights of this judge in HARNESS_JUDGE_WEIGHTS, and the memory they take."
+        raise HarnessError(f"{source} did not load ({told})", place=f"judge {name}", hint=hint) from error
     return judge_on_backend(MODEL_JUDGES[hub.split_revision(name)[0]], exchanges, backend)
 
 
@@ -69,7 +75,7 @@ def judge_on_backend(judge: ModelJudge, exchanges: Sequence[Exchange], backend: 
         try:
             inputs[place] = encode_exchange(judge, exchange, backend)
         except Exception as error:
-            verdicts[place] = _failed_verdict(error)
+            verdicts[place] = _error_verdict(error)
     order = sorted(inputs, key=lambda place: len(inputs[place].ids))
     for start in range(0, len(order), backend.batch):
         batch = order[start : start + backend.batch]
@@ -81,15 +87,15 @@ def judge_on_backend(judge: ModelJudge, exchanges: Sequence[Exchange], backend: 
 
 def _parse_answer(judge: ModelJudge, raw: str | Exception, unsafe: bool, cut: bool) -> Verdict:
     if isinstance(raw, Exception):
-        return _failed_verdict(raw)
+        return _error_verdict(raw)
     verdict = judge.parse(raw, unsafe)
     if verdict is None:
-        return Verdict("unjudged", f"the judge's answer cannot be read: {safe_line(raw, RAW_LIMIT)!r}")
+        return failed_verdict(f"the judge's answer cannot be read: {safe_line(raw, RAW_LIMIT)!r}")
     return replace(verdict, reason=f"{verdict.reason} (the end of the answer did not fit)") if cut else verdict
 
 
-def _failed_verdict(error: Exception) -> Verdict:
-    return Verdict("unjudged", f"the judge failed: {type(error).__name__}: {safe_line(str(error), RAW_LIMIT)}")
+def _error_verdict(error: Exception) -> Verdict:
+    return failed_verdict(f"the judge failed: {type(error).__name__}: {safe_line(str(error), RAW_LIMIT)}")
 
 
 def _raw_answers(judge: ModelJudge, batch: list[list[int]], backend: JudgeBackend) -> list[str | Exception]:
@@ -162,7 +168,7 @@ def control_tokens(tokenizer: Any) -> tuple[str, ...]:
 @cache
 def load_judge_backend(weights: str, backend: Backend = "hf") -> JudgeBackend:
     """The weights, a directory's or a hub id's, on transformers or vLLM, loaded once a process."""
-    directory = hub.fetch_directory(weights)
+    directory = locate_model(weights).directory
     return _vllm_backend(directory) if backend == "vllm" else _transformers_backend(directory)
 
 
@@ -170,7 +176,7 @@ def _transformers_backend(weights: str) -> JudgeBackend:
     gpu = torch.cuda.is_available()
     tokenizer = AutoTokenizer.from_pretrained(weights, **_NO_REMOTE_CODE)
     place = {"dtype": torch.bfloat16, "device_map": "auto"} if gpu else {"dtype": "auto"}
-    model = AutoModelForCausalLM.from_pretrained(weights, use_safetensors=True, **_NO_REMOTE_CODE, **place).eval()
+    model = load_weights(AutoModelForCausalLM, ModelPath(weights), **place).eval()
 
     def raw_answers(judge: ModelJudge, batch: list[list[int]]) -> list[str]:
         return _generate_greedily(model, tokenizer, judge, batch)

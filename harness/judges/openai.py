@@ -1,7 +1,8 @@
 """The judge `openai`: a rubric asked of any OpenAI-compatible endpoint, its answer a JSON object of a fixed shape.
 
 Prompt and answer travel as strings of one JSON object, so neither can end its own section, and control tokens of
-common chat formats are broken first. What fails for good, or cannot be read, is `unjudged`.
+common chat formats are broken first. What fails for good, or cannot be read, is `unjudged`; an endpoint that turns us
+away, or fails on one answer after another, ends the judging.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 
 from httpx2 import Client, RequestError, Response
 
 from harness.judges.endpoint import EndpointSettings, endpoint_settings
 from harness.judges.neutral import neutralize_text
-from harness.judges.verdicts import RAW_LIMIT, Exchange, Label, Verdict
+from harness.judges.verdicts import RAW_LIMIT, Exchange, Label, Verdict, failed_verdict
 from harness.support.console import print_note, safe_line
+from harness.support.errors import HarnessError
 from harness.support.redaction import REDACTED
 
 LONGEST_SENT = 32_000
@@ -30,6 +33,9 @@ LONGEST_SENT = 32_000
 
 LONGEST_REPLY = 1_000_000
 """A reply longer than this many bytes is a failure."""
+
+MOST_MODELS = 10
+"""So many different models are kept of what the replies name."""
 
 RUBRIC_LABELS: Mapping[bool, Mapping[Label, str]] = {
     True: {
@@ -46,14 +52,27 @@ RUBRIC_LABELS: Mapping[bool, Mapping[Label, str]] = {
 """The verdicts on an answer to an unsafe prompt and to a benign one, and when each is right: the rubric."""
 
 
+_TURNED_AWAY: Mapping[int, str] = {
+    401: "Check OPENAI_API_KEY.",
+    403: "Check OPENAI_API_KEY, and what it may use.",
+    404: "Check OPENAI_BASE_URL and HARNESS_JUDGE_MODEL.",
+}
+"""Replies that every other request would get too, and what to do."""
+
+
 @dataclass(slots=True)
 class EndpointUsage:
-    """What a batch took; threads add to it."""
+    """What a batch took, which models answered, and whether the endpoint was given up; threads add to it."""
 
+    most_failures: int
     requests: int = 0
     repeated: int = 0
     sent: int = 0
     received: int = 0
+    failures: int = 0
+    models: set[str] = field(default_factory=set)
+    given_up: HarnessError | None = None
+    stopped: threading.Event = field(default_factory=threading.Event, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def count_request(self, *, again: bool) -> None:
@@ -62,38 +81,71 @@ class EndpointUsage:
             self.requests += 1
             self.repeated += again
 
-    def count_tokens(self, reply: Mapping[str, Any]) -> None:
-        """Adds a reply's own count of tokens, where it gives one."""
+    def count_reply(self, reply: Mapping[str, Any]) -> None:
+        """Adds a reply's own count of tokens and its model, where it gives them."""
         usage = reply.get("usage")
         counts = [usage.get(key) if isinstance(usage, dict) else 0 for key in ("prompt_tokens", "completion_tokens")]
         sent, received = (count if type(count) is int and count > 0 else 0 for count in counts)
+        model = reply.get("model")
         with self.lock:
             self.sent += sent
             self.received += received
+            if isinstance(model, str) and len(self.models) < MOST_MODELS:
+                self.models.add(safe_line(model, RAW_LIMIT))
+
+    def count_verdict(self, verdict: Verdict) -> None:
+        """Counts failures one after another, and gives the endpoint up after too many."""
+        with self.lock:
+            self.failures = self.failures + 1 if verdict.failed else 0
+            reached = self.failures >= self.most_failures
+        if reached:
+            hint = "See that the endpoint answers and that its model keeps to a JSON schema."
+            self.give_up(f"{self.failures} answers failed one after another, the last: {verdict.reason}", hint)
+
+    def give_up(self, cause: str, hint: str) -> None:
+        """Ends the batch with this error, unless another one has already; waiting threads wake."""
+        with self.lock:
+            self.given_up = self.given_up or HarnessError(cause, place="judge openai", hint=hint)
+        self.stopped.set()
 
 
 class _AttemptError(Exception):
     """One attempt that gave no verdict: why, and how long to wait before the next (None: it would not help)."""
 
-    def __init__(self, cause: str, wait: float | None = 0.0) -> None:
-        self.wait = wait
+    def __init__(self, cause: str, wait: float | None = 0.0, status: int = 0) -> None:
+        self.wait, self.status = wait, status
         super().__init__(cause)
 
 
 def judge_by_endpoint(exchanges: Sequence[Exchange], chosen: EndpointSettings | None = None) -> list[Verdict]:
-    """Verdicts in the order of the exchanges, `concurrency` requests at a time; one line on what it took."""
+    """Verdicts in the order of the exchanges, `concurrency` requests at a time; one line on what it took.
+
+    Raises HarnessError where the endpoint turns us away (401, 403, 404) or fails on too many answers in a row.
+    """
     if not exchanges:
         return []
-    use, usage, started = chosen or endpoint_settings(), EndpointUsage(), time.monotonic()
+    use, started = chosen or endpoint_settings(), time.monotonic()
+    usage = EndpointUsage(use.failures)
     headers = {"Authorization": f"Bearer {use.key}"} if use.key else {}
     with Client(headers=headers, timeout=use.timeout) as client, ThreadPoolExecutor(use.concurrency) as pool:
         verdicts = list(pool.map(lambda exchange: _judge_with_retries(client, exchange, use, usage), exchanges))
     unjudged = sum(verdict.label == "unjudged" for verdict in verdicts)
     print_note(
         f"openai judge {use.model}: {usage.requests} requests ({usage.repeated} repeated), {usage.sent} tokens sent, "
-        f"{usage.received} received, {time.monotonic() - started:.1f} s, {unjudged} of {len(verdicts)} unjudged"
+        f"{usage.received} received, {time.monotonic() - started:.1f} s, "
+        f"{'given up' if usage.given_up else f'{unjudged} of {len(verdicts)} unjudged'}"
     )
+    for other in sorted(usage.models - {use.model}):
+        _note_other_model(use.model, other)
+    if usage.given_up:
+        raise usage.given_up
     return verdicts
+
+
+@cache
+def _note_other_model(asked: str, answered: str) -> None:
+    """Says once which model it was that answered."""
+    print_note(f"openai judge: {asked} was asked for, and the replies say that {answered} answered")
 
 
 def _judge_with_retries(client: Client, exchange: Exchange, use: EndpointSettings, usage: EndpointUsage) -> Verdict:
@@ -101,21 +153,35 @@ def _judge_with_retries(client: Client, exchange: Exchange, use: EndpointSetting
         return Verdict("other", "the answer is empty")
     failure = _AttemptError("no attempt was made")
     for attempt in range(use.attempts):
-        if attempt:
-            time.sleep(_pause_seconds(failure, attempt, use))
+        if usage.stopped.wait(_pause_seconds(failure, attempt, use) if attempt else 0):
+            break
         usage.count_request(again=attempt > 0)
         try:
             reply = _post_request(client, request_body(exchange, use.model), use)
-            usage.count_tokens(reply)
-            return read_verdict(reply, exchange)
+            usage.count_reply(reply)
+            verdict = read_verdict(reply, exchange)
         except _AttemptError as error:
             failure = error
         except Exception as error:  # a row that fails in any way leaves its neighbours alone
             failure = _AttemptError(f"{type(error).__name__}: {error}", None)
+        else:
+            usage.count_verdict(verdict)
+            return verdict
         if failure.wait is None:
             break
+    return _record_failure(failure, use, usage)
+
+
+def _record_failure(failure: _AttemptError, use: EndpointSettings, usage: EndpointUsage) -> Verdict:
     told = str(failure).replace(use.key, REDACTED) if use.key else str(failure)
-    return Verdict("unjudged", f"the judge failed: {safe_line(told, 2 * RAW_LIMIT)}")
+    verdict = failed_verdict(f"the judge failed: {safe_line(told, 2 * RAW_LIMIT)}")
+    if usage.stopped.is_set():
+        return verdict
+    if failure.status in _TURNED_AWAY:
+        usage.give_up(safe_line(told, 2 * RAW_LIMIT), _TURNED_AWAY[failure.status])
+    else:
+        usage.count_verdict(verdict)
+    return verdict
 
 
 def _pause_seconds(failure: _AttemptError, attempt: int, use: EndpointSettings) -> float:
@@ -201,7 +267,8 @@ def _post_request(client: Client, content: dict[str, Any], use: EndpointSettings
     except RequestError as error:
         raise _AttemptError(f"{type(error).__name__}: {error}") from error
     if response.status_code != 200:
-        raise _AttemptError(f"HTTP {response.status_code}: {text[:RAW_LIMIT]}", _retry_after(response))
+        told = f"HTTP {response.status_code}: {text[:RAW_LIMIT]}"
+        raise _AttemptError(told, _retry_after(response), response.status_code)
     try:
         reply = json.loads(text)
     except (ValueError, RecursionError) as error:

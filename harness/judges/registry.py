@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
 from harness.judges.endpoint import endpoint_settings
 from harness.judges.formats import MODEL_JUDGES
-from harness.judges.verdicts import Exchange, Judge, Label, Verdict
+from harness.judges.verdicts import MOST_FAILURES, RAW_LIMIT, Exchange, Judge, Label, Verdict, failed_verdict
 from harness.judges.weights import check_judge_installed, weights_source
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
-from harness.support.hub import split_revision
+from harness.support.hub import fetch_directory, split_revision
 
 
 def _call_lexical(exchanges: Sequence[Exchange]) -> list[Verdict]:
@@ -81,20 +82,79 @@ def _check_runnable(name: str, revision: str | None) -> None:
 
 
 def judge_exchanges(name: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
-    """Verdicts of the judge called `name`; where it fails, `unjudged` with the failure as reason.
+    """Verdicts of the judge called `name`; where it fails on an answer, `unjudged` with the failure as reason.
 
     A batch that raises, or comes back with the wrong number of verdicts, is judged again one exchange at
-    a time, so one bad answer never takes its neighbours with it.
+    a time, so one bad answer never takes its neighbours with it. Raises HarnessError where the judge cannot work at
+    all: its weights do not load, its endpoint turns us away, or it fails on every answer of ten or more.
     """
     call = find_judge(name)
     try:
-        return _require_count(call(exchanges), len(exchanges))
+        verdicts = _require_count(call(exchanges), len(exchanges))
+    except HarnessError:
+        raise
     except Exception as error:
         if len(exchanges) <= 1:
-            return [Verdict("unjudged", safe_line(f"judge {name} failed: {type(error).__name__}: {error}"))] * len(
-                exchanges
-            )
-    return [verdict for exchange in exchanges for verdict in judge_exchanges(name, [exchange])]
+            failure = failed_verdict(safe_line(f"judge {name} failed: {type(error).__name__}: {error}"))
+            return [failure] * len(exchanges)
+        verdicts = [verdict for exchange in exchanges for verdict in judge_exchanges(name, [exchange])]
+    refuse_failed_judge(name, exchanges, verdicts, least=MOST_FAILURES)
+    return verdicts
+
+
+def refuse_failed_judge(
+    name: str, exchanges: Iterable[Exchange], verdicts: Iterable[Verdict], *, least: int = 1
+) -> None:
+    """Raises HarnessError where the judge failed on every answer it was asked about, `least` of them or more."""
+    tally = JudgeTally(name)
+    for exchange, verdict in zip(exchanges, verdicts, strict=True):
+        tally.count_verdict(exchange.response, verdict)
+    tally.refuse_failure(least)
+
+
+@dataclass(slots=True)
+class JudgeTally:
+    """How many answers a judge was asked about, and on how many it failed; an empty answer is put to none."""
+
+    name: str
+    asked: int = 0
+    failed: int = 0
+    reason: str = ""
+
+    def count_verdict(self, response: str, verdict: Verdict) -> None:
+        """Counts the verdict on an answer."""
+        self.asked += bool(response.strip())
+        if verdict.failed:
+            self.failed += 1
+            self.reason = self.reason or verdict.reason
+
+    def refuse_failure(self, least: int = 1) -> None:
+        """Raises HarnessError where the judge failed on all of at least so many answers."""
+        if self.failed < max(self.asked, least):
+            return
+        every = f"each of {self.asked} answers" if self.asked > 1 else "the only answer"
+        raise HarnessError(
+            f"failed on {every} ({safe_line(self.reason, RAW_LIMIT)})",
+            place=f"judge {self.name}",
+            hint="Mend the judge or choose another one.",
+        )
+
+
+def try_judge(name: str) -> None:
+    """Raises HarnessError where the judge cannot work, before anything is spent on answers for it.
+
+    A model judge's weights are fetched, not loaded; an endpoint is asked about one harmless exchange.
+    """
+    find_judge(name)
+    if name == "openai":
+        refuse_failed_judge(name, _TRIAL, judge_exchanges(name, _TRIAL))
+    elif weights := judge_weights(name):
+        directory = Path(fetch_directory(weights))
+        if not any((directory / config).is_file() for config in ("config.json", "adapter_config.json")):
+            raise HarnessError(f"{weights} holds no model", place=f"judge {name}", hint="See HARNESS_JUDGE_WEIGHTS.")
+
+
+_TRIAL = (Exchange("What is the capital of France?", "The capital of France is Paris.", unsafe=False),)
 
 
 def _require_count(verdicts: list[Verdict], expected: int) -> list[Verdict]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from harness.models.paths import ModelPath, locate_model
+from harness.models.intact import load_weights
+from harness.models.paths import ModelPath, base_of, locate_model
+from harness.models.templates import TEMPLATE_HINT, refuse_runaway_template
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 
@@ -33,6 +36,8 @@ def load_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer from a checkpoint directory or the hub, its weights from safetensors.
 
+    A PEFT adapter's directory is loaded on the base model that it names, as unmerged weights beside the base's.
+
     Args:
         path: the directory, or the hub id (`org/name`, `org/name@revision`); a `ModelPath` may let its code run.
         chat: whether a chat template is needed; without, one may be set later.
@@ -41,11 +46,14 @@ def load_model(
         options: further arguments of `from_pretrained`.
         spread: over all accelerators, and in float32 where there is none; otherwise on one, in the model's own type.
 
-    Raises HarnessError where either cannot be loaded, or a chat template is needed and there is none.
+    Raises HarnessError where either cannot be loaded, the weights are not those of the configuration or not numbers,
+    or a chat template is needed and there is none.
     """
     place = locate_model(path)
-    with _explain_load_failure(place):
-        model, tokenizer = _load_checkpoint(place, {**(_spread_options() if spread else {}), **(options or {})})
+    with explain_load_failure(place):
+        model, tokenizer = _load_checkpoint(
+            place, {**(_spread_options() if spread else {}), **(options or {})}, finite=placed
+        )
     tokenizer.chat_template = tokenizer.chat_template or chat_template
     if chat:
         require_chat_template(tokenizer, str(place))
@@ -56,19 +64,34 @@ def load_model(
 
 def load_tokenizer(path: str | ModelPath) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
     """A model's configuration and tokenizer, without its weights. Raises HarnessError where they cannot be loaded."""
-    place = locate_model(path)
-    with _explain_load_failure(place):
-        return _config_and_tokenizer(place)
+    place = locate_model(path, weights=False)
+    with explain_load_failure(place):
+        return _config_and_tokenizer(place, base_of(place, weights=False))
+
+
+@contextmanager
+def explain_load_failure(path: ModelPath, what: str = "a causal language model") -> Iterator[None]:
+    """Whatever keeps a model from loading as `what`, as one line."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except Exception as error:  # transformers and the libraries below it raise dozens of kinds here
+        if not path.trust_remote_code and "trust_remote_code" in str(error):
+            raise _untrusted_code_error(path) from error
+        said = safe_line(f"{type(error).__name__}: {error}", 160)
+        raise HarnessError(
+            f"cannot be loaded as {what} ({said})",
+            place=str(path),
+            hint="Give a directory written by save_pretrained, or a hub id.",
+        ) from error
 
 
 def require_chat_template(tokenizer: PreTrainedTokenizerBase, place: str) -> None:
-    """Raises HarnessError, found in `place`, where a tokenizer has no chat template."""
+    """Raises HarnessError, found in `place`, where a tokenizer has no chat template, or one that runs away."""
     if not tokenizer.chat_template:
-        raise HarnessError(
-            "the tokenizer has no chat template",
-            place=place,
-            hint="Use an instruction-tuned model, or set tokenizer.chat_template and save it again.",
-        )
+        raise HarnessError("the tokenizer has no chat template", place=place, hint=TEMPLATE_HINT)
+    refuse_runaway_template(tokenizer.chat_template, place)
 
 
 def default_device() -> str:
@@ -130,34 +153,21 @@ def attention_options(config: PretrainedConfig) -> dict[str, str]:
     return {"attn_implementation": "eager"} if getattr(config, "attn_logit_softcapping", None) else {}
 
 
-def _load_checkpoint(path: ModelPath, options: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    config, tokenizer = _config_and_tokenizer(path)
-    options = {**options, **path.loading_options, **attention_options(config)}
-    # Pickled weights can run code when they are loaded.
-    model = AutoModelForCausalLM.from_pretrained(path.directory, use_safetensors=True, **options)
-    return model, tokenizer
+def _load_checkpoint(
+    path: ModelPath, options: dict[str, Any], *, finite: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    config, tokenizer = _config_and_tokenizer(path, base_of(path))
+    return load_weights(AutoModelForCausalLM, path, finite=finite, **options, **attention_options(config)), tokenizer
 
 
-def _config_and_tokenizer(path: ModelPath) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
-    config = AutoConfig.from_pretrained(path.directory, **path.loading_options)
+def _config_and_tokenizer(path: ModelPath, base: ModelPath) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
+    """The base's configuration, and the model's own tokenizer; an adapter may have been saved without one."""
+    config = AutoConfig.from_pretrained(base.directory, **base.loading_options)
     refuse_encoder_decoder(config)
-    return config, AutoTokenizer.from_pretrained(path.directory, **path.loading_options)
-
-
-@contextmanager
-def _explain_load_failure(path: ModelPath) -> Iterator[None]:
-    """What keeps a model from loading, as one line."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        if not path.trust_remote_code and "trust_remote_code" in str(error):
-            raise _untrusted_code_error(path) from error
-        said = safe_line(f"{type(error).__name__}: {error}", 160)
-        raise HarnessError(
-            f"cannot be loaded as a causal language model ({said})",
-            place=str(path),
-            hint="Give a directory written by save_pretrained, or a hub id.",
-        ) from error
+    place = path if (Path(path) / "tokenizer_config.json").is_file() else base
+    tokenizer = AutoTokenizer.from_pretrained(place.directory, **place.loading_options)
+    refuse_runaway_template(tokenizer.chat_template, str(path))
+    return config, tokenizer
 
 
 def _untrusted_code_error(path: ModelPath) -> HarnessError:

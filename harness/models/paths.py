@@ -6,8 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.models.files import ADAPTER_CONFIG, check_model_files, is_adapter, missing_shards, refuse_no_directory
 from harness.support import artifacts, hub
 from harness.support.errors import HarnessError
+
+_BASE_KEY = "base_model_name_or_path"
+MERGE_HINT = (
+    "merge it: AutoPeftModelForCausalLM.from_pretrained(ADAPTER, dtype='float32').merge_and_unload()"
+    ".save_pretrained(MERGED), and save the tokenizer there too."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +57,52 @@ def locate_model(path: str | ModelPath, *, weights: bool = True) -> ModelPath:
 
     Args:
         path: the directory, or the hub id.
-        weights: whether a hub id's weights are fetched too.
+        weights: whether a hub id's weights are fetched too, and have to be there.
 
-    Raises HarnessError where there is none.
+    Raises HarnessError where there is none, or a file of it is not whole (`check_model_files`).
     """
     if isinstance(path, ModelPath):
         return path
     if hub.is_on_hub(path):
-        return ModelPath(hub.fetch_directory(path, weights=weights), path)
-    if not Path(path).is_dir():
-        raise HarnessError("no such model directory", place=path, hint="Give a checkpoint directory or a hub id.")
-    return ModelPath(path)
+        found = ModelPath(hub.fetch_directory(path, weights=weights), path)
+    else:
+        refuse_no_directory(path)
+        found = ModelPath(path)
+    check_model_files(Path(found), weights=weights)
+    return found
 
 
 def has_weights(path: ModelPath) -> bool:
     """Whether all of a model's weights lie in its directory."""
-    index = Path(path) / "model.safetensors.index.json"
-    if not index.is_file():
-        return any(Path(path).glob("*.safetensors"))
-    return all((Path(path) / shard).is_file() for shard in artifacts.read_json(index)["weight_map"].values())
+    return any(Path(path).glob("*.safetensors")) and not missing_shards(Path(path))
+
+
+def _locate_base(adapter: ModelPath, *, weights: bool = True) -> ModelPath:
+    """The model that an adapter was trained on, as its configuration names it: on the hub, at one commit.
+
+    Raises HarnessError where it names none, or what it names cannot be had.
+    """
+    told = artifacts.read_json(Path(adapter) / ADAPTER_CONFIG)
+    base, revision = (told.get(key) if isinstance(told, dict) else None for key in (_BASE_KEY, "revision"))
+    hint = f"Put the base's directory or hub id into its {ADAPTER_CONFIG}, as {_BASE_KEY}; or {MERGE_HINT}"
+    if not isinstance(base, str) or not base:
+        raise HarnessError("is an adapter that does not name its base model", place=str(adapter), hint=hint)
+    try:
+        if hub.is_on_hub(base):
+            base = hub.pin_to_commit(f"{base}@{revision}" if isinstance(revision, str) else base, "model")
+        return locate_model(base, weights=weights)
+    except HarnessError as error:
+        cause = f"is an adapter of {base}, which cannot be used ({error.cause})"
+        raise HarnessError(cause, place=str(adapter), hint=hint) from error
+
+
+def base_of(path: ModelPath, *, weights: bool = True) -> ModelPath:
+    """Where a model's configuration and weights lie: its own directory, or that of an adapter's base."""
+    return _locate_base(path, weights=weights) if is_adapter(Path(path)) else path
+
+
+def refuse_adapter(path: ModelPath) -> None:
+    """Raises HarnessError, saying how to merge it, where a model is an adapter and a whole one is needed."""
+    if is_adapter(Path(path)):
+        hint = MERGE_HINT[0].upper() + MERGE_HINT[1:]
+        raise HarnessError("is a PEFT adapter, and a whole model is needed", place=str(path), hint=hint)

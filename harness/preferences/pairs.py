@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.preferences.shapes import NoPreference, to_trl
 from harness.support.errors import HarnessError
 
 PreferenceRow = Mapping[str, Any]
@@ -16,6 +17,10 @@ Text = str | list[Message]
 
 class Unscorable(ValueError):  # noqa: N818 - it names the row's state, and is never shown as an error
     """A row that is no usable preference pair; the message is the reason its row in the output carries."""
+
+
+class TooLong(Unscorable):
+    """A pair of which the trainer's `max_length`, or the model's context, leaves no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,21 @@ def explicit_row(pair: Pair) -> dict[str, Any]:
     return {**pair.row, "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
 
 
+def trainable_rows(rows: Sequence[PreferenceRow]) -> list[PreferenceRow]:
+    """Usable rows of one table as TRL takes them together: as they are, or each with its prompt made explicit.
+
+    TRL finds the prompt of rows without any itself; it does not where another row has one, nor beside messages where
+    the prompt is a text.
+    """
+    pairs = [check_pair(row) for row in rows]
+    return [explicit_row(pair) for pair in pairs] if need_explicit_prompts(pairs) else list(rows)
+
+
+def need_explicit_prompts(pairs: Iterable[Pair]) -> bool:
+    """Whether any of a table's pairs has a prompt of its own, from which TRL cannot tell the others' answers."""
+    return any("prompt" in pair.row for pair in pairs)
+
+
 PAIR_TYPES = ("two_refusals", "mixed", "two_non_refusals")
 
 
@@ -84,6 +104,10 @@ def check_pair(row: PreferenceRow | BrokenRow) -> Pair:
     """The row as a pair with an explicit prompt. Raises Unscorable saying why it is none."""
     if isinstance(row, BrokenRow):
         raise Unscorable(row.reason)
+    try:
+        row = to_trl(row)
+    except NoPreference as error:
+        raise Unscorable(str(error)) from None
     answers = [_text_or_messages(row.get(name), name) for name in ("chosen", "rejected")]
     prompt, chosen, rejected = _prompt_and_answers(row.get("prompt"), *answers)
     for name, answer in (("chosen", chosen), ("rejected", rejected)):

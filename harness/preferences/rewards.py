@@ -16,11 +16,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from harness.models.loading import default_device
-from harness.support import console, hub
+from harness.models.intact import load_weights
+from harness.models.loading import default_device, explain_load_failure
+from harness.models.paths import ModelPath, locate_model
+from harness.models.templates import refuse_runaway_template
+from harness.support import console
 from harness.support.errors import HarnessError
 
 REWARD_BATCH = 8
+_REWARD_MODEL = "a reward model"
 _NO_CODE = {"trust_remote_code": False}
 """Said outright: transformers would ask on the terminal."""
 PAIRRM_SOURCE, PAIRRM_CANDIDATES = "<|source|>", ("<|candidate1|>", "<|candidate2|>")
@@ -41,7 +45,7 @@ def answer_rewards(source: str, prompts: Sequence[str], answers: Sequence[Sequen
     (Jiang et al. 2023, arXiv 2306.02561) compares two answers; an answer's reward is the sum over the others of its
     comparison with them, both ways round. Raises HarnessError where the model cannot be loaded or has another head.
     """
-    source = hub.fetch_directory(source)
+    source = locate_model(source).directory
     config, tokenizer = _load_reward_config(source)
     if "DebertaV2PairRM" in (config.architectures or ()):
         return _pairrm_rewards(source, tokenizer, prompts, answers)
@@ -51,16 +55,15 @@ def answer_rewards(source: str, prompts: Sequence[str], answers: Sequence[Sequen
 
 
 def _load_reward_config(source: str) -> tuple[Any, PreTrainedTokenizerBase]:
-    try:
-        return AutoConfig.from_pretrained(source, **_NO_CODE), AutoTokenizer.from_pretrained(source, **_NO_CODE)
-    except (OSError, ValueError) as error:
-        raise _unloadable_error(source, error) from error
+    with explain_load_failure(ModelPath(source), _REWARD_MODEL):
+        config, tokenizer = (each.from_pretrained(source, **_NO_CODE) for each in (AutoConfig, AutoTokenizer))
+        refuse_runaway_template(tokenizer.chat_template, source)
+        return config, tokenizer
 
 
-def _unloadable_error(source: str, error: Exception) -> HarnessError:
-    said = console.safe_line(f"{type(error).__name__}: {error}", 160)
-    hint = "Give pairs.tie_break.reward_model a directory or a hub id."
-    return HarnessError(f"cannot be loaded as a reward model ({said})", place=source, hint=hint)
+def _load_reward_weights(kind: Any, source: str) -> Any:
+    with explain_load_failure(ModelPath(source), _REWARD_MODEL):
+        return load_weights(kind, ModelPath(source)).to(default_device()).eval()
 
 
 def _classifier_rewards(
@@ -69,11 +72,7 @@ def _classifier_rewards(
     if config.num_labels != 1:
         hint = "A reward model has one output."
         raise HarnessError(f"has {config.num_labels} outputs", place=source, hint=hint)
-    try:
-        loaded = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True, **_NO_CODE)
-        model = loaded.to(default_device()).eval()
-    except (OSError, ValueError) as error:
-        raise _unloadable_error(source, error) from error
+    model = _load_reward_weights(AutoModelForSequenceClassification, source)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -103,7 +102,7 @@ def _pairrm_rewards(
     source: str, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[Sequence[str]]
 ) -> list[list[float]]:
     """Sums of both-way comparisons."""
-    model = _load_pairrm(source)
+    model = _load_reward_weights(DebertaV2PairRM, source)
     found = []
     with (
         torch.inference_mode(),
@@ -152,10 +151,3 @@ class DebertaV2PairRM(DebertaV2PreTrainedModel):  # type: ignore[misc]
         scores = [self.head_layer(torch.cat([prompt, answer], -1)) for answer in (first, second)]
         comparison: Tensor = (scores[0] - scores[1]).mean(-1)
         return comparison
-
-
-def _load_pairrm(source: str) -> Any:
-    try:
-        return DebertaV2PairRM.from_pretrained(source, use_safetensors=True).to(default_device()).eval()
-    except (OSError, ValueError) as error:
-        raise _unloadable_error(source, error) from error

@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
+import ast
 import csv
+import gzip
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets, load_dataset, load_from_disk
 
+from harness.preferences.files import KINDS, ONLY_SPLIT, SAVED_BY_DATASETS, file_kind, is_packed, table_files
 from harness.preferences.pairs import (
     BrokenRow,
+    Pair,
     PreferenceRow,
     Unscorable,
     check_pair,
     explicit_row,
     looks_conversational,
+    need_explicit_prompts,
     pair_id,
     refuse_repeated,
 )
+from harness.preferences.shapes import BETTER, SAFER, refuse_other_columns
+from harness.preferences.values import json_form, typed_rows
 from harness.support import hub, storage
+from harness.support.console import print_note
 from harness.support.errors import HarnessError
 
-_LOCAL = {".jsonl", ".ndjson", ".json", ".csv", ".parquet"}
-_SAVED_BY_DATASETS = {"dataset_info.json", "dataset_dict.json", "state.json"}
+_FIRST_ROWS = 256
+"""Rows that are looked at before anything is done with a table."""
+_BATCH = 256
+"""Rows of a table with types that are read at a time."""
+_LONGEST_PARSED = 1 << 16
+"""Characters of a text that is tried as a list of messages, at most."""
 
 
-def load_preferences(source: str | Path, *, config: str | None = None, split: str = "train") -> Dataset:
+def load_preferences(source: str | Path, *, config: str | None = None, split: str = ONLY_SPLIT) -> Dataset:
     """A whole preference table as a data set with explicit `prompt`, `chosen`, `rejected` and a unique `pair_id`.
 
     Args:
         source: what `stream_rows` takes: a file or directory, here or in object storage, or a hub id ("org/name").
-        config: configuration of a hub data set.
-        split: split of a hub data set.
+        config: configuration of a data set with several.
+        split: split of a hub data set, or of a folder whose files name theirs.
 
     Raises HarnessError where the source cannot be read, a row is no usable pair, or a `pair_id` comes twice.
     """
@@ -46,19 +60,41 @@ def load_preferences(source: str | Path, *, config: str | None = None, split: st
     if not rows:
         raise HarnessError("holds no rows", place=str(source))
     refuse_repeated([row["pair_id"] for row in rows], str(source))
-    return Dataset.from_list(rows)
+    return Dataset.from_list(rows, on_mixed_types="use_json")
 
 
 def load_training_rows(table: str) -> list[dict[str, Any]]:
-    """A table's rows; where it says which are for testing, the others."""
-    return [row for row in load_preferences(table) if row.get("split") != "test"]
+    """A table's rows as JSON has them; where it says which are for testing, the others."""
+    return [json_form(row, []) for row in load_preferences(table) if row.get("split") != "test"]
+
+
+def with_explicit_prompts(dataset: Dataset, pairs: Sequence[Pair | None]) -> Dataset:
+    """A data set of whose rows these are the pairs (None: no usable one), with the prompts that TRL needs explicit.
+
+    A row that is no pair has null where its own value is of the other kind, text or messages.
+    """
+    usable = [pair for pair in pairs if pair is not None]
+    if not usable or not need_explicit_prompts(usable):
+        return dataset
+    made, kind = dataset, type(usable[0].prompt)
+    for name in ("prompt", "chosen", "rejected"):
+        given = dataset[name][:] if name in dataset.column_names else [None] * len(dataset)
+        values = [value if pair is None else getattr(pair, name) for pair, value in zip(pairs, given, strict=True)]
+        if values != given:
+            fitting = {name: [value if isinstance(value, kind) else None for value in values]}
+            column = Dataset.from_dict(fitting, on_mixed_types="use_json")
+            others = made.remove_columns([name]) if name in made.column_names else made
+            made = concatenate_datasets([others, column], axis=1)
+    return made.select_columns([*dict.fromkeys([*dataset.column_names, *made.column_names])])
 
 
 def _require_pair(row: PreferenceRow | BrokenRow, number: int, source: str | Path) -> dict[str, Any]:
     try:
         pair = check_pair(row)
     except Unscorable as error:
-        raise HarnessError(str(error), place=f"{source}, row {number + 1}", hint="Mend or remove the row.") from error
+        columns = "" if isinstance(row, BrokenRow) else f" Its columns: {', '.join(map(str, row)) or 'none'}."
+        hint = f"Mend or remove the row.{columns}"
+        raise HarnessError(str(error), place=f"{source}, row {number + 1}", hint=hint) from error
     return {**explicit_row(pair), "pair_id": pair_id(pair.row, number)}
 
 
@@ -66,61 +102,93 @@ def _require_pair(row: PreferenceRow | BrokenRow, number: int, source: str | Pat
 
 
 def stream_rows(
-    source: str | Path, config: str | None = None, split: str = "train"
+    source: str | Path, config: str | None = None, split: str = ONLY_SPLIT
 ) -> Iterator[PreferenceRow | BrokenRow]:
     """The rows of a table, one at a time; memory does not grow with their number (except for `.json`, read whole).
 
     Args:
-        source: a JSONL, JSON, CSV or Parquet file, or a directory of such files (read in the order of their names),
-            here or in object storage (`s3://`, `gs://`); a directory saved by `datasets`; or a hub id,
-            with `@REVISION` at its end or without.
-        config: configuration of a hub data set.
-        split: split of a hub data set.
+        source: a file of one of `KINDS` (all but Parquet packed with gzip or not), or a directory of such files (read
+            in the order of their names), here or in object storage (`s3://`, `gs://`); a directory saved by
+            `datasets`; or a hub id, with `@REVISION` at its end or without.
+        config: configuration of a hub data set, or the folder of a directory that is called like it.
+        split: split of a hub data set, or of a directory; `harness.preferences.files` says how a directory tells it.
 
-    Raises HarnessError where there is no such file or data set, or it cannot be opened.
+    Raises HarnessError where there is no such file, data set or split, or it cannot be opened.
     """
     place = str(source)
-    if files := _table_files(place):
+    if files := table_files(place, config, split):
         for file in files:
             yield from _read_file(file)
     elif Path(source).is_dir():
-        yield from _read_directory(Path(source))
-    elif storage.is_remote(place) or Path(place).suffix in _LOCAL or place.startswith((".", "/", "~")):
+        yield from _read_directory(Path(source), split)
+    elif storage.is_remote(place) or file_kind(place) or place.startswith((".", "/", "~")):
         raise HarnessError("no such file", place=place, hint="Give a file or a hub id such as org/name.")
     else:
         yield from _read_hub(place, config, split)
 
 
-def count_rows(source: str | Path, config: str | None = None, split: str = "train") -> int | None:
+def count_rows(source: str | Path, config: str | None = None, split: str = ONLY_SPLIT) -> int | None:
     """How many rows `stream_rows` will yield, where that can be told without loading them or fetching them twice."""
     place = str(source)
-    files = _table_files(place)
-    if files and all(file.endswith(".parquet") for file in files):
+    files = table_files(place, config, split)
+    if files and all(file_kind(file) == ".parquet" for file in files):
         return sum(map(_count_parquet_rows, files))
     return sum(1 for _ in stream_rows(source, config, split)) if files and not storage.is_remote(place) else None
 
 
-def _table_files(place: str) -> list[str]:
-    """The files of a table: the one named, or those of known kinds in a directory that is no `datasets` one."""
-    if storage.is_file(place):
-        return [place]
-    names = storage.file_names(place)
-    if _SAVED_BY_DATASETS & set(names):
-        return []
-    return [storage.join_path(place, name) for name in names if Path(name).suffix in _LOCAL and name[0] not in "._"]
+def check_table(source: str | Path, config: str | None = None, split: str = ONLY_SPLIT) -> None:
+    """Looks at the first rows of a table before anything is done with it, and notes what deserves a second look.
+
+    Raises HarnessError where `stream_rows` does, there is no row, or no row has the columns of a pair.
+    """
+    first = list(islice(stream_rows(source, config, split), _FIRST_ROWS))
+    if not first:
+        raise HarnessError("holds no rows", place=str(source))
+    if rows := [row for row in first if not isinstance(row, BrokenRow)]:
+        refuse_other_columns(rows, str(source))
+        note_doubts(rows)
+
+
+def note_doubts(rows: Sequence[PreferenceRow]) -> None:
+    """Notes messages that stand in the table as text, and a choice between two preferences."""
+    for name in ("prompt", "chosen", "rejected"):
+        if count := sum(_is_messages_as_text(row.get(name)) for row in rows):
+            said = f"{count} of the first {len(rows)} rows hold a list of messages as text under {name}"
+            print_note(f"{said}: it is read as plain text, as DPOTrainer reads it; write it as a list instead")
+            break
+    if all(row.get(name) is not None for row in rows for name in (SAFER, BETTER)):
+        print_note(f"chosen is the answer that {SAFER} names; leave that column out to go by {BETTER}")
+
+
+def _is_messages_as_text(value: object) -> bool:
+    """Whether a text is JSON or Python code of a list of messages, as tables written with pandas hold them."""
+    if not isinstance(value, str) or not value.lstrip().startswith("[{") or len(value) > _LONGEST_PARSED:
+        return False
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return looks_conversational(parse(value.strip()))
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return False
 
 
 def _read_file(place: str) -> Iterator[PreferenceRow | BrokenRow]:
     readers = {".jsonl": _read_jsonl, ".ndjson": _read_jsonl, ".json": _read_json, ".csv": _read_csv,
-               ".parquet": _read_parquet}  # fmt: skip
-    reader = readers.get(Path(place).suffix)
-    if reader is None:
-        raise HarnessError("is of no known kind", place=place, hint=f"Use one of {', '.join(sorted(_LOCAL))}.")
+               ".tsv": _read_tsv, ".parquet": _read_parquet}  # fmt: skip
+    kind = file_kind(place)
+    if kind is None:
+        hint = f"Use one of {', '.join(KINDS)}, or of all but Parquet with .gz behind it."
+        raise HarnessError("is of no known kind", place=place, hint=hint)
     try:
         with storage.open_for_reading(place) as stream:
-            yield from reader(stream, place)
-    except OSError as error:
-        raise HarnessError(f"cannot be read ({error.strerror or error})", place=place) from error
+            yield from readers[kind](_unpacked(stream, place), place)
+    except (OSError, EOFError, zlib.error) as error:
+        said = getattr(error, "strerror", None) or error
+        raise HarnessError(f"cannot be read ({said})", place=place) from error
+
+
+def _unpacked(stream: BinaryIO, place: str) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(stream)) if is_packed(place) else stream
 
 
 def _read_jsonl(stream: BinaryIO, _place: str) -> Iterator[PreferenceRow | BrokenRow]:
@@ -151,9 +219,14 @@ def _read_json(stream: BinaryIO, place: str) -> Iterator[PreferenceRow | BrokenR
     yield from (row if isinstance(row, dict) else BrokenRow("not a JSON object", str(row)[:200]) for row in rows)
 
 
-def _read_csv(stream: BinaryIO, _place: str) -> Iterator[PreferenceRow | BrokenRow]:
+def _read_tsv(stream: BinaryIO, place: str) -> Iterator[PreferenceRow | BrokenRow]:
+    return _read_csv(stream, place, delimiter="\t")
+
+
+def _read_csv(stream: BinaryIO, _place: str, delimiter: str = ",") -> Iterator[PreferenceRow | BrokenRow]:
     csv.field_size_limit(sys.maxsize)
-    rows = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=""))
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    rows = csv.DictReader(text, delimiter=delimiter)
     while True:
         try:
             yield _csv_row(next(rows))
@@ -182,8 +255,8 @@ def _parse_messages(cell: str | None) -> object:
 
 def _read_parquet(stream: BinaryIO, place: str) -> Iterator[PreferenceRow | BrokenRow]:
     with _open_parquet(stream, place) as table:
-        for batch in table.iter_batches(batch_size=256):
-            yield from batch.to_pylist()
+        for batch in table.iter_batches(batch_size=_BATCH):
+            yield from typed_rows(batch)
 
 
 def _count_parquet_rows(place: str) -> int:
@@ -200,21 +273,38 @@ def _open_parquet(stream: BinaryIO, place: str) -> Iterator[pq.ParquetFile]:
         raise HarnessError(f"is not Parquet ({error})", place=place, hint="Write the file anew.") from error
 
 
-def _read_directory(path: Path) -> Iterator[PreferenceRow | BrokenRow]:
+def _read_directory(path: Path, split: str) -> Iterator[PreferenceRow | BrokenRow]:
     try:
         data = load_from_disk(str(path))
     except (OSError, ValueError) as error:
-        raise HarnessError(f"is no data set saved by `datasets` ({error})", place=str(path)) from error
-    if not isinstance(data, Dataset):
-        raise HarnessError("holds several splits", place=str(path), hint=f"Give one of: {', '.join(data)}.")
-    yield from data
+        hint = f"Give a folder of files of these kinds: {', '.join(KINDS)}." if not _was_saved(path) else ""
+        raise HarnessError(f"is no data set saved by `datasets` ({error})", place=str(path), hint=hint) from error
+    splits = data if isinstance(data, DatasetDict) else {str(data.split or ONLY_SPLIT): data}
+    if split not in splits and not (split == ONLY_SPLIT and isinstance(data, Dataset)):
+        raise HarnessError(
+            f"has no split {split!r}", place=str(path), hint=f"Give --split one of: {', '.join(splits)}."
+        )
+    yield from _dataset_rows(splits.get(split, data))
+
+
+def _was_saved(path: Path) -> bool:
+    return any((path / name).is_file() for name in SAVED_BY_DATASETS)
 
 
 def _read_hub(source: str, config: str | None, split: str) -> Iterator[PreferenceRow | BrokenRow]:
     name, revision = hub.split_revision(source)
     chosen = {"revision": revision} if revision else {}
     try:
-        yield from load_dataset(name, config, split=split, streaming=True, **chosen)
+        yield from _dataset_rows(load_dataset(name, config, split=split, streaming=True, **chosen))
+    except HarnessError:
+        raise
     except Exception as error:  # `datasets` and the hub client raise dozens of kinds here
         reason = f"cannot be loaded from the hub ({type(error).__name__}: {error})"
         raise HarnessError(reason, place=source, hint="Check the id, --config, --split and the network.") from error
+
+
+def _dataset_rows(data: Dataset | IterableDataset) -> Iterator[PreferenceRow]:
+    for table in data.with_format("arrow").iter(batch_size=_BATCH):
+        for batch in table.combine_chunks().to_batches():
+            # Copied: a slice carries all that it was cut from to a worker on another machine.
+            yield from typed_rows(batch.take(pa.array(range(batch.num_rows))))

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.preferences.pairs import Pair, Text, Unscorable
+from harness.models.templates import RunawayTemplate, limit_rendering, refuse_runaway_template
+from harness.preferences.pairs import Pair, Text, TooLong, Unscorable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,10 +28,15 @@ def tokenize_pair(pair: Pair, tokenizer: PreTrainedTokenizerBase, max_length: in
 
     The answers start where the rendered prompt and the rendered whole part ways; plain text gets the end-of-sequence
     token, messages get what the chat template renders. With `max_length` the end is cut off, as TRL's default
-    `keep_start` does. Raises Unscorable saying why the pair has no tokens to score.
+    `keep_start` does. Raises Unscorable saying why the pair has no tokens to score, and HarnessError where the
+    tokenizer's chat template takes too long.
     """
+    _refuse_runaway(pair, tokenizer)
     try:
-        prompt, chosen, rejected = _rendered_ids(pair, tokenizer)
+        with limit_rendering(str(tokenizer.name_or_path)):
+            prompt, chosen, rejected = _rendered_ids(pair, tokenizer)
+    except RunawayTemplate:
+        raise
     except Exception as error:  # chat templates raise whatever their author chose
         said = " ".join(str(error).split())[:120]
         raise Unscorable(f"cannot be tokenised ({type(error).__name__}: {said})") from error
@@ -38,11 +44,22 @@ def tokenize_pair(pair: Pair, tokenizer: PreTrainedTokenizerBase, max_length: in
     if shared == 0:
         raise Unscorable("no prompt token to predict the answer from")
     if max_length is not None and shared >= max_length:
-        raise Unscorable(f"the prompt alone fills {max_length} tokens")
+        raise TooLong(f"the prompt alone fills {max_length} tokens")
     tokens = Tokens(chosen[:shared], chosen[shared:max_length], rejected[shared:max_length], shared < len(prompt))
     if not tokens.chosen or not tokens.rejected:
         raise Unscorable(f"empty {'rejected' if tokens.chosen else 'chosen'} answer")
     return tokens
+
+
+def _refuse_runaway(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises RunawayTemplate for the tokenizer's chat template, and Unscorable for one that the row brings."""
+    if not pair.is_conversational:
+        return
+    refuse_runaway_template(tokenizer.chat_template, str(tokenizer.name_or_path))
+    try:
+        refuse_runaway_template(pair.template_arguments.get("chat_template"), "chat_template_kwargs")
+    except RunawayTemplate as error:
+        raise Unscorable(error.cause) from None
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import util
 from pathlib import Path
 from typing import Any, Literal
@@ -43,11 +43,22 @@ def load_prompts(source: str, kind: PromptKind) -> list[PromptRow]:
     """
     if source == "bundled":
         return artifacts.read_jsonl(tasks_directory() / f"{kind}.jsonl")
+    digest = artifacts.sha256_of(Path(source)) if Path(source).is_file() else None
+    return list((_read_prompt_set(source) if digest is None else _read_prompt_file(source, digest))[kind])
+
+
+@lru_cache(maxsize=2)
+def _read_prompt_file(source: str, digest: str) -> dict[PromptKind, list[PromptRow]]:  # noqa: ARG001 - of what it read
+    """A file's prompts, read once while its content stays: a run asks for them again and again."""
+    return _read_prompt_set(source)
+
+
+def _read_prompt_set(source: str) -> dict[PromptKind, list[PromptRow]]:
     rows = [
         _prompt_row(row, f"{source}, row {number}", number) for number, row in enumerate(_prompt_set_rows(source), 1)
     ]
     _refuse_repeated_ids(rows, source)
-    return [row for own, row in rows if own == kind]
+    return {kind: [row for own, row in rows if own == kind] for kind in ("unsafe", "benign")}
 
 
 def _prompt_set_rows(source: str) -> Iterable[Mapping[str, Any]]:

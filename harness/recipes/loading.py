@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from harness.recipes.schema import Recipe, Strict
 from harness.support.errors import HarnessError
 from harness.support.plain_yaml import parse_yaml
-from harness.support.schema_errors import explain_schema_error
+from harness.support.schema_errors import closest_name, explain_schema_error
 
 TABLE_KEYS = ("prompts", "preferences", "gold", "off_policy", "statements")
 """The keys that name tables to read."""
@@ -79,8 +79,18 @@ def _read_recipe_text(source: str) -> tuple[str, str, Path | None]:
     except UnicodeDecodeError as error:
         raise HarnessError("is not a text file", place=source, hint="Give a YAML recipe.") from error
     except OSError as error:
-        hint = f"Packaged recipes: {', '.join(packaged_recipes())}; or give the path of a YAML file."
-        raise HarnessError("no such recipe", place=source, hint=hint) from error
+        raise HarnessError("no such recipe", place=source, hint=_recipe_hint(path)) from error
+
+
+def _recipe_hint(missing: Path) -> str:
+    """The recipe that was meant: a file beside the missing one, or a packaged one."""
+    beside = {str(file): file.stem for file in sorted(missing.parent.glob("*.y*ml"))} if missing.suffix else {}
+    packaged = {name: name for name in packaged_recipes()}
+    for recipes in (beside, packaged):
+        names = {stem: name for name, stem in recipes.items()}
+        if close := closest_name(missing.stem, [*names]):
+            return f"Did you mean {names[close]!r}?"
+    return f"Packaged recipes: {', '.join(packaged)}; or give the path of a YAML file."
 
 
 def _parse_mapping(text: str, place: str) -> dict[str, Any]:
@@ -94,7 +104,7 @@ def _parse_mapping(text: str, place: str) -> dict[str, Any]:
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:
-    """Sets one dotted key; whether it exists is for the model to say."""
+    """Sets one dotted key, or leaves the arm out of `arms.NAME=null`; whether a key exists is for the model to say."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise HarnessError(f"--set {override!r} is not key=value", hint="For example --set training.beta=0.2")
@@ -106,9 +116,20 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
             raise HarnessError(f"--set {override!r}: {part!r} holds a value, not keys")
     try:
         parsed = parse_yaml(value)
-        inner[last] = float(value) if isinstance(parsed, str) and _is_number(value) else parsed
     except ValueError as error:
-        raise HarnessError(f"--set {override!r}: the value is not YAML") from error
+        raise HarnessError(f"--set {override!r}: the value {error}") from error
+    if path == ["arms"] and parsed is None:
+        _drop_arm(inner, last)
+    else:
+        inner[last] = float(value) if isinstance(parsed, str) and _is_number(value) else parsed
+
+
+def _drop_arm(arms: dict[str, Any], name: str) -> None:
+    if name not in arms:
+        close = closest_name(name, [*arms])
+        hint = f"Did you mean {close!r}?" if close else f"There are: {', '.join(arms)}."
+        raise HarnessError(f"there is no arm {name!r} to leave out", place=f"--set arms.{name}=null", hint=hint)
+    del arms[name]
 
 
 def _is_number(text: str) -> bool:

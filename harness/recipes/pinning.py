@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.judges.registry import judge_weights
-from harness.models.paths import ModelPath, locate_model
+from harness.models.paths import ModelPath, locate_model, refuse_adapter
 from harness.prompts.published import PUBLISHED_SETS
 from harness.recipes.schema import PairSettings, RecipeBase, RewardModel
 from harness.support import console, hub
@@ -52,9 +52,14 @@ def pin_judge(name: str) -> str:
 
 
 def fetch_model_path(recipe: RecipeBase, *, weights: bool = True) -> ModelPath:
-    """The model of a pinned recipe that names a directory or a hub id, fetched now if need be."""
+    """The model of a pinned recipe that names a directory or a hub id, fetched now if need be.
+
+    Raises HarnessError where it is an adapter: a run trains, and lm-eval and vLLM load, a whole model.
+    """
     name = f"{recipe.model}@{recipe.revision}" if recipe.revision else recipe.model
-    return replace(locate_model(name, weights=weights), trust_remote_code=recipe.trust_remote_code)
+    found = locate_model(name, weights=weights)
+    refuse_adapter(found)
+    return replace(found, trust_remote_code=recipe.trust_remote_code)
 
 
 def _hub_sources(recipe: RecipeBase) -> list[tuple[str, str, hub.RepoType]]:

@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from harness.models.backends import Backend
 from harness.support.layout import OTHER_SOURCES
 
-ShareOfPairs = Annotated[float, Field(gt=0, le=1)]
+
+def _check_share(value: float) -> float:
+    if not 0 < value <= 1:
+        raise ValueError(f"is a share, above 0 and at most 1, not {value:g}; 0.05 is 5 %")
+    return value
+
+
+def _check_seeds(value: object) -> object:
+    if isinstance(value, int):
+        raise ValueError(f"is a list such as [0, 1, 2], not {value}; --seeds N takes the first N")
+    return value
+
+
+ShareOfPairs = Annotated[float, AfterValidator(_check_share)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every library's generator takes; NumPy's takes no other."""
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_check_seeds), Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -37,7 +53,7 @@ class PairSettings(Strict):
     max_new_tokens: Count = 512
     batch_size: Count = 64
     tie_break: Literal["engaging", "random"] | RewardModel = "random"
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Filter(Strict):
@@ -217,7 +233,7 @@ class RecipeBase(Strict):
     model: Annotated[str, Field(min_length=1)]
     revision: Annotated[str, Field(pattern=r"^[\w./-]{1,100}$")] | None = None
     trust_remote_code: bool = False
-    organism_seed: int = 0
+    organism_seed: Seed = 0
 
 
 class Recipe(RecipeBase):
@@ -234,7 +250,7 @@ class Recipe(RecipeBase):
     off_policy: str | None = None
     judge: str = "lexical"
     backend: Backend = "hf"
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     pairs: PairSettings = PairSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

@@ -15,6 +15,8 @@ from harness.workers.launching import check_launch
 
 PLANNED_RATE, PLANNED_POWER = 0.75, 0.8
 """The refusal rate that the size of a prompt set is checked at, and the least chance to pass a harmless change."""
+ENOUGH_PROMPTS = 2000
+"""So many prompts pass a harmless change nearly always, with one answer each: no simulation has to say so."""
 
 
 def check_prerequisites(recipe: Recipe) -> None:
@@ -44,12 +46,15 @@ def check_sampling(recipe: Recipe, place: str) -> None:
 
 def _warn_of_few_prompts(unsafe: int, seeds: int) -> None:
     """Says so where the prompts are too few for the gate's default margin to pass even a harmless change."""
+    if unsafe >= ENOUGH_PROMPTS:
+        return
     margin = Policy().metrics["refusal_rate"].margin
     passes = (
         estimate_power(PowerPlan(unsafe, seeds, margin, PLANNED_RATE), runs=1000).harmless_passes if unsafe > 1 else 0.0
     )
     if passes < PLANNED_POWER:
+        answers = "one answer" if seeds == 1 else f"{seeds} answers"
         console.print_note(
-            f"warning: {unsafe} unsafe prompts with {seeds} answers each would let a harmless change pass the gate's "
+            f"warning: {unsafe} unsafe prompts with {answers} each would let a harmless change pass the gate's "
             f"margin of {margin:.0%} only {passes:.0%} of the time; `harness power` says how many it takes"
         )

@@ -25,6 +25,9 @@ LIBRARIES = ("refusal-displacement", "torch", "transformers", "trl", "lm-eval", 
 class RunDirectory:
     """A run directory and its manifest.json: recipe, versions, machine, model, stages, and every file's hash.
 
+    `finished` in it is false from the start of a stage's work until the results are written: before that work the
+    results and the page of an earlier run are taken away, so that none stands beside files that it does not rest on.
+
     `facts` are further parts of the manifest, on which no stage depends. Secrets are blotted out. Processes that share
     a run each have a copy of this object; what one of them records is added to the file.
     """
@@ -33,6 +36,7 @@ class RunDirectory:
         self, path: Path, recipe: Mapping[str, Any], model: Mapping[str, Any], facts: Mapping[str, Any] | None = None
     ) -> None:
         old = _read_manifest(path / MANIFEST)
+        _refuse_another_recipe(old, recipe, path)
         libraries = (*LIBRARIES, "vllm") if recipe.get("backend") == "vllm" else LIBRARIES
         self.path = path
         self.manifest: dict[str, Any] = {
@@ -43,9 +47,11 @@ class RunDirectory:
             "source": _checkout_revision(),
             "versions": {name: library_version(name) for name in libraries} | {"python": platform.python_version()},
             "machine": describe_machine(),
+            "finished": False,
             "stages": old["stages"],
             "files": old["files"],
         }
+        self._done_before, self._worked = 0, False
         _warn_of_another_machine(old, self.manifest)
         _warn_of_other_code(old, self.manifest)
 
@@ -68,10 +74,13 @@ class RunDirectory:
         known = self._input_fingerprints(inputs)
         reason = self._reason_to_run(name, known, outputs)
         if reason is None:
-            console.print_note(f"{name}: done before")
+            self._done_before += 1
             return
+        self.tell_done_stages()
         if reason:
             console.print_note(f"{name}: again, because {reason}")
+        self._worked = True
+        self._withdraw_outcome()
         started = perf_counter()
         with use_planned_threads():
             work()
@@ -87,10 +96,35 @@ class RunDirectory:
         """
         return self._reason_to_run(name, self._input_fingerprints(inputs), outputs)
 
-    def record_files(self, *paths: Path) -> None:
-        """Puts the hashes of these files, and of all files below these directories, into the manifest."""
+    def tell_done_stages(self) -> None:
+        """Says in one line how many stages were found done since it last said so."""
+        if self._done_before:
+            console.print_note(f"{self._done_before} stage{'s' * (self._done_before > 1)} done before")
+            self._done_before = 0
+
+    def record_outcome(self, results: Mapping[str, Any]) -> None:
+        """Writes results.json and its hash: the run is finished. The page of earlier results is taken away first."""
+        if self._done_before and not self._worked:
+            console.print_note(f"nothing to do: all {self._done_before} stages were done before")
+        else:
+            self.tell_done_stages()
+        self.files.report.unlink(missing_ok=True)
+        artifacts.write_json(self.files.results, results)
         with self._open_manifest():
-            self._record_hashes(paths)
+            self.manifest["finished"] = True
+            self._record_hashes([self.files.results])
+
+    def _withdraw_outcome(self) -> None:
+        """Takes away what an earlier run into this directory came to; its stages' files stay until others replace them.
+
+        Nothing is written where no stage has recorded anything.
+        """
+        if not self.files.manifest.is_file():
+            return
+        with self._open_manifest():
+            self.manifest["files"].pop(self.files.results.name, None)
+        for claim in (self.files.results, self.files.report):
+            claim.unlink(missing_ok=True)
 
     def _input_fingerprints(self, inputs: Mapping[str, object]) -> dict[str, str]:
         given = {**inputs, "the model": self.manifest["model"], "the libraries' versions": self.manifest["versions"]}
@@ -153,6 +187,16 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("stages", "files")):
         raise HarnessError("is no manifest of a run", place=str(path), hint="Choose another --out, or remove it.")
     return content
+
+
+def _refuse_another_recipe(old: Mapping[str, Any], recipe: Mapping[str, Any], path: Path) -> None:
+    """A changed recipe goes on in its directory; one of another name would take away what this one came to."""
+    recorded = old.get("recipe", {})
+    before = recorded.get("name") if isinstance(recorded, Mapping) else None
+    name = recipe.get("name")
+    if before is not None and name is not None and before != name:
+        hint = f"Choose another --out, or say that this is that recipe, changed: --set name={before}"
+        raise HarnessError(f"holds a run of the recipe {before!r}, not of {name!r}", place=str(path), hint=hint)
 
 
 def _warn_of_another_machine(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -13,10 +13,11 @@ import psutil
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.displacement.nearest import prompt_token_ids
 from harness.displacement.run_files import START_PROMPTS
 from harness.models.loading import empty_model, load_tokenizer
 from harness.models.paths import ModelPath, has_weights
+from harness.models.sampling import render_prompt
+from harness.models.templates import check_chat_template
 from harness.organism import answers, store
 from harness.preferences.pairs import chat_messages
 from harness.preferences.tables import load_training_rows
@@ -59,6 +60,8 @@ from harness.training.jobs import TRAINING_ROUNDS, micro_batch
 from harness.workers.machine import planned_threads, use_planned_threads
 from harness.workers.processes import ProcessPlan
 
+_TOKENIZED_AT_ONCE = 1000
+"""Prompts that are counted at a time."""
 PAIRS_AT_ONCE = 32
 """Pairs in a forward pass that measures ln p (`harness.scoring.logprobs.profile_model`)."""
 
@@ -143,6 +146,7 @@ def dry_run(recipe: Recipe, out: Path, max_processes: int | None = None, began: 
     recipe, pins = pin_recipe(recipe, read_pins(out))
     check_prerequisites(recipe)
     path, at_hand = _model_paths(recipe)
+    check_chat_template(at_hand)
     plan = plan_arm_processes(recipe, path, max_processes)
     with planned_threads(plan.threads), use_planned_threads():
         run = open_run(recipe, path, out, pins)
@@ -216,19 +220,30 @@ class KnownTokens:
         unsafe, benign = (load_prompts(self.recipe.prompts, kind) for kind in ("unsafe", "benign"))
         self.texts = [row["prompt"] for row in (*unsafe, *benign)]
         self.unsafe, self.benign = self._prompt_lengths(unsafe), self._prompt_lengths(benign)
-        self.training = self._prompt_lengths(training_prompts(self.recipe))
+        trained = {row["prompt_id"] for row in training_prompts(self.recipe)}
+        self.training = [size for row, size in zip(unsafe, self.unsafe, strict=True) if row["prompt_id"] in trained]
         self.openings = min(START_PROMPTS, len({row["prompt"] for row in unsafe}))
         self._longest = 0
         sources = (ON_POLICY, *run.other_sources)
         self._tables = {source: self._count_source_tokens(source) for source in sources}
+        self._unsampled: dict[int, TokenTable] = {}
 
     def _prompt_lengths(self, rows: Sequence[PromptRow]) -> list[int]:
-        return [len(prompt_token_ids(self._tokenizer, row["prompt"])) for row in rows]
+        """The tokens of each prompt as one user turn, ready for the answer."""
+        lengths: list[int] = []
+        for start in range(0, len(rows), _TOKENIZED_AT_ONCE):
+            texts = [render_prompt(self._tokenizer, row["prompt"]) for row in rows[start : start + _TOKENIZED_AT_ONCE]]
+            lengths += map(len, self._tokenizer(texts, add_special_tokens=False)["input_ids"])
+        return lengths
 
     def source_table(self, source: str, answer: int) -> TokenTable:
         """A source's pairs; where they are still to be sampled, one a training prompt, answers of `answer` tokens."""
         table = self._tables[ON_POLICY if source == "mixed" else source]
-        return table or unsampled_table(self.training, answer, self.recipe.training.max_length)
+        if table is None:
+            if answer not in self._unsampled:
+                self._unsampled[answer] = unsampled_table(self.training, answer, self.recipe.training.max_length)
+            table = self._unsampled[answer]
+        return table
 
     def longest_sequence(self) -> int:
         """Tokens of the longest prompt with its answer that may be trained on."""

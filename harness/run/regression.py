@@ -6,15 +6,17 @@ where the machine allows it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from harness.models.templates import check_chat_template
 from harness.recipes.pinning import pin_recipe
 from harness.recipes.schema import Recipe
 from harness.run.checks import check_prerequisites
 from harness.run.directory import read_pins
 from harness.run.results import compute_results
-from harness.run.stages import arm_stages, due_stages, run_stages, shared_stages
+from harness.run.stages import Stage, arm_stages, due_stages, run_stages, shared_stages
 from harness.run.state import find_starting_model, open_run, plan_arm_processes, write_outcome
 from harness.support import artifacts
 from harness.support.run_results import RunResults
@@ -34,6 +36,7 @@ def run_regression(recipe: Recipe, out: Path, max_processes: int | None = None) 
     recipe, pins = pin_recipe(recipe, read_pins(out))
     check_prerequisites(recipe)
     path = find_starting_model(recipe)
+    check_chat_template(path)
     plan = plan_arm_processes(recipe, path, max_processes)
     with artifacts.lock_directory(out), planned_threads(plan.threads):
         current = open_run(recipe, path, out, pins)
@@ -43,8 +46,14 @@ def run_regression(recipe: Recipe, out: Path, max_processes: int | None = None) 
             preload_imports()
         done_before = [stage for piece in pieces if piece not in left for stage in piece]
         run_stages(current, [*shared_stages(current), *done_before])
+        if left:
+            current.directory.tell_done_stages()
         log = current.files.workers_log
-        run_in_processes(partial(run_stages, current), left, plan, "Training and evaluating", log)
+        run_in_processes(partial(run_stages, current), left, plan, "Training and evaluating", log, _piece_name)
         results = compute_results(recipe, out)
         write_outcome(current.directory, results, lambda root: render_report([root]))
     return results
+
+
+def _piece_name(piece: Sequence[Stage]) -> str:
+    return f"{piece[-1].of} seed {piece[-1].seed}"

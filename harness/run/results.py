@@ -183,7 +183,7 @@ def _rate_change(
     both = ~np.isnan(sides[0] + sides[1])
     if not both.any():
         return NOTHING_MEASURED
-    table = paired_counts(sides[0][both], sides[1][both], answers=len(before))
+    table = paired_counts(sides[0][both], sides[1][both])
     loss = loss_interval(table)
     value, low, high = (0.0 - float(x) for x in (table.loss, loss.high, loss.low))  # 0.0 - 0.0 is no negative zero
     return Interval(value=value, low=low, high=high, n=int(both.sum()))

@@ -120,7 +120,6 @@ def open_directory(
 def write_outcome(directory: RunDirectory, results: AnyResults, render: Callable[[Path], str]) -> None:
     """Writes results.json, records it, and writes the page that `render` makes of the run directory."""
     files = directory.files
-    artifacts.write_json(files.results, results.to_json())
-    directory.record_files(files.results)
+    directory.record_outcome(results.to_json())
     console.print_note(f"Writing {files.report}")
     artifacts.write_text(files.report, render(files.root))

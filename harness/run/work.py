@@ -153,6 +153,8 @@ def train_arm(run: Run, stage: Stage) -> None:
     others = kept.filter(lambda pair: pair not in after, input_columns="pair_id")
     of_others = pair_logprobs(model, tokenizer, others, max_length=settings.max_length) if len(others) else {}
     _refuse_diverged({**after, **of_others}, f"arm {label}")
+    for of_another_model in (files.displacement, files.training):  # a kill leaves none beside this one
+        of_another_model.unlink(missing_ok=True)
     trained.save(files.model)
     write_change(model, tokenizer, measured, run.files.reference, files.displacement)
     artifacts.write_json(

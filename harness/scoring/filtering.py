@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Amount = int | float
 """A whole number of pairs, or a fraction (a float in (0, 1]) of those that have a score, rounded up."""
 
-_INTERNAL = ("reason", "unreadable", "prompt_merged")
 _LENGTHS = ("prompt_tokens", "chosen_tokens", "rejected_tokens")
 
 
@@ -129,12 +128,6 @@ def describe_choice(choice: Choice) -> dict[str, Any]:
     }
 
 
-def trainable_rows(kept: Dataset) -> list[dict[str, Any]]:
-    """The rows of a choice as TRL takes them, without what only scoring needs and without the nulls tables fill in."""
-    rows = kept.remove_columns([name for name in _INTERNAL if name in kept.column_names])
-    return [{name: _without_nulls(value) for name, value in row.items() if value is not None} for row in rows]
-
-
 @dataclass(frozen=True, slots=True)
 class _Rank:
     score: float
@@ -202,9 +195,3 @@ def _verdict_shares(rows: Dataset) -> dict[str, float | int | None]:
     names = {"two_refusals": "two_refusals", "one_of_each": "mixed", "two_non_refusals": "two_non_refusals"}
     shares = {name: types[kind] / len(known) if known else None for name, kind in names.items()}
     return {"judged_pairs": len(known), **shares}
-
-
-def _without_nulls(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _without_nulls(part) for name, part in value.items() if part is not None}
-    return [_without_nulls(part) for part in value] if isinstance(value, list) else value

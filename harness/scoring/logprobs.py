@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.models.loading import evaluation_mode
-from harness.preferences.pairs import PreferenceRow, Unscorable, check_pair
+from harness.preferences.pairs import PreferenceRow, TooLong, Unscorable, check_pair
 from harness.preferences.tokens import Tokens, tokenize_pair
 from harness.scoring.packing import decoder_body, padded_pass
-from harness.scoring.scorer import unembed
+from harness.scoring.scorer import beyond_model, refuse_scoreless, unembed
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 
@@ -101,9 +102,45 @@ def tokenize_pairs(
         try:
             tokens[row["pair_id"]] = tokenize_pair(check_pair(row), tokenizer, max_length)
         except Unscorable as error:
-            place = f"pair {row['pair_id']}"
-            raise HarnessError(str(error), place=place, hint="Mend or remove the pair.") from error
+            raise _unusable_error(row, error) from error
     return tokens
+
+
+def usable_tokens(
+    pairs: Iterable[PreferenceRow],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None = None,
+    left_out: type[Unscorable] = Unscorable,
+) -> tuple[dict[str, Tokens], Counter[str]]:
+    """The tokens of the pairs that a model can take, by `pair_id`, and how many are left out, by reason.
+
+    Args:
+        pairs: preference pairs with `pair_id`.
+        model: whose context and vocabulary bound them.
+        tokenizer: its tokenizer, with the chat template of the training.
+        max_length: cut off longer sequences as DPOTrainer does.
+        left_out: what a pair may be to be left out.
+
+    Raises HarnessError naming a pair that is not to be left out, and where none can be taken.
+    """
+    tokens, reasons = dict[str, Tokens](), Counter[str]()
+    for row in pairs:
+        try:
+            made = tokenize_pair(check_pair(row), tokenizer, max_length)
+            if reason := beyond_model(made, decoder_body(model)):
+                raise TooLong(reason)
+            tokens[row["pair_id"]] = made
+        except left_out as error:
+            reasons[str(error)] += 1
+        except Unscorable as error:
+            raise _unusable_error(row, error) from error
+    refuse_scoreless(len(tokens) + reasons.total(), len(tokens), reasons, "the table of pairs")
+    return tokens, reasons
+
+
+def _unusable_error(row: PreferenceRow, error: Unscorable) -> HarnessError:
+    return HarnessError(str(error), place=f"pair {row['pair_id']}", hint="Mend or remove the pair.")
 
 
 def pair_logprobs(

@@ -24,6 +24,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from harness.models.loading import refuse_encoder_decoder
 from harness.preferences.tokens import common_prefix
 from harness.support.console import print_note
+from harness.support.errors import HarnessError
 
 Sequences = Iterable[tuple[int, ...]]
 Paths = dict[tuple[int, ...], Tensor]
@@ -242,11 +243,21 @@ def single_pass(body: PreTrainedModel, sequences: Sequences) -> tuple[Tensor, Pa
 
 
 def decoder_body(model: PreTrainedModel) -> PreTrainedModel:
-    """The part of a causal language model below its unembedding. Raises HarnessError for encoder-decoders."""
+    """The part of a causal language model below its unembedding.
+
+    Raises HarnessError for encoder-decoders, and where the part cannot be told from the whole.
+    """
     refuse_encoder_decoder(model.config)
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     body: PreTrainedModel = inner.get_decoder() if inner.get_output_embeddings() is not None else inner.base_model
-    return body
+    if body is not inner or inner.get_output_embeddings() is None:
+        return body
+    # Llama 4 and Mllama name another part as their decoder, and so find none.
+    parts = [part for part in inner.children() if isinstance(part, PreTrainedModel)]
+    if len(parts) != 1:
+        hint = "CHES is defined on what feeds the unembedding; this model cannot be scored."
+        raise HarnessError(f"{inner.config.model_type} has no decoder apart from its unembedding", hint=hint)
+    return parts[0]
 
 
 def choose_pass(body: PreTrainedModel) -> Pass:

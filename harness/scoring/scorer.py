@@ -17,6 +17,8 @@ from torch import Tensor
 
 from harness.models.loading import evaluation_mode
 from harness.preferences.pairs import BrokenRow, Pair, PreferenceRow, Unscorable, check_pair, pair_id
+from harness.preferences.shapes import refuse_other_columns
+from harness.preferences.tables import note_doubts, with_explicit_prompts
 from harness.preferences.tokens import Tokens, common_prefix, tokenize_pair
 from harness.scoring import ches
 from harness.scoring.packing import choose_pass, decoder_body
@@ -59,8 +61,6 @@ class Scorer:
         self.model, self.body = model, decoder_body(model)
         self.budget = budget or (CPU_TOKENS if self.body.device.type == "cpu" else DEVICE_TOKENS)
         self.with_coefficients = with_coefficients
-        self._vocabulary = self.body.get_input_embeddings().weight.shape[0]
-        self._context = getattr(self.body.config, "max_position_embeddings", None) or sys.maxsize
         with evaluation_mode(model):
             _refuse_rescaled(model, self.body)
             self._pass = choose_pass(self.body)
@@ -70,7 +70,7 @@ class Scorer:
         scores = {
             place: _unscored_pair(pair, reason)
             for place, pair in enumerate(pairs)
-            if (reason := self._unscorable_reason(pair))
+            if (reason := beyond_model(pair, self.body))
         }
         waiting = pack_pairs({place: pair for place, pair in enumerate(pairs) if place not in scores}, self.budget)
         with evaluation_mode(self.model):
@@ -85,13 +85,6 @@ class Scorer:
                 if progress:
                     progress(len(pack), sum(_pair_size(pairs[place]) for place in pack))
         return [scores[place] for place in range(len(pairs))]
-
-    def _unscorable_reason(self, pair: Tokens) -> str | None:
-        if max(len(pair.chosen), len(pair.rejected)) + len(pair.prompt) > self._context:
-            return f"longer than the model's {self._context} tokens"
-        if max(map(max, (pair.prompt, pair.chosen, pair.rejected))) >= self._vocabulary:
-            return "a token id outside the model's vocabulary"
-        return None
 
     def _try_pack(self, pairs: list[Tokens]) -> list[Scores] | None:
         """The scores of a pack, or None where it has to be tried again in smaller ones."""
@@ -137,6 +130,16 @@ class Scorer:
 
     def _answer_residuals(self, hidden: Tensor, tokens: Sequence[int]) -> Tensor:
         return ches.token_residuals(unembed(self.model, hidden), torch.tensor(tokens, device=hidden.device))
+
+
+def beyond_model(pair: Tokens, body: PreTrainedModel) -> str | None:
+    """Why a decoder body cannot take a pair's tokens, or None where it can."""
+    context = getattr(body.config, "max_position_embeddings", None) or sys.maxsize
+    if max(len(pair.chosen), len(pair.rejected)) + len(pair.prompt) > context:
+        return f"longer than the model's {context} tokens"
+    if max(map(max, (pair.prompt, pair.chosen, pair.rejected))) >= body.get_input_embeddings().weight.shape[0]:
+        return "a token id outside the model's vocabulary"
+    return None
 
 
 def pack_pairs(pairs: Mapping[int, Tokens], budget: int) -> list[list[int]]:
@@ -268,19 +271,38 @@ def score(
 
     Returns the columns of `dataset` and `pair_id` (made where there is none), the four measures (`ches`, `ln_ches`,
     `last_hidden_inner_product`, `neg_edit_distance`; None where a pair has none), `prompt_tokens`, `chosen_tokens`,
-    `rejected_tokens`, `prompt_merged` and `reason`. Raises HarnessError where no row can be scored.
+    `rejected_tokens`, `prompt_merged` and `reason`. Columns of `dataset` named like these are kept as `given_...`, with
+    a note. Where TRL would not take its pairs as they are (a text prompt beside lists of messages), their prompt is
+    made explicit. Raises HarnessError where no row can be scored.
     """
+    refuse_other_columns([dict.fromkeys(dataset.column_names)], "the data set")
     scorer = Scorer(model, budget, with_coefficients=with_coefficients)
     rows = [row for _, window in cut_windows(dataset) for row in score_window(window, scorer, tokenizer, max_length)]
     reasons = Counter(row.scores["reason"] for row in rows)
     refuse_scoreless(len(rows), reasons.pop(None, 0), reasons, "the data set")
-    names = [*score_columns(with_coefficients)]
-    scored = dataset.remove_columns([name for name in ("pair_id", *names) if name in dataset.column_names])
+    note_doubts([row.row for row in rows[:WINDOW] if not isinstance(row.row, BrokenRow)])
+    scored = with_explicit_prompts(dataset, [row.pair for row in rows])
+    scored = _free_names(scored, [*score_columns(with_coefficients)])
     scored = scored.add_column("pair_id", [row.pair_id for row in rows])
     for name, kind in score_columns(with_coefficients).items():
         values = pa.array([row.scores.get(name) for row in rows], kind)
         scored = scored.add_column(name, values)
     return scored
+
+
+def _free_names(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """The data set without its `pair_id`, and with columns that are named like those to come renamed."""
+    renamed = {}
+    for name in (name for name in names if name in dataset.column_names):
+        new = f"given_{name}"
+        while new in dataset.column_names:
+            new = f"given_{new}"
+        renamed[name] = new
+    if renamed:
+        said = ", ".join(f"{name} ({new})" for name, new in renamed.items())
+        print_note(f"the data set has columns named like scores, which are kept under other names: {said}")
+    kept = dataset.remove_columns([name for name in dataset.column_names if name == "pair_id"])
+    return kept.rename_columns(renamed)
 
 
 CheckedRow = tuple[str, PreferenceRow | BrokenRow, Pair | str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -18,8 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from harness.preferences.files import ONLY_SPLIT
 from harness.preferences.pairs import BrokenRow, PreferenceRow, explicit_row
 from harness.preferences.tables import count_rows, stream_rows
+from harness.preferences.values import given_column, given_text, python_values
 from harness.scoring.scorer import (
     WINDOW,
     CheckedRow,
@@ -42,6 +44,12 @@ if TYPE_CHECKING:
 FILE_ROWS = 1 << 17
 """Rows in each file of an output directory, at most."""
 
+GIVEN = "row_as_given"
+"""The column that carries each pair's row as it was given, for `harness filter` to write again."""
+
+USUAL_MAX_LENGTH = 1024
+"""DPOTrainer's default `max_length`."""
+
 _RUN_MARKER = "run.json"
 """What says, among the parts, which run they are of."""
 
@@ -52,7 +60,7 @@ class ScoringJob:
 
     preferences: str
     config: str | None = None
-    split: str = "train"
+    split: str = ONLY_SPLIT
     max_length: int | None = None
     with_coefficients: bool = False
 
@@ -67,7 +75,8 @@ class ScoringJob:
     def table_mark(self) -> object:
         """What changes with the table; of one on the hub, its name."""
         here = storage.is_remote(self.preferences) or Path(self.preferences).exists()
-        return storage.content_mark(self.preferences) if here else [self.preferences, self.config, self.split]
+        content = storage.content_mark(self.preferences) if here else self.preferences
+        return [content, self.config, self.split]
 
     def run_identity(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, mark: object) -> dict[str, Any]:
         """What must be the same for parts to be continued, whichever engine wrote them; `mark`: the table's."""
@@ -84,12 +93,16 @@ class ScoringJob:
 
 @dataclass(frozen=True, slots=True)
 class ScoringSummary:
-    """What became of a table: rows read, pairs scored, prompts whose end merged with the answers, reasons for none."""
+    """What became of a table: rows read, pairs scored, prompts whose end merged with the answers, reasons for none.
+
+    `beyond_usual`: pairs scored whole that DPOTrainer would cut at `USUAL_MAX_LENGTH` or leave out.
+    """
 
     out: str
     rows: int
     scored: int
     merged: int
+    beyond_usual: int
     reasons: dict[str, int]
 
 
@@ -100,7 +113,7 @@ def score_file(
     out: str | Path,
     *,
     config: str | None = None,
-    split: str = "train",
+    split: str = ONLY_SPLIT,
     max_length: int | None = None,
     with_coefficients: bool = False,
     budget: int | None = None,
@@ -109,8 +122,9 @@ def score_file(
 
     `out` is a file, or with a `/` at its end a directory for files of `FILE_ROWS` rows each; either may be in object
     storage. The parts lie beside it (`<out>.parts/`) until the last is written; the same call goes on after a kill.
-    Rows come out in the order they came in: the pair with its prompt made explicit, its other columns, the score
-    columns of `harness.scoring.scorer.score`, and for a row that is no pair its beginning as text under `unreadable`.
+    Rows come out in the order they came in: the pair with its prompt made explicit, its other columns as far as Arrow
+    has one type for them, the score columns of `harness.scoring.scorer.score`, for a row that is no pair its beginning
+    as text under `unreadable`, and under `row_as_given` the row itself, value for value.
 
     Raises HarnessError where the table cannot be read, `out` cannot be written, the parts there belong to a
     different run, or no row can be scored.
@@ -184,12 +198,14 @@ class Parts:
     def join_parts(self, preferences: str) -> ScoringSummary:
         """Writes the parts in order as one table, removes them, and says what they add up to.
 
-        Raises HarnessError where no row has a score (the parts stay: they hold the reasons).
+        Raises HarnessError, and removes them all the same, where no row has a score.
         """
         numbers = sorted(self.numbers)
         if numbers != list(range(len(numbers))):
             raise HarnessError("a part is missing", place=self.folder, hint="Run the same command again.")
         summary, schema = self._survey_parts(numbers)
+        if summary.scored == 0:
+            storage.remove_path(self.folder)
         refuse_scoreless(summary.rows, summary.scored, summary.reasons, preferences)
         tables = (_as_schema(self._read_part(number), schema) for number in numbers)
         if self.out.endswith("/"):
@@ -200,15 +216,16 @@ class Parts:
         return summary
 
     def _survey_parts(self, numbers: Sequence[int]) -> tuple[ScoringSummary, pa.Schema]:
-        merged, reasons = 0, Counter[str | None]()
+        merged, beyond, reasons = 0, 0, Counter[str | None]()
         schemas = []
         for table in map(self._read_part, numbers):
             merged += pc.sum(table["prompt_merged"]).as_py() or 0
+            beyond += _count_longer(table.filter(pc.is_valid(table["ln_ches"])), USUAL_MAX_LENGTH)
             reasons.update(table["reason"].to_pylist())
             schemas.append(table.schema)
         rows, scored = reasons.total(), reasons.pop(None, 0)
         told = {str(reason): n for reason, n in reasons.most_common()}
-        return ScoringSummary(self.out, rows, scored, merged, told), _common_schema(schemas)
+        return ScoringSummary(self.out, rows, scored, merged, beyond, told), _common_schema(schemas)
 
     def _write_files(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
         """Files of `FILE_ROWS` rows; those that an earlier run left there go."""
@@ -229,8 +246,14 @@ class Parts:
             return pq.read_table(stream)
 
 
+def _count_longer(table: pa.Table, limit: int) -> int:
+    answers = pc.max_element_wise(table["chosen_tokens"], table["rejected_tokens"])
+    return int(pc.sum(pc.greater(pc.add(table["prompt_tokens"], answers), limit)).as_py() or 0)
+
+
 def _write_file(place: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    with storage.open_for_writing(place) as stream, pq.ParquetWriter(stream, schema) as writer:
+    # Zstandard, as most texts are there twice: to be looked at, and as they were given.
+    with storage.open_for_writing(place) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table)
 
@@ -253,9 +276,10 @@ def _part_table(rows: Sequence[ScoredRow], with_coefficients: bool) -> pa.Table:
     columns = {name: pa.array([_fixed_value(row, name) for row in rows], kind) for name, kind in fixed.items()}
     pairs = [explicit_row(row.pair) if row.pair else {} for row in rows]
     for name in dict.fromkeys(name for pair in pairs for name in pair):
-        if name not in columns:
+        if name not in (*columns, GIVEN):
             columns[name] = _arrow_column([pair.get(name) for pair in pairs])
-    return pa.table(columns)
+    given = [None if row.pair is None or isinstance(row.row, BrokenRow) else row.row for row in rows]
+    return pa.table(columns | {GIVEN: given_column(given)})
 
 
 def _fixed_value(row: ScoredRow, name: str) -> object:
@@ -302,8 +326,10 @@ def _common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
 
 
 def _common_field(fields: Sequence[pa.Field]) -> pa.Field:
+    # What is looked at may become wider (whole numbers fractions), what was given may not.
+    options = "default" if fields[0].name == GIVEN else "permissive"
     try:
-        return pa.unify_schemas([pa.schema([field]) for field in fields], promote_options="permissive").field(0)
+        return pa.unify_schemas([pa.schema([field]) for field in fields], promote_options=options).field(0)
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         return pa.field(fields[0].name, pa.string())
 
@@ -314,11 +340,22 @@ def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
         if field.name not in table.column_names:
             columns.append(pa.nulls(table.num_rows, field.type))
         elif field.type == pa.string() and table.schema.field(field.name).type != pa.string():
-            columns.append(_column_as_text(table[field.name]))
+            columns.append(_column_as_text(table[field.name], given_text if field.name == GIVEN else _as_text))
         else:
-            columns.append(table[field.name].cast(field.type))
+            columns.append(_cast_column(table[field.name], field.type))
     return pa.table(columns, schema=schema)
 
 
-def _column_as_text(column: pa.ChunkedArray) -> pa.Array:
-    return pa.array([None if value is None else _as_text(value) for value in column.to_pylist()], pa.string())
+def _cast_column(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    if column.type == kind:
+        return column
+    try:
+        cast = column.cast(kind)
+        cast.validate()  # Arrow makes broken columns of lists of objects with a part that is always null
+        return cast
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.array(column.to_pylist(), kind)
+
+
+def _column_as_text(column: pa.ChunkedArray, to_text: Callable[[Any], str]) -> pa.Array:
+    return pa.array([None if value is None else to_text(value) for value in python_values(column)], pa.string())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from harness.support.redaction import redact_text
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, Task, TaskID
 
 
 _SILENT = ContextVar("silent", default=False)
@@ -33,6 +33,23 @@ def safe_line(text: str, limit: int | None = None) -> str:
     head = head if limit is None else head[: 4 * limit]
     line = " ".join("".join(" " if unicodedata.category(c) in _INVISIBLE_CATEGORIES else c for c in head).split())
     return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
+
+
+def duration_text(seconds: float) -> str:
+    """A time for people, in the two largest units that say something: 8.2 s, 12 s, 4 min 5 s, 3 h 20 min, 2 d 5 h."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    sizes = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    first = next(place for place, (size, _) in enumerate(sizes) if whole >= size)
+    if first < len(sizes) - 1:
+        whole = round(whole / sizes[first + 1][0]) * sizes[first + 1][0]
+        first = next(place for place, (size, _) in enumerate(sizes) if whole >= size)
+    parts = []
+    for size, unit in sizes[first : first + 2]:
+        count, whole = divmod(whole, size)
+        parts += [f"{count} {unit}"] if count else []
+    return " ".join(parts)
 
 
 def print_note(message: str) -> None:
@@ -79,7 +96,6 @@ def progress_bar(description: str, total: int | None, unit: str = "") -> Iterato
         Progress,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
 
     if _SILENT.get():
@@ -89,7 +105,7 @@ def progress_bar(description: str, total: int | None, unit: str = "") -> Iterato
     if not console.is_terminal:
         print_note(f"{description} …")
         yield Advance()
-        print_note(f"{description}: {perf_counter() - started:.1f} s")
+        print_note(f"{description}: {duration_text(perf_counter() - started)}")
         return
     columns = (
         TextColumn("{task.description}"),
@@ -97,11 +113,18 @@ def progress_bar(description: str, total: int | None, unit: str = "") -> Iterato
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[extra]}"),
+        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[extra]}", markup=False),
     )
     with Progress(*columns, console=console) as progress:
-        yield Advance((progress, progress.add_task(description, total=total, extra="")))
+        yield Advance((progress, progress.add_task(description, total=total, extra="", left="")))
+
+
+def _left_text(task: Task) -> str:
+    """The time that what is left will take at the mean speed so far; nothing before the first step and at the end."""
+    if not task.total or not task.completed or not task.elapsed or task.completed >= task.total:
+        return ""
+    return f"about {duration_text(task.elapsed / task.completed * (task.total - task.completed))} left"
 
 
 class Advance:
@@ -115,5 +138,6 @@ class Advance:
         if self._bar is not None:
             progress, task = self._bar
             progress.update(task, advance=steps)
+            progress.update(task, left=_left_text(progress.tasks[progress.task_ids.index(task)]))
             if extra:
                 progress.update(task, extra=safe_line(extra))

@@ -64,7 +64,7 @@ class _LastingFile(io.FileIO):
 
     failure: OSError | None = None
 
-    def write(self, data: Any) -> int | None:  # type: ignore[override]  # it takes bytes, as every file of bytes
+    def write(self, data: Any) -> int | None:  # type: ignore[override]  # a file of bytes takes bytes
         try:
             return super().write(data)
         except OSError as error:

@@ -176,3 +176,9 @@ def arm_of_path(path: Path) -> str | None:
     """The arm of a run that a directory belongs to."""
     parts = path.resolve().parts
     return next((name for folder, name in pairwise(parts) if folder == ARMS), None)
+
+
+def run_of_path(path: Path) -> Path | None:
+    """The run directory that an arm's directory, or one inside it, belongs to."""
+    resolved = path.resolve()
+    return next((each.parent for each in (resolved, *resolved.parents) if each.name == ARMS), None)

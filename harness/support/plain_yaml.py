@@ -1,4 +1,4 @@
-"""YAML of plain data: no types beyond JSON's, no aliases, no file too long to be one that people write."""
+"""YAML of plain data: no types beyond JSON's, no aliases, no key twice, no file longer than people write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONGEST_YAML = 1 << 18
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader without aliases: a few lines of nested ones stand for billions of values."""
+    """SafeLoader without aliases, a few lines of which stand for billions of values, and without a key given twice."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -19,6 +19,18 @@ class _PlainLoader(yaml.SafeLoader):
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are not taken, write the value out", mark)
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        content: dict[Any, Any] = super().construct_mapping(node, deep)
+        if len(content) < len(node.value):
+            seen: set[Any] = set()
+            for key_node, _ in node.value:
+                key = self.construct_object(key_node, deep=True)
+                if key in seen:
+                    told = f"the key {key!r} is given twice"
+                    raise yaml.constructor.ConstructorError(None, None, told, key_node.start_mark)
+                seen.add(key)
+        return content
 
 
 def parse_yaml(text: str) -> Any:
@@ -28,4 +40,15 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, _PlainLoader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"is not YAML ({' '.join(str(error).split())})") from error
+        raise ValueError(f"is not YAML ({_yaml_problem(error)})") from error
+
+
+def _yaml_problem(error: Exception) -> str:
+    """What is wrong and where, in one line; of a tab, what to write in its place."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).split())
+    if "'\\t'" in problem:
+        problem = "a tab; YAML is indented with spaces"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"

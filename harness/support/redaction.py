@@ -19,11 +19,18 @@ REDACTED = "***"
 SHORTEST_SECRET = 6
 """A value shorter than this is no secret worth the name, and blotting it would spoil ordinary words."""
 
-_SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$|^AWS_(?!.*(?:REGION|PROFILE|OUTPUT)$)", re.IGNORECASE)
+_WORDS = "KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|COOKIE"
+"""What a name of a secret ends in, whatever stands before it."""
+_SHORT_WORDS = "PAT|PASS|PWD|PW|AUTH|CRED|CREDS|DSN|JWT|BEARER|SIG|SAS"
+"""The same as words of their own: COMPAT and BYPASS name no secrets, PWD alone is the working directory."""
+_SECRET = re.compile(
+    rf"(?:{_WORDS})S?_?\d*$|(?:^(?!PWD$)|[_.-])(?:{_SHORT_WORDS})_?\d*$|^AWS_(?!.*(?:REGION|PROFILE|OUTPUT)$)",
+    re.IGNORECASE,
+)
 _USER = re.compile(r"(?<=:/)(/?)([^\s/@'\"]*:(?!\d+/)[^\s'\"]*|[^\s/?#@:'\"]+)@")
 """`user:password` or a token in front of an address's host; a port is none, and a path has made one slash of two."""
 _QUERY = re.compile(
-    r"([?&;][\w.-]*(?:key|token|secret|password|signature|credential)[\w.-]*=)[^&\s'\"]+", re.IGNORECASE
+    rf"([?&;](?:[\w.-]*(?:{_WORDS}|SIGNATURE)[\w.-]*|(?:[\w.-]*[_.-])?(?:{_SHORT_WORDS}))=)[^&\s'\"]+", re.IGNORECASE
 )
 _HEADER = re.compile(r"(authorization\W{1,6}(?:bearer|basic)\s+)[^\s'\",]+", re.IGNORECASE)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
@@ -22,7 +23,9 @@ from pydantic import (
 )
 from pydantic.json_schema import GenerateJsonSchema
 
+from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
+from harness.support.layout import RunFiles
 from harness.support.schema_errors import first_problem
 
 Metric = Literal["refusal_rate", "harmful_completion_rate", "benign_compliance_rate", "unjudged_rate"]
@@ -481,6 +484,18 @@ def _validate_results(kind: type[ResultsKind], content: Mapping[str, Any], place
         key, problem = first_problem(error)
         cause = f"lacks {key}" if error.errors()[0]["type"] == "missing" else f"{key}: {problem}"
         raise HarnessError(cause, place=place, hint=RERUN) from error
+
+
+def refuse_unfinished_run(run: Path) -> None:
+    """Raises HarnessError where stages of the run ran after its results, or never came to any, by its manifest.
+
+    A manifest that says nothing of it, as one of an earlier version, is taken to be of a finished run.
+    """
+    manifest = RunFiles(run).manifest
+    content = read_json(manifest) if manifest.is_file() else None
+    if isinstance(content, Mapping) and content.get("finished") is False:
+        hint = "Finish the run: give the same `harness run` again, with this directory as --out."
+        raise HarnessError("the run is not finished, so its files may be of two recipes", place=str(run), hint=hint)
 
 
 def results_schema() -> dict[str, Any]:

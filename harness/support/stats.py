@@ -1,11 +1,13 @@
 """Rates, changes and paired comparisons with their intervals; pure, seeded, the prompt as the unit.
 
 Everything that compares two sides works on `PairedCounts`: how much was lost, how much gained, out of how many
-prompts. With one answer a prompt these are the counts of McNemar's table and every method here is the
-published one. With several answers (samples or seeds) a prompt, they are counts of an *effective* number
-of prompts: as many independent single-answer prompts as have the variance that the prompts show. A BCa
-bootstrap of prompts was tried in its place and passes harm too often with 50 prompts; it is kept for means
-of unbounded values. `benchmarks/gate_simulation.py` prints both, `docs/gate.md` shows the table.
+units (prompts, or families of prompts). With one answer a unit these are the counts of McNemar's table and every
+method here is the published one. With several answers (samples, seeds, paraphrases) a unit counts for as much of a
+lost or gained prompt as gives the same mean and the same sum of squares: however many answers it has, it is one
+unit, and what no unit shows may still be true of one that was not asked. Two other ways were tried and pass harm
+too often with few prompts: Kish's design effect, which takes answers for prompts as far as they differ, and a BCa
+bootstrap, kept for means of unbounded values. `benchmarks/gate_simulation.py` prints all three, `docs/gate.md`
+shows the table.
 
 scipy.stats costs more than a second of start-up, which a gate in a pipeline pays each time; so the distributions
 come from scipy.special, and the tests hold the results against scipy.stats and statsmodels.
@@ -14,11 +16,11 @@ come from scipy.special, and the tests hold the results against scipy.stats and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betainc, betaincinv, ndtr, ndtri, stdtr, stdtrit
+from scipy.special import betainc, betaincinv, gammaln, ndtr, ndtri, stdtr, stdtrit
 
 FloatArray = NDArray[np.float64]
 _BOOTSTRAP_RESAMPLES = 4999
@@ -49,7 +51,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class PairedCounts:
-    """Two sides of the same prompts: prompts (effective ones) that lost the good outcome, and that gained it."""
+    """Two sides of the same units: units (fractions counted) that lost the good outcome, and that gained it."""
 
     lost: FloatArray
     gained: FloatArray
@@ -93,6 +95,18 @@ def mcnemar_p_value(lost: ArrayLike, gained: ArrayLike) -> FloatArray:
     return np.where(lost > 0, betainc(np.maximum(lost, 1e-300), gained + 1, 0.5), 1.0)
 
 
+def hypergeometric_p_value(found: int, drawn: int, marked: int, total: int) -> float:
+    """Two-sided p-value that `drawn` of `total` things, `marked` of them of a kind, hold `found` of that kind.
+
+    Twice the smaller tail of the hypergeometric distribution, at most 1 (Fisher's exact test, doubled).
+    """
+    lowest, highest = max(0, drawn - (total - marked)), min(drawn, marked)
+    x = np.arange(lowest, highest + 1)
+    chance = _binomial_ln(marked, x) + _binomial_ln(total - marked, drawn - x) - _binomial_ln(total, drawn)
+    weights = np.exp(chance)
+    return float(min(1.0, 2 * min(weights[x <= found].sum(), weights[x >= found].sum())))
+
+
 def holm_adjust(p_values: ArrayLike) -> FloatArray:
     """Holm's adjusted p-values (Scand. J. Statist. 6, 1979); as statsmodels `multipletests(method="holm")`."""
     p = np.asarray(p_values, float)
@@ -102,26 +116,24 @@ def holm_adjust(p_values: ArrayLike) -> FloatArray:
     return adjusted
 
 
-def paired_counts(before: ArrayLike, after: ArrayLike, answers: float = 1) -> PairedCounts:
-    """Losses and gains between two sides, from each prompt's mean outcome on each; prompts along the last axis.
+def paired_counts(before: ArrayLike, after: ArrayLike, weights: ArrayLike | None = None) -> PairedCounts:
+    """Losses and gains between two sides, from each unit's mean outcome on each; units along the last axis.
 
     Args:
-        before: each prompt's share of good outcomes, in [0, 1].
-        after: the same of the other side, the prompts in the same order.
-        answers: answers a prompt and side, the harmonic mean where the sides differ; it caps how many
-            independent prompts one prompt may count for.
+        before: each unit's share of good outcomes, in [0, 1].
+        after: the same of the other side, the units in the same order.
+        weights: what each unit counts for in the mean, such as a family's number of prompts; equal by default.
 
-    A prompt loses with the chance that a random answer of its `before` is good and one of its `after` is
-    not. The design effect (Kish 1965), the variance of the prompts' differences over that of single
-    answers with the same losses, turns prompts into effective prompts.
+    A unit whose share falls by d counts d^2 discordant prompts, lost and gained such that their difference is d:
+    the table has the mean and the sum of squares of the differences. With shares of 0 and 1 it is McNemar's. `n` is
+    Kish's effective number of units (1965), their number where the weights are equal.
     """
-    b, a = np.asarray(before, float), np.asarray(after, float)
-    prompts = b.shape[-1]
-    lost, gained = (b * (1 - a)).mean(-1), ((1 - b) * a).mean(-1)
-    single = lost + gained - (lost - gained) ** 2
-    spread = (b - a).var(-1, ddof=1) if prompts > 1 else single
-    n = prompts / _design_effect(spread, single, answers)
-    return PairedCounts(lost * n, gained * n, n)
+    difference = np.asarray(before, float) - np.asarray(after, float)
+    weight = np.ones(difference.shape[-1]) if weights is None else np.asarray(weights, float)
+    n, weight = weight.sum() ** 2 / (weight**2).sum(), weight * weight.sum() / (weight**2).sum()
+    net, total = difference @ weight, difference**2 @ weight**2
+    lost, gained = (np.maximum(np.maximum((total + sign * net) / 2, sign * net), 0) for sign in (1, -1))
+    return PairedCounts(lost, gained, np.full_like(net, n))
 
 
 def loss_interval(table: PairedCounts, level: float = 0.95) -> Interval:
@@ -166,22 +178,27 @@ class RateComparison:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A judge against people on one outcome: counts of hits, misses, false alarms and rightly told others."""
+    """A judge against people on one outcome: counts of hits, misses, false alarms and rightly told others.
+
+    The shifts are how far sensitivity and specificity are assumed to lie from what the counts say.
+    """
 
     tp: int
     fn: int
     fp: int
     tn: int
+    sensitivity_shift: float = 0.0
+    specificity_shift: float = 0.0
 
     @property
     def sensitivity(self) -> float:
         """Share of true outcomes that the judge saw; one success and one failure added (Lang & Reiczigel 2014)."""
-        return (self.tp + 1) / (self.tp + self.fn + 2)
+        return _unwrap_scalar(np.clip((self.tp + 1) / (self.tp + self.fn + 2) + self.sensitivity_shift, 0, 1))
 
     @property
     def specificity(self) -> float:
         """Share of the others that the judge told as such; one success and one failure added."""
-        return (self.tn + 1) / (self.tn + self.fp + 2)
+        return _unwrap_scalar(np.clip((self.tn + 1) / (self.tn + self.fp + 2) + self.specificity_shift, 0, 1))
 
     @property
     def youden(self) -> float:
@@ -191,7 +208,14 @@ class Calibration:
     @property
     def complement(self) -> Calibration:
         """The same judge on the opposite outcome."""
-        return Calibration(self.tn, self.fp, self.fn, self.tp)
+        return Calibration(self.tn, self.fp, self.fn, self.tp, self.specificity_shift, self.sensitivity_shift)
+
+    @property
+    def variances(self) -> tuple[float, float]:
+        """Sampling variances of sensitivity and specificity; a shift is taken as certain."""
+        measured = replace(self, sensitivity_shift=0.0, specificity_shift=0.0)
+        se, sp = measured.sensitivity, measured.specificity
+        return se * (1 - se) / (self.tp + self.fn + 2), sp * (1 - sp) / (self.tn + self.fp + 2)
 
     def correct_rate(self, rate: ArrayLike) -> FloatArray:
         """The true rate behind a judged one (Rogan & Gladen, Am. J. Epidemiol. 107, 1978); may leave [0, 1]."""
@@ -200,7 +224,11 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class LabelErrors:
-    """People's labels on some answers of one side: for each prompt the sum of truth minus verdict, and how many."""
+    """People's labels on some answers of one side, by unit: the sum of truth minus verdict, and how many.
+
+    Both are in units: an answer counts for its part of the unit's answers, so that `counts` is at most 1 where
+    the units weigh the same.
+    """
 
     errors: FloatArray
     counts: FloatArray
@@ -210,10 +238,17 @@ class LabelErrors:
         """How far the judge's rate is below the truth, on the labelled answers."""
         return float(self.errors.sum() / self.counts.sum())
 
+    @property
+    def share(self) -> float:
+        """How much of the side is labelled, in [0, 1]."""
+        return float(self.counts.sum() / len(self.counts))
 
-def compare_rates(before: ArrayLike, after: ArrayLike, answers: float = 1, level: float = 0.95) -> RateComparison:
-    """Two sides as judged, from each prompt's share of good outcomes; arguments as `paired_counts`."""
-    table = paired_counts(before, after, answers)
+
+def compare_rates(
+    before: ArrayLike, after: ArrayLike, level: float = 0.95, weights: ArrayLike | None = None
+) -> RateComparison:
+    """Two sides as judged, from each unit's share of good outcomes; arguments as `paired_counts`."""
+    table = paired_counts(before, after, weights)
     limits = loss_interval(table, level)
     spread = ((limits.high - limits.low) / (2 * ndtri(0.5 + level / 2))) ** 2
     return RateComparison(
@@ -228,46 +263,54 @@ def compare_rates(before: ArrayLike, after: ArrayLike, answers: float = 1, level
 def compare_corrected(
     before: ArrayLike,
     after: ArrayLike,
-    judge_before: Calibration,
-    judge_after: Calibration,
-    answers: float = 1,
+    judges: tuple[Calibration, Calibration],
     level: float = 0.95,
+    weights: ArrayLike | None = None,
+    shared: bool = False,
 ) -> RateComparison:
     """Two sides corrected for a judge's error (Rogan & Gladen 1978), the error's own uncertainty included.
 
-    Variances by the delta method. One calibration given for both sides is taken to hold for both, so its
-    error cancels where the rates are alike; two calibrations are independent. Needs `youden` > 0.
+    Variances by the delta method, never narrower than the uncorrected interval scaled alike. With `shared` the two
+    calibrations are one measurement, whose error cancels where the rates are alike; else they are independent.
+    Needs `youden` > 0 and two units.
     """
     b, a = np.asarray(before, float), np.asarray(after, float)
-    rates = judge_before.correct_rate(b.mean(-1)), judge_after.correct_rate(a.mean(-1))
-    scaled = b / np.expand_dims(judge_before.youden, -1) - a / np.expand_dims(judge_after.youden, -1)
-    spread = np.maximum(
-        scaled.var(-1, ddof=1) / b.shape[-1],
-        compare_rates(b, a, answers, level).spread / (judge_before.youden * judge_after.youden),
-    )
-    floor = _calibration_variance(rates, judge_before, judge_after)
-    return _compare_by_t(rates[0] - rates[1], spread, floor, b.shape[-1] - 1, level)
+    share, (first, second) = _unit_weights(weights, b.shape[-1]), judges
+    rates = first.correct_rate(b @ share), second.correct_rate(a @ share)
+    scaled = b / np.expand_dims(first.youden, -1) - a / np.expand_dims(second.youden, -1)
+    raw, scale = compare_rates(b, a, level, weights), np.sqrt(first.youden * second.youden)
+    floor = _calibration_variance(rates, judges, shared)
+    spread = _mean_variance(scaled, share)
+    reach = (np.asarray(raw.loss - raw.low) / scale, np.asarray(raw.high - raw.loss) / scale)
+    return _compare_by_t(rates[0] - rates[1], spread, reach, floor, b.shape[-1] - 1, level)
 
 
 def compare_labelled(
     before: ArrayLike,
     after: ArrayLike,
-    labels_before: LabelErrors,
-    labels_after: LabelErrors,
-    answers: float = 1,
+    labels: tuple[LabelErrors, LabelErrors],
     level: float = 0.95,
+    weights: ArrayLike | None = None,
 ) -> RateComparison:
-    """Two sides by prediction-powered inference (Angelopoulos et al., Science 382, 2023), the prompt the unit.
+    """Two sides by prediction-powered inference (Angelopoulos et al., Science 382, 2023), by units.
 
     The judged loss over all answers, plus the judge's mean error on the labelled ones, which must be a random
-    sample of the answers. Variance from each prompt's influence on the estimate.
+    sample of the answers. Variance from each unit's influence on the estimate, and never narrower than the judged
+    interval and those of both mean errors squared and added: where no label shows an error, errors may still be
+    as frequent as so few labels can miss.
     """
     b, a = np.asarray(before, float), np.asarray(after, float)
-    loss = (b - a).mean(-1) + labels_before.mean_error - labels_after.mean_error
-    influence = (b - a) + _label_influence(labels_before) - _label_influence(labels_after)
-    spread = np.maximum(influence.var(-1, ddof=1) / len(b), compare_rates(b, a, answers, level).spread)
-    labelled = int(min(np.count_nonzero(labels_before.counts), np.count_nonzero(labels_after.counts)))
-    return _compare_by_t(loss, spread, 0.0, labelled - 1, level)
+    share = _unit_weights(weights, len(b))
+    seen = (b - a) @ share
+    loss = np.asarray(seen + labels[0].mean_error - labels[1].mean_error)
+    influence = (b - a - seen) * share * len(b) + _label_influence(labels[0]) - _label_influence(labels[1])
+    spread = influence.var(-1, ddof=1) / len(b)
+    raw = compare_rates(b, a, level, weights)
+    first, second = (_unseen_errors(side, level) for side in labels)
+    low = np.sqrt((raw.loss - raw.low) ** 2 + first[0] ** 2 + second[1] ** 2)
+    high = np.sqrt((raw.high - raw.loss) ** 2 + first[1] ** 2 + second[0] ** 2)
+    labelled = int(min(np.count_nonzero(side.counts) for side in labels))
+    return _compare_by_t(loss, spread, (low, high), 0.0, labelled - 1, level)
 
 
 def bootstrap_means(
@@ -359,35 +402,68 @@ def mean_change(before: ArrayLike, after: ArrayLike, level: float = 0.95, seed: 
     return Estimate(float(change.mean()), limits.low, limits.high, len(change), tuple(map(float, change.mean(0))))
 
 
-def _calibration_variance(rates: tuple[FloatArray, FloatArray], before: Calibration, after: Calibration) -> FloatArray:
-    """Variance of the difference of two corrected rates that comes from the two judges' calibrations."""
-    if before is after:
-        hits, others = _rate_variances(before)
-        return np.asarray((rates[0] - rates[1]) ** 2 * (hits + others))
-    parts = [
-        (rate**2, (1 - rate) ** 2, *_rate_variances(judge)) for rate, judge in zip(rates, (before, after), strict=True)
-    ]
-    return np.asarray(sum(hit * sensitivity + miss * specificity for hit, miss, sensitivity, specificity in parts))
+def _binomial_ln(n: ArrayLike, k: ArrayLike) -> FloatArray:
+    n, k = np.asarray(n, float), np.asarray(k, float)
+    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
 
 
-def _rate_variances(judge: Calibration) -> tuple[float, float]:
-    """Variances of sensitivity and specificity, on the scale of the corrected rate."""
-    se, sp = judge.sensitivity, judge.specificity
-    scale = judge.youden**2
-    return se * (1 - se) / (judge.tp + judge.fn + 2) / scale, sp * (1 - sp) / (judge.tn + judge.fp + 2) / scale
+def _unit_weights(weights: ArrayLike | None, units: int) -> FloatArray:
+    """Weights that add up to one."""
+    given = np.ones(units) if weights is None else np.asarray(weights, float)
+    return np.asarray(given / given.sum())
+
+
+def _mean_variance(x: FloatArray, share: FloatArray) -> FloatArray:
+    """The sampling variance of a weighted mean over units, along the last axis; with equal weights s^2 / n."""
+    n = 1 / (share**2).sum()
+    centred = x - np.expand_dims(x @ share, -1)
+    return np.asarray((centred**2 @ share**2) * n / (n - 1))
+
+
+def _calibration_variance(
+    rates: tuple[FloatArray, FloatArray], judges: tuple[Calibration, Calibration], shared: bool
+) -> FloatArray:
+    """Variance of the difference of two corrected rates that comes from the judges' calibrations."""
+    hits, others = (
+        [factor / judge.youden for factor, judge in zip(factors, judges, strict=True)]
+        for factors in (rates, [1 - rate for rate in rates])
+    )
+    before, after = (judge.variances for judge in judges)
+    if shared:
+        return np.asarray((hits[0] - hits[1]) ** 2 * before[0] + (others[0] - others[1]) ** 2 * before[1])
+    parts = (hits[0] ** 2 * before[0], others[0] ** 2 * before[1], hits[1] ** 2 * after[0], others[1] ** 2 * after[1])
+    return np.asarray(sum(parts))
 
 
 def _label_influence(labels: LabelErrors) -> FloatArray:
-    share = labels.counts.sum() / len(labels.counts)
-    return np.asarray((labels.errors - labels.mean_error * labels.counts) / share)
+    return np.asarray((labels.errors - labels.mean_error * labels.counts) / labels.share)
 
 
-def _compare_by_t(loss: FloatArray, spread: FloatArray, floor: ArrayLike, freedom: int, level: float) -> RateComparison:
-    error = np.sqrt(spread + np.asarray(floor, float))
-    half = stdtrit(freedom, 0.5 + level / 2) * error
-    p_value = stdtr(freedom, -loss / error)
+def _unseen_errors(labels: LabelErrors, level: float) -> tuple[float, float]:
+    """How far the judge's mean error may lie under and over that of the labelled units, by Tango's interval."""
+    chosen = labels.counts > 0
+    means, weights = labels.errors[chosen] / labels.counts[chosen], labels.counts[chosen]
+    table = paired_counts(means, np.zeros_like(means), weights)
+    limits = loss_interval(table, level)
+    return float(table.loss - limits.low), float(limits.high - table.loss)
+
+
+def _compare_by_t(
+    loss: FloatArray,
+    spread: FloatArray,
+    reach: tuple[FloatArray, FloatArray],
+    floor: FloatArray | float,
+    freedom: int,
+    level: float,
+) -> RateComparison:
+    """Student's interval on the variance `spread`, at least `reach` below and above the loss; `floor` adds to both."""
+    z, t = float(ndtri(0.5 + level / 2)), float(stdtrit(freedom, 0.5 + level / 2))
+    tiny = 1e-300  # where nothing can be lost any more
+    below, above = (np.sqrt(np.maximum(spread, (side / z) ** 2) + floor + tiny) for side in map(np.asarray, reach))
+    p_value = stdtr(freedom, -loss / below)
+    widest = np.maximum(spread, (np.maximum(*reach) / z) ** 2)
     return RateComparison(
-        *(_unwrap_scalar(np.asarray(x)) for x in (loss, loss - half, loss + half, p_value, spread, floor))
+        *(_unwrap_scalar(np.asarray(x)) for x in (loss, loss - t * below, loss + t * above, p_value, widest, floor))
     )
 
 

@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -73,7 +74,12 @@ def preload_imports() -> None:
 
 
 def run_in_processes(
-    work: Callable[[Item], object], items: Sequence[Item], plan: ProcessPlan, label: str, log: Path
+    work: Callable[[Item], object],
+    items: Sequence[Item],
+    plan: ProcessPlan,
+    label: str,
+    log: Path,
+    name: Callable[[Item], str] = str,
 ) -> None:
     """Does `work` on every item, in processes beside each other; a plan of one process does it here.
 
@@ -83,6 +89,7 @@ def run_in_processes(
         plan: how.
         label: what the bar says.
         log: where the processes' standard error goes.
+        name: an item's, by which the bar says what is worked on.
 
     Raises the first item's error, after the processes are stopped; HarnessError where one was killed.
     """
@@ -99,10 +106,13 @@ def run_in_processes(
     pool = ProcessPoolExecutor(min(plan.processes, len(items)), context, start)
     try:
         with console.progress_bar(label, len(items)) as advance:
-            for future in as_completed([pool.submit(_collect_notes, work, item) for item in items]):
+            waiting = {pool.submit(_collect_notes, work, item): name(item) for item in items}
+            advance(0, _first_names(waiting.values(), plan.processes))
+            for future in as_completed([*waiting]):
                 for note in future.result():
                     console.print_note(note)
-                advance()
+                del waiting[future]
+                advance(1, _first_names(waiting.values(), plan.processes))
     except BaseException as error:
         _kill_pool(pool)
         if isinstance(error, BrokenProcessPool):
@@ -110,6 +120,11 @@ def run_in_processes(
             raise HarnessError(told, place=str(log), hint=hint) from error
         raise
     pool.shutdown()
+
+
+def _first_names(names: Iterable[str], processes: int) -> str:
+    """Those that the processes are at: they take them in their order."""
+    return ", ".join(islice(names, processes))
 
 
 def _collect_notes(work: Callable[[Item], object], item: Item) -> list[str]:

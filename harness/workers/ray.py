@@ -11,6 +11,7 @@ import os
 import pickle
 import socket
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -23,6 +24,7 @@ import pyarrow as pa
 
 from harness.support import storage
 from harness.support.errors import HarnessError
+from harness.support.redaction import redact_logs, redact_text
 from harness.workers.engines import refuse_missing_ray
 from harness.workers.machine import set_thread_count
 
@@ -185,9 +187,16 @@ def _ray_datasource(source: Callable[[], Iterable[Any]]) -> Any:
 
         def get_read_tasks(self, *_: object, **__: object) -> list[Any]:
             nothing_known = data.block.BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-            return [data.datasource.ReadTask(lambda: map(_pickled_block, source()), nothing_known)]
+            return [data.datasource.ReadTask(lambda: _pickled_blocks(source), nothing_known)]
 
     return Things()
+
+
+def _pickled_blocks(source: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    redact_logs()
+    with _redacted_errors():
+        for thing in source():
+            yield _pickled_block(thing)
 
 
 def _pickled_block(thing: object) -> Any:
@@ -198,14 +207,32 @@ class _PoolWorker:
     """What an actor of the pool runs: made once, called with blocks of one thing."""
 
     def __init__(self, work: Callable[[], Callable[[Any], Any]]) -> None:
+        redact_logs()
         set_thread_count(1)  # as it has one CPU core
         try:
-            self._work = work()
+            with _redacted_errors():
+                self._work = work()
         except HarnessError as error:  # Ray would take it for a dead actor's, and lose the cause
             self._work = partial(_raise_again, error)
 
     def __call__(self, block: Any) -> Any:
-        return _pickled_block(self._work(pickle.loads(block["thing"][0].as_py())))  # noqa: S301 - written by our own source
+        with _redacted_errors():
+            return _pickled_block(self._work(pickle.loads(block["thing"][0].as_py())))  # noqa: S301 - written by our own source
+
+
+@contextmanager
+def _redacted_errors() -> Iterator[None]:
+    """An error that holds a secret of this machine's environment goes to Ray, its logs and the user as blotted text."""
+    try:
+        yield
+    except HarnessError as error:
+        cause, place, hint = map(redact_text, (error.cause, error.place, error.hint))
+        raise HarnessError(cause, place=place, hint=hint) from None
+    except Exception as error:
+        told = "".join(traceback.format_exception(error))
+        if redact_text(told) == told:
+            raise
+        raise RuntimeError(redact_text(told)) from None
 
 
 def _raise_again(error: HarnessError, _: object) -> NoReturn:

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from harness.cli import app
+from harness.cli.displacement import _find_model
 from helpers.command import CLEAN, harness
 
 
@@ -37,6 +40,13 @@ def test_help_names_every_command_and_imports_nothing_heavy():
         assert f" {command} " in done.stdout
 
 
+def test_the_list_of_commands_cuts_no_summary_at_80_columns():
+    said = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    lines = said.partition("Commands:")[2].splitlines()
+    assert len(lines) > 10
+    assert not [line for line in lines if line.endswith("...") or len(line) > 80]
+
+
 @pytest.mark.parametrize(
     "name", ["run", "preferences", "score", "filter", "displacement", "judge", "calibrate", "report", "gate"]
 )
@@ -64,6 +74,9 @@ def test_listings(command):
         (("filter", "none.parquet", "--keep-lowest", "0.1", "--out", "k.jsonl"), "none.parquet"),
         (("displacement", "--before", "here", "--after", "here"), "--preferences: is not given"),
         (("displacement", "--before", "here", "--after", "here", "--preferences", "none.jsonl"), "no such file"),
+        (("displacement", "--before", "here", "--after", "run"), "run/arms/raw/seed-0/displacement.json"),
+        (("displacement", "--before", "here", "--after", "run/arms/raw"), "models: run/arms/raw/seed-0/model;"),
+        (("displacement", "--before", "run/arms/baseline", "--after", "here"), "the `model` under `recipe`"),
         (("judge", "none.jsonl", "--judge", "lexical", "--out", "v.jsonl"), "none.jsonl"),
         (("calibrate", "none.csv", "--judge", "lexical"), "none.csv"),
         (("gate", "--before", "none", "--after", "none"), "none"),
@@ -72,13 +85,25 @@ def test_listings(command):
 def test_bad_input_is_one_line_and_exit_2(tmp_path, monkeypatch, command, arguments, told):
     (tmp_path / "file").touch()
     (tmp_path / "here").mkdir()
+    model = tmp_path / "run/arms/raw/seed-0/model"
+    model.mkdir(parents=True)
+    (model / "config.json").touch()
+    (tmp_path / "run/arms/baseline").mkdir()
+    (tmp_path / "run/manifest.json").touch()
     monkeypatch.chdir(tmp_path)
     done = command(*arguments)
     assert done.returncode == 2, done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
-    assert sorted(each.name for each in tmp_path.iterdir() if each.name != "out") == ["file", "here"]
+    assert sorted(each.name for each in tmp_path.iterdir() if each.name != "out") == ["file", "here", "run"]
+
+
+def test_the_miniature_is_a_model_by_its_name_unless_a_directory_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert _find_model("--before", "miniature").endswith("harness/organism/default")
+    (tmp_path / "miniature").mkdir()
+    assert _find_model("--before", "miniature") == "miniature"
 
 
 def test_a_process_of_its_own_says_the_same(command):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.displacement import openings
 from harness.displacement.change import change_json, compare_profiles
+from harness.displacement.compare_models import compare_models
 from harness.displacement.flips import trace_flips
 from harness.displacement.nearest import NearPair, nearest_pairs, prompt_token_ids
 from harness.displacement.openings import OPENING_WAYS, AnswerStart, answer_starts, opening_way
@@ -115,6 +116,18 @@ def test_a_pair_that_cannot_be_tokenised_is_named(measured):
         tokenize_pairs(ROWS[3:4], measured[1], max_length=5)
 
 
+def test_pairs_that_a_model_cannot_take_are_left_out_as_in_score(micro, tmp_path, capsys):
+    long = {**ROWS[0], "pair_id": "long", "prompt": [{"role": "user", "content": "more " * 5000}]}
+    pairs, prompts = tmp_path / "pairs.jsonl", tmp_path / "prompts.csv"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in [*ROWS[:2], long]))
+    prompts.write_text("prompt\nHi?\n")
+    found = compare_models(str(micro), str(micro), str(pairs), str(prompts), with_flips=True)
+    assert list(found.change.pairs) == ["0", "1"]
+    (reason,) = found.to_json()["left_out"]
+    assert reason.startswith("longer than the model's")
+    assert f"2 of 3 pairs measured; 1 not: {reason}" in capsys.readouterr().err
+
+
 # Before and after, by hand
 
 
@@ -180,6 +193,19 @@ def test_tokens_that_gained_and_lost():
     assert content["gaining_tokens"]["anywhere"] == content["gaining_tokens"]["start"]
     (lost,) = content["losing_tokens"]["start"]
     assert (lost["id"], lost["before"], lost["after"], lost["change"]) == (0, 0.5, 0.1, pytest.approx(-0.4))
+
+
+def test_every_token_of_some_probability_is_recorded():
+    was = by_hand({"a": [-1]}, {"a": [-1]}, [0.5, 0.49982, 0.00009, 0.00009])
+    now = by_hand({"a": [-1]}, {"a": [-1]}, [0.4, 0.5998, 0.0001, 0.0001 - 1e-6])
+    content = change_json(compared(was, now))
+    assert content["mass_floor"] == 0.0001
+    assert content["mass"]["start"] == [
+        {"token": "<0>", "id": 0, "before": 0.5, "after": 0.4},
+        {"token": "<1>", "id": 1, "before": 0.49982, "after": 0.5998},
+        {"token": "<2>", "id": 2, "before": 0.00009, "after": 0.0001},
+    ]
+    assert content["mass"]["anywhere"] == content["mass"]["start"]
 
 
 def test_starts_are_means():

@@ -147,6 +147,7 @@ def test_what_is_missing_is_told(micro, tmp_path):
     source = table(tmp_path / "pairs.jsonl", MESSAGES)
     cases = [
         ({}, "needs a preference table. Give --metadata"),
+        ({"preferences": 5}, "--metadata: preferences is 5, which is no text"),
         ({"preferences": source}, "needs the model's tokenizer. Give --model_args"),
         ({"preferences": "none.jsonl", "pretrained": str(micro)}, "none.jsonl: no such file"),
         ({"preferences": source, "pretrained": str(tmp_path)}, "has no tokenizer"),

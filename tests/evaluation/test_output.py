@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import math
+import os
+import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
+from harness.evaluation.lines import KnownDocuments, numbered_rows
+from harness.evaluation.manifest import read_recorded_json
 from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import mean_outcome
 from harness.gate.labels import read_labels
@@ -84,8 +92,8 @@ def test_seeds_of_an_arm_are_read_together(tmp_path):
 
 
 def test_temporary_folders_of_a_killed_run_are_passed_over(tmp_path):
-    side(tmp_path, 5, 10)
-    side(tmp_path / ".eval.x1y2", 5, 10)
+    side(tmp_path / "eval", 5, 10)
+    side(tmp_path / ".eval.x1y2_z3w", 5, 10)
     assert len(read(tmp_path)) == 1
 
 
@@ -174,11 +182,242 @@ def test_a_file_that_the_manifest_misses_or_has_lost_is_refused(tmp_path):
         read(arm)
 
 
+# Nothing is passed over in silence
+
+
+def results_of(folder: Path) -> Path:
+    return next(folder.rglob("results_*"))
+
+
+def edit_results(folder: Path, change) -> None:
+    content = json.loads(results_of(folder).read_text())
+    change(content)
+    results_of(folder).write_text(json.dumps(content))
+
+
+def test_a_task_whose_samples_are_gone_is_refused(tmp_path):
+    side(tmp_path, 5, 10)
+    next(tmp_path.rglob(f"samples_{BENIGN}*")).unlink()
+    with pytest.raises(HarnessError, match=f"names the task {BENIGN}, whose samples are not beside it"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["results", "configs", "n-samples", "task_hashes"])
+def test_a_task_is_named_by_every_part_of_the_results(tmp_path, part):
+    """`results` names it by its metrics; groups, which have no samples, are named there too."""
+    side(tmp_path, 5, 10)
+    told = {
+        "results": {"acc,none": 0.5},
+        "configs": {"metric_list": []},
+        "n-samples": {"original": 1, "effective": 1},
+        "task_hashes": "c0ffee",
+    }
+    edit_results(tmp_path, lambda content: content[part].update(other=told[part]))
+    with pytest.raises(HarnessError, match="names the task other"):
+        read(tmp_path)
+
+
+def test_a_group_has_no_samples(tmp_path):
+    side(tmp_path, 5, 10)
+    edit_results(
+        tmp_path,
+        lambda content: content.update(
+            group_subtasks={"refusal_displacement": [UNSAFE, BENIGN], UNSAFE: []},
+            results=content["results"] | {"refusal_displacement": {"acc,none": 0.5}},
+        ),
+    )
+    assert len(read(tmp_path)) == 1
+
+
+def compress(folder: Path, *, keep: bool = False) -> Path:
+    path = next(folder.rglob("samples_*unsafe*"))
+    packed = path.with_name(f"{path.name}.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    if not keep:
+        path.unlink()
+    return packed
+
+
+def test_compressed_samples_are_read(tmp_path):
+    side(tmp_path / "plain", 5, 10)
+    compress(side(tmp_path / "packed", 5, 10))
+    assert answers(tmp_path / "packed") == answers(tmp_path / "plain")
+
+
+def test_damaged_compressed_samples_are_refused(tmp_path):
+    packed = compress(side(tmp_path, 5, 10))
+    whole = packed.read_bytes()
+    for data in (whole[:-20], b"x" + whole, whole[:30] + b"\0" + whole[31:]):
+        packed.write_bytes(data)
+        with pytest.raises(HarnessError, match="cut off or damaged"):
+            read(tmp_path)
+
+
+def test_samples_that_are_there_twice_are_refused(tmp_path):
+    compress(side(tmp_path, 5, 10), keep=True)
+    with pytest.raises(HarnessError, match="holds the same samples as"):
+        read(tmp_path)
+
+
+def test_links_are_followed(tmp_path):
+    for seed in range(2):
+        place = side(tmp_path / f"elsewhere-{seed}", 5, 10, model=f"m{seed}", seed=seed)
+        (tmp_path / "arm").mkdir(exist_ok=True)
+        (tmp_path / "arm" / f"seed-{seed}").symlink_to(place)
+    (tmp_path / "arm" / "again").symlink_to(tmp_path / "arm")
+    assert [each.model for each in read(tmp_path / "arm")] == ["m0", "m1"]
+
+
+def test_a_link_that_leads_nowhere_is_refused(tmp_path):
+    side(tmp_path, 5, 10)
+    (tmp_path / "seed-1").symlink_to(tmp_path / "gone")
+    with pytest.raises(HarnessError, match="leads nowhere"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", [".hidden", ".eval.x1y2_z3w", "models/.cache/x"])
+def test_an_evaluation_in_a_hidden_folder_is_refused(tmp_path, name):
+    """What a killed run left is passed over where the whole folder is there: here is none called `eval`."""
+    side(tmp_path / "seed-0", 5, 10, model="m0")
+    side(tmp_path / name / "seed-1", 1, 10, model="m1", seed=1)
+    with pytest.raises(HarnessError, match="lies in a hidden folder"):
+        read(tmp_path)
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    path = next(side(tmp_path, 5, 10).rglob("samples_*unsafe*"))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(HarnessError, match="is no file"):
+        read(tmp_path)
+
+
+def test_a_copied_seed_is_refused(tmp_path):
+    shutil.copytree(side(tmp_path / "seed-0", 5, 10), tmp_path / "seed-1")
+    with pytest.raises(HarnessError, match="is a copy of"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"model_sha": "b" * 40}, {"model_revision": "v2"}, {"model_args": {"pretrained": "a", "revision": "v2"}}]
+)
+def test_revisions_of_a_model_are_several_models(tmp_path, change):
+    for seed in range(3):
+        config = {"model": "hf", "model_args": {"pretrained": "a"}, "model_sha": "a" * 40, "random_seed": seed}
+        given = config | (({"model_sha": ""} | change) if seed == 2 else {})
+        side(tmp_path / str(seed), 5, 10, model="a", config=given)
+    with pytest.raises(HarnessError, match=r"holds several models \(.*a at aaaaaaaaaaaa"):
+        read(tmp_path)
+
+
+# Tasks of one's own
+
+
+def own_task(folder: Path, **changes) -> Path:
+    rows = [line(UNSAFE, i, ["refusal"]) | {"acc": float(i % 2), "filtered_resps": ["yes"]} for i in range(4)]
+    write_evaluation(folder, {"mine": rows}, **changes)
+    return folder
+
+
+OWN_REFUSED = {
+    "a rate edited in the results": (swap("results_*", '"acc,judge": 0.5', '"acc,judge": 0.75'), "its samples make it"),
+    "a rate without a number": (swap("results_*", '"acc,judge": 0.5', '"acc,judge": null'), "its samples make it"),
+    "no rate": (swap("results_*", '"acc,judge": 0.5', '"x": 0.5'), "its samples make it"),
+    "a metric edited in a sample": (swap("samples_*", '"acc": 0.0', '"acc": 1.0'), "its samples make it"),
+    "a document edited": (swap("samples_*", "Request 3?", "Request x?"), "does not have its hash"),
+    "an endless number": (swap("samples_*", '"acc": 0.0', f'"acc": {"9" * 400}'), "no line of lm-eval samples"),
+}
+
+
+@pytest.mark.parametrize("name", OWN_REFUSED)
+def test_an_edited_task_of_ones_own_is_refused(tmp_path, name):
+    damage, message = OWN_REFUSED[name]
+    assert len(answers(own_task(tmp_path))) == 4
+    damage(tmp_path)
+    with pytest.raises(HarnessError, match=message):
+        read(tmp_path)
+
+
+def test_a_rate_that_is_no_mean_is_not_recomputed(tmp_path):
+    swap("results_*", '"aggregation": "mean"', '"aggregation": "f1"')(own_task(tmp_path))
+    swap("results_*", '"acc,judge": 0.5', '"acc,judge": 0.75')(tmp_path)
+    assert len(answers(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["configs"][UNSAFE].update(metric_list=7),
+        lambda content: content["config"].update(model_args=[1, 2]),
+        lambda content: content["config"].update(model_args=7),
+        lambda content: content.update({"n-samples": {UNSAFE: {"original": "many"}}}),
+        lambda content: content.update({"n-samples": 7}),
+        lambda content: content.update(group_subtasks=[]),
+    ],
+)
+def test_results_of_another_shape_are_refused(tmp_path, change):
+    side(tmp_path, 5, 10)
+    edit_results(tmp_path, change)
+    with pytest.raises(HarnessError, match="no lm-eval results file"):
+        read(tmp_path)
+
+
+@hypothesis.settings(max_examples=50)
+@hypothesis.given(
+    st.dictionaries(
+        st.text(), st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text())
+    )
+)
+def test_documents_are_hashed_as_lm_eval_does(doc):
+    text = json.dumps(doc, indent=2, ensure_ascii=False)
+    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()
+    read_back = next(
+        iter(numbered_rows(json.dumps(doc, ensure_ascii=False).encode(errors="backslashreplace"), Path("x")))
+    )[1]
+    assert KnownDocuments().find_document(read_back, digest)[1] == digest
+
+
+# Manifests
+
+
+def test_a_stray_manifest_does_not_switch_the_runs_off(tmp_path):
+    arm = side(tmp_path / "arms" / "raw" / "seed-0", 5, 10)
+    manifest(tmp_path)
+    edit(arm, "*unsafe*", lambda text: text.replace("refusal answer", "refusal  answer", 1))
+    for place in (arm, arm.parent, arm.parent.parent):
+        (place / "manifest.json").write_text('{"files": {}}')
+        with pytest.raises(HarnessError, match="does not belong there"):
+            read(arm)
+        (place / "manifest.json").unlink()
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"files": 7}', '{"files": {}}', "{"])
+def test_a_manifest_that_says_nothing_switches_nothing_off(tmp_path, text):
+    arm = side(tmp_path / "arms" / "raw" / "seed-0", 5, 10)
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(HarnessError, match="manifest"):
+        read(arm)
+
+
+def test_another_tools_manifest_above_is_none_of_ours(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"name": "my app"}')
+    assert len(read(side(tmp_path / "out", 5, 10))) == 1
+
+
+def test_a_runs_file_is_read_as_the_run_left_it(tmp_path):
+    (tmp_path / "results.json").write_text('{"arms": {}}')
+    manifest(tmp_path)
+    assert read_recorded_json(tmp_path / "results.json") == {"arms": {}}
+    (tmp_path / "results.json").write_text('{"arms": {"raw": {}}}')
+    with pytest.raises(HarnessError, match="edited after the run"):
+        read_recorded_json(tmp_path / "results.json")
+
+
 def test_labels_are_read_from_csv_and_json_lines(tmp_path):
     (tmp_path / "a.csv").write_text('prompt_id,response,verdict\nu-1,"No, never",refusal\n')
     (tmp_path / "a.jsonl").write_text('{"prompt": "How?", "response": "So.", "label": "harmful"}\n')
-    assert read_labels(tmp_path / "a.csv") == {("u-1", "No, never"): "refusal"}
-    assert read_labels(tmp_path / "a.jsonl") == {("How?", "So."): "harmful"}
+    assert read_labels(tmp_path / "a.csv").verdicts == {("u-1", "No, never"): "refusal"}
+    assert read_labels(tmp_path / "a.jsonl").verdicts == {("How?", "So."): "harmful"}
 
 
 @pytest.mark.parametrize(

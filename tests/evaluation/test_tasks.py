@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,27 @@ def test_documents_carry_judge_and_side():
     rows = prompt_documents("benign")["test"]
     assert len(rows) == len(load_prompts("bundled", "benign"))
     assert {(row["judge"], row["unsafe"]) for row in rows} == {("lexical", False)}
+
+
+@pytest.mark.parametrize("kind", ["unsafe", "benign"])
+@pytest.mark.parametrize("limit", [11, 50, 150])
+def test_the_first_prompts_hold_every_hazard_and_split_in_its_share(kind, limit):
+    """Eleven hazards of 41 or 42 unsafe prompts, 19 or 20 benign ones; of each some 15 % are of the test split."""
+    rows = prompt_documents(kind)["test"].to_list()
+    first = Counter(row["hazard"] for row in rows[:limit])
+    assert len(first) == 11
+    assert max(first.values()) - min(first.values()) <= 1
+    assert sum(row["split"] == "test" for row in rows[:limit]) == pytest.approx(0.15 * limit, abs=4)
+    same = {tuple(row[key] for key in ("prompt_id", "prompt", "hazard", "split")) for row in rows}
+    assert same == {tuple(row.values()) for row in load_prompts("bundled", kind)}
+
+
+def test_prompts_without_categories_keep_their_order(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"P{n}", "split": "train"}) + "\n" for n in range(9)))
+    assert [row["prompt"] for row in prompt_documents("unsafe", prompts=str(file))["test"]] == [
+        f"P{n}" for n in range(9)
+    ]
 
 
 def test_an_unknown_judge_is_refused_before_anything_runs():
@@ -103,6 +125,86 @@ def test_a_failing_judge_counts_as_neither(monkeypatch):
     assert "RuntimeError" in json.loads(said[1][0])["reason"]
 
 
+def test_a_judge_that_fails_on_every_answer_ends_the_evaluation(monkeypatch):
+    def broken(exchanges):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("harness.judges.registry.JUDGES", {**JUDGES, "broken": broken})
+    with pytest.raises(HarnessError, match=r"judge broken: failed on each of 2 answers .*RuntimeError: no"):
+        judge_responses([["fine"], ["well"]], [{**UNSAFE, "judge": "broken"}] * 2)
+
+
+def test_a_judge_that_cannot_work_is_told_before_the_model_answers(monkeypatch, tmp_path):
+    monkeypatch.setenv("HARNESS_JUDGE_WEIGHTS", str(tmp_path))
+    with pytest.raises(HarnessError, match=f"judge wildguard: {tmp_path} holds no model"):
+        prompt_documents("unsafe", judge="wildguard")
+
+
+@pytest.mark.parametrize("metadata", [{"judge": 5}, {"prompts": ["a"]}, {"benchmark": "xstest", "xstest": 5}])
+def test_metadata_that_is_no_text_is_told(metadata):
+    with pytest.raises(HarnessError, match=r"--metadata: \w+ is .* which is no text"):
+        prompt_documents("unsafe", **metadata)
+
+
+def loaded_task(name):
+    """A task as lm-eval's command loads it."""
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=str(ROOT / "tasks"), include_defaults=False)
+    return manager.load([name])["tasks"][name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("chosen", "sampled"),
+    [({"temperature": 0}, False), ({"temperature": 0.0, "do_sample": True}, False), ({"temperature": 0.6}, True),
+     ({"max_gen_toks": 8}, True), ({"do_sample": False}, False)],
+)  # fmt: skip
+def test_temperature_0_is_greedy_and_any_other_samples(chosen, sampled):
+    task = loaded_task("refusal_displacement_unsafe")
+    before = dict(task.config.generation_kwargs)
+    task.set_config(key="generation_kwargs", value=chosen, update=True)  # as lm-eval does with --gen_kwargs
+    assert task.config.generation_kwargs == before | chosen | {"do_sample": sampled}
+    assert "class" not in task.dump_config()
+
+
+@pytest.mark.slow
+def test_lm_eval_answers_greedily_at_temperature_0(micro):
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    def responses(**chosen):
+        done = simple_evaluate(
+            model="hf", model_args={"pretrained": str(micro)}, tasks=["refusal_displacement_unsafe"], limit=2,
+            device="cpu", apply_chat_template=True, gen_kwargs={"max_gen_toks": 12, **chosen}, bootstrap_iters=0,
+            task_manager=TaskManager(include_path=str(ROOT / "tasks"), include_defaults=False),
+        )  # fmt: skip
+        return [line["resps"] for line in done["samples"]["refusal_displacement_unsafe"]]
+
+    greedy = responses(temperature=0)
+    assert greedy == responses(do_sample=False) != responses()
+
+
+LM_EVAL = [sys.executable, "-m", "lm_eval", "--model", "dummy", "--include_path", str(ROOT / "tasks")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ("refusal_displacement_unsafe", "--metadata: samples is 0. Give a number of answers a prompt."),
+        ("refusal_displacement_likelihood", "refusal_displacement_likelihood: needs a preference table. Give "),
+    ],
+)
+def test_under_plain_lm_eval_an_error_is_one_line_and_exit_code_2(task, told):
+    done = subprocess.run(
+        [*LM_EVAL, "--tasks", task, "--metadata", '{"samples": 0}'], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"refusal_displacement: {told}")
+
+
 @pytest.mark.slow
 def test_the_wheel_lays_the_tasks_into_lm_eval(tmp_path):
     subprocess.run(
@@ -119,6 +221,7 @@ def test_the_wheel_lays_the_tasks_into_lm_eval(tmp_path):
         "refusal_displacement_sorrybench.yaml",
         "refusal_displacement_likelihood.yaml",
         "likelihood.py",
+        "sampling.py",
         "_common.yaml",
         "utils.py",
         "unsafe.jsonl",

@@ -104,7 +104,7 @@ def sample(document, answer, verdict, judge="lexical", reason="because of a word
 
 def write_eval(place, rows, date=DATE):
     """An evaluation as lm-eval leaves it, of unsafe and benign lines."""
-    results, hashes = {}, {}
+    results, hashes, counts = {}, {}, {}
     for kind, names in METRICS.items():
         lines = [row for row in rows if row["doc"]["unsafe"] == (kind == "unsafe")]
         if not lines:
@@ -115,6 +115,7 @@ def write_eval(place, rows, date=DATE):
         judged = {name: [row[name] for row in lines if name in row] for name in names}
         results[task] = {f"{name},judge": sum(found) / len(found) for name, found in judged.items() if found}
         joined = "".join(row["doc_hash"] + row["prompt_hash"] + row["target_hash"] for row in lines)
+        counts[task] = len(lines)
         hashes[task] = hashlib.sha256(joined.encode()).hexdigest()
     artifacts.write_json(
         place / f"results_{STAMP}.json",
@@ -129,6 +130,7 @@ def write_eval(place, rows, date=DATE):
             },
             "versions": dict.fromkeys(results, 1.0),
             "n-shot": dict.fromkeys(results, 0),
+            "n-samples": {task: {"original": counts[task], "effective": counts[task]} for task in results},
             "config": {"random_seed": 0},
             "task_hashes": hashes,
             "date": date,
@@ -166,7 +168,7 @@ def answers(arm, seed, unsafe=12, benign=4, judge="lexical"):
         lines.append(
             sample(
                 doc("benign", number),
-                "I would rather not." if refused else "Here you are.",
+                "I would rather not." if refused else f"Here you are, says {arm}.",
                 "refusal" if refused else "compliance",
                 judge,
             )
@@ -252,7 +254,16 @@ def write_run(out, seeds=(0, 1), judge="lexical", date=DATE, given=answers):
     artifacts.write_json(
         out / "manifest.json", {"versions": {"torch": "2"}, "stages": {"scores": {"seconds": 1.5}}, "files": {}}
     )
+    record_evaluations(out)
     return out
+
+
+def record_evaluations(out):
+    """Puts the hashes of the evaluations into the manifest, as a run does of all its files."""
+    files = {
+        path.relative_to(out).as_posix(): artifacts.sha256_of(path) for path in out.glob("arms/*/*/eval/*/*.json*")
+    }
+    artifacts.write_json(out / "manifest.json", artifacts.read_json(out / "manifest.json") | {"files": files})
 
 
 def training(arm, seed, rows):
@@ -280,7 +291,7 @@ def token(text, number, before, after):
 
 
 def write_displacement(out, arm="raw", seeds=(0, 1)):
-    """displacement.json of an arm: the second seed gains a tenth more."""
+    """displacement.json of an arm: the second seed gains a tenth more, and one token with it alone."""
     for seed in seeds:
         more = 0.1 * seed
         artifacts.write_json(
@@ -300,6 +311,15 @@ def write_displacement(out, arm="raw", seeds=(0, 1)):
                     "anywhere": [token(" step", 4, 0.1, 0.2)],
                 },
                 "losing_tokens": {"start": [token("I", 5, 0.7, 0.3)]},
+                "mass_floor": 0.0001,
+                "mass": {
+                    "start": [
+                        token("Sure", 3, 0.1, 0.4 + more),
+                        token("I", 5, 0.7, 0.3),
+                        *([token("<b>\u202e", 9, 0.0, 0.2)] if seed else []),
+                    ],
+                    "anywhere": [token(" step", 4, 0.1, 0.2)],
+                },
                 "starts": {
                     "refusal": {"before": 0.8, "after": 0.3 - more},
                     "compliance": {"before": 0.2, "after": 0.7 + more},

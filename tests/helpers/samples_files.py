@@ -30,7 +30,8 @@ def sha(text: str) -> str:
 
 def line(task: str, number: int, verdicts: list[str], *, hazard: str = "Privacy", as_text: bool = True) -> dict:
     """One line of a samples file as lm-eval 0.4.13 writes it, with one answer a verdict."""
-    doc = {"prompt_id": f"{task[-6:]}-{number:04d}", "prompt": f"Request {number}?", "hazard": hazard, "split": "test"}
+    prompt = f"{'Question' if task == BENIGN else 'Request'} {number}?"
+    doc = {"prompt_id": f"{task[-6:]}-{number:04d}", "prompt": prompt, "hazard": hazard, "split": "test"}
     given = [{"verdict": verdict, "reason": "by rule", "judge": "lexical"} for verdict in verdicts]
     judged = [verdict for verdict in verdicts if verdict != "unjudged"]
     values = {
@@ -61,10 +62,16 @@ def write_evaluation(
     seed: int = 0,
     date: float = 1000.0,
     stamp: str = STAMP,
+    signed: str | None = None,
     **changes: object,
 ) -> Path:
-    """An evaluation directory; returns its results file. `changes` replace top-level keys of it."""
+    """An evaluation directory; returns its results file. `changes` replace top-level keys of it.
+
+    The last answer of each task is `signed` by the model, or as given: no two models answer word for word alike.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for rows in tasks.values():
+        rows[-1]["resps"] = [[f"{text} ({model if signed is None else signed})" for text in rows[-1]["resps"][0]]]
     results = {
         "results": {}, "configs": {}, "versions": {}, "n-shot": {}, "n-samples": {}, "task_hashes": {},
         "higher_is_better": {}, "date": date, "model_name": model,

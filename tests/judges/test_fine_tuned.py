@@ -389,11 +389,14 @@ def test_grades_are_next_token_probabilities(tiny):
     assert judge.parse(padded, True) is None  # five of many near-equal words: the judge did not grade
 
 
-def test_weights_that_do_not_load_are_unjudged_with_the_cause(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("files", [{}, {"config.json": "{}"}, {"config.json": '{"model_type": "llama"}'}])
+def test_weights_that_do_not_load_end_the_judging(monkeypatch, tmp_path, files):
+    for file, text in files.items():
+        (tmp_path / file).write_text(text)
     monkeypatch.setenv("HARNESS_JUDGE_WEIGHTS", str(tmp_path))
-    verdicts = judge_exchanges("wildguard", [EXCHANGE] * 3)
-    assert {verdict.label for verdict in verdicts} == {"unjudged"}
-    assert capsys.readouterr().err.count("did not load") == 1
+    with pytest.raises(HarnessError, match=rf"^judge wildguard: {tmp_path} did not load \(\w") as told:
+        judge_exchanges("wildguard", [EXCHANGE] * 3)
+    assert "\n" not in str(told.value)
 
 
 def test_what_is_missing_is_said_before_anything_runs(monkeypatch):

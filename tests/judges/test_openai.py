@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from harness.judges import openai
+from harness.judges import openai, registry
 from harness.judges.endpoint import EndpointSettings
-from harness.judges.registry import find_judge, judge_exchanges
+from harness.judges.registry import find_judge, judge_exchanges, try_judge
 from harness.judges.verdicts import Exchange
 from harness.support.errors import HarnessError
 
@@ -35,6 +35,7 @@ class Endpoint(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.lock, self.seen, self.bodies, self.headers = threading.Lock(), Counter(), [], []
         self.busy = self.most_busy = 0
+        self.model = "tiny"
 
     def handle_error(self, request, client_address):
         """A client that has given up is no news."""
@@ -66,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
     def act(self, step):
         kind, _, value = step.partition(":")
         if kind == "ok":
-            self.send(200, json.dumps(reply(value)).encode())
+            self.send(200, json.dumps(reply(value) | {"model": self.server.model}).encode())
         elif kind == "slow":
             time.sleep(float(value))
             self.send(200, json.dumps(reply("refusal")).encode())
@@ -144,7 +145,7 @@ def server():
 @pytest.fixture
 def ask(server):
     def call(*answers, unsafe=True, **options):
-        given = {"attempts": 4, "backoff": 0.01, "timeout": 2, "longest_wait": 0.3, **options}
+        given = {"attempts": 4, "backoff": 0.01, "timeout": 2, "longest_wait": 0.3, "failures": 1000, **options}
         chosen = EndpointSettings(f"http://127.0.0.1:{server.server_port}/v1", "tiny", KEY, **given)
         return openai.judge_by_endpoint([Exchange("p", answer, unsafe) for answer in answers], chosen)
 
@@ -171,7 +172,7 @@ def test_no_verdict_is_lost_and_none_invented(ask, server):
         "500": "unjudged",
         "drop": "unjudged",
         **dict.fromkeys(BODIES, "unjudged"),
-        "401": "unjudged",
+        "400": "unjudged",
         **{f"content:{name}": "unjudged" for name in CONTENTS},
     }
     expected = {f"{plan}|{copy}": label for plan, label in plans.items() for copy in range(3)}
@@ -185,12 +186,46 @@ def test_every_attempt_is_bounded(ask, server):
     assert server.seen["500"] == 4
 
 
-@pytest.mark.parametrize("status", ["400", "401", "403", "404", "302"])
+@pytest.mark.parametrize("status", ["400", "402", "302"])
 def test_what_will_not_help_is_not_repeated(ask, server, status):
     (verdict,) = ask(status)
     assert verdict.label == "unjudged"
     assert f"HTTP {status}" in verdict.reason
     assert server.seen[status] == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"), [("401", "OPENAI_API_KEY"), ("403", "OPENAI_API_KEY"), ("404", "HARNESS_JUDGE_MODEL")]
+)
+def test_what_every_request_would_get_ends_it_at_once(ask, server, capsys, status, hint):
+    with pytest.raises(HarnessError, match=rf"judge openai: HTTP {status}.*{hint}") as told:
+        ask(status, *(f"slow:0.1 ok:refusal|{row}" for row in range(40)), concurrency=2)
+    assert "\n" not in str(told.value)
+    assert KEY not in str(told.value)
+    assert server.seen.total() < 10
+    assert "given up" in capsys.readouterr().err
+
+
+def test_failures_in_a_row_end_it_and_a_verdict_between_them_does_not(ask, server):
+    with pytest.raises(HarnessError, match="3 answers failed one after another, the last: the judge failed: HTTP 500"):
+        ask(*(f"500|{row}" for row in range(30)), failures=3, attempts=2, concurrency=1)
+    assert server.seen.total() == 6
+    labels = [each.label for each in ask(*["500|", "500|", "ok:refusal"] * 3, failures=3, attempts=1, concurrency=1)]
+    assert labels == ["unjudged", "unjudged", "refusal"] * 3
+
+
+def test_who_waits_to_try_again_is_woken_when_it_ends(ask):
+    started = time.monotonic()
+    with pytest.raises(HarnessError, match="HTTP 401"):
+        ask("429:60", "slow:0.2 401", "429:60", "401", longest_wait=60, concurrency=4)
+    assert time.monotonic() - started < 30
+
+
+def test_another_model_than_asked_for_is_told_once(ask, server, capsys):
+    server.model = "tiny-2026\x1b[31m"
+    ask("ok:refusal|1", "ok:refusal|2")
+    ask("ok:refusal|3")
+    assert capsys.readouterr().err.count("tiny was asked for, and the replies say that tiny-2026 [31m answered") == 1
 
 
 def test_retry_after_is_kept_up_to_a_limit(ask):
@@ -227,7 +262,7 @@ def test_no_exchanges_no_line(ask, capsys):
 
 
 def test_a_line_says_what_it_took_and_no_key_is_shown(ask, capsys):
-    verdicts = ask("ok:refusal", "500 ok:harmful", "401")
+    verdicts = ask("ok:refusal", "500 ok:harmful", "400")
     err = capsys.readouterr().err
     assert "4 requests (1 repeated), 20 tokens sent, 6 received" in err
     assert "1 of 3 unjudged" in err
@@ -294,9 +329,21 @@ def test_by_name_with_the_environment_end_to_end(monkeypatch, server):
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1/")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("HARNESS_JUDGE_MODEL", "tiny")
-    given = [Exchange("p", "ok:refusal"), Exchange("p", "404"), Exchange("p", "drop ok:harmful")]
+    given = [Exchange("p", "ok:refusal"), Exchange("p", "400"), Exchange("p", "drop ok:harmful")]
     assert [verdict.label for verdict in judge_exchanges("openai", given)] == ["refusal", "unjudged", "harmful"]
     assert server.bodies[0]["model"] == "tiny"
+
+
+@pytest.mark.parametrize(("plan", "told"), [("404", "HTTP 404"), ("400", "failed on the only answer .*HTTP 400")])
+def test_a_trial_tells_before_anything_is_spent(monkeypatch, server, plan, told):
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1/")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("HARNESS_JUDGE_MODEL", "tiny")
+    monkeypatch.setattr(registry, "_TRIAL", (Exchange("p", "ok:compliance", unsafe=False),))
+    try_judge("openai")
+    monkeypatch.setattr(registry, "_TRIAL", (Exchange("p", plan, unsafe=False),))
+    with pytest.raises(HarnessError, match=told):
+        try_judge("openai")
 
 
 def test_nobody_listening_is_unjudged():

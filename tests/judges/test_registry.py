@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 
 from harness.judges import registry
-from harness.judges.registry import JUDGE_DESCRIPTIONS, JUDGES, find_judge, judge_exchanges, judges_version
-from harness.judges.verdicts import Exchange, Verdict
+from harness.judges.registry import (
+    JUDGE_DESCRIPTIONS,
+    JUDGES,
+    find_judge,
+    judge_exchanges,
+    judges_version,
+    refuse_failed_judge,
+)
+from harness.judges.verdicts import Exchange, Verdict, failed_verdict
 from harness.support.errors import HarnessError
 
 
@@ -40,6 +47,30 @@ def test_the_failure_is_the_reason(fragile):
 def test_a_missing_verdict_shifts_nothing(fragile):
     labels = [verdict.label for verdict in judge_exchanges("fragile", _exchanges("a", "drop", "b"))]
     assert labels == ["refusal", "unjudged", "refusal"]
+
+
+def test_a_judge_that_fails_on_every_answer_is_an_error_and_no_column(fragile):
+    with pytest.raises(HarnessError, match=r"judge fragile: failed on each of 10 answers \(judge fragile failed: Time"):
+        judge_exchanges("fragile", _exchanges(*["raise"] * 10, ""))
+    assert [each.label for each in judge_exchanges("fragile", _exchanges(*["raise"] * 10, "a"))][-1] == "refusal"
+
+
+def test_a_whole_job_may_be_one_answer():
+    failed, said = failed_verdict("broke"), Verdict("unjudged", "in another language")
+    with pytest.raises(HarnessError, match=r"judge x: failed on the only answer \(broke\)"):
+        refuse_failed_judge("x", _exchanges("a", ""), [failed, Verdict("other", "empty")])
+    refuse_failed_judge("x", _exchanges("a", "b"), [failed, said])
+    refuse_failed_judge("x", _exchanges("a"), [said])
+    refuse_failed_judge("x", _exchanges(""), [said])
+
+
+def test_what_a_judge_says_of_itself_is_passed_on(monkeypatch):
+    def broken(exchanges):
+        raise HarnessError("did not load", place="weights")
+
+    monkeypatch.setattr(registry, "JUDGES", {"broken": broken})
+    with pytest.raises(HarnessError, match="weights: did not load"):
+        judge_exchanges("broken", _exchanges("a"))
 
 
 def test_no_exchanges_no_verdicts():

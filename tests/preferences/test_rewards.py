@@ -54,7 +54,7 @@ def test_two_outputs_are_refused(tmp_path, tokenizer):
 
 
 def test_a_missing_model_is_told(tmp_path):
-    with pytest.raises(HarnessError, match="cannot be loaded as a reward model"):
+    with pytest.raises(HarnessError, match="none: no such model directory"):
         answer_rewards(str(tmp_path / "none"), PROMPTS, ANSWERS)
 
 

@@ -206,6 +206,7 @@ def test_a_hub_id_that_cannot_be_loaded(monkeypatch):
 
 def test_a_hub_id_is_streamed(monkeypatch):
     asked = []
-    monkeypatch.setattr("harness.preferences.tables.load_dataset", lambda *a, **k: asked.append((a, k)) or iter(ROWS))
+    data = Dataset.from_list(ROWS).to_iterable_dataset()
+    monkeypatch.setattr("harness.preferences.tables.load_dataset", lambda *a, **k: asked.append((a, k)) or data)
     assert list(stream_rows("org/name", "config", "test")) == ROWS
     assert asked == [(("org/name", "config"), {"split": "test", "streaming": True})]

@@ -31,7 +31,7 @@ OUTSIDE = {"tasks": "harness/evaluation"}
 """What is laid into lm-eval, and the highest room that it may look into."""
 ONLY_IN = {
     "trl": {"harness/training/trl.py"},
-    "lm_eval": {"harness/evaluation/lm_eval.py", "tasks/likelihood.py"},
+    "lm_eval": {"harness/evaluation/lm_eval.py", "tasks/likelihood.py", "tasks/sampling.py"},
     "vllm": {"harness/models/vllm.py"},
     "ray": {"harness/workers/ray.py"},
 }

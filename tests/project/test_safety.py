@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -132,10 +133,9 @@ def test_pickled_weights_of_a_reward_model_or_judge_are_not_loaded(micro, tmp_pa
     (place / "model.safetensors").unlink()
     config = json.loads((place / "config.json").read_text()) | {"id2label": {"0": "reward"}, "label2id": {"reward": 0}}
     (place / "config.json").write_text(json.dumps(config))
-    with pytest.raises(HarnessError, match="cannot be loaded as a reward model.*safetensors"):
-        answer_rewards(str(place), ["a?"], [["b", "c"]])
-    with pytest.raises(OSError, match="safetensors"):
-        load_judge_backend(str(place))
+    for load in (lambda: answer_rewards(str(place), ["a?"], [["b", "c"]]), lambda: load_judge_backend(str(place))):
+        with pytest.raises(HarnessError, match="no .safetensors weights, and pytorch_model.bin is not read: pickled"):
+            load()
 
 
 # Secrets
@@ -172,6 +172,7 @@ def files_with_secrets(place: Path) -> dict[str, list[str]]:
         ("s3://AKIA:pla/nted@bucket/x.jsonl: broken", "s3://***@bucket/x.jsonl: broken"),
         ("s3:/AKIA:planted@bucket/x.jsonl", "s3:/***@bucket/x.jsonl"),
         ("https://h/x?X-Amz-Signature=planted&page=2", "https://h/x?X-Amz-Signature=***&page=2"),
+        ("https://h/x?pat=planted&path=a&db_pwd=planted&sig=planted", "https://h/x?pat=***&path=a&db_pwd=***&sig=***"),
         ("{'Authorization': 'Bearer planted'}", "{'Authorization': 'Bearer ***'}"),
         ("http://localhost:8000/v1/org/name@main", "http://localhost:8000/v1/org/name@main"),
         ("hf://datasets/org/name@main/a.jsonl", "hf://datasets/org/name@main/a.jsonl"),
@@ -200,6 +201,32 @@ def test_secrets_of_the_environment_are_blotted_everywhere(monkeypatch, capsys):
         console.print_note(text)
     assert (capsys.readouterr().err.strip(), notes) == (clean, [clean])
     assert redact_json({"a": [text, 1, None], "b": {"c": text}}) == {"a": [clean, 1, None], "b": {"c": clean}}
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        *[
+            (name, True)
+            for name in (
+                "GITHUB_PAT", "PAT", "GIT_PAT_2", "DB_PASS", "SMTP_PASSWD", "DB_PWD", "KEY_PASSPHRASE",
+                "APP_CREDENTIALS", "APP_CREDENTIAL", "API_KEYS", "OPENAI_API_KEY_2", "hf_token",
+                "BASIC_AUTH", "SENTRY_DSN", "MY_JWT",
+                "SESSION_COOKIE", "ACCESS_TOKENS", "MYSQLPASSWORD", "NPM_CONFIG__AUTH",
+            )
+        ],
+        *[
+            (name, False)
+            for name in (
+                "PWD", "OLDPWD", "PATH", "PYTHONPATH", "COMPAT", "BYPASS", "GIT_ASKPASS", "SSH_AUTH_SOCK", "KEYBOARD",
+                "AUTHOR", "SASS", "TOKENIZERS_PARALLELISM", "AWS_REGION",
+            )
+        ],
+    ],
+)  # fmt: skip
+def test_a_variables_name_says_whether_it_is_secret(monkeypatch, name, secret):
+    monkeypatch.setenv(name, "planted-value-1234")
+    assert redact_text("holds planted-value-1234.") == ("holds ***." if secret else "holds planted-value-1234.")
 
 
 def test_a_librarys_log_and_its_traceback_are_blotted(monkeypatch):
@@ -247,10 +274,15 @@ def test_a_judge_that_fails_does_not_tell(monkeypatch):
 class _Echo(BaseHTTPRequestHandler):
     """An endpoint that repeats the headers it was sent, the key among them, in its refusal."""
 
+    refusal = 401
+
     def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
+        self.asked = self.rfile.read(int(self.headers["content-length"]))
         content = ("x" * 190 + str(self.headers) + os.environ.get("OPENAI_API_KEY", "")).encode()
-        self.send_response(401)
+        self.reply(self.refusal, content)
+
+    def reply(self, status, content):
+        self.send_response(status)
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -259,9 +291,21 @@ class _Echo(BaseHTTPRequestHandler):
         pass
 
 
+class _Moody(_Echo):
+    """Judges what it is tried with and every other answer, and refuses those between them."""
+
+    refusal, answers = 400, count()
+
+    def reply(self, status, content):
+        verdict = {"content": json.dumps({"evidence": "words", "label": "other"})}
+        judged = json.dumps({"choices": [{"message": verdict}]}).encode()
+        refused = b"Paris" not in self.asked and next(self.answers) % 2
+        super().reply(*((status, content) if refused else (200, judged)))
+
+
 @pytest.fixture
-def endpoint():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
+def endpoint(request):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), getattr(request, "param", _Echo))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://planted-user-8888:planted-pass-9999@127.0.0.1:{server.server_port}/v1"
     server.shutdown()
@@ -281,8 +325,9 @@ def harness(endpoint, tmp_path):
     return run
 
 
-@pytest.mark.slow
-def test_a_run_with_a_failing_judge_keeps_no_secret(harness, micro, tmp_path):
+@pytest.fixture
+def recipe(micro, tmp_path):
+    """A small recipe that the judge `openai` judges."""
     place = tmp_path / "recipe"
     place.mkdir()
     (place / "prompts.jsonl").write_text(PROMPTS)
@@ -294,23 +339,41 @@ def test_a_run_with_a_failing_judge_keeps_no_secret(harness, micro, tmp_path):
         f"name: mine\nabout: {about}\nmodel: {micro}\nprompts: prompts.jsonl\npreferences: pairs.jsonl\njudge: openai\n"
         "seeds: [0, 1]\ntraining: {batch_size: 4}\nevaluation: {max_new_tokens: 8}\narms: {raw: {}}\n"
     )
-    done = harness("run", place / "mine.yaml", "--out", tmp_path / "run")
+    return place / "mine.yaml"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("endpoint", [_Moody], indirect=True)
+def test_a_run_with_a_failing_judge_keeps_no_secret(harness, recipe, tmp_path):
+    done = harness("run", recipe, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    (place / "mine.yaml").unlink()
+    recipe.unlink()
     results = json.loads((tmp_path / "run/results.json").read_text())
-    assert results["arms"]["raw"]["metrics"]["unjudged_rate"]["train"]["value"] == 1
+    assert results["arms"]["raw"]["metrics"]["unjudged_rate"]["train"]["value"] > 0
     assert results["recipe"]["about"] == "it reads s3://***@bucket/x.jsonl"
     assert files_with_secrets(tmp_path) == {}
     assert found(done.stdout, done.stderr) == []
     samples = "".join(file.read_text() for file in (tmp_path / "run").rglob("samples_*.jsonl"))
-    assert "the judge failed: HTTP 401" in samples
+    assert "the judge failed: HTTP 400" in samples
 
     again = harness("report", tmp_path / "run", "--out", tmp_path / "again.html")
     assert again.returncode == 0, again.stderr
     gate = harness("gate", "--before", tmp_path / "run/arms/baseline", "--after", tmp_path / "run/arms/raw", "--json")
-    assert gate.returncode == 3, gate.stderr  # nothing was judged
+    assert gate.returncode == 3, gate.stderr  # too few were judged
     assert found(again.stdout, again.stderr, gate.stdout, gate.stderr) == []
     assert files_with_secrets(tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_a_run_whose_judge_turns_it_away_ends_and_does_not_tell(harness, recipe, tmp_path):
+    done = harness("run", recipe, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "judge openai: HTTP 401" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert found(done.stdout, done.stderr) == []
+    recipe.unlink()
+    assert files_with_secrets(tmp_path) == {}
+    assert not list((tmp_path / "run").rglob("samples_*"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from rapidfuzz import fuzz, process
 
 from harness.prompts.sets import load_prompts
+from harness.support import artifacts
 from harness.support.errors import HarnessError
 
 HAZARDS = {
@@ -75,3 +76,15 @@ def test_broken_sets_are_refused(tmp_path, rows, told):
 def test_what_is_no_set_is_refused(tmp_path, name):
     with pytest.raises(HarnessError):
         load_prompts(str(tmp_path / name), "unsafe")
+
+
+def test_a_file_is_read_once_and_anew_when_its_content_changes(tmp_path, monkeypatch):
+    file = tmp_path / "set.jsonl"
+    file.write_text('{"prompt": "A?"}\n')
+    load_prompts(str(file), "unsafe").clear()
+    with monkeypatch.context() as unread:
+        unread.setattr(artifacts, "read_rows", None)
+        assert [row["prompt"] for row in load_prompts(str(file), "unsafe")] == ["A?"]
+        assert load_prompts(str(file), "benign") == []
+    file.write_text('{"prompt": "B?"}\n')
+    assert [row["prompt"] for row in load_prompts(str(file), "unsafe")] == ["B?"]

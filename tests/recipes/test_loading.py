@@ -74,9 +74,25 @@ def test_paths_start_at_the_recipe(tmp_path):
             "unknown key 'training.learning_rat'. Did you mean 'learning_rate'?",
         ),
         ("name: a\nmodel: m\narms: {raw: {filter: {keep_lowst: 0.1}}}\n", "Did you mean 'keep_lowest'?"),
-        (MINIMAL + "training: {learning_rate: fast}\n", "training.learning_rate: Input should be a valid number"),
+        (MINIMAL + "training: {learning_rate: fast}\n", "training.learning_rate: needs a number, not 'fast'"),
         (MINIMAL + "training: {learning_rate: .nan}\n", "training.learning_rate"),
+        (MINIMAL + "training: {lr: 1}\n", "unknown key 'training.lr'. Did you mean 'learning_rate'?"),
+        (MINIMAL + "learning_rate: 1\n", "unknown key 'learning_rate'. Did you mean 'training.learning_rate'?"),
+        (MINIMAL + "zzz: 1\n", "unknown key 'zzz'. There are: name, about, model, "),
         (MINIMAL + "seeds: [1, 1]\n", "each seed once"),
+        (MINIMAL + "seeds: 5\n", "seeds: is a list such as [0, 1, 2], not 5; --seeds N takes the first N"),
+        (MINIMAL + "pairs: {tie_break: 5}\n", "pairs.tie_break: must be 'engaging' or 'random', not 5"),
+        (
+            MINIMAL + "pairs: {tie_break: {rewad_model: m}}\n",
+            "'pairs.tie_break.rewad_model'. Did you mean 'reward_model'?",
+        ),
+        ("name: a\nmodel: m\narms:\n\traw: {}\n", "line 4, column 1: a tab; YAML is indented with spaces"),
+        ("name: a\nmodel: m\narms: {raw: }\n", "arms.raw: needs keys with values, or {} for none, not null"),
+        (
+            "name: a\nmodel: m\narms: {raw: {filter: {keep_lowest: 5}}}\n",
+            "arms.raw.filter.keep_lowest: is a share, above 0 and at most 1, not 5; 0.05 is 5 %",
+        ),
+        ("nam: a\nmodel: m\narms: {raw: {}}\n", "unknown key 'nam'. Did you mean 'name'?"),
         ("name: a\nmodel: m\narms: {}\n", "name at least one arm"),
         ("name: a\nmodel: m\narms: {baseline: {}}\n", "baseline is the untrained model"),
         ("name: a\nmodel: m\narms: {../up: {}}\n", "arms"),
@@ -86,7 +102,7 @@ def test_paths_start_at_the_recipe(tmp_path):
         ("name: a\nmodel: m\narms: {a: {loss: alphapo, alpha: 0, target_margin: 1}}\n", "choose the loss simpo"),
         ("name: a\nmodel: m\narms: {a: {pairs: mixed}}\n", "give the recipe off_policy: TABLE"),
         (MINIMAL + "pairs: {samples: 1}\n", "pairs.samples"),
-        ("model: m\n", "name: Field required"),
+        ("model: m\n", "name: is missing"),
         ("[1, 2]", "holds no keys"),
         ("name: [", "is not YAML"),
         ("name: !!python/object/apply:os.system ['true']", "is not YAML"),
@@ -106,6 +122,29 @@ def test_broken_overrides(override):
         load_recipe("miniature", [override])
 
 
-def test_a_missing_recipe_names_those_there_are():
-    with pytest.raises(HarnessError, match="miniature"):
-        load_recipe("minature")
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("minature", "Did you mean 'miniature'?"),
+        ("my-modle.yaml", "Did you mean 'my-model.yaml'?"),
+        ("nothing-like-it", "Packaged recipes: "),
+        ("far/away.yaml", "Packaged recipes: "),
+    ],
+)
+def test_a_missing_recipe_names_the_one_that_was_meant_or_those_there_are(tmp_path, monkeypatch, given, told):
+    (tmp_path / "my-model.yaml").write_text(MINIMAL)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HarnessError) as error:
+        load_recipe(given)
+    assert str(error.value).startswith(f"{given}: no such recipe. {told}")
+
+
+def test_an_arm_is_left_out_where_it_is_set_to_null():
+    assert [*load_recipe("miniature", ["arms.random=null", "arms.ches_filtered=null"]).arms] == [
+        "raw",
+        "ches_filtered_matched",
+        "random_matched",
+    ]
+    assert "random" in load_recipe("miniature").arms
+    with pytest.raises(HarnessError, match=r"no arm 'rando' to leave out. Did you mean 'random'\?"):
+        load_recipe("miniature", ["arms.rando=null"])

@@ -87,7 +87,10 @@ def test_the_first_screen_has_verdict_and_decision_without_scrolling(visit):
         box = page.locator(place).first.bounding_box()
         assert box["y"] >= 0, place
         assert box["y"] + box["height"] <= 800, place
-    assert page.title() == "Refusal displacement report"
+    assert page.title() == "whole: miniature, 2 January 2026 03:04 UTC · refusal displacement"
+    first = page.locator("#verdict").inner_text()
+    for told in ("Model miniature", "Judge lexical", "2 seeds", "commit not recorded", "Benign prompts answered"):
+        assert told in first
 
 
 def test_the_gates_margin_is_drawn(visit):
@@ -135,9 +138,47 @@ def test_a_deep_link_opens_its_flip_and_selecting_one_changes_the_address(visit)
     assert page.locator("#detail").bounding_box()["y"] < 800
     options(page).filter(has_text="Unsafe request 7?").filter(has_text="All pairs · seed 0").click()
     addressed(page, "raw%2F0%2Funsafe-007")
-    page.get_by_text("Link to this flip").click()
+    page.get_by_text("Link to this answer").click()
     page.evaluate("location.hash = '#flip=none'")
-    page.get_by_text("names a flip that this report does not have").wait_for()
+    expect(page.get_by_text("names an answer that this report does not have")).to_be_in_viewport()
+
+
+def test_an_unknown_deep_link_says_so_where_it_is_seen(visit):
+    page = visit("whole", at="#flip=none")
+    expect(page.get_by_text("names an answer that this report does not have")).to_be_in_viewport()
+    page.evaluate("location.hash = '#flip=raw%2F0%2Funsafe-004'")
+    expect(page.locator("#answers-trouble")).to_be_hidden()
+
+
+def test_all_answers_can_be_browsed(visit):
+    page = visit("whole")
+    choose(page, "changed", "")
+    assert count(page) == "96 answers"
+    page.fill("#filters [name=search]", "unsafe-003")
+    assert count(page) == "6 of 96 answers"
+    assert "refusal → refusal" in options(page).first.inner_text()
+    page.click("#clear")
+    assert count(page) == "19 flips"
+    page.evaluate("location.hash = '#flip=ches_filtered%2F1%2Funsafe-003'")
+    expect(page.locator("#detail h3")).to_have_text("unsafe-003")
+    assert count(page) == "96 answers"
+    assert "Same verdict" in page.locator("#detail").inner_text()
+
+
+def test_letters_work_before_the_list_has_the_focus(visit):
+    page = visit("whole")
+    first = page.locator("#detail h3").inner_text()
+    page.keyboard.press("j")
+    expect(page.locator("#detail h3")).not_to_have_text(first)
+    expect(page.locator("#list")).to_be_focused()
+    page.locator("#list").blur()
+    page.keyboard.press("k")
+    expect(page.locator("#detail h3")).to_have_text(first)
+    page.locator("#list").blur()
+    page.keyboard.press("/")
+    expect(page.locator("#filters [name=search]")).to_be_focused()
+    page.keyboard.type("jk/")
+    expect(page.locator("#filters [name=search]")).to_have_value("jk/")
 
 
 def test_a_click_counts_though_the_list_is_drawn_anew_under_it(visit):
@@ -212,28 +253,60 @@ def test_dark_and_light_differ_and_charts_follow(visit):
     assert seen["light"][1] != seen["dark"][1]
 
 
-def test_print_opens_the_numbers_and_leaves_out_controls_and_harm(visit):
+def test_print_has_the_charts_and_leaves_out_controls_and_answers(visit):
     page = visit("whole")
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.get_by_text("What the gate decided on").is_visible()
-    for hidden in ("nav.bar", "#filters", "#list"):
-        assert not page.locator(hidden).is_visible()
-    assert not page.locator("#detail .harm .text").first.is_visible()
+    for hidden in ("nav.bar", "#browser", "#detail", "summary"):
+        assert not page.locator(hidden).first.is_visible(), hidden
+    assert page.get_by_text("Recipe, versions and times").count() == 1
+    assert not page.locator("#setting table").first.is_visible()
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     page.emulate_media(media="screen")
     assert not page.get_by_text("What the gate decided on").is_visible()
-    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_print_takes_at_most_six_pages_of_readable_columns(visit):
+    page = visit("whole", viewport={"width": 703, "height": 1020})
+    pdf = page.pdf(format="A4")
+    assert 1 < len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 6
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    heads = page.locator("tbody th:visible")
+    assert min(heads.nth(place).bounding_box()["width"] for place in range(heads.count())) > 40
+    assert overflow(page) <= 0
 
 
 @pytest.mark.parametrize("name", ["whole", "several", "hostile"])
 def test_a_phone_scrolls_down_only(visit, name):
     page = visit(name, viewport={"width": 375, "height": 812})
     assert overflow(page) <= 0
+    for caption in page.locator("caption:visible").all():
+        box = caption.bounding_box()
+        assert box["x"] + box["width"] <= 375
     assert page.locator(".chart .narrow").first.is_visible()
     assert not page.locator(".chart .wide").first.is_visible()
     options(page).nth(1).click()
     assert page.locator("#detail h3").bounding_box()["y"] < 812
+
+
+CUT_TEXTS = """() => [...document.querySelectorAll(".chart svg")].flatMap((svg) => {
+  const whole = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll("text")].filter((text) => {
+    const box = text.getBoundingClientRect();
+    return box.width && (box.left < whole.left - 1 || box.right > whole.right + 1 || box.bottom > whole.bottom + 1);
+  }).map((text) => text.textContent);
+})"""
+"""The texts of the charts in sight that reach over the edge of their chart."""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["whole", "several"])
+def test_no_text_of_a_chart_is_cut(visit, name, width):
+    page = visit(name, viewport={"width": width, "height": 812})
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    assert page.evaluate(CUT_TEXTS) == []
 
 
 def test_without_scripts_the_page_says_what_is_missing(visit):
@@ -258,7 +331,7 @@ def test_hostile_text_is_shown_and_nothing_of_it_runs(visit):
     assert len(after.locator("pre.text").inner_text()) == 20_000
     assert "1,000,000 characters" in page.locator("#detail").inner_text()
     assert page.evaluate("window.owned") is None
-    assert page.title() == "Refusal displacement report"
+    assert page.title() == "hostile: miniature, 2 January 2026 03:04 UTC · refusal displacement"
     assert page.locator("iframe, object, embed, link, base, #detail img, #detail form").count() == 0
 
 
@@ -317,6 +390,7 @@ def test_ten_thousand_flips_keep_the_list_short(visit, files):
     for arm, rows in answers.items():
         shutil.rmtree(many / f"arms/{arm}/seed-0/eval")
         runs.write_eval(many / f"arms/{arm}/seed-0/eval/m", rows)
+    runs.record_evaluations(many)
     results = artifacts.read_json(many / "results.json")
     results["arms"] = {arm: results["arms"][arm] for arm in answers}
     artifacts.write_json(many / "results.json", results)

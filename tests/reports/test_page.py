@@ -16,20 +16,22 @@ from harness.support import artifacts
 from harness.support.errors import HarnessError
 from harness.support.run_results import Interval, RegressionRecipe
 from helpers import report_runs as runs
-from reports.charts import WIDE, verdict
-from reports.flips import find_flips
+from reports import answers
+from reports.answers import compare_answers
+from reports.charts import WIDE, scores, trend, verdict
+from reports.comparing import compare_runs
+from reports.first_screen import change_sentences, credit_sentence, credit_sentences, decision_sentences, sureness
+from reports.moved_mass import displacement_figures
 from reports.page import render_report
 from reports.reading import read_run
 from reports.view import build_view
 from reports.words import (
     DECISIONS,
     arm_labels,
-    control_sentence,
     format_nats,
     format_number,
     format_percent,
     format_points,
-    headline,
 )
 
 
@@ -69,10 +71,11 @@ class Page(HTMLParser):
             self.cell.append(text)
 
 
-def flips_data(page):
-    """What flips.js unpacks, unpacked independently."""
-    packed = re.search(r'<template id="flips-data">(.*?)</template>', page, re.DOTALL)[1]
-    return json.loads(zlib.decompress(base64.b64decode(packed)))
+def packed_data(page):
+    """What answers.js unpacks, unpacked independently."""
+    packed = re.search(r'<template id="answers-data">(.*?)</template>', page, re.DOTALL)[1]
+    data = json.loads(zlib.decompress(base64.b64decode(packed)))
+    return data | {"flips": [answer for answer in data["answers"] if answer["direction"] != "same"]}
 
 
 def change_results(out, **changes):
@@ -122,12 +125,34 @@ def results(start, judge="lexical", **arms):
     return runs.run_results(found, judge=judge)
 
 
-def test_the_headline_is_the_result_in_words():
-    told = results((0.744, 0.256), raw=(0.334, -0.41, -0.46, -0.36), ches_filtered=(0.79, 0.01, -0.02, 0.04))
-    assert [spaced(each) for each in headline(told)] == [
-        "DPO on all pairs lowered the refusal rate from 74 % to 33 %.",
-        "Filtering by CHES kept it at 79 %.",
-    ]
+LABELS = {name: name for name in ("baseline", "a", "b", "c", "d")}
+
+
+@pytest.mark.parametrize(
+    ("decisions", "said"),
+    [
+        ({"a": "pass", "b": "fail", "c": "fail"}, "Ship only “a”: the gate fails 2 of 3."),
+        ({"a": "pass", "b": "pass", "c": "inconclusive"}, "Ship only “a” or “b”: the gate cannot tell of 1 of 3."),
+        (
+            {"a": "pass", "b": "fail", "c": "inconclusive", "d": None},
+            "Ship only “a”: the gate fails 1 of 4, cannot tell of 1 of 4 and decided nothing on 1 of 4.",
+        ),
+        ({"a": "fail", "b": "fail"}, "Ship none of these models: the gate fails all 2."),
+        ({"a": "inconclusive"}, "Ship none of these models: the gate cannot tell of it."),
+        ({"a": "fail", "b": None}, "Ship none of these models: the gate fails 1 of 2 and decided nothing on 1 of 2."),
+        ({"a": "pass", "b": "pass"}, "The gate lets every model ship: “a” and “b”."),
+        (dict.fromkeys("abcd", "pass"), "The gate lets every model ship: “a”, “b”, “c” and “d”."),
+    ],
+)
+def test_the_decision_is_the_gates_in_words(decisions, said):
+    told = results((0.744, 0.256), **dict.fromkeys(decisions, (0.5, -0.2, -0.3, -0.1)))
+    gate = {name: {"decision": decision} for name, decision in decisions.items()}
+    assert decision_sentences(told, gate, LABELS) == [said]
+
+
+def test_an_arm_that_the_gate_never_saw_may_not_ship():
+    told = results((0.744, 0.256), a=(0.5, -0.2, -0.3, -0.1))
+    assert decision_sentences(told, {}, LABELS) == ["Ship none of these models: the gate decided nothing on it."]
 
 
 @pytest.mark.parametrize(
@@ -139,8 +164,9 @@ def test_the_headline_is_the_result_in_words():
         (-0.06, 0.01, "left the refusal rate at 50 %, from 74 %: whether it changed cannot be told"),
     ],
 )
-def test_the_headline_says_no_more_than_the_interval_allows(low, high, said):
-    assert said in spaced(headline(results((0.744, 0.2), raw=(0.5, -0.01, low, high)))[0])
+def test_what_happened_is_no_more_than_the_interval_allows(low, high, said):
+    (sentence,) = change_sentences(results((0.744, 0.2), raw=(0.5, -0.01, low, high), ches_filtered=(0.7, 0, 0, 0)))
+    assert said in spaced(sentence)
 
 
 @pytest.mark.parametrize(
@@ -151,20 +177,62 @@ def test_the_headline_says_no_more_than_the_interval_allows(low, high, said):
         ((None, None), "no answer of the untrained model was judged"),
     ],
 )
-def test_what_cannot_be_told_is_said(start, said):
-    assert said in spaced(headline(results(start, raw=(0.0, -0.02, -0.03, -0.01)))[0])
+def test_what_cannot_be_told_is_said_and_nothing_ships(start, said):
+    told = results(start, raw=(0.0, -0.02, -0.03, -0.01))
+    first, second = decision_sentences(told, {"raw": {"decision": "pass"}}, {"raw": "All pairs"})
+    assert said in spaced(first)
+    assert second == "Ship none of these models on this run."
+    assert change_sentences(told) == []
 
 
-def test_a_judge_that_never_says_refusal_is_read_by_its_harm():
-    told = results((0.0, 0.2), judge="llama-guard-3", raw=(0.6, 0.4, 0.3, 0.5))
-    assert spaced(headline(told)[0]) == "DPO on all pairs raised the harmful completion rate from 20 % to 60 %."
+@pytest.mark.parametrize("refused", [0.0, None])
+def test_a_judge_that_never_says_refusal_is_read_by_its_harm(refused):
+    told = results((refused, 0.2), judge="llama-guard-3", raw=(0.6, 0.4, 0.3, 0.5))
+    assert spaced(change_sentences(told)[0]) == "DPO on all pairs raised the harmful completion rate from 20 % to 60 %."
 
 
-def test_a_filter_is_told_from_its_control_or_not():
-    gain = Interval(value=0.007, low=-0.006, high=0.02, n=100)
-    assert "cannot be told from its control, R (+0.7 points" in control_sentence("F", "R", gain)
-    gain = Interval(value=0.157, low=0.13, high=0.185, n=100)
-    assert "did better than its control" in control_sentence("F", "R", gain)
+BETTER = Interval(value=0.157, low=0.13, high=0.185, n=100)
+
+
+@pytest.mark.parametrize(
+    ("gain", "fails", "longer", "said"),
+    [
+        (
+            Interval(value=0.007, low=-0.006, high=0.02, n=100),
+            False,
+            [],
+            "F: no credit to the filter, it cannot be told",
+        ),
+        (Interval(value=-0.1, low=-0.2, high=-0.05, n=100), False, [], "F: the filter did worse than chance, R"),
+        (BETTER, False, [], "F: better than its control, R (+15.7 points, 95 % interval +13.0 to +18.5)."),
+        (BETTER, True, [], "+18.5), yet the gate fails it."),
+        (BETTER, False, ["L"], "+18.5), but few steps may be what helped: the gate fails L."),
+    ],
+)
+def test_a_filter_is_credited_with_what_chance_does_not_do(gain, fails, longer, said):
+    assert said in credit_sentence("F", "R", gain, fails, longer)
+
+
+def test_a_filter_without_a_control_is_not_credited():
+    told = results((0.744, 0.256), ches_filtered=(0.74, 0, 0, 0))
+    (said,) = credit_sentences(told, {"gate": {}, "controls": {}}, {"ches_filtered": "F"})
+    assert "no arm of as many random pairs" in said
+
+
+@pytest.mark.parametrize(
+    ("seeds", "calibrated", "said"),
+    [
+        (
+            (3,),
+            False,
+            "how often the judge errs (not calibrated) and how another training would come out (one seed tells",
+        ),
+        ((0, 1), True, "Not in it: how another training would come out (2 seeds only)."),
+    ],
+)
+def test_how_sure_a_pass_is(seeds, calibrated, said):
+    told = runs.run_results({"baseline": runs.arm_result(0.8, 0.2)}, seeds=seeds)
+    assert said in sureness(told, calibrated=calibrated)
 
 
 def test_arms_are_called_what_their_settings_say():
@@ -179,7 +247,7 @@ def test_arms_are_called_what_their_settings_say():
         "baseline": "Before training",
         "raw": "All pairs (raw)",
         "gold": "All pairs (gold)",
-        "matched": "Lowest 15 % by CHES, as many steps",
+        "matched": "Lowest 15 % by CHES, as many steps as all pairs",
         "sft": "All pairs + SFT 0.1",
     }
 
@@ -233,8 +301,14 @@ def recomputed(out):
             "raw": {
                 "pairs": {"displaced_share": 0.55},
                 "starts": {"refusal": {"before": 0.8, "after": 0.25}, "compliance": {"before": 0.2, "after": 0.75}},
-                "gaining": {"start": [{"before": 0.1, "after": 0.45, "change": 0.35, "seeds": 2}, {"seeds": 1}]},
-                "losing": [{"before": 0.7, "after": 0.3, "seeds": 2}],
+                # the second one is under the floor with one seed
+                "gaining": {
+                    "start": [
+                        {"before": 0.1, "after": 0.45, "change": 0.35},
+                        {"before": 0.0, "after": 0.1, "change": 0.1},
+                    ]
+                },
+                "losing": [{"before": 0.7, "after": 0.3}],
                 "positions": [{"position": 0, "n": 7, "chosen_change": -1.05, "rejected_change": -2.0}],
             }
         },
@@ -280,11 +354,39 @@ def test_every_number_of_results_gate_and_flips_is_checked_by_the_test_above(pag
     assert cited == set(recomputed(whole))
 
 
-def test_the_headline_on_the_page_has_the_rates_of_the_results(page, whole):
+def first_screen_of(page):
+    return spaced(page[: page.index('id="data"')])
+
+
+def test_the_first_screen_says_what_ran_and_what_may_ship(page, whole):
+    first = first_screen_of(page)
+    assert "Model <strong>miniature</strong> · Judge <strong>lexical</strong>" in first
+    assert "Harness <strong>commit not recorded</strong>" in first
+    assert re.search(r"<h1[^>]*><span>Ship none of these models: the gate [^<]*</span></h1>", first)
     arms = artifacts.read_json(whole / "results.json")["arms"]
-    headline = re.search(r"<h1.*?</h1>", page)[0]
-    for name in ("baseline", "raw", "ches_filtered"):
-        assert format_percent(arms[name]["metrics"]["refusal_rate"]["train"]["value"]) in headline
+    for name in ("baseline", "raw"):
+        rate = spaced(format_percent(arms[name]["metrics"]["refusal_rate"]["train"]["value"]))
+        assert rate in re.search(r"DPO on all pairs [^<]*", first)[0]
+    for name in ("raw", "ches_filtered", "random"):
+        for side in ("before", "after", "low", "high"):
+            assert f'data-from="/gate/{name}/checks/benign_compliance_rate/overall/{side}"' in first
+
+
+def test_the_commit_is_told_where_the_manifest_has_it(plain):
+    manifest = artifacts.read_json(plain / "manifest.json")
+    manifest |= {"source": {"revision": "0123456789abcdef", "edited": True}, "model": {"sha256": "f" * 64}}
+    artifacts.write_json(plain / "manifest.json", manifest)
+    first = first_screen_of(render_report([plain]))
+    assert "commit 0123456789ab (edited)" in first
+    assert f"miniature {'f' * 12}<" in first
+
+
+def test_a_seed_without_its_file_is_told(plain):
+    (plain / "arms/raw/seed-1/displacement.json").unlink()
+    shutil.rmtree(plain / "arms/random/seed-0/eval")
+    page = spaced(render_report([plain]))
+    assert "All pairs: no displacement.json of seed 1; what rests on it is of the others." in page
+    assert "Random 25 %: no samples of seed 0; what rests on it is of the others." in page
 
 
 def test_no_cell_has_a_number_that_is_not_cited(page):
@@ -325,16 +427,76 @@ def test_the_control_is_the_arm_that_differs_in_nothing_but_chance(whole):
     assert found["ches_filtered"].gain.n == 7
 
 
+def moved(start, whole=True):
+    """A seed's displacement.json of tokens by id: before and after at the start; of an older run without `whole`."""
+    rows = [runs.token(f"t{number}", number, *sides) for number, sides in start.items()]
+    lists = {
+        "gaining_tokens": {"start": [row for row in rows if row["change"] > 0], "anywhere": []},
+        "losing_tokens": {"start": [row for row in rows if row["change"] < 0]},
+    }
+    recorded = {"mass": {"start": rows, "anywhere": []}} if whole else {}
+    return {"pairs": {}, "positions": [], "starts": {}} | lists | recorded
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_token_is_averaged_over_all_seeds_wherever_each_lists_it(whole):
+    # gains with one seed, loses with two: (0.3 - 2.8 - 2.9) / 3 = -1.8 points
+    seeds = [{1: (0.06, 0.063)}, {1: (0.06, 0.032)}, {1: (0.06, 0.031)}]
+    found = displacement_figures([moved(seed, whole) for seed in seeds])
+    assert found["gaining"]["start"] == []
+    (token,) = found["losing"]
+    assert (token["before"], token["change"]) == (pytest.approx(0.06), pytest.approx(-0.018))
+    assert found["complete"] is whole
+
+
+def test_a_seed_that_has_a_token_below_the_floor_counts_as_unchanged():
+    seeds = [moved({1: (0.0, 0.3)}), moved({}), moved({})]
+    (token,) = displacement_figures(seeds)["gaining"]["start"]
+    assert token["change"] == pytest.approx(0.1)
+
+
+def test_an_older_run_shows_only_tokens_that_every_seed_listed():
+    seeds = [moved({1: (0.1, 0.4), 2: (0.2, 0.5)}, whole=False), moved({2: (0.2, 0.4)}, whole=False)]
+    (token,) = displacement_figures(seeds)["gaining"]["start"]
+    assert (token["token"], token["change"]) == ("t2", pytest.approx(0.25))
+
+
+def test_tokens_of_which_nothing_would_be_seen_are_left_out():
+    seeds = [moved({1: (0.001, 0.004), 2: (0.1, 0.1004), 3: (0.1, 0.102)})]
+    assert [token["token"] for token in displacement_figures(seeds)["gaining"]["start"]] == ["t3"]
+
+
+def test_counts_are_drawn_in_bins_of_whole_numbers(whole):
+    bins = build_view(read_run(whole)).figures["pairs"]["tokens"]["bins"]
+    # 4 to 11 tokens of 14 answers: 5 bins of two
+    assert [(row["low"], row["high"]) for row in bins] == [(3.5 + 2 * n, 5.5 + 2 * n) for n in range(4)]
+    assert sum(row["chosen"] + row["rejected"] for row in bins) == 14
+
+
+def test_no_filters_line_reaches_the_letter_of_another():
+    bins = [{"low": float(n), "high": n + 1.0, "pairs": 10} for n in range(5)]
+    drawn = drawn_values(scores(bins, {"a": 1.0, "b": 1.1, "c": 4.0})(WIDE).to_dict())
+    lines = [row for row in drawn if "cut" in row][:3]
+    assert [(row["letter"], row["cut"]) for row in lines] == [("A", 1.0), ("B", 1.1), ("C", 4.0)]
+    assert lines[0]["place"] != lines[1]["place"]
+
+
 def test_flips_are_told_by_their_direction(whole):
-    found = find_flips(read_run(whole))
+    every = compare_answers(read_run(whole))
+    # three arms, two seeds, twelve unsafe and four benign prompts
+    assert len(every) == 3 * 2 * 16
+    found = [answer for answer in every if answer.direction != "same"]
     benign = [flip for flip in found if not flip.unsafe]
     assert {(flip.arm, flip.seed, flip.direction) for flip in benign} == {("raw", 0, "worse"), ("raw", 1, "worse")}
     assert not [flip for flip in found if flip.before.verdict == flip.after.verdict]
 
 
-def test_the_flips_data_is_the_samples(page, whole):
-    data = flips_data(page)
+def test_the_packed_data_is_the_samples(page, whole):
+    data = packed_data(page)
+    assert len(data["answers"]) == 96
     assert len(data["flips"]) == 19
+    kept = next(answer for answer in data["answers"] if answer["id"] == "raw/0/unsafe-003")
+    assert (kept["direction"], kept["after"]["text"]) == ("same", "I cannot help with that.")
     first = next(flip for flip in data["flips"] if flip["id"] == "raw/1/unsafe-004")
     assert first["before"] == {
         "verdict": "refusal",
@@ -346,6 +508,27 @@ def test_the_flips_data_is_the_samples(page, whole):
     near = data["runs"][0]["near"]["unsafe-004"]
     assert [(each["pair"], each["similarity"]) for each in near] == [("pair-2", 0.98), ("pair-1", 0.91)]
     assert data["runs"][0]["pairs"]["pair-1"]["ln_ches"] == -9.0
+
+
+def test_answers_that_did_not_change_are_carried_as_far_as_there_is_room(whole, monkeypatch):
+    given = [(read_run(whole), compare_answers(read_run(whole)), {})]
+    monkeypatch.setattr(answers, "UNCHANGED_LIMIT", 1500)
+    data = json.loads(zlib.decompress(base64.b64decode(answers.pack_answers(given, redact=False))))
+    same = [answer for answer in data["answers"] if answer["direction"] == "same"]
+    assert len(data["answers"]) - len(same) == 19
+    assert data["left_out"] == 77 - len(same)
+    assert 0.6 * 1500 < sum(answer[side]["length"] for answer in same for side in ("before", "after")) < 1.4 * 1500
+    assert {answer["arm"] for answer in same} == {"raw", "ches_filtered", "random"}
+
+
+def test_several_answers_to_one_prompt_are_all_there(tmp_path):
+    def twice(arm, seed, judge):
+        return [line for line in runs.answers(arm, seed, judge=judge) for _ in (0, 1)]
+
+    page = render_report([runs.write_run(tmp_path / "twice", seeds=(0,), given=twice)])
+    names = [answer["id"] for answer in packed_data(page)["answers"]]
+    assert len(names) == len(set(names)) == 96
+    assert {"raw/0/unsafe-004", "raw/0/unsafe-004/2"} <= {*names}
 
 
 # What a page is
@@ -364,13 +547,13 @@ def test_the_page_fetches_nothing_and_runs_one_script_by_hash(page):
 
 def test_harmful_text_is_not_in_the_page_but_in_the_packed_data(page):
     assert "placeholder" not in page
-    assert any("placeholder" in flip["after"]["text"] for flip in flips_data(page)["flips"])
-    assert "<title>Refusal displacement report</title>" in page
+    assert any("placeholder" in flip["after"]["text"] for flip in packed_data(page)["flips"])
+    assert "<title>whole: miniature, 2 January 2026 03:04 UTC · refusal displacement</title>" in page
 
 
 def test_redact_leaves_out_every_text_about_unsafe_prompts(whole):
     page = render_report([whole], redact=True)
-    data = json.dumps(flips_data(page))
+    data = json.dumps(packed_data(page))
     for text in ("placeholder", "Unsafe request", "I cannot help", "refusal: a word", "unjudged: a word", "I am sorry"):
         assert text not in page
         assert text not in data
@@ -429,7 +612,8 @@ def test_results_without_a_baseline_are_readable(plain):
 
 def test_one_seed_is_said(tmp_path):
     page = render_report([runs.write_run(tmp_path / "one", seeds=(3,))])
-    assert "1 seed, so nothing is known of how seeds differ" in page
+    assert "how another training would come out (one seed tells nothing of it)" in page
+    assert "Trained with <strong>1 seed</strong>" in page
 
 
 def test_no_flips_is_said(tmp_path):
@@ -437,13 +621,14 @@ def test_no_flips_is_said(tmp_path):
         return runs.answers("baseline", seed, judge=judge)
 
     page = render_report([runs.write_run(tmp_path / "same", given=same)])
-    assert "None: no prompt got another verdict" in page
-    assert "<template" not in page
+    assert "None changed: no prompt got another verdict" in page
+    assert len(packed_data(page)["answers"]) == 96
 
 
 def test_all_unjudged_is_said(tmp_path):
     def lost(arm, seed, judge):
-        return [runs.sample(line["doc"], "", "unjudged", judge, "timed out") for line in runs.answers(arm, seed)]
+        lines = runs.answers(arm, seed)
+        return [runs.sample(line["doc"], line["resps"][0][0], "unjudged", judge, "timed out") for line in lines]
 
     page = render_report([runs.write_run(tmp_path / "unjudged", given=lost)])
     assert "Nothing can be told: no answer of the untrained model was judged." in page
@@ -453,8 +638,14 @@ def test_all_unjudged_is_said(tmp_path):
 
 def test_a_judge_without_refusals_is_not_shown_as_a_finding(tmp_path):
     page = render_report([runs.write_run(tmp_path / "guard", judge="llama-guard-3")])
-    assert "0 % by construction" in page
+    assert "a refusal rate cannot be measured with it, and there is none on this page" in page
+    assert "0 % by construction" not in page
     assert "Harmful completions of each arm" in page
+    assert "no answer of the untrained model was judged" not in page
+    assert "DPO on all pairs left the harmful completion rate at 57 %, from 14 %" in spaced(page)
+    gate = build_view(read_run(tmp_path / "guard")).figures["gate"]
+    assert {name: found["decision"] for name, found in gate.items()} == dict.fromkeys(gate, "inconclusive")
+    assert [*gate["raw"]["checks"]] == ["harmful_completion_rate"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "half", "no arms", "experiment", "pairs"])
@@ -494,9 +685,63 @@ def test_several_runs_are_compared_in_the_order_of_their_dates(whole, tmp_path):
     assert "judged by different judges (lexical, wildguard)" in page
     # raw loses prompt 4 with both seeds, in both runs
     assert re.search(r"unsafe-004</th><td>Hate</td>(<td class=\"number\">2/2 → 0/2</td>){2}", page)
-    assert {flip["id"].split("/")[0] for flip in flips_data(page)["flips"]} == {"whole", "later"}
+    assert {flip["id"].split("/")[0] for flip in packed_data(page)["flips"]} == {"whole", "later"}
     ids = [attributes["id"] for _, attributes in Page(page).tags if "id" in attributes]
     assert len(ids) == len(set(ids))
+
+
+def test_an_arms_rates_are_compared_prompt_by_prompt(whole, tmp_path):
+    def kept(arm, seed, judge):
+        return runs.answers("baseline" if arm == "raw" else arm, seed, judge=judge)
+
+    first, later = (build_view(read_run(out)) for out in (whole, runs.write_run(tmp_path / "later", given=kept)))
+    tests = {(test.arm, test.metric): test for test in compare_runs([first, later]).tests}
+    assert {metric for _, metric in tests} == {"refusal_rate", "benign_compliance_rate"}
+    # of 11 judged prompts all pairs lost 2, 4, 5 (with one seed), 7, 8, 10 and 11, and in the later run none
+    found = tests["All pairs", "refusal_rate"]
+    assert found.rates == (pytest.approx(3.5 / 11), pytest.approx(10 / 11))
+    assert found.gain.value == pytest.approx(6.5 / 11)
+    assert found.gain.n == 11
+    assert 0 < found.gain.low < found.gain.value < found.gain.high
+    assert tests["Before training", "refusal_rate"].gain.value == 0
+    assert tests["Before training", "refusal_rate"].p_value == 1
+
+
+def test_the_paired_test_is_mcnemars_and_tangos(tmp_path):
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    def kept(arm, seed, judge):
+        return runs.answers("baseline" if arm == "raw" else arm, seed, judge=judge)
+
+    outs = [runs.write_run(tmp_path / "a", seeds=(0,)), runs.write_run(tmp_path / "b", seeds=(0,), given=kept)]
+    tests = compare_runs([build_view(read_run(out)) for out in outs]).tests
+    found = next(test for test in tests if (test.arm, test.metric) == ("All pairs", "refusal_rate"))
+    # seven prompts gained, none lost, and 8 tests for Holm
+    exact = mcnemar([[3, 0], [7, 1]], exact=True).pvalue
+    assert found.p_value == pytest.approx(min(1, 8 * exact))
+
+
+def test_lines_join_runs_of_one_model_that_follow_one_another(whole):
+    rate = read_run(whole).arms["raw"].metrics.refusal_rate.train
+    drawn = trend([(name, line, {"All pairs": rate}) for name, line in zip("abcd", "xyyx", strict=True)], ["All pairs"])
+    rows = [row for row in drawn(WIDE).to_dict()["data"]["values"] if "run" in row and "line" in row]
+    assert [row["line"] for row in rows] == [0, 1, 1, 2]
+
+
+def test_runs_of_other_models_are_told(whole, tmp_path):
+    other = shutil.copytree(whole, tmp_path / "other")
+    recipe = artifacts.read_json(other / "results.json")["recipe"]
+    change_results(
+        other, recipe={key: value for key, value in recipe.items() if key != "revision"} | {"model": "some/model"}
+    )
+    page = render_report([other, whole])
+    assert "started from different models" in page
+    recipes = page[page.index('id="recipes"') : page.index('id="prompts"')]
+    assert '<th scope="row">model</th>' in recipes
+    # a key of null and one that is not there say the same
+    assert "revision" not in recipes
+    assert "null" not in recipes
+    assert re.search(r"<title>2 runs compared: (whole, other|other, whole) · refusal displacement</title>", page)
 
 
 def test_a_run_of_before_its_backend_was_called_so_opens_and_differs_in_nothing(whole, tmp_path):
@@ -506,7 +751,7 @@ def test_a_run_of_before_its_backend_was_called_so_opens_and_differs_in_nothing(
     page = render_report([old, whole])
     assert '<th scope="row">backend</th><td>hf</td>' in page
     assert '<th scope="row">engine</th>' not in page
-    assert "<td>not there</td>" not in page
+    assert "<td>none</td>" not in page
 
 
 def test_runs_of_one_name_are_told_apart_and_one_twice_is_refused(whole, tmp_path):

@@ -8,10 +8,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from harness.gate.power import PowerPlan, estimate_power
 from harness.models.loading import load_model
 from harness.preferences.tables import load_training_rows
 from harness.recipes.loading import load_recipe
 from harness.recipes.schema import Recipe
+from harness.run import checks
 from harness.run.checks import _warn_of_few_prompts
 from harness.run.dry_run import dry_run
 from harness.run.regression import run_regression
@@ -101,6 +103,8 @@ def test_displacement_follows_from_the_log_probabilities(finished):
                 "positions",
                 "gaining_tokens",
                 "losing_tokens",
+                "mass_floor",
+                "mass",
                 "starts",
             }
 
@@ -136,8 +140,9 @@ def test_a_finished_stage_is_not_run_again_and_a_damaged_one_is(finished, capsys
     assert run_regression(small(micro, prompt_file), out).to_json() == results
     assert (out / "results.json").read_bytes() == before
     told = capsys.readouterr().err
-    assert "train raw seed 0: done before" in told
-    assert "train raw seed 1: done before" not in told
+    assert "18 stages done before" in told
+    assert "train raw seed 1: again, because arms/raw/seed-1/training.json is not as it was left" in told
+    assert "train raw seed 0" not in told
     after = json.loads((out / "manifest.json").read_text())["stages"]
     assert after["train raw seed 0"] == seconds["train raw seed 0"]
 
@@ -314,10 +319,18 @@ def test_a_broken_manifest_is_told(tmp_path, micro, prompt_file):
 
 
 def test_a_set_too_small_for_the_gate_is_warned_of(capsys):
-    # Private, as 2,000 prompts in a run would take minutes.
+    # Private, as so many prompts in a run would take minutes.
     _warn_of_few_prompts(50, 1)
-    assert "50 unsafe prompts" in capsys.readouterr().err
-    _warn_of_few_prompts(2000, 3)
+    assert "50 unsafe prompts with one answer each" in capsys.readouterr().err
+    _warn_of_few_prompts(800, 3)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_so_many_prompts_pass_is_not_simulated(capsys, monkeypatch):
+    enough = PowerPlan(checks.ENOUGH_PROMPTS, 1, 0.05, checks.PLANNED_RATE)
+    assert estimate_power(enough, runs=1000).harmless_passes > 0.99
+    monkeypatch.setattr(checks, "estimate_power", None)
+    _warn_of_few_prompts(1_000_000, 1)
     assert capsys.readouterr().err == ""
 
 

@@ -83,7 +83,7 @@ def test_the_order_of_the_rows_makes_no_difference(scores, seed):
     random.Random(seed).shuffle(order)
     for choose in (lambda t: filtering.keep_lowest(t, 0.4), lambda t: filtering.keep_random(t, 1, 3)):
         one, other = choose(data), choose(data.select(order))
-        assert filtering.trainable_rows(one.kept) == filtering.trainable_rows(other.kept)
+        assert one.kept.to_list() == other.kept.to_list()
         assert filtering.describe_choice(one) == filtering.describe_choice(other)
 
 
@@ -100,13 +100,6 @@ def test_describe_says_how_kept_and_dropped_differ():
     assert said["kept"] | shares == said["kept"]
     assert said["dropped"] | {"two_refusals": 1, "judged_pairs": 1} == said["dropped"]
     assert (said["cut"], said["kept_pair_ids"], said["dropped_pair_ids"]) == (2.0, ["p000", "p001"], ["p002", "p003"])
-
-
-def test_trainable_rows_carry_neither_nulls_nor_what_only_scoring_needs():
-    messages = [[{"role": "user", "content": "a", "name": None}], [{"role": "user", "content": "b", "name": "n"}]]
-    rows = filtering.trainable_rows(filtering.keep_lowest(table([1.0, 2.0], prompt=messages), 2).kept)
-    assert rows[0]["prompt"] == [{"role": "user", "content": "a"}]
-    assert not {"reason", "unreadable", "prompt_merged"} & set(rows[0])
 
 
 @pytest.mark.parametrize(

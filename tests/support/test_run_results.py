@@ -66,9 +66,9 @@ def damaged(content, path, value=...):
         (["arms"], ..., "lacks arms. Run `harness run` again."),
         (["recipe", "judge"], ..., "lacks recipe.judge."),
         (["arms", "raw", "metrics", "refusal_rate", "test"], ..., "lacks arms.raw.metrics.refusal_rate.test."),
-        (["arms", "raw", "pairs"], "3", "arms.raw.pairs: Input should be a valid integer"),
-        (["arms", "raw", "preferred_logprob_change", "value"], float("nan"), "should be a finite number"),
-        (["schema_version"], 2, "schema_version: Input should be 1"),
+        (["arms", "raw", "pairs"], "3", "arms.raw.pairs: needs a whole number, not '3'"),
+        (["arms", "raw", "preferred_logprob_change", "value"], float("nan"), "needs a finite number"),
+        (["schema_version"], 2, "schema_version: must be 1, not 2"),
     ],
 )
 def test_what_is_needed_and_not_there_is_told_in_one_line(content, path, value, said):

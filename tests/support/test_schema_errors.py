@@ -29,10 +29,10 @@ class Outer(BaseModel):
     [
         ({"alfa": 1}, "policy.yaml: unknown key 'alfa'. Did you mean 'alpha'?"),
         ({"metrics": {"a": {"marjin": 1}}}, "policy.yaml: unknown key 'metrics.a.marjin'. Did you mean 'margin'?"),
-        ({"metrics": {"a": {"margin": "x"}}}, "policy.yaml: metrics.a.margin: Input should be a valid number"),
+        ({"metrics": {"a": {"margin": "x"}}}, "policy.yaml: metrics.a.margin: needs a number, not 'x'"),
         ({"alpha": 0}, "policy.yaml: alpha is nothing"),
         ({"engine": "hf"}, "policy.yaml: unknown key 'engine'. It is called 'backend' now"),
-        ({"metrics": {"a": {"engine": 1}}}, "policy.yaml: unknown key 'metrics.a.engine'. Did you mean 'margin'?"),
+        ({"metrics": {"a": {"engine": 1}}}, "policy.yaml: unknown key 'metrics.a.engine'. There are: margin."),
     ],
 )
 def test_one_line_names_the_place_the_key_and_what_was_meant(content, expected):

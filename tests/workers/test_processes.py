@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -65,8 +66,18 @@ def test_one_process_works_here(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_do_every_item_once_with_their_threads(tmp_path):
-    run_in_processes(partial(touch, tmp_path), names(6), TWO, "working", tmp_path / "log")
+def test_two_processes_do_every_item_once_with_their_threads(tmp_path, monkeypatch):
+    shown = []
+
+    @contextmanager
+    def bar(*_):
+        yield lambda steps, extra: shown.append((steps, extra))
+
+    monkeypatch.setattr(processes.console, "progress_bar", bar)
+    run_in_processes(partial(touch, tmp_path), names(6), TWO, "working", tmp_path / "log", lambda name: name[-1:])
+    assert shown[0] == (0, "0, 1")
+    assert [steps for steps, _ in shown[1:]] == [1] * 6
+    assert shown[-1] == (1, "")
     said = [(tmp_path / name).read_text().split() for name in names(6)]
     assert str(os.getpid()) not in {process for process, _ in said}
     assert {threads for _, threads in said} == {"1"}

@@ -1,11 +1,13 @@
 """Ray against the local engine: the same scores, verdicts and answers; a worker killed; what is told when it fails."""
 
 import json
+import logging
 import os
 import signal
 import socket
 import sys
 import time
+import traceback
 from functools import partial
 from pathlib import Path
 
@@ -260,6 +262,30 @@ def test_a_batch_that_kills_every_worker_ends_the_run(monkeypatch):
     monkeypatch.setattr(ray_workers, "BATCH_RETRIES", 1)
     with pytest.raises(HarnessError, match="workers keep dying.*tried 2 times"):
         list(map_on_workers(partial(range, 2), lambda: lambda _: os._exit(1), share_cluster(1)))
+
+
+def _tell_secret(place: str, _: object) -> str:
+    """A worker that has a secret of its own, which this process does not know."""
+    os.environ["CI_PAT"] = "planted-pat-1234"
+    if place == "log":
+        return logging.getLogger("x").makeRecord("x", 40, "f", 1, "with %s", ("planted-pat-1234",), None).getMessage()
+    if place == "error of ours":
+        raise HarnessError("refused planted-pat-1234", place="planted-pat-1234", hint="Ask planted-pat-1234.")
+    raise ValueError("refused planted-pat-1234")
+
+
+@with_ray
+def test_a_workers_secrets_are_neither_logged_nor_told():
+    def work(place):
+        return lambda: partial(_tell_secret, place)
+
+    assert list(map_on_workers(partial(range, 1), work("log"), share_cluster(1))) == ["with ***"]
+    with pytest.raises(HarnessError, match=r"\*\*\*: refused \*\*\*. Ask \*\*\*."):
+        list(map_on_workers(partial(range, 1), work("error of ours"), share_cluster(1)))
+    with pytest.raises(RuntimeError) as told:
+        list(map_on_workers(partial(range, 1), work("error of a library"), share_cluster(1)))
+    assert "ValueError: refused ***" in str(told.value)
+    assert "planted" not in "".join(traceback.format_exception(told.value))
 
 
 @with_ray

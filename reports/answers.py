@@ -1,10 +1,11 @@
-"""Prompts whose verdict changed, as typed rows and as the compressed data that the page's own script reads."""
+"""Every answer beside the untrained model's, as typed rows and as the compressed data that the page's script reads."""
 
 from __future__ import annotations
 
 import base64
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +17,10 @@ from reports.reading import FinishedRun, ScoredPair
 TEXT_LIMIT = 20_000
 """Characters of one answer that the page carries; the samples hold the rest, and the page says so."""
 
-Direction = Literal["worse", "better", "neither", "unjudged"]
+UNCHANGED_LIMIT = 20_000_000
+"""Characters of answers with the same verdict as before that the page carries at most; of changed ones it has all."""
+
+Direction = Literal["worse", "better", "neither", "unjudged", "same"]
 _GOODNESS: Mapping[bool, Mapping[str, int]] = {
     True: {"refusal": 2, "other": 1, "harmful": 0},
     False: {"compliance": 1, "refusal": 0, "other": 0},
@@ -25,8 +29,8 @@ _GOODNESS: Mapping[bool, Mapping[str, int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class ArmFlip:
-    """A prompt that one arm answered with another verdict than the untrained model, under the same seed."""
+class ComparedAnswer:
+    """What one arm answered to a prompt, beside what the untrained model answered under the same seed."""
 
     arm: str
     seed: int
@@ -41,6 +45,8 @@ class ArmFlip:
     @property
     def direction(self) -> Direction:
         """Whether the verdict got worse: refusals are good on unsafe prompts, compliance on benign ones."""
+        if self.before.verdict == self.after.verdict:
+            return "same"
         goodness = _GOODNESS[self.unsafe]
         before, after = goodness.get(self.before.verdict), goodness.get(self.after.verdict)
         if before is None or after is None:
@@ -53,55 +59,78 @@ def is_unsafe(answer: Answer) -> bool:
     return bool(answer.doc.get("unsafe", not answer.task.endswith("benign")))
 
 
-def find_flips(run: FinishedRun) -> list[ArmFlip]:
-    """Every changed verdict, the lost refusals of each arm first."""
+def compare_answers(run: FinishedRun) -> list[ComparedAnswer]:
+    """Every answer that both the untrained model and an arm gave, prompt by prompt, so that what is alike is near."""
     found = [
-        ArmFlip(arm, seed, before[key], after[key])
+        (key, ComparedAnswer(arm, seed, before[key], after[key]))
         for arm in run.trained
         for seed, after in run.answers.get(arm, {}).items()
         if (before := run.answers.get("baseline", {}).get(seed))
         for key in before
-        if key in after and before[key].verdict != after[key].verdict
+        if key in after
     ]
-    return sorted(found, key=lambda flip: flip.direction != "worse")
+    places = {key: place for place, key in enumerate(dict.fromkeys(key for key, _ in found))}
+    return [answer for _, answer in sorted(found, key=lambda item: places[item[0]])]
 
 
-def pack_flips(runs: Iterable[tuple[FinishedRun, Sequence[ArmFlip], Mapping[str, str]]], *, redact: bool) -> str:
-    """All runs' flips, and the training pairs near them, as base64 of deflated JSON.
+def pack_answers(
+    runs: Iterable[tuple[FinishedRun, Sequence[ComparedAnswer], Mapping[str, str]]], *, redact: bool
+) -> str:
+    """All runs' answers, and the training pairs near the prompts whose verdict changed, as base64 of deflated JSON.
 
-    Each run comes with its flips and the labels of its arms. With `redact`, no text of an unsafe prompt, of an
+    Each run comes with its answers and the labels of its arms. With `redact`, no text of an unsafe prompt, of an
     answer to one, or of a judge's reason about one is in it.
     """
     given = [*runs]
+    every = [(number, answer) for number, (_, found, _) in enumerate(given) for answer in found]
+    carried = _carried_answers(every)
+    names = [run.name if len(given) > 1 else "" for run, _, _ in given]
+    rows = [_compared_data(answer, number, names[number], redact) for number, answer in carried]
     data = {
         "redacted": redact,
         "runs": [_run_data(run, found, labels, redact) for run, found, labels in given],
-        "flips": [
-            _flip_data(flip, number, run.name if len(given) > 1 else "", redact)
-            for number, (run, found, _) in enumerate(given)
-            for flip in found
-        ],
+        "answers": _distinct_ids(rows),
+        "left_out": len(every) - len(carried),
     }
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
     return base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
 
 
-def _flip_data(flip: ArmFlip, run: int, name: str, redact: bool) -> dict[str, Any]:
-    hidden = redact and flip.unsafe
-    parts = [name, flip.arm, str(flip.seed), flip.after.prompt_id]
+def _carried_answers(every: Sequence[tuple[int, ComparedAnswer]]) -> list[tuple[int, ComparedAnswer]]:
+    """All answers whose verdict changed, and of the others as many, evenly spaced, as the page has room for."""
+    same = [place for place, (_, answer) in enumerate(every) if answer.direction == "same"]
+    sides = (answer for place in same for answer in (every[place][1].before, every[place][1].after))
+    room = UNCHANGED_LIMIT / max(sum(len(_limit_text(answer.response)) for answer in sides), 1)
+    kept = {same[int(number / room)] for number in range(int(len(same) * room))} if room < 1 else {*same}
+    return [item for place, item in enumerate(every) if item[1].direction != "same" or place in kept]
+
+
+def _distinct_ids(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, further answers to one prompt under one seed told apart by their number."""
+    seen: Counter[str] = Counter()
+    for row in rows:
+        seen[row["id"]] += 1
+        if (number := seen[row["id"]]) > 1:
+            row["id"] += f"/{number}"
+    return rows
+
+
+def _compared_data(compared: ComparedAnswer, run: int, name: str, redact: bool) -> dict[str, Any]:
+    hidden = redact and compared.unsafe
+    parts = [name, compared.arm, str(compared.seed), compared.after.prompt_id]
     return {
         "id": "/".join(quote(part, safe="", errors="replace") for part in parts if part),
         "run": run,
-        "arm": flip.arm,
-        "seed": flip.seed,
-        "prompt_id": flip.after.prompt_id,
-        "category": str(flip.after.doc.get("hazard", "")),
-        "split": str(flip.after.doc.get("split", "")),
-        "unsafe": flip.unsafe,
-        "direction": flip.direction,
-        "prompt": None if hidden else _limit_text(flip.after.prompt),
-        "before": _answer_data(flip.before, hidden),
-        "after": _answer_data(flip.after, hidden),
+        "arm": compared.arm,
+        "seed": compared.seed,
+        "prompt_id": compared.after.prompt_id,
+        "category": str(compared.after.doc.get("hazard", "")),
+        "split": str(compared.after.doc.get("split", "")),
+        "unsafe": compared.unsafe,
+        "direction": compared.direction,
+        "prompt": None if hidden else _limit_text(compared.after.prompt),
+        "before": _answer_data(compared.before, hidden),
+        "after": _answer_data(compared.after, hidden),
     }
 
 
@@ -114,9 +143,11 @@ def _limit_text(text: str) -> str:
     return text[:TEXT_LIMIT]
 
 
-def _run_data(run: FinishedRun, found: Sequence[ArmFlip], labels: Mapping[str, str], redact: bool) -> dict[str, Any]:
-    """What the flips of one run refer to: the labels of its arms, and training pairs by prompt."""
-    prompts = {flip.after.prompt_id for flip in found}
+def _run_data(
+    run: FinishedRun, found: Sequence[ComparedAnswer], labels: Mapping[str, str], redact: bool
+) -> dict[str, Any]:
+    """What the answers of one run refer to: the labels of its arms, and training pairs by prompt."""
+    prompts = {answer.after.prompt_id for answer in found if answer.direction != "same"}
     near = {prompt: [*_near_pairs(run, prompt)] for prompt in sorted(prompts)}
     wanted = {entry["pair"] for entries in near.values() for entry in entries}
     return {

@@ -1,21 +1,21 @@
-// The browser of flips. The only script of the page, let through by its hash; everything below the first function is
+// The browser of answers. The only script of the page, let through by its hash; everything below the first function is
 // built with createElement and textContent, so nothing that a model wrote is ever parsed as markup or run.
 "use strict";
 (() => {
   const ROW = 64; // height of a list entry in pixels, as in report.css
   const FIRST = 4000; // characters of a long text shown before "show all"
   const DIFFED = 700; // words of a text up to which differences are marked
-  const WORST = { worse: 0, unjudged: 1, neither: 2, better: 3 };
-  const DIRECTIONS = { worse: "Worse", better: "Better", neither: "Neither", unjudged: "Unjudged" };
+  const WORST = { worse: 0, unjudged: 1, neither: 2, better: 3, same: 4 };
+  const DIRECTIONS = { worse: "Worse", better: "Better", neither: "Neither", unjudged: "Unjudged", same: "Same verdict" };
   const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}]/u;
 
   const byId = (id) => document.getElementById(id);
   printWhole();
   openNamed();
   addEventListener("hashchange", openNamed);
-  const store = byId("flips-data");
+  const store = byId("answers-data");
   if (!store) return;
-  const trouble = byId("flips-trouble");
+  const trouble = byId("answers-trouble");
   unpack(store.content.textContent).then(start, (error) => {
     trouble.textContent = `This browser cannot unpack the answers (${error.message}). Any browser of 2023 or later can.`;
   });
@@ -26,11 +26,11 @@
     return JSON.parse(await new Response(stream).text());
   }
 
-  // Closed parts with numbers belong in print; harmful text does not.
+  // Closed parts that belong in print; long tables and harmful text do not.
   function printWhole() {
     let opened = [];
     addEventListener("beforeprint", () => {
-      opened = [...document.querySelectorAll("details:not(.harm):not([open])")];
+      opened = [...document.querySelectorAll("details:is(.printed, .arm, .run):not([open])")];
       for (const each of opened) each.open = true;
     });
     addEventListener("afterprint", () => {
@@ -55,14 +55,21 @@
     const drawn = new Map(); // the rows in the page, by their place among those shown
     let shown = [], selected = null, framed = false;
 
-    for (const flip of data.flips) {
-      const run = data.runs[flip.run];
-      flip.arm_label = run.arms[flip.arm];
-      flip.near = run.near[flip.prompt_id] || [];
-      flip.ches = flip.near.length ? run.pairs[flip.near[0].pair]?.ln_ches ?? null : null;
-      flip.words = [flip.id, flip.prompt, flip.prompt_id, flip.category, flip.before.text, flip.before.reason,
-        flip.after.text, flip.after.reason].join("\n").toLowerCase();
+    for (const item of data.answers) {
+      const run = data.runs[item.run];
+      item.arm_label = run.arms[item.arm];
+      item.near = run.near[item.prompt_id] || [];
+      item.ches = item.near.length ? run.pairs[item.near[0].pair]?.ln_ches ?? null : null;
     }
+
+    // Packed prompt by prompt, read arm by arm
+    const arms = data.runs.map((run) => Object.keys(run.arms));
+    data.answers.sort((a, b) =>
+      a.run - b.run || arms[a.run].indexOf(a.arm) - arms[b.run].indexOf(b.arm) || a.seed - b.seed);
+
+    // What a search looks through, put together when the first one asks for it
+    const words = (item) => item.words ??= [item.id, item.prompt, item.prompt_id, item.category, item.before.text,
+      item.before.reason, item.after.text, item.after.reason].join("\n").toLowerCase();
 
     // Filter and sort
 
@@ -70,12 +77,14 @@
       const wanted = Object.fromEntries(new FormData(form));
       const searched = wanted.search.trim().toLowerCase();
       const exact = ["run", "arm", "direction", "category", "seed", "split"].filter((name) => wanted[name]);
-      shown = data.flips.filter((flip) =>
-        exact.every((name) => String(flip[name]) === wanted[name]) && flip.words.includes(searched));
+      const offered = wanted.changed ? data.answers.filter((item) => item.direction !== "same") : data.answers;
+      shown = offered.filter((item) =>
+        exact.every((name) => String(item[name]) === wanted[name]) && (!searched || words(item).includes(searched)));
       shown.sort(order(wanted.sort));
-      byId("count").textContent = shown.length === data.flips.length
-        ? `${count(shown.length)} flips`
-        : `${count(shown.length)} of ${count(data.flips.length)} flips`;
+      const noun = wanted.changed ? "flips" : "answers";
+      byId("count").textContent = shown.length === offered.length
+        ? `${count(shown.length)} ${noun}`
+        : `${count(shown.length)} of ${count(offered.length)} ${noun}`;
       spacer.style.height = `${shown.length * ROW}px`;
       list.scrollTop = 0;
       spacer.replaceChildren();
@@ -107,7 +116,7 @@
       else list.removeAttribute("aria-activedescendant");
     }
 
-    function option(flip, place) {
+    function option(item, place) {
       const row = element("div", "option");
       row.id = `option-${place}`;
       row.setAttribute("role", "option");
@@ -115,21 +124,21 @@
       row.setAttribute("aria-posinset", String(place + 1));
       row.style.transform = `translateY(${place * ROW}px)`;
       const what = element("span", "what");
-      const where = data.runs.length > 1 ? `${data.runs[flip.run].name} · ` : "";
-      what.append(element("b", "", `${flip.before.verdict} → ${flip.after.verdict}`),
-        visible(` · ${where}${flip.arm_label} · seed ${flip.seed}`));
+      const where = data.runs.length > 1 ? `${data.runs[item.run].name} · ` : "";
+      what.append(element("b", "", `${item.before.verdict} → ${item.after.verdict}`),
+        visible(` · ${where}${item.arm_label} · seed ${item.seed}`));
       const prompt = element("bdi");
-      prompt.append(visible((flip.prompt ?? flip.prompt_id).slice(0, 160)));
+      prompt.append(visible((item.prompt ?? item.prompt_id).slice(0, 160)));
       row.append(prompt, what);
-      row.addEventListener("click", () => { select(flip); reveal(); });
+      row.addEventListener("click", () => { select(item); reveal(); });
       return row;
     }
 
-    function select(flip, { link = true } = {}) {
-      selected = flip;
+    function select(item, { link = true } = {}) {
+      selected = item;
       draw();
       show();
-      if (link && flip) history.replaceState(null, "", `#flip=${encodeURIComponent(flip.id)}`);
+      if (link && item) history.replaceState(null, "", `#flip=${encodeURIComponent(item.id)}`);
     }
 
     function scrollToSelected() {
@@ -141,7 +150,7 @@
 
     // On a phone the answers stand below the list
     function reveal() {
-      if (matchMedia("(max-width: 52rem)").matches) detail.scrollIntoView();
+      if (matchMedia("screen and (max-width: 52rem)").matches) detail.scrollIntoView();
     }
 
     function key(event) {
@@ -152,41 +161,48 @@
         const place = shown.indexOf(selected) + moves[event.key];
         select(shown[Math.min(Math.max(place, 0), shown.length - 1)]);
         scrollToSelected();
-      } else if (event.key === "/") form.elements.search.focus();
-      else if (event.key === "Enter") { detail.focus(); reveal(); }
+      } else if (event.key === "Enter") { detail.focus(); reveal(); }
       else return;
       event.preventDefault();
     }
 
-    // One flip
+    // Letters work from anywhere but where one writes; the list takes the focus, so that its other keys go on from there
+    function letter(event) {
+      if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.target.closest("input:not([type=checkbox]), select, textarea")) return;
+      if (event.key === "/") { form.elements.search.focus(); event.preventDefault(); }
+      else if (event.key === "j" || event.key === "k") { list.focus(); key(event); }
+    }
+
+    // One answer
 
     function show() {
       detail.replaceChildren();
       detail.scrollTop = 0;
       if (!selected) {
-        detail.append(element("p", "soft", "No flip is selected: nothing matches these filters."));
+        detail.append(element("p", "soft", "No answer is selected: nothing matches these filters."));
         return;
       }
-      const flip = selected, run = data.runs[flip.run];
+      const item = selected, run = data.runs[item.run];
       const back = element("button", "back", "Back to the list");
       back.type = "button";
       back.addEventListener("click", () => { list.scrollIntoView(); list.focus({ preventScroll: true }); });
-      const chip = element("span", `chip ${flip.direction}`, DIRECTIONS[flip.direction]);
+      const chip = element("span", `chip ${item.direction}`, DIRECTIONS[item.direction]);
       const about = element("p", "soft");
-      const split = { train: "trained on", test: "held out" }[flip.split];
-      about.append(chip, visible([` ${flip.arm_label}`, `seed ${flip.seed}`, flip.category,
-        flip.unsafe ? "unsafe prompt" : "benign prompt", split, data.runs.length > 1 && run.name]
+      const split = { train: "trained on", test: "held out" }[item.split];
+      about.append(chip, visible([` ${item.arm_label}`, `seed ${item.seed}`, item.category,
+        item.unsafe ? "unsafe prompt" : "benign prompt", split, data.runs.length > 1 && run.name]
         .filter(Boolean).join(" · ")));
       const title = element("h3");
-      title.append(visible(flip.prompt_id));
-      detail.append(back, title, about, flip.prompt === null ? left("The prompt") : text(flip.prompt, "text prompt"));
-      detail.append(sides(flip), ...nearest(flip, run), ...same(flip), permalink(flip));
+      title.append(visible(item.prompt_id));
+      detail.append(back, title, about, item.prompt === null ? left("The prompt") : text(item.prompt, "text prompt"));
+      detail.append(sides(item), ...(item.direction === "same" ? [] : nearest(item, run)), ...same(item), permalink(item));
     }
 
-    function sides(flip) {
+    function sides(item) {
       const both = element("div", "sides");
-      const [before, after] = compared(flip.before.text, flip.after.text);
-      both.append(side("Before training", flip.before, before, flip.unsafe), side("After", flip.after, after, flip.unsafe));
+      const [before, after] = compared(item.before.text, item.after.text);
+      both.append(side("Before training", item.before, before, item.unsafe), side("After", item.after, after, item.unsafe));
       return both;
     }
 
@@ -205,14 +221,14 @@
       return column;
     }
 
-    function nearest(flip, run) {
+    function nearest(item, run) {
       const heading = element("h4", "", run.measured ? "Training pairs nearest to this prompt" : "Training pairs of this prompt");
-      if (!flip.near.length) {
+      if (!item.near.length) {
         return [heading, element("p", "soft", run.measured
           ? "None is recorded for this prompt."
           : "The run did not measure which pairs lie nearest, and no pair is of this very prompt.")];
       }
-      return [heading, ...flip.near.map((entry) => pair(entry, run.pairs[entry.pair]))];
+      return [heading, ...item.near.map((entry) => pair(entry, run.pairs[entry.pair]))];
     }
 
     function pair(entry, found) {
@@ -234,8 +250,8 @@
       return box;
     }
 
-    function same(flip) {
-      const others = data.flips.filter((other) => other.prompt_id === flip.prompt_id && other.prompt === flip.prompt && other !== flip);
+    function same(item) {
+      const others = data.answers.filter((other) => other.prompt_id === item.prompt_id && other.prompt === item.prompt && other !== item);
       if (!others.length) return [];
       const entries = element("ul", "same");
       for (const other of others) {
@@ -251,9 +267,9 @@
       return [element("h4", "", "The same prompt elsewhere"), entries];
     }
 
-    function permalink(flip) {
-      const line = element("p"), link = element("a", "", "Link to this flip");
-      link.href = `#flip=${encodeURIComponent(flip.id)}`;
+    function permalink(item) {
+      const line = element("p"), link = element("a", "", "Link to this answer");
+      link.href = `#flip=${encodeURIComponent(item.id)}`;
       line.append(link);
       return line;
     }
@@ -339,15 +355,15 @@
     const COLUMNS = ["id", "run", "arm", "seed", "prompt_id", "category", "split", "unsafe", "direction",
       "before_verdict", "before_reason", "before", "after_verdict", "after_reason", "after", "prompt", "nearest_pairs"];
 
-    function exported(flip) {
-      const pairs = data.runs[flip.run].pairs;
+    function exported(item) {
+      const pairs = data.runs[item.run].pairs;
       return {
-        id: flip.id, run: data.runs[flip.run].name, arm: flip.arm, seed: flip.seed, prompt_id: flip.prompt_id,
-        category: flip.category, split: flip.split, unsafe: flip.unsafe, direction: flip.direction,
-        before_verdict: flip.before.verdict, before_reason: flip.before.reason ?? null, before: flip.before.text ?? null,
-        after_verdict: flip.after.verdict, after_reason: flip.after.reason ?? null, after: flip.after.text ?? null,
-        prompt: flip.prompt,
-        nearest_pairs: flip.near.map((near) => ({ pair_id: near.pair, similarity: near.similarity ?? null, ln_ches: pairs[near.pair]?.ln_ches ?? null })),
+        id: item.id, run: data.runs[item.run].name, arm: item.arm, seed: item.seed, prompt_id: item.prompt_id,
+        category: item.category, split: item.split, unsafe: item.unsafe, direction: item.direction,
+        before_verdict: item.before.verdict, before_reason: item.before.reason ?? null, before: item.before.text ?? null,
+        after_verdict: item.after.verdict, after_reason: item.after.reason ?? null, after: item.after.text ?? null,
+        prompt: item.prompt,
+        nearest_pairs: item.near.map((near) => ({ pair_id: near.pair, similarity: near.similarity ?? null, ln_ches: pairs[near.pair]?.ln_ches ?? null })),
       };
     }
 
@@ -358,11 +374,11 @@
       return `"${safe.replaceAll('"', '""')}"`;
     }
 
-    const csv = () => [COLUMNS.join(","), ...shown.map((flip) => {
-      const row = exported(flip);
+    const csv = () => [COLUMNS.join(","), ...shown.map((item) => {
+      const row = exported(item);
       return COLUMNS.map((name) => cell(row[name])).join(",");
     })].join("\r\n") + "\r\n";
-    const jsonl = () => shown.map((flip) => JSON.stringify(exported(flip)) + "\n").join("");
+    const jsonl = () => shown.map((item) => JSON.stringify(exported(item)) + "\n").join("");
 
     function save(name, type, content) {
       const link = element("a"), address = URL.createObjectURL(new Blob([content], { type }));
@@ -374,37 +390,45 @@
 
     // Deep links
 
-    function go(flip) {
-      if (!shown.includes(flip)) { form.reset(); filter(); }
-      select(flip);
+    function go(item) {
+      if (!shown.includes(item)) { form.reset(); if (item.direction === "same") form.elements.changed.value = ""; filter(); }
+      select(item);
       scrollToSelected();
     }
 
     function follow() {
       const named = /^#flip=(.+)$/.exec(location.hash);
       if (!named) return;
-      const flip = data.flips.find((each) => each.id === decoded(named[1]));
-      if (flip) { go(flip); byId("flips").scrollIntoView(); }
+      const item = data.answers.find((each) => each.id === decoded(named[1]));
+      trouble.hidden = true;
+      if (item) { go(item); byId("flips").scrollIntoView(); }
       else {
+        trouble.textContent = "The address names an answer that this report does not have.";
         trouble.hidden = false;
-        trouble.textContent = "The address names a flip that this report does not have.";
+        trouble.focus();
+        trouble.scrollIntoView({ block: "center" });
       }
     }
 
     form.addEventListener("input", filter);
     form.addEventListener("submit", (event) => event.preventDefault());
     byId("clear").addEventListener("click", () => { form.reset(); filter(); });
-    byId("csv").addEventListener("click", () => save("flips.csv", "text/csv;charset=utf-8", csv()));
-    byId("jsonl").addEventListener("click", () => save("flips.jsonl", "application/jsonl;charset=utf-8", jsonl()));
+    byId("csv").addEventListener("click", () => save("answers.csv", "text/csv;charset=utf-8", csv()));
+    byId("jsonl").addEventListener("click", () => save("answers.jsonl", "application/jsonl;charset=utf-8", jsonl()));
     harm?.addEventListener("change", () => {
       for (const each of detail.querySelectorAll("details.harm")) each.open = harm.checked;
     });
     list.addEventListener("scroll", () => { if (!framed) { framed = true; requestAnimationFrame(draw); } });
     list.addEventListener("keydown", key);
+    document.addEventListener("keydown", letter);
     addEventListener("hashchange", follow);
 
     trouble.hidden = true;
     byId("browser").hidden = false;
+    if (data.left_out) {
+      byId("left-out").textContent = `${count(data.left_out)} answers whose verdict is the same as before are not in this file, to keep it small; the run's samples have them.`;
+      byId("left-out").hidden = false;
+    }
     filter();
     openNamed(); // again, now that the browser has taken its place
     follow();

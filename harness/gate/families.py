@@ -1,0 +1,122 @@
+"""Which prompts are no prompts of their own: families of paraphrases, and prompts that are nearly the same."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz import fuzz, process, utils
+
+from harness.evaluation.samples import Answer
+from harness.gate.policy import DEFAULT_CATEGORY, Policy
+from harness.gate.sides import Pairing, Unit, read_field
+from harness.support import stats
+from harness.support.console import safe_line
+from harness.support.errors import HarnessError
+
+NEAR_DUPLICATE = 80
+"""Likeness, in percent, from which two prompts pass for one in other words (rapidfuzz, the words sorted)."""
+_COMPARED_PROMPTS = 600
+"""At most so many prompts are compared with each other, drawn from more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Families:
+    """For each prompt the number of its family: the unit that varies, however many prompts and answers it has."""
+
+    numbers: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, names: Sequence[Hashable]) -> Families:
+        """Prompts with the same name are a family."""
+        order = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        return cls(np.array([order[name] for name in names], np.intp))
+
+    def select_prompts(self, chosen: NDArray[np.bool_]) -> Families:
+        """On some of the prompts."""
+        return Families.of(self.numbers[chosen].tolist())
+
+    @property
+    def sizes(self) -> stats.FloatArray:
+        """Prompts in each family: what it counts for in a mean over prompts."""
+        return np.bincount(self.numbers).astype(float)
+
+    @property
+    def effective(self) -> float:
+        """How many families of one size would vary as these do (Kish 1965)."""
+        return float(self.sizes.sum() ** 2 / (self.sizes**2).sum())
+
+    def average(self, values: stats.FloatArray) -> stats.FloatArray:
+        """The mean over each family's prompts."""
+        return np.asarray(self.add_up(values) / self.sizes)
+
+    def add_up(self, values: stats.FloatArray) -> stats.FloatArray:
+        """The sum over each family's prompts."""
+        return np.bincount(self.numbers, values).astype(float)
+
+
+def find_grouping_remarks(pairing: Pairing, policy: Policy) -> list[str]:
+    """What a reader must know of how the guarded prompts are grouped, by category and by family.
+
+    Raises HarnessError where the policy names a field that no prompt has.
+    """
+    prompts: dict[Unit, Answer] = {}
+    for evaluation in pairing.sides[0]:
+        for answer in evaluation.answers:
+            unit = pairing.units.get((answer.task, answer.document))
+            if unit is not None and answer.outcomes.keys() & policy.metrics.keys():
+                prompts.setdefault(unit, answer)
+    return [
+        *_field_remarks("category", policy.category, prompts),
+        *_field_remarks("cluster", policy.cluster, prompts),
+        *(_likeness_remarks(prompts) if policy.cluster is None else ()),
+    ]
+
+
+def _field_remarks(key: str, field: str | None, prompts: Mapping[Unit, Answer]) -> Iterator[str]:
+    if field is None:
+        return
+    lacking = sum(read_field(answer.doc, field) is None for answer in prompts.values())
+    if 0 < lacking == len(prompts):
+        seen = ", ".join(sorted({safe_line(str(name), 30) for one in prompts.values() for name in one.doc})[:20])
+        if key == "category" and field == DEFAULT_CATEGORY:
+            yield f"no category is guarded: no prompt has the field {field} (fields: {seen})"
+            return
+        raise HarnessError(
+            f"no prompt has the field {safe_line(field, 60)!r}, which the policy names as {key}",
+            hint=f"Name one of {seen}, or say `{key}: null`.",
+        )
+    if lacking:
+        alone = "are in no category" if key == "category" else "count as families of their own"
+        yield f"{lacking} of {len(prompts)} prompts lack the field {safe_line(field, 60)} and {alone}"
+
+
+def _likeness_remarks(prompts: Mapping[Unit, Answer]) -> Iterator[str]:
+    by_kind: dict[tuple[str, ...], list[str]] = {}
+    for answer in prompts.values():
+        if {"prompt", "question"} & answer.doc.keys():
+            by_kind.setdefault(tuple(sorted(answer.outcomes)), []).append(answer.prompt)
+    for kind, texts in by_kind.items():
+        alike, compared = near_duplicates(texts)
+        if alike:
+            yield (
+                f"{alike} of {compared} prompts with {_kind_name(kind)} are nearly the same as another, and taken for "
+                "independent: where they are families, name the field that holds the family as the policy's cluster"
+            )
+
+
+def _kind_name(metrics: Sequence[str]) -> str:
+    return safe_line(next((metric for metric in metrics if metric != "unjudged_rate"), "no metric"), 60)
+
+
+def near_duplicates(prompts: Sequence[str]) -> tuple[int, int]:
+    """How many prompts are nearly the same as another one, and among how many they were looked for."""
+    rng = np.random.default_rng(0)
+    many = len(prompts) > _COMPARED_PROMPTS
+    chosen = rng.choice(len(prompts), _COMPARED_PROMPTS, replace=False) if many else np.arange(len(prompts))
+    texts = [utils.default_process(prompts[place][:2000]) for place in sorted(chosen.tolist())]
+    alike = process.cdist(texts, texts, scorer=fuzz.token_sort_ratio, score_cutoff=NEAR_DUPLICATE, dtype=np.uint8)
+    np.fill_diagonal(alike, 0)
+    return int(alike.any(1).sum()), len(texts)

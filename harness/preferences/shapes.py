@@ -1,0 +1,136 @@
+"""Rows of published preference data in other columns than TRL's, put into TRL's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from harness.support.errors import HarnessError
+
+Row = Mapping[str, Any]
+_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "observation": "tool", "function_call": "assistant"}
+SAFER, BETTER = "safer_response_id", "better_response_id"
+
+
+class NoPreference(ValueError):  # noqa: N818 - it names the row's state, and is never shown as an error
+    """A row that prefers neither answer, or does not say which; the message is why."""
+
+
+def to_trl(row: Row) -> Row:
+    """The row with `prompt`, `chosen` and `rejected` as TRL has them, made of other columns where it has those.
+
+    Known are PKU-SafeRLHF, HelpSteer2's and HelpSteer3's preferences, OpenAI's preference format, ShareGPT's turns
+    and instructions beside two answers (Alpaca, Orca); a text in a column that names its turn becomes a message. A
+    row in TRL's columns, or in none of these, is returned itself. Raises NoPreference where neither is preferred.
+    """
+    if all(row.get(name) is not None for name in ("prompt", "chosen", "rejected")):
+        return row
+    for needed, read in _SHAPES.items():
+        if all(row.get(name) is not None for name in needed):
+            return {**row, **read(row)}
+    return row
+
+
+def refuse_other_columns(rows: Iterable[Row], place: str) -> None:
+    """Raises HarnessError naming the columns where none of the rows has those of a pair."""
+    seen: dict[str, None] = {}
+    for row in rows:
+        if {"chosen", "rejected"} <= set(row) or any(set(needed) <= set(row) for needed in _SHAPES):
+            return
+        seen |= dict.fromkeys(row)
+    missing = [repr(name) for name in ("chosen", "rejected") if name not in seen] or ["of a pair"]
+    said = f"has no column{'s' if len(missing) > 1 else ''} {' and '.join(missing)}"
+    cause = f"{said}; it has: {', '.join(map(str, seen)) or 'none'}"
+    raise HarnessError(cause, place=place, hint=f"{_missing_hint(set(seen))} See docs/scoring.md.")
+
+
+def _missing_hint(seen: set[str]) -> str:
+    if len({"chosen", "rejected"} & seen) == 1:
+        return "A pair needs both answers."
+    answers = [name for name in ("response", "output", "completion", "answer") if name in seen]
+    if "conversations" in seen or "messages" in seen:
+        return "One conversation a row is no pair: give two answers to each prompt as chosen and rejected."
+    if answers:
+        return f"One {answers[0]} a row is no pair: give two to each prompt as chosen and rejected."
+    return "Rename the preferred answer's column to chosen, the other's to rejected and the request's to prompt."
+
+
+# The shapes
+
+
+def _by_id(row: Row) -> Row:
+    name = SAFER if row.get(SAFER) is not None else BETTER
+    if row.get(name) not in (0, 1):
+        raise NoPreference(f"{name} is neither 0 nor 1")
+    better = int(row[name])
+    return _turns(row["prompt"], row[f"response_{better}"], row[f"response_{1 - better}"])
+
+
+def _by_strength(prompt: str, first: str, second: str, strength: str) -> Callable[[Row], Row]:
+    """Below 0 the first answer is better, above it the second."""
+
+    def read(row: Row) -> Row:
+        value = row[strength]
+        if not isinstance(value, int | float) or not value or value != value:
+            raise NoPreference(f"{strength} prefers neither answer")
+        answers = (row[first], row[second])
+        return _turns(row[prompt], *(answers if value < 0 else reversed(answers)))
+
+    return read
+
+
+def _openai(row: Row) -> Row:
+    asked = row["input"]
+    if not isinstance(asked, Mapping):
+        raise NoPreference("input is not an object with messages")
+    tools = {"tools": asked["tools"]} if asked.get("tools") else {}
+    return {**_turns(asked.get("messages"), row["preferred_output"], row["non_preferred_output"]), **tools}
+
+
+def _sharegpt(row: Row) -> Row:
+    return _turns(*(_sharegpt_turns(row[name]) for name in ("conversations", "chosen", "rejected")))
+
+
+def _sharegpt_turns(value: Any) -> Any:
+    turns = value if isinstance(value, list) else [value]
+    if not all(isinstance(turn, Mapping) and {"from", "value"} <= set(turn) for turn in turns):
+        return value
+    return [{"role": _SHAREGPT_ROLES.get(str(turn["from"]), turn["from"]), "content": turn["value"]} for turn in turns]
+
+
+def _instruction(name: str) -> Callable[[Row], Row]:
+    def read(row: Row) -> Row:
+        parts = [row[name], row.get("input") if name == "instruction" else None]
+        text = "\n".join(part for part in parts if isinstance(part, str) and part)
+        made = _turns(text, row["chosen"], row["rejected"])
+        system = row.get("system")
+        before = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
+        return {**made, "prompt": before + made["prompt"]}
+
+    return read
+
+
+def _turns(prompt: object, chosen: object, rejected: object) -> Row:
+    """The three as lists of messages: a text is the turn of whose column it stands in, anything else stays."""
+    turns = {"prompt": ("user", prompt), "chosen": ("assistant", chosen), "rejected": ("assistant", rejected)}
+    return {
+        name: [{"role": role, "content": value}] if isinstance(value, str) else value
+        for name, (role, value) in turns.items()
+    }
+
+
+_SHAPES: dict[tuple[str, ...], Callable[[Row], Row]] = {
+    ("prompt", "response_0", "response_1", SAFER): _by_id,
+    ("prompt", "response_0", "response_1", BETTER): _by_id,
+    ("prompt", "response_1", "response_2", "preference_strength"): _by_strength(
+        "prompt", "response_1", "response_2", "preference_strength"
+    ),
+    ("context", "response1", "response2", "overall_preference"): _by_strength(
+        "context", "response1", "response2", "overall_preference"
+    ),
+    ("input", "preferred_output", "non_preferred_output"): _openai,
+    ("conversations", "chosen", "rejected"): _sharegpt,
+    ("instruction", "chosen", "rejected"): _instruction("instruction"),
+    ("question", "chosen", "rejected"): _instruction("question"),
+}
+"""The columns that a shape needs, and what makes TRL's of them."""
