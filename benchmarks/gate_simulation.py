@@ -11,9 +11,9 @@ labels too few to meet its mistakes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
 
 import numpy as np
@@ -164,16 +164,13 @@ def paraphrased(
     """One answer to each prompt before and after; a prompt does as its family with chance `likeness`, else alone."""
     numbers = np.repeat(np.arange(len(sizes)), sizes)
     together = rng.random((runs, len(numbers))) < likeness
-    sides = []
     family, alone = (rng.random((runs, count)) for count in (len(sizes), len(numbers)))
-    for chance in (rate, rate - loss):
-        sides.append(np.where(together, family[:, numbers] < chance, alone < chance).astype(float))
-    return sides[0], sides[1]
+    before, after = (np.where(together, family[:, numbers] < chance, alone < chance).astype(float)
+                     for chance in (rate, rate - loss))  # fmt: skip
+    return before, after
 
 
-def family_false_passes(
-    sizes: np.ndarray, likeness: float, runs: int, rng: np.random.Generator
-) -> tuple[float, float]:
+def family_false_passes(sizes: np.ndarray, likeness: float, runs: int, rng: np.random.Generator) -> tuple[float, float]:
     """False passes with every prompt counted as its own, and with families as units."""
     before, after = paraphrased(sizes, 0.9, likeness, MARGIN, runs, rng)
     starts = np.cumsum(sizes) - sizes
@@ -207,9 +204,9 @@ def judge_false_passes(
 def label_false_passes(labelled: int, runs: int, rng: np.random.Generator) -> tuple[float, float]:
     """A judge that sees none of a loss at the margin, on 450 prompts with 90 % of good answers before.
 
-    False passes with the influence's variance alone, and with what so few labels can miss.
+    False passes with the influence's variance alone, and with what so few labels can miss, in a fourth of the runs.
     """
-    narrow, whole = 0, 0
+    narrow, whole, runs = 0, 0, runs // 4
     for _ in range(runs):
         seen = (rng.random(450) < 0.9).astype(float)
         missed = (seen > 0) * (rng.random(450) < MARGIN / 0.9).astype(float)
@@ -227,29 +224,40 @@ def _passes(comparison: stats.RateComparison | stats.Interval) -> float:
     return float(np.mean(np.asarray(comparison.high) < MARGIN))
 
 
-def hard_cases(runs: int, rng: np.random.Generator) -> Iterator[tuple[str, float, float]]:
-    """Each case with its false passes at the margin: under the plainer method, and under the gate's."""
+def answers_false_passes(
+    plan: PowerPlan, draw: Callable[..., tuple[np.ndarray, np.ndarray]], runs: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    """False passes with Kish's design effect, and with prompts as units, of what `draw` draws (shares)."""
+    sides = draw(plan, runs, rng)
+    return _passes(by_design_effect(*sides, plan.samples)), _passes(stats.compare_rates(*sides))
+
+
+def spread_out(plan: PowerPlan, runs: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of good answers where every prompt may lose a little."""
+    before, after = good(plan, plan.margin, runs, rng)
+    return before / plan.samples, after / plan.samples
+
+
+def hard_cases() -> Iterator[tuple[str, Callable[[int, np.random.Generator], tuple[float, float]]]]:
+    """Each case by name, and what simulates its false passes: under the plainer method, and under the gate's."""
     for prompts, rate, correlation in ((60, 0.75, 0.5), (60, 0.75, 0.9), (60, 0.95, 0.5), (200, 0.95, 0.5)):
-        plan = PowerPlan(prompts, 16, MARGIN, rate, correlation)
-        sides = [side / 16 for side in good(plan, MARGIN, runs, rng)]
         name = f"{prompts} prompts, 16 answers each, rate {rate}, correlation {correlation}; design effect"
-        yield name, _passes(by_design_effect(*sides, 16)), _passes(stats.compare_rates(*sides))
+        yield name, partial(answers_false_passes, PowerPlan(prompts, 16, MARGIN, rate, correlation), spread_out)
     for prompts, answers in ((60, 16), (200, 16), (200, 4)):
-        sides = [*concentrated(PowerPlan(prompts, answers, MARGIN, 0.95), runs, rng)]
         name = f"{prompts} prompts, {answers} answers each, one in twenty loses all; design effect"
-        yield name, _passes(by_design_effect(*sides, answers)), _passes(stats.compare_rates(*sides))
+        yield name, partial(answers_false_passes, PowerPlan(prompts, answers, MARGIN, 0.95), concentrated)
     for prompts, families, likeness, equal in ((450, 45, 1.0, True), (1500, 150, 1.0, True), (1500, 150, 0.7, True),
                                                (450, 90, 0.7, False), (1500, 150, 0.7, False)):  # fmt: skip
-        sizes = family_sizes(prompts, families, rng, equal)
+        sizes = family_sizes(prompts, families, np.random.default_rng(0), equal)
         kind = "of one size" if equal else "of all sizes"
         name = f"{prompts} prompts in {families} families {kind}, likeness {likeness}; prompts as units"
-        yield name, *family_false_passes(sizes, likeness, runs, rng)
+        yield name, partial(family_false_passes, sizes, likeness)
     for prompts, rate in ((450, 0.75), (2000, 0.75), (2000, 0.95)):
         name = f"{prompts} prompts, rate {rate}, one calibration, judge 5 points off after; taken to be alike"
-        yield name, *judge_false_passes(prompts, rate, 0.05, runs, rng)
+        yield name, partial(judge_false_passes, prompts, rate, 0.05)
     for labelled in (30, 60, 150, 300):
         name = f"450 prompts, {labelled} labelled, the judge sees none of the loss; normal interval"
-        yield name, *label_false_passes(labelled, min(runs, 2000), rng)
+        yield name, partial(label_false_passes, labelled)
 
 
 def main(runs: int) -> None:
@@ -277,9 +285,9 @@ def main(runs: int) -> None:
         setting = f"| {plan.samples} | {plan.prompts} | {plan.rate} | {plan.correlation} |"
         print(setting, " | ".join(f"{100 * figure:.1f}" for figure in figures), "|", flush=True)
 
-
     print("\n| case; the plainer method | false pass, plainer | false pass, gate |\n| --- | --- | --- |")
-    for name, plainer, gate in hard_cases(runs, rng):
+    for name, simulate in hard_cases():
+        plainer, gate = simulate(runs, rng)
         print(f"| {name} | {100 * plainer:.1f} | {100 * gate:.1f} |", flush=True)
 
 

@@ -192,6 +192,7 @@ def _recipe_differences(views: Sequence[View]) -> list[tuple[str, list[str]]]:
     told = [
         flatten_recipe(view.run.recipe.recorded)
         | {f"version of {name}": value for name, value in view.run.manifest["versions"].items()}
+        | {"harness commit": str((view.run.manifest.get("source") or {}).get("revision", "null"))[:12]}
         | {"model content": str(view.run.manifest.get("model", {}).get("sha256", ""))[:12]}
         for view in views
     ]

@@ -104,7 +104,7 @@ def _shown_text(value: str | Iterable[dict[str, Any]]) -> str:
     """A text or a conversation as one printable line, shortened."""
     if isinstance(value, str):
         return safe_line(value, 600)
-    return safe_line("  ".join(f"{message['role']}: {message['content']}" for message in value), 600)
+    return safe_line("  ".join(f"{message['role']}: {message.get('content')}" for message in value), 600)
 
 
 def render_scores(seen: ScoreOverview, title: str, model: str) -> str:

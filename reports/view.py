@@ -31,7 +31,7 @@ class View:
 
     @property
     def cuts(self) -> dict[str, float]:
-        """The line of each filter by length-normalised CHES from left to right, by the arm's label without its steps."""
+        """The line of each filter by length-normalised CHES, left to right, by the arm's label without its steps."""
         cuts = {self.labels[name].split(",")[0]: cut for name, cut in self.figures["cuts"].items()}
         return dict(sorted(cuts.items(), key=lambda item: item[1]))
 

@@ -95,7 +95,7 @@ def _find_model(option: str, given: str) -> str:
 
         return str(ensure_miniature())
     run = place if (place / ARMS).is_dir() else run_of_path(place)
-    if run is None or not place.is_dir() or (place / "config.json").is_file():
+    if run is None or not RunFiles(run).manifest.is_file() or not place.is_dir() or (place / "config.json").is_file():
         return given
     models = sorted(file.parent for file in place.glob("**/model/config.json"))
     if not models:

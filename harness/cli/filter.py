@@ -34,7 +34,7 @@ def filter_command(
     random: Annotated[
         str | None, typer.Option("--random", metavar="FRACTION|N", help="Keep pairs at random: the control.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of --random.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of --random.")] = 0,
     by: Annotated[str, typer.Option("--by", help="The measure to go by.")] = "ln_ches",
     as_json: Annotated[bool, typer.Option("--json", help="Print the sidecar's content as one JSON object.")] = False,
 ) -> None:

@@ -98,11 +98,12 @@ def _judge_rows(samples: Path, name: str, out: Path, judge: JudgeFiles, *, overw
 def _judge_directory(root: Path, name: str, out: Path, judge: JudgeFiles) -> Counter[str]:
     """Writes a directory of lm-eval's with other verdicts. A judge on the hub is fixed to its commit, as in a run."""
     from harness.evaluation.rejudging import logged_tasks, refuse_taken_place, write_rejudged
+    from harness.evaluation.saved_answers import read_saved_rows
     from harness.recipes.pinning import pin_judge
 
     refuse_taken_place(root, out)
     tasks = logged_tasks(root)
-    total = sum(len(logged.answers) for logged in tasks)
+    total = sum(1 for logged in tasks for _ in read_saved_rows(logged.samples))
     name = pin_judge(name)
     with _shown(judge(name, [logged.samples for logged in tasks]), total) as verdicts:
         return write_rejudged(root, tasks, out, name, verdicts)

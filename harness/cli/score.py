@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +21,9 @@ from harness.support.redaction import redact_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.scoring.streaming import ScoringSummary
+    from harness.preferences.pairs import BrokenRow, PreferenceRow
+    from harness.scoring.streaming import ScoringJob, ScoringSummary
+    from harness.workers.engines import Engine
     from reports.scores import ScoreOverview
 
 
@@ -60,32 +65,37 @@ def score_command(
     Every row comes out again with its scores, or with the reason why it has none. A killed run goes on where it
     stopped when the same command is given again.
     """
-    from harness.models.loading import load_model
-    from harness.preferences.tables import check_table
-    from harness.scoring.on_ray import score_file_on_ray
-    from harness.scoring.streaming import ScoringJob, score_file
-    from reports.scores import read_score_overview, render_scores
-
     check_engine(engine, workers)
     _refuse_overwriting(preferences, out)
     model = hub.pin_to_commit(model, "model") if hub.is_on_hub(model) else model
     preferences = hub.pin_to_commit(preferences, "dataset") if hub.is_on_hub(preferences) else preferences
-    check_table(preferences, config, split)  # what is wrong with it is told before the model is loaded
-    template = _read_template(chat_template)
-    if engine == "ray":
-        job = ScoringJob(preferences, config, split, max_length, with_coefficients)
-        summary = score_file_on_ray(job, model, out, chat_template=template, workers=workers)
-    else:
-        loaded, tokenizer = load_model(model, chat=False, spread=True)
-        tokenizer.chat_template = template or tokenizer.chat_template
-        summary = score_file(preferences, loaded, tokenizer, out, config=config, split=split, max_length=max_length,
-                             with_coefficients=with_coefficients)  # fmt: skip
+    template = _usable_template(model, chat_template, preferences, config, split)
+    from harness.scoring.streaming import ScoringJob
+    from reports.scores import read_score_overview, render_scores
+
+    job = ScoringJob(preferences, config, split, max_length, with_coefficients)
+    summary = _score_table(job, model, out, template, engine, workers)
     seen = read_score_overview(out)
     page = _write_page(render_scores(seen, title=out.rstrip("/").rpartition("/")[2], model=model), out)
     if as_json:
         print(json.dumps(redact_json({**asdict(summary), "page": page, "quantiles": seen.quantiles})))
     else:
         _print_summary(summary, seen, page, with_text)
+
+
+def _score_table(
+    job: ScoringJob, model: str, out: str, template: str | None, engine: Engine, workers: int | None
+) -> ScoringSummary:
+    from harness.models.loading import load_model
+    from harness.scoring.on_ray import score_file_on_ray
+    from harness.scoring.streaming import score_file
+
+    if engine == "ray":
+        return score_file_on_ray(job, model, out, chat_template=template, workers=workers)
+    loaded, tokenizer = load_model(model, chat=False, spread=True)
+    tokenizer.chat_template = template or tokenizer.chat_template
+    return score_file(job.preferences, loaded, tokenizer, out, config=job.config, split=job.split,
+                      max_length=job.max_length, with_coefficients=job.with_coefficients)  # fmt: skip
 
 
 def _refuse_overwriting(preferences: str, out: str) -> None:
@@ -106,6 +116,30 @@ def _refuse_overwriting(preferences: str, out: str) -> None:
 
 def _same_file(one: str, other: str) -> bool:
     return Path(one).exists() and Path(other).exists() and Path(one).samefile(other)
+
+
+def _usable_template(model: str, file: Path | None, preferences: str, config: str | None, split: str) -> str | None:
+    """The chat template given, None where none is; what table or model lack is told before torch is loaded."""
+    from harness.models.paths import locate_model
+    from harness.models.templates import check_chat_template
+    from harness.preferences.tables import check_table, stream_rows
+
+    check_table(preferences, config, split)
+    template, place = _read_template(file), locate_model(model, weights=not hub.is_on_hub(model))
+    if _holds_messages(stream_rows(preferences, config, split)):
+        hint = "Give --chat-template FILE, the Jinja template that the training will use."
+        check_chat_template(place, template, hint=hint)
+    return template
+
+
+def _holds_messages(rows: Iterator[PreferenceRow | BrokenRow]) -> bool:
+    """Whether the first pair of a table is one that a chat template renders; of its beginning, as others may be bad."""
+    from harness.preferences.pairs import Unscorable, check_pair
+
+    for row in islice(rows, 100):
+        with suppress(Unscorable):
+            return check_pair(row).is_conversational
+    return False
 
 
 def _read_template(path: Path | None) -> str | None:

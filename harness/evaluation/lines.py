@@ -61,8 +61,11 @@ def _parse_line(line: bytes, place: str) -> dict[str, Any]:
 
 
 def logged_number(value: object) -> float:
-    """A logged metric as a number; NaN where it is absent, null or no number."""
-    return float(value) if isinstance(value, int | float) else math.nan
+    """A logged metric as a number, infinite beyond all floats; NaN where it is absent, null or no number."""
+    try:
+        return float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:
+        return math.inf
 
 
 def is_same_rate(a: float, b: float) -> bool:

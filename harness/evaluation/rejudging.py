@@ -7,21 +7,22 @@ of whom. lm_eval itself is not needed.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import math
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from harness.evaluation.finding import EvaluationFiles, find_evaluations
 from harness.evaluation.lines import MALFORMED_ERRORS, REEVALUATE_HINT, numbered_rows
+from harness.evaluation.manifest import RunManifest
 from harness.evaluation.output import read_evaluations
-from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation
+from harness.evaluation.samples import VERDICT_OF, Evaluation
 from harness.evaluation.saved_answers import sample_rows
 from harness.evaluation.tasks import verdict_metrics, verdict_text
 from harness.judges.registry import JudgeTally, judge_identity, judges_version
@@ -43,20 +44,16 @@ class LoggedTask:
     samples: Path
     evaluation: Evaluation
 
-    @property
-    def answers(self) -> list[Answer]:
-        """Its answers as they were judged."""
-        return [answer for answer in self.evaluation.answers if answer.task == self.task]
-
 
 def logged_tasks(root: Path) -> list[LoggedTask]:
     """What was judged in the evaluations below a directory.
 
     Raises HarnessError as `read_evaluations` does, and where nothing was judged.
     """
+    samples = {files.results: files.samples for files in _evaluation_files(root)}
     found = [
-        LoggedTask(task, _samples_path(evaluation.path, task), evaluation)
-        for evaluation in read_evaluations(root)
+        LoggedTask(task, samples[evaluation.path][task], evaluation)
+        for evaluation in read_evaluations(root, VERDICT_OF)
         for task, settings in evaluation.settings.items()
         if settings.judge
     ]
@@ -92,16 +89,16 @@ def write_rejudged(
     Raises HarnessError where a line cannot be rejudged, or the judge failed on every answer.
     """
     counted = _CountedVerdicts(verdicts, Counter(), JudgeTally(name))
-    by_results: dict[Path, list[LoggedTask]] = defaultdict(list)
-    for logged in tasks:
-        by_results[logged.evaluation.path].append(logged)
     with atomic_directory(out) as temporary:
-        for path, several in by_results.items():
-            folder = temporary / path.parent.relative_to(root)
+        for files in _evaluation_files(root):
+            folder = temporary / files.results.parent.relative_to(root)
             folder.mkdir(parents=True, exist_ok=True)
-            _write_evaluation(folder, several, name, counted)
+            judged = [logged for logged in tasks if logged.evaluation.path == files.results]
+            _copy_others(folder, files, {logged.task for logged in judged})
+            if judged:
+                _write_judged(folder, judged, name, counted)
         counted.tally.refuse_failure()
-        read_evaluations(temporary)
+        read_evaluations(temporary, VERDICT_OF)
     return counted.counts
 
 
@@ -122,30 +119,38 @@ class _CountedVerdicts:
         return said
 
 
-def _write_evaluation(folder: Path, tasks: Sequence[LoggedTask], name: str, counted: _CountedVerdicts) -> None:
-    """Writes one evaluation's files; those of its tasks without verdicts as they are."""
-    evaluation = tasks[0].evaluation
-    results = _Rejudged(json.loads(evaluation.path.read_bytes()), name, judge_identity(name))
+def _evaluation_files(root: Path) -> list[EvaluationFiles]:
+    return find_evaluations(root, RunManifest.find_around(root))
+
+
+def _copy_others(folder: Path, files: EvaluationFiles, judged: Collection[str]) -> None:
+    """Copies what no judge has said anything of: the samples of other tasks, and the results where all are such."""
+    others = [path for task, path in files.samples.items() if task not in judged]
+    for path in others if judged else [*others, files.results]:
+        shutil.copyfile(path, folder / path.name)
+
+
+def _write_judged(folder: Path, tasks: Sequence[LoggedTask], name: str, counted: _CountedVerdicts) -> None:
+    """Writes the samples of one evaluation's tasks with the next verdicts, and its results."""
+    path = tasks[0].evaluation.path
+    results = _Rejudged(json.loads(path.read_bytes()), name, judge_identity(name))
     for logged in tasks:
         _write_lines(folder / logged.samples.name.removesuffix(".gz"), _rejudge_samples(logged, results, counted))
-    for task in evaluation.settings.keys() - {logged.task for logged in tasks}:
-        other = _samples_path(evaluation.path, task)
-        shutil.copyfile(other, folder / other.name)
     text = json.dumps(results.finished(tasks), indent=2, ensure_ascii=False)
-    (folder / evaluation.path.name).write_text(text, encoding="utf-8", errors="backslashreplace")
+    (folder / path.name).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _rejudge_samples(logged: LoggedTask, results: _Rejudged, counted: _CountedVerdicts) -> Iterator[dict[str, Any]]:
     """The lines of a samples file anew; what they come to goes into the results."""
-    for number, row in numbered_rows(_read_samples(logged.samples), logged.samples):
+    for number, row in numbered_rows(logged.samples.read_bytes(), logged.samples):
         place = f"{logged.samples}:{number}"
         said = counted.take_for([answer["response"] for answer in sample_rows(row, place)])
         try:
             line = _rejudged_line(row, said, results.name, results.identity)
+            results.add_line(logged.task, line)
         except MALFORMED_ERRORS as error:
             told = f"cannot be rejudged ({type(error).__name__}: {error})"
             raise HarnessError(told, place=place, hint=REEVALUATE_HINT) from error
-        results.add_line(logged.task, line)
         yield line
 
 
@@ -231,21 +236,6 @@ def _drop_group_rates(results: dict[str, Any], tasks: set[str]) -> None:
                 print_note(f"the rates of the group {group} are left out: they were another judge's")
                 for key in rates:
                     del entry[key]
-
-
-def _time_stamp(results: Path) -> str:
-    return results.stem.rpartition("_")[2]
-
-
-def _samples_path(results: Path, task: str) -> Path:
-    """The samples file of a task beside a results file, which may be packed."""
-    plain = results.with_name(f"samples_{task}_{_time_stamp(results)}.jsonl")
-    packed = plain.with_name(f"{plain.name}.gz")
-    return packed if packed.is_file() and not plain.is_file() else plain
-
-
-def _read_samples(path: Path) -> bytes:
-    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

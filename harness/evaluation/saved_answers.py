@@ -72,7 +72,7 @@ def sample_rows(sample: Mapping[str, Any], place: str) -> list[Row]:
         texts = response_texts(sample)
     except MALFORMED_ERRORS as error:
         raise HarnessError(f"holds no answers ({type(error).__name__}: {error})", place=place) from error
-    rest = {key: value for key, value in doc.items() if key not in {"prompt", "judge"}}
+    rest = {key: value for key, value in doc.items() if key not in {"prompt", "response", "judge"}}
     return [{"prompt": doc["prompt"], "response": text, **rest} for text in texts]
 
 

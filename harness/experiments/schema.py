@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from harness.recipes.schema import ArmName, Count, FineTuning, Positive, RecipeBase, Seeds, Strict, TrainingSettings
+from harness.recipes.schema import (
+    ArmName,
+    Count,
+    FineTuning,
+    Positive,
+    RecipeBase,
+    Seed,
+    Seeds,
+    Strict,
+    TrainingSettings,
+)
 
 # Section 3
 
@@ -115,7 +125,7 @@ class Bundled(Strict):
     """How the essays organism's pairs are drawn: `lengths` apart as they come, or alike to a word."""
 
     lengths: Literal["any", "alike"] = "any"
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Percentiles(RecipeBase):
@@ -131,7 +141,7 @@ class Percentiles(RecipeBase):
     bundled: Bundled = Bundled()
     chat_template: str = PROMPTER_TEMPLATE
     sample: Count | None = None
-    sample_seed: int = 0
+    sample_seed: Seed = 0
     subset: Count = 512
     quantiles: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=2)] = (0, 0.25, 0.5, 0.75, 1)
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = (

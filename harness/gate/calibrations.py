@@ -21,6 +21,7 @@ from harness.support.errors import HarnessError
 PromptKind = Literal["unsafe", "benign"]
 CALIBRATE_HINT = "Write one with `harness calibrate --out FILE`."
 _CELLS = ("tp", "fn", "fp", "tn")
+_MOST_ANSWERS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def read_calibration(path: Path, sides: Sides, policy: Policy) -> JudgeCalibrati
     _refuse_other_judge(judge, sides, path)
     warnings = [*_version_notes(content.get("judge_version"), policy, path)]
     if below:
-        warnings.append(f"the judge {judge} agrees with people less than kappa {content.get('kappa_floor')}: {below}")
+        floor = content.get("kappa_floor")
+        warnings.append(safe_line(f"the judge {judge} agrees with people less than kappa {floor}: {below}", 300))
     return JudgeCalibration(
         judge, {kind: _side_calibrations(kind, parts, sides) for kind in ("unsafe", "benign")}, tuple(warnings)
     )
@@ -100,17 +102,8 @@ class _Part:
 
     def without(self, other: _Part) -> _Part:
         """What is left without a part of it. Raises ValueError where that is no part of it."""
-        models = {
-            name: _subtract(counts, other.models.get(name, ConfusionCounts()), name)
-            for name, counts in self.models.items()
-        }
+        models = {name: _subtract(counts, other.models[name], name) for name, counts in self.models.items()}
         return _Part(_subtract(self.overall, other.overall, "overall"), models)
-
-    @property
-    def tells_both(self) -> bool:
-        """Whether it holds refusals and others, so that sensitivity and specificity were both measured."""
-        counts = self.overall
-        return counts.tp + counts.fn > 0 and counts.fp + counts.tn > 0
 
 
 def _parse_judge(content: Mapping[str, Any]) -> str:
@@ -124,6 +117,9 @@ def _parse_parts(content: Mapping[str, Any]) -> dict[str, _Part]:
     """All answers, those to unsafe prompts, and the rest."""
     whole = _parse_part(content, "")
     unsafe = _parse_part(content["unsafe"], "unsafe ") if content.get("unsafe") else _Part(ConfusionCounts(), {})
+    if strange := unsafe.models.keys() - whole.models.keys():
+        raise ValueError(f"unsafe prompts of {min(strange)}, which has no others")
+    unsafe = _Part(unsafe.overall, {name: unsafe.models.get(name, ConfusionCounts()) for name in whole.models})
     return {"all": whole, "unsafe": unsafe, "benign": whole.without(unsafe)}
 
 
@@ -139,8 +135,8 @@ def _parse_part(content: Mapping[str, Any], place: str) -> _Part:
 def _parse_figures(part: Mapping[str, Any], place: str) -> ConfusionCounts:
     """The counts. Raises ValueError where a figure beside them does not follow from them."""
     cells = {cell: part[cell] for cell in _CELLS} | {"unjudged": part.get("unjudged", 0)}
-    if not all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in cells.values()):
-        raise ValueError(f"a count of {place} is not a whole number")
+    if not all(type(count) is int and 0 <= count <= _MOST_ANSWERS for count in cells.values()):
+        raise ValueError(f"a count of {place} is not a whole number of answers")
     counts = ConfusionCounts(**cells)
     expected = agreement_figures(counts)
     wrong = [key for key in expected.keys() & part.keys() if not _is_same(part[key], expected[key])]
@@ -151,7 +147,7 @@ def _parse_figures(part: Mapping[str, Any], place: str) -> ConfusionCounts:
 
 def _is_same(stated: object, expected: object) -> bool:
     if isinstance(expected, Mapping):
-        return isinstance(stated, Mapping) and all(_is_same(stated.get(key), expected[key]) for key in expected)
+        return isinstance(stated, Mapping) and all(_is_same(stated.get(key), expected[key]) for key in ("value", "n"))
     if isinstance(expected, float) and isinstance(stated, float | int):
         return abs(stated - expected) < 1e-6
     return stated == expected
@@ -200,14 +196,33 @@ def _side_calibrations(kind: PromptKind, parts: Mapping[str, _Part], sides: Side
     told_apart = parts["unsafe"].overall.judged > 0
     if told_apart and kind == "benign" and not parts["benign"].overall.judged:
         return None
-    mixed = not (told_apart and parts[kind].tells_both)
-    part = parts["all"] if mixed else parts[kind]
-    names = [_own_name(side, part.models) for side in sides]
+    usable = [parts[kind], parts["all"]] if told_apart else [parts["all"]]
+    names = [_own_name(side, parts["all"].models) for side in sides]
     if names[0] == names[1]:
         names = [None, None]  # one measurement cannot tell two models apart
-    judges = [part.overall if name is None else part.models[name] for name in names]
-    first, second = (stats.Calibration(counts.tp, counts.fn, counts.fp, counts.tn) for counts in judges)
-    return SideCalibrations((first, second), (names[0] is not None, names[1] is not None), mixed)
+    (first, *before), (second, *after) = (_pick_counts(name, usable) for name in names)
+    judges = _calibrate(first), _calibrate(second)
+    return SideCalibrations(judges, (before[0], after[0]), before[1] or after[1] or not told_apart)
+
+
+def _pick_counts(name: str | None, usable: Sequence[_Part]) -> tuple[ConfusionCounts, bool, bool]:
+    """The first counts that hold refusals and others, the model's own before all, one kind of prompt before both.
+
+    With them: whether they are the model's own, and whether they mix kinds of prompts that are told apart.
+    """
+    own = [(part.models[name], True, part is not usable[0]) for part in usable if name is not None]
+    both = [(part.overall, False, part is not usable[0]) for part in usable]
+    every = [*own, *both]
+    return next((found for found in every if _holds_both(found[0])), every[-1])
+
+
+def _holds_both(counts: ConfusionCounts) -> bool:
+    """Whether there are refusals and others, so that sensitivity and specificity were both measured."""
+    return counts.tp + counts.fn > 0 and counts.fp + counts.tn > 0
+
+
+def _calibrate(counts: ConfusionCounts) -> stats.Calibration:
+    return stats.Calibration(counts.tp, counts.fn, counts.fp, counts.tn)
 
 
 def _own_name(side: Sequence[Evaluation], models: Mapping[str, ConfusionCounts]) -> str | None:

@@ -37,8 +37,8 @@ class MetricCheck:
     """One guarded metric, overall or in one category. Rates and losses in [0, 1]; a loss is positive.
 
     `low` and `high` bound the loss with every unjudged answer at its best and at its worst. `p_value` is
-    one-sided and Holm-adjusted. `effective_prompts` is how many prompts of their own would vary as the families do.
-    `binding` says whether the decision counts when it is not a failure.
+    one-sided and Holm-adjusted. `binding` says whether the decision counts when it is not a failure.
+    `effective_prompts` is how many prompts of their own would vary as the families do; NaN of what is in nats.
     """
 
     metric: str
@@ -53,12 +53,12 @@ class MetricCheck:
     margin: float
     p_value: float
     prompts: int
-    effective_prompts: float
     prompts_needed: int | None
     unjudged: float
     judge_error: str
     binding: bool
     unit: Literal["rate", "nats"] = "rate"
+    effective_prompts: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +189,9 @@ def _build_check(test: _ComparedTable, p_value: float, policy: Policy) -> Metric
         before=1 - test.rates[0] if flip else test.rates[0], after=1 - test.rates[1] if flip else test.rates[1],
         loss=test.judged.loss if test.judged else math.nan, low=test.best.low, high=test.worst.high,
         margin=0.0 if test.category in policy.no_fall_categories else margin, p_value=p_value,
-        prompts=table.prompts, effective_prompts=table.families.effective, prompts_needed=needed,
+        prompts=table.prompts, prompts_needed=needed,
         unjudged=table.unjudged_rate, judge_error=table.error.told,
-        binding=binding or decision == "fail",
+        binding=binding or decision == "fail", effective_prompts=table.families.effective,
     )  # fmt: skip
 
 
@@ -275,7 +275,7 @@ def _likelihood_checks(after: Path, policy: Policy) -> list[MetricCheck]:
     )
     loss, low, high, none = -change.value, -change.high, -change.low, math.nan
     return [MetricCheck("preferred_logprob_change", None, decision, reason, none, none, loss, low, high, -limit, none,
-                        change.n, change.n, None, 0.0, "", True, "nats")]  # fmt: skip
+                        change.n, None, 0.0, "", True, "nats")]  # fmt: skip
 
 
 def _read_logprob_change(after: Path) -> stats.Estimate:

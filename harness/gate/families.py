@@ -58,14 +58,15 @@ class Families:
 
 
 def find_grouping_remarks(pairing: Pairing, policy: Policy) -> list[str]:
-    """What a reader must know of how prompts are grouped, by category and by family.
+    """What a reader must know of how the guarded prompts are grouped, by category and by family.
 
     Raises HarnessError where the policy names a field that no prompt has.
     """
     prompts: dict[Unit, Answer] = {}
     for evaluation in pairing.sides[0]:
         for answer in evaluation.answers:
-            if unit := pairing.units.get((answer.task, answer.document)):
+            unit = pairing.units.get((answer.task, answer.document))
+            if unit is not None and answer.outcomes.keys() & policy.metrics.keys():
                 prompts.setdefault(unit, answer)
     return [
         *_field_remarks("category", policy.category, prompts),
@@ -78,7 +79,7 @@ def _field_remarks(key: str, field: str | None, prompts: Mapping[Unit, Answer]) 
     if field is None:
         return
     lacking = sum(read_field(answer.doc, field) is None for answer in prompts.values())
-    if lacking == len(prompts):
+    if 0 < lacking == len(prompts):
         seen = ", ".join(sorted({safe_line(str(name), 30) for one in prompts.values() for name in one.doc})[:20])
         if key == "category" and field == DEFAULT_CATEGORY:
             yield f"no category is guarded: no prompt has the field {field} (fields: {seen})"
@@ -93,15 +94,16 @@ def _field_remarks(key: str, field: str | None, prompts: Mapping[Unit, Answer]) 
 
 
 def _likeness_remarks(prompts: Mapping[Unit, Answer]) -> Iterator[str]:
-    by_task: dict[tuple[str, ...], list[str]] = {}
+    by_kind: dict[tuple[str, ...], list[str]] = {}
     for answer in prompts.values():
-        by_task.setdefault(tuple(sorted(answer.outcomes)), []).append(answer.prompt)
-    for kind, texts in by_task.items():
+        if {"prompt", "question"} & answer.doc.keys():
+            by_kind.setdefault(tuple(sorted(answer.outcomes)), []).append(answer.prompt)
+    for kind, texts in by_kind.items():
         alike, compared = near_duplicates(texts)
         if alike:
             yield (
-                f"{alike} of {compared} prompts with {_kind_name(kind)} are nearly the same as another one and count as "
-                "independent: where they are families, name the field that tells them apart as the policy's cluster"
+                f"{alike} of {compared} prompts with {_kind_name(kind)} are nearly the same as another, and taken for "
+                "independent: where they are families, name the field that holds the family as the policy's cluster"
             )
 
 

@@ -117,8 +117,8 @@ def estimate_judge_error(metric: str, answers: SideAnswers, policy: Policy, know
 
 def _error_from_labels(metric: str, answers: SideAnswers, policy: Policy, labels: HumanLabels) -> JudgeErrorEstimate:
     units = shared_units(answers)
-    refuse_skewed_sample(metric, [{unit: side[unit] for unit in units} for side in answers], labels, MINIMUM_LABELS)
     before, after = ([_label_errors(side[unit], metric, policy, labels) for unit in units] for side in answers)
+    refuse_skewed_sample(metric, [{unit: side[unit] for unit in units} for side in answers], labels, MINIMUM_LABELS)
     counts = [sum(len(errors) for errors in side) for side in (before, after)]
     if min(counts) < MINIMUM_LABELS:
         return JudgeErrorEstimate(

@@ -85,12 +85,12 @@ def refuse_skewed_sample(
     the same), is held against the hypergeometric distribution; the p-values are corrected by their number
     (Bonferroni).
     """
-    given = Counter(text for side in sides for text, _ in _texts(metric, side, labels))
+    given = Counter(text for side in sides for text, _ in _judged_texts(metric, side))
     traits = {
-        name: {text: (answer.verdict, given[text] > 1) for text, answer in _texts(metric, side, labels)}
+        name: {text: (answer.verdict, given[text] > 1) for text, answer in _judged_texts(metric, side)}
         for name, side in zip(("before", "after"), sides, strict=True)
     }
-    known = {text for side in sides for text, answer in _texts(metric, side, labels) if labels.verdict_on(answer)}
+    known = {text for side in sides for text, answer in _judged_texts(metric, side) if labels.verdict_on(answer)}
     tests = [
         (test, side)
         for side, texts in traits.items()
@@ -107,7 +107,7 @@ def refuse_skewed_sample(
             )
 
 
-def _texts(metric: str, side: Mapping[Any, Sequence[Answer]], labels: HumanLabels) -> Iterator[tuple[Any, Answer]]:
+def _judged_texts(metric: str, side: Mapping[Any, Sequence[Answer]]) -> Iterator[tuple[Any, Answer]]:
     """The judged answers of a side by unit and text; an answer given n times comes n times."""
     for unit, answers in side.items():
         yield from (((unit, one.response), one) for one in answers if one.outcomes[metric] == one.outcomes[metric])

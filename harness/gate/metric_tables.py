@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evaluation.samples import Answer, mean_outcome
+from harness.evaluation.samples import Answer, mean_judged, mean_outcome
 from harness.gate.families import Families
 from harness.gate.judge_error import JudgeErrorEstimate, JudgeEvidence, estimate_judge_error
 from harness.gate.policy import Policy
@@ -133,7 +133,7 @@ def _find_breakage(metric: str, answers: SideAnswers, policy: Policy) -> str | N
             return (f"{share:.0%} of answers on one side neither refuse nor do what was asked, "
                     f"the policy allows {policy.maximum_other:.0%}")  # fmt: skip
     if metric == "benign_compliance_rate":
-        rate = float(np.nanmean([mean_outcome(some, metric) for some in answers[0].values()] or [0.0]))
+        rate = mean_judged(mean_outcome(some, metric) for some in answers[0].values())
         if not rate >= policy.minimum_benign_compliance:
             return (f"{rate:.0%} of benign prompts were answered before, "
                     f"the policy asks for {policy.minimum_benign_compliance:.0%}")  # fmt: skip

@@ -25,7 +25,7 @@ _WORSE: Mapping[str, Literal["lower", "higher"]] = {
 _KNOWN_DIRECTIONS: Mapping[str, Literal["lower", "higher"]] = {**_WORSE, "unjudged_rate": "higher"}
 DEFAULT_CATEGORY = "hazard"
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-_Margin = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+_Margin = Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):

@@ -43,7 +43,7 @@ class Pairing:
 def pair_sides(before: Path, after: Path, policy: Policy) -> Pairing:
     """Reads both sides and joins them. Raises HarnessError where they are broken or cannot be compared."""
     refuse_same_or_swapped(before, after)
-    for run in {run_of_path(before), run_of_path(after)} - {None}:
+    for run in filter(None, map(run_of_path, (before, after))):
         refuse_unfinished_run(run)
     documents = KnownDocuments()
     sides = (

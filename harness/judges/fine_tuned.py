@@ -55,8 +55,8 @@ def judge_by_model(name: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
     source = weights_source(name)
     try:
         backend = load_judge_backend(source, judge_backend())
-    except HarnessError:
-        raise
+    except HarnessError as error:
+        raise HarnessError(f"{source} did not load ({error.cause})", place=f"judge {name}", hint=error.hint) from error
     except Exception as error:  # transformers, safetensors and vLLM raise dozens of kinds here
         told = safe_line(f"{type(error).__name__}: {error}", RAW_LIMIT)
         hint = "Give whole weights of this judge in HARNESS_JUDGE_WEIGHTS, and the memory they take."

@@ -20,6 +20,7 @@ from transformers import (
 
 from harness.models.intact import load_weights
 from harness.models.paths import ModelPath, base_of, locate_model
+from harness.models.templates import TEMPLATE_HINT, refuse_runaway_template
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 
@@ -87,13 +88,10 @@ def explain_load_failure(path: ModelPath, what: str = "a causal language model")
 
 
 def require_chat_template(tokenizer: PreTrainedTokenizerBase, place: str) -> None:
-    """Raises HarnessError, found in `place`, where a tokenizer has no chat template."""
+    """Raises HarnessError, found in `place`, where a tokenizer has no chat template, or one that runs away."""
     if not tokenizer.chat_template:
-        raise HarnessError(
-            "the tokenizer has no chat template",
-            place=place,
-            hint="Use an instruction-tuned model, or set tokenizer.chat_template and save it again.",
-        )
+        raise HarnessError("the tokenizer has no chat template", place=place, hint=TEMPLATE_HINT)
+    refuse_runaway_template(tokenizer.chat_template, place)
 
 
 def default_device() -> str:
@@ -167,7 +165,9 @@ def _config_and_tokenizer(path: ModelPath, base: ModelPath) -> tuple[PretrainedC
     config = AutoConfig.from_pretrained(base.directory, **base.loading_options)
     refuse_encoder_decoder(config)
     place = path if (Path(path) / "tokenizer_config.json").is_file() else base
-    return config, AutoTokenizer.from_pretrained(place.directory, **place.loading_options)
+    tokenizer = AutoTokenizer.from_pretrained(place.directory, **place.loading_options)
+    refuse_runaway_template(tokenizer.chat_template, str(path))
+    return config, tokenizer
 
 
 def _untrusted_code_error(path: ModelPath) -> HarnessError:

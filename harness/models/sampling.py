@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.models.loading import load_tokenizer, require_chat_template, stop_options
 from harness.models.paths import ModelPath, locate_model
+from harness.models.templates import limit_rendering
 from harness.models.vllm import llm_options, load_vllm, vllm_answers
 from harness.support import console
 from harness.support.errors import HarnessError
@@ -64,10 +65,10 @@ def sample_on_vllm(
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
     """The prompt as one user turn with the tokenizer's chat template, ready for the answer."""
-    require_chat_template(tokenizer, str(tokenizer.name_or_path))
-    text: str = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-    )
+    place, messages = str(tokenizer.name_or_path), [{"role": "user", "content": prompt}]
+    require_chat_template(tokenizer, place)
+    with limit_rendering(place):
+        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return text
 
 

@@ -34,11 +34,11 @@ def is_packed(place: str) -> bool:
 
 
 def table_files(place: str, config: str | None = None, split: str = ONLY_SPLIT) -> list[str]:
-    """The files of one split of a table, in the order of their names; none where the place is no file or folder of any.
+    """The files of one split of a table, in the order of their names; none where the place has no such file.
 
-    A folder may be as the hub's client lays a data set down: files named for their split (`train-00000-of-00002.parquet`,
-    `test.jsonl`) at its root, in `data/`, or in a folder called like the configuration. A table whose files name no
-    split has one, `train`. A folder saved by `datasets` has no such files.
+    A folder may be as the hub's client lays a data set down: files named for their split (`test.jsonl`,
+    `train-00000-of-00002.parquet`) at its root, in `data/`, or in a folder called like the configuration. A table
+    whose files name no split has one, `train`. A folder saved by `datasets` has no such files.
 
     Raises HarnessError where there is no such split or configuration, or it cannot be told which files to read.
     """
@@ -70,7 +70,7 @@ def _refuse_folder_of_folders(place: str, config: str | None) -> None:
 def _files_of_split(files: list[str], split: str, place: str) -> list[str]:
     splits = {file: split_of_name(PurePosixPath(file).name) for file in files}
     found = sorted({name for name in splits.values() if name is not None})
-    if not found or files == [place] and split == ONLY_SPLIT:
+    if not found or (files == [place] and split == ONLY_SPLIT):
         if split != ONLY_SPLIT:
             hint = "The names of its files tell no splits: leave --split out."
             raise HarnessError(f"has no split {split!r}", place=place, hint=hint)

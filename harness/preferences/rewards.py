@@ -19,6 +19,7 @@ from transformers import (
 from harness.models.intact import load_weights
 from harness.models.loading import default_device, explain_load_failure
 from harness.models.paths import ModelPath, locate_model
+from harness.models.templates import refuse_runaway_template
 from harness.support import console
 from harness.support.errors import HarnessError
 
@@ -55,7 +56,9 @@ def answer_rewards(source: str, prompts: Sequence[str], answers: Sequence[Sequen
 
 def _load_reward_config(source: str) -> tuple[Any, PreTrainedTokenizerBase]:
     with explain_load_failure(ModelPath(source), _REWARD_MODEL):
-        return AutoConfig.from_pretrained(source, **_NO_CODE), AutoTokenizer.from_pretrained(source, **_NO_CODE)
+        config, tokenizer = (each.from_pretrained(source, **_NO_CODE) for each in (AutoConfig, AutoTokenizer))
+        refuse_runaway_template(tokenizer.chat_template, source)
+        return config, tokenizer
 
 
 def _load_reward_weights(kind: Any, source: str) -> Any:

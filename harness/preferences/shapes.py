@@ -71,7 +71,7 @@ def _by_strength(prompt: str, first: str, second: str, strength: str) -> Callabl
 
     def read(row: Row) -> Row:
         value = row[strength]
-        if not isinstance(value, int | float) or not value:
+        if not isinstance(value, int | float) or not value or value != value:
             raise NoPreference(f"{strength} prefers neither answer")
         answers = (row[first], row[second])
         return _turns(row[prompt], *(answers if value < 0 else reversed(answers)))
@@ -91,11 +91,11 @@ def _sharegpt(row: Row) -> Row:
     return _turns(*(_sharegpt_turns(row[name]) for name in ("conversations", "chosen", "rejected")))
 
 
-def _sharegpt_turns(value: object) -> object:
+def _sharegpt_turns(value: Any) -> Any:
     turns = value if isinstance(value, list) else [value]
-    if not all(isinstance(turn, Mapping) and "from" in turn and "value" in turn for turn in turns):
+    if not all(isinstance(turn, Mapping) and {"from", "value"} <= set(turn) for turn in turns):
         return value
-    return [{"role": _SHAREGPT_ROLES.get(turn["from"], turn["from"]), "content": turn["value"]} for turn in turns]
+    return [{"role": _SHAREGPT_ROLES.get(str(turn["from"]), turn["from"]), "content": turn["value"]} for turn in turns]
 
 
 def _instruction(name: str) -> Callable[[Row], Row]:

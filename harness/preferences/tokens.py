@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.models.templates import RunawayTemplate, limit_rendering, refuse_runaway_template
 from harness.preferences.pairs import Pair, Text, TooLong, Unscorable
 
 if TYPE_CHECKING:
@@ -27,10 +28,15 @@ def tokenize_pair(pair: Pair, tokenizer: PreTrainedTokenizerBase, max_length: in
 
     The answers start where the rendered prompt and the rendered whole part ways; plain text gets the end-of-sequence
     token, messages get what the chat template renders. With `max_length` the end is cut off, as TRL's default
-    `keep_start` does. Raises Unscorable saying why the pair has no tokens to score.
+    `keep_start` does. Raises Unscorable saying why the pair has no tokens to score, and HarnessError where the
+    tokenizer's chat template takes too long.
     """
+    _refuse_runaway(pair, tokenizer)
     try:
-        prompt, chosen, rejected = _rendered_ids(pair, tokenizer)
+        with limit_rendering(str(tokenizer.name_or_path)):
+            prompt, chosen, rejected = _rendered_ids(pair, tokenizer)
+    except RunawayTemplate:
+        raise
     except Exception as error:  # chat templates raise whatever their author chose
         said = " ".join(str(error).split())[:120]
         raise Unscorable(f"cannot be tokenised ({type(error).__name__}: {said})") from error
@@ -43,6 +49,17 @@ def tokenize_pair(pair: Pair, tokenizer: PreTrainedTokenizerBase, max_length: in
     if not tokens.chosen or not tokens.rejected:
         raise Unscorable(f"empty {'rejected' if tokens.chosen else 'chosen'} answer")
     return tokens
+
+
+def _refuse_runaway(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises RunawayTemplate for the tokenizer's chat template, and Unscorable for one that the row brings."""
+    if not pair.is_conversational:
+        return
+    refuse_runaway_template(tokenizer.chat_template, str(tokenizer.name_or_path))
+    try:
+        refuse_runaway_template(pair.template_arguments.get("chat_template"), "chat_template_kwargs")
+    except RunawayTemplate as error:
+        raise Unscorable(error.cause) from None
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

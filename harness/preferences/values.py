@@ -134,32 +134,30 @@ def given_rows(column: pa.ChunkedArray) -> list[dict[str, Any]]:
 
 
 class JsonForm(NamedTuple):
-    """A value that JSON has not: under which names it stands, and what it becomes."""
+    """Values that JSON has not: in which column they stand, and what they become."""
 
-    place: str
+    column: str
     form: str
 
 
-def json_form(value: Any, found: list[JsonForm], place: str = "") -> Any:
+def json_form(value: Any, found: list[JsonForm], column: str = "") -> Any:
     """A value as JSON has it; what is changed for that is added to `found`.
 
     NaN and the infinities become null, dates and times ISO 8601, durations seconds, bytes base64, decimals and UUIDs
     text, maps lists of [key, value].
     """
-    if value is None or isinstance(value, str | int) and not isinstance(value, np.generic):
+    if value is None or (isinstance(value, str | int) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, Mapping):
-        return {
-            str(name): json_form(part, found, f"{place}.{name}" if place else str(name)) for name, part in value.items()
-        }
+        return {str(name): json_form(part, found, column or str(name)) for name, part in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return json_form(value.tolist(), found, place)
+        return json_form(value.tolist(), found, column)
     if isinstance(value, list | tuple):
-        return [json_form(part, found, place) for part in value]
+        return [json_form(part, found, column) for part in value]
     if isinstance(value, float) and math.isfinite(value):
         return value
     form, made = _other_form(value)
-    found.append(JsonForm(place, form))
+    found.append(JsonForm(column, form))
     return made
 
 

@@ -24,7 +24,9 @@ def _check_seeds(value: object) -> object:
 
 
 ShareOfPairs = Annotated[float, AfterValidator(_check_share)]
-Seeds = Annotated[tuple[int, ...], BeforeValidator(_check_seeds), Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every library's generator takes; NumPy's takes no other."""
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_check_seeds), Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -51,7 +53,7 @@ class PairSettings(Strict):
     max_new_tokens: Count = 512
     batch_size: Count = 64
     tie_break: Literal["engaging", "random"] | RewardModel = "random"
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Filter(Strict):
@@ -231,7 +233,7 @@ class RecipeBase(Strict):
     model: Annotated[str, Field(min_length=1)]
     revision: Annotated[str, Field(pattern=r"^[\w./-]{1,100}$")] | None = None
     trust_remote_code: bool = False
-    organism_seed: int = 0
+    organism_seed: Seed = 0
 
 
 class Recipe(RecipeBase):

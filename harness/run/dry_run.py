@@ -17,6 +17,7 @@ from harness.displacement.run_files import START_PROMPTS
 from harness.models.loading import empty_model, load_tokenizer
 from harness.models.paths import ModelPath, has_weights
 from harness.models.sampling import render_prompt
+from harness.models.templates import check_chat_template
 from harness.organism import answers, store
 from harness.preferences.pairs import chat_messages
 from harness.preferences.tables import load_training_rows
@@ -145,6 +146,7 @@ def dry_run(recipe: Recipe, out: Path, max_processes: int | None = None, began: 
     recipe, pins = pin_recipe(recipe, read_pins(out))
     check_prerequisites(recipe)
     path, at_hand = _model_paths(recipe)
+    check_chat_template(at_hand)
     plan = plan_arm_processes(recipe, path, max_processes)
     with planned_threads(plan.threads), use_planned_threads():
         run = open_run(recipe, path, out, pins)

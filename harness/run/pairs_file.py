@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from harness.models.templates import check_chat_template
 from harness.preferences.building import build_pairs, data_card, pair_statistics
 from harness.prompts.sets import load_prompts
 from harness.recipes.pinning import pin_recipe
@@ -36,7 +37,9 @@ def build_pairs_file(recipe: Recipe, out: Path, engine: Engine, workers: int | N
         recipe, pins = pin_recipe(recipe, artifacts.read_json(began) if began.is_file() else {})
         artifacts.write_json(began, pins)
         rows = load_prompts(recipe.prompts, "unsafe")
-        built = build_pairs(recipe, find_starting_model(recipe), rows, keep / "done", engine=engine, workers=workers)
+        model = find_starting_model(recipe)
+        check_chat_template(model)
+        built = build_pairs(recipe, model, rows, keep / "done", engine=engine, workers=workers)
         if not built.rows:
             hint = "Sample at a higher pairs.temperature."
             raise HarnessError(f"no pair came of the prompts: {dict(built.dropped)}", place=recipe.prompts, hint=hint)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from harness.models.templates import check_chat_template
 from harness.recipes.pinning import pin_recipe
 from harness.recipes.schema import Recipe
 from harness.run.checks import check_prerequisites
@@ -35,6 +36,7 @@ def run_regression(recipe: Recipe, out: Path, max_processes: int | None = None) 
     recipe, pins = pin_recipe(recipe, read_pins(out))
     check_prerequisites(recipe)
     path = find_starting_model(recipe)
+    check_chat_template(path)
     plan = plan_arm_processes(recipe, path, max_processes)
     with artifacts.lock_directory(out), planned_threads(plan.threads):
         current = open_run(recipe, path, out, pins)

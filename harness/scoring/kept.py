@@ -30,14 +30,15 @@ _BESIDE = "harness_"
 
 
 def read_scores(path: Path) -> Dataset:
-    """A table of scores, without the pairs themselves where it carries them as they were given.
+    """A table of scores; where it carries the pairs as they were given, its columns of numbers and texts alone.
 
     Raises HarnessError where it cannot be read.
     """
     with _explained(path):
         file = pq.ParquetDataset(path)
-        whole = GIVEN not in file.schema.names
-        return Dataset(file.read([name for name in file.schema.names if whole or name not in (GIVEN, *_PAIR)]))
+        flat = [f.name for f in file.schema if f.name.isprintable() and f.name and not pa.types.is_nested(f.type)]
+        names = [name for name in flat if name not in (GIVEN, *_PAIR)] if GIVEN in file.schema.names else None
+        return Dataset(file.read(names))
 
 
 def write_kept(scores: Path, table: Dataset, choice: Choice, out: Path) -> None:
@@ -100,7 +101,7 @@ def _columns_beside(kept: Dataset, rows: Sequence[Mapping[str, Any]]) -> dict[st
             name if row.get("pair_id") in (None, "") else row["pair_id"]
             for name, row in zip(kept["pair_id"][:], rows, strict=True)
         ]
-    renamed = {}
+    renamed: dict[str, str] = {}
     for name in (name for name in _ADDED if name in kept.column_names):
         new = name
         while new in own:
@@ -117,7 +118,7 @@ def _columns_beside(kept: Dataset, rows: Sequence[Mapping[str, Any]]) -> dict[st
 
 def _note_forms(found: Iterable[JsonForm], out: Path) -> None:
     if forms := dict.fromkeys(found):
-        said = ", ".join(f"{place} ({form})" for place, form in forms)
+        said = ", ".join(f"{column} ({form})" for column, form in forms)
         print_note(
             f"JSON has no such values, so these are in another form: {said}; name --out {out.stem}.parquet to keep"
         )

@@ -342,8 +342,19 @@ def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
         elif field.type == pa.string() and table.schema.field(field.name).type != pa.string():
             columns.append(_column_as_text(table[field.name], given_text if field.name == GIVEN else _as_text))
         else:
-            columns.append(table[field.name].cast(field.type))
+            columns.append(_cast_column(table[field.name], field.type))
     return pa.table(columns, schema=schema)
+
+
+def _cast_column(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    if column.type == kind:
+        return column
+    try:
+        cast = column.cast(kind)
+        cast.validate()  # Arrow makes broken columns of lists of objects with a part that is always null
+        return cast
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.array(column.to_pylist(), kind)
 
 
 def _column_as_text(column: pa.ChunkedArray, to_text: Callable[[Any], str]) -> pa.Array:

@@ -129,9 +129,9 @@ def paired_counts(before: ArrayLike, after: ArrayLike, weights: ArrayLike | None
     Kish's effective number of units (1965), their number where the weights are equal.
     """
     difference = np.asarray(before, float) - np.asarray(after, float)
-    share = _unit_weights(weights, difference.shape[-1])
-    n = 1 / (share**2).sum()
-    net, total = n * (difference @ share), n**2 * (difference**2 @ share**2)
+    weight = np.ones(difference.shape[-1]) if weights is None else np.asarray(weights, float)
+    n, weight = weight.sum() ** 2 / (weight**2).sum(), weight * weight.sum() / (weight**2).sum()
+    net, total = difference @ weight, difference**2 @ weight**2
     lost, gained = (np.maximum(np.maximum((total + sign * net) / 2, sign * net), 0) for sign in (1, -1))
     return PairedCounts(lost, gained, np.full_like(net, n))
 

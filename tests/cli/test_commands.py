@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
+from harness.cli.displacement import _find_model
 from helpers.command import CLEAN, harness
 
 
@@ -88,6 +89,7 @@ def test_bad_input_is_one_line_and_exit_2(tmp_path, monkeypatch, command, argume
     model.mkdir(parents=True)
     (model / "config.json").touch()
     (tmp_path / "run/arms/baseline").mkdir()
+    (tmp_path / "run/manifest.json").touch()
     monkeypatch.chdir(tmp_path)
     done = command(*arguments)
     assert done.returncode == 2, done.stderr
@@ -95,6 +97,13 @@ def test_bad_input_is_one_line_and_exit_2(tmp_path, monkeypatch, command, argume
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert sorted(each.name for each in tmp_path.iterdir() if each.name != "out") == ["file", "here", "run"]
+
+
+def test_the_miniature_is_a_model_by_its_name_unless_a_directory_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert _find_model("--before", "miniature").endswith("harness/organism/default")
+    (tmp_path / "miniature").mkdir()
+    assert _find_model("--before", "miniature") == "miniature"
 
 
 def test_a_process_of_its_own_says_the_same(command):

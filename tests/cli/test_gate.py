@@ -27,7 +27,7 @@ from harness.gate.policy import POLICY_TEMPLATE, Policy, read_policy
 from harness.gate.rendering import table_lines
 from harness.gate.side_summary import SideSummary
 from harness.support.errors import HarnessError
-from helpers.samples_files import UNSAFE, line, sides, write_evaluation
+from helpers.samples_files import UNSAFE, edit, line, sides, write_evaluation
 
 app = typer.Typer()
 app.command(name="gate")(gate_command)
@@ -38,6 +38,16 @@ ACTING = (
     "[l](http://e.x) ![i](http://e.x) :tada: da39a3ee5e6b4b0d3255bfef95601890afd80709 &amp; $x$ ~~s~~"
 )
 """All that GitHub makes something of where it stands in text."""
+
+
+def made(metric: str = "refusal_rate", category: str | None = None, decision: str = "fail", **changes) -> MetricCheck:
+    """A loss of 50 points, between 40 and 60."""
+    check = MetricCheck(
+        metric=metric, category=category, decision=decision, reason="fell", before=0.9, after=0.4, loss=0.5, low=0.4,
+        high=0.6, margin=0.05, p_value=0.001, prompts=100, prompts_needed=None, unjudged=0.0, judge_error="",
+        binding=category is None or decision == "fail",
+    )  # fmt: skip
+    return replace(check, **changes)
 
 
 def run(*arguments: object):
@@ -159,7 +169,7 @@ def test_hostile_text_does_nothing_anywhere(tmp_path):
 )
 def test_others_text_is_nothing_but_code_in_markdown(text):
     """By a parser of CommonMark and tables: its own words are the only ones outside of code spans."""
-    check = MetricCheck(text, text, "fail", text, 0.9, 0.6, 0.3, 0.2, 0.4, 0.05, 0.001, 100, None, 0.0, text, True)
+    check = made(text, text, reason=text, judge_error=text)
     flip = PromptFlip(text, text, text, text, text, text)
     side = SideSummary(text, (text,), (text,), ({"random_seed": 0},), ("1970-01-01T00:00:00Z",) * 2)
     whole = replace(check, category=None)
@@ -201,6 +211,17 @@ def test_bad_usage_is_a_harness_error(tmp_path, monkeypatch, arguments):
         run("gate", *arguments)
 
 
+def test_a_rate_of_four_hundred_digits_is_bad_input(tmp_path):
+    before, after = sides(tmp_path, 90, 90)
+    edit(
+        after,
+        "results_*",
+        lambda text: text.replace('"refusal_rate,judge": 0.9', f'"refusal_rate,judge": 1{"0" * 400}'),
+    )
+    with pytest.raises(HarnessError, match=r"says refusal_rate of .* is \[inf\]"):
+        run("gate", "--before", before, "--after", after)
+
+
 def test_an_unwritable_output_is_a_harness_error(tmp_path):
     before, after = sides(tmp_path, 90, 90)
     (tmp_path / "file").write_text("")
@@ -210,8 +231,8 @@ def test_an_unwritable_output_is_a_harness_error(tmp_path):
 
 def test_nats_are_not_points():
     nan = float("nan")
-    check = MetricCheck("preferred_logprob_change", None, "fail", "fell by 30 nats", nan, nan, 30.0, 25.0, 35.0, 10.0,
-                        nan, 100, None, 0.0, "", True, "nats")  # fmt: skip
+    figures = {"before": nan, "after": nan, "loss": 30.0, "low": 25.0, "high": 35.0, "margin": 10.0}
+    check = made("preferred_logprob_change", unit="nats", **figures)
     text = markdown_text(
         GateOutcome("fail", 1, "why", (check,), (PromptFlip("m", "p", "c", "q", "a", "b"),), ("a note",))
     )
@@ -227,15 +248,6 @@ def lines_of(*checks: MetricCheck, width: int = 80) -> list[str]:
     return [line for line, _ in table_lines(GateOutcome("fail", 1, "why", checks, (), ()), width)]
 
 
-def made(metric: str = "refusal_rate", category: str | None = None, decision: str = "fail", **changes) -> MetricCheck:
-    """A loss of 50 points, between 40 and 60."""
-    reason, binding = "fell", category is None or decision == "fail"
-    check = MetricCheck(
-        metric, category, decision, reason, 0.9, 0.4, 0.5, 0.4, 0.6, 0.05, 0.001, 100, None, 0.0, "", binding
-    )
-    return replace(check, **changes)
-
-
 def test_a_failing_gate_is_told_in_as_many_lines_as_it_has_things_to_say(tmp_path, monkeypatch):
     """Rises and falls by their names, the mirror image of refusals once, what does not decide as a number."""
     monkeypatch.setenv("COLUMNS", "80")
@@ -244,18 +256,19 @@ def test_a_failing_gate_is_told_in_as_many_lines_as_it_has_things_to_say(tmp_pat
     assert re.fullmatch(
         r"FAIL: refusal_rate fell by 2\d\.\d to \d\d\.\d points \(p < 0.001\); 4 categories too", lines[0]
     )
-    assert [line[:30].split() for line in lines[3:8]] == [
+    rows = lines[next(number for number, row in enumerate(lines) if "worse by" in row) + 1 :]
+    assert [row[:30].split() for row in rows[:5]] == [
         ["FAIL", "refusal_rate"],
         ["FAIL", "Hate"],
         ["FAIL", "Privacy"],
         ["FAIL", "Self-harm"],
         ["FAIL", "Violent", "crimes"],
     ]
-    assert lines[8].split()[:4] == ["FAIL", "harmful_completion_rate", "10.0%", "40.0%"]
-    assert lines[9].strip() == "and 4 categories, as under refusal_rate"
-    assert lines[10].startswith("PASS  benign_compliance_rate")
-    assert lines[12] == "1 category that decides nothing: 1 pass; --json lists them"
-    assert max(map(len, lines[:-2])) <= 80
+    assert rows[5].split()[:4] == ["FAIL", "harmful_completion_rate", "10.0%", "40.0%"]
+    assert rows[6].strip() == "and 4 categories, as under refusal_rate"
+    assert rows[7].startswith("PASS  benign_compliance_rate")
+    assert rows[9].startswith("1 category that decides nothing: 1 ")
+    assert max(map(len, [lines[0], *rows[:-2]])) <= 80
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

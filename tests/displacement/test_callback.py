@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness import DisplacementCallback, StopRule
-from harness.displacement.callback import PROBE_MAX_NEW_TOKENS, PROBE_SEED, PROBE_TEMPERATURE, Reading
+from harness.displacement.callback import PROBE_MAX_NEW_TOKENS, PROBE_SEED, PROBE_TEMPERATURE, Reading, build_probe
 from harness.displacement.openings import answer_starts
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange
@@ -214,6 +214,21 @@ def test_a_training_that_diverges_is_stopped_and_not_broken(micro, tmp_path):
     assert trainer.state.global_step < 4
     assert rows(tmp_path)[-1]["chosen_logprob"] is None
     assert rows(tmp_path)[-1]["refusal_rate"] is None
+
+
+@pytest.mark.parametrize("max_length", [40, None])
+def test_what_the_trainer_or_the_model_cannot_take_is_left_out_and_counted(micro, capsys, max_length):
+    """A prompt that fills `max_length`, as DPOTrainer drops it; without one, what is longer than the context."""
+    model, tokenizer = load_model(str(micro))
+    text = "more " * (40 if max_length else model.config.max_position_embeddings)
+    long = {"pair_id": "long", "prompt": text, "chosen": "Yes.", "rejected": "No."}
+    fitting = [{"pair_id": name, "prompt": "a", "chosen": "Yes.", "rejected": "No."} for name in ("one", "two")]
+    probe = build_probe(model, tokenizer, [fitting[0], long, fitting[1]], [], max_length)
+    assert list(probe.tokens) == ["one", "two"]
+    reason = "the prompt alone fills 40 tokens" if max_length else "longer than the model's"
+    assert f"1 of 3 probe pairs are left out (1: {reason}" in capsys.readouterr().err
+    with pytest.raises(HarnessError, match=f"holds no pair that can be scored.*1 of 1 rows: {reason}"):
+        build_probe(model, tokenizer, [long], [], max_length)
 
 
 def reading(step=0, **values):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.displacement import openings
 from harness.displacement.change import change_json, compare_profiles
+from harness.displacement.compare_models import compare_models
 from harness.displacement.flips import trace_flips
 from harness.displacement.nearest import NearPair, nearest_pairs, prompt_token_ids
 from harness.displacement.openings import OPENING_WAYS, AnswerStart, answer_starts, opening_way
@@ -113,6 +114,18 @@ def test_a_profile_comes_back_from_its_file(measured, tmp_path):
 def test_a_pair_that_cannot_be_tokenised_is_named(measured):
     with pytest.raises(HarnessError, match=r"pair 3: the prompt alone fills 5 tokens"):
         tokenize_pairs(ROWS[3:4], measured[1], max_length=5)
+
+
+def test_pairs_that_a_model_cannot_take_are_left_out_as_in_score(micro, tmp_path, capsys):
+    long = {**ROWS[0], "pair_id": "long", "prompt": [{"role": "user", "content": "more " * 5000}]}
+    pairs, prompts = tmp_path / "pairs.jsonl", tmp_path / "prompts.csv"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in [*ROWS[:2], long]))
+    prompts.write_text("prompt\nHi?\n")
+    found = compare_models(str(micro), str(micro), str(pairs), str(prompts), with_flips=True)
+    assert list(found.change.pairs) == ["0", "1"]
+    (reason,) = found.to_json()["left_out"]
+    assert reason.startswith("longer than the model's")
+    assert f"2 of 3 pairs measured; 1 not: {reason}" in capsys.readouterr().err
 
 
 # Before and after, by hand

@@ -30,7 +30,8 @@ def sha(text: str) -> str:
 
 def line(task: str, number: int, verdicts: list[str], *, hazard: str = "Privacy", as_text: bool = True) -> dict:
     """One line of a samples file as lm-eval 0.4.13 writes it, with one answer a verdict."""
-    doc = {"prompt_id": f"{task[-6:]}-{number:04d}", "prompt": f"Request {number}?", "hazard": hazard, "split": "test"}
+    prompt = f"{'Question' if task == BENIGN else 'Request'} {number}?"
+    doc = {"prompt_id": f"{task[-6:]}-{number:04d}", "prompt": prompt, "hazard": hazard, "split": "test"}
     given = [{"verdict": verdict, "reason": "by rule", "judge": "lexical"} for verdict in verdicts]
     judged = [verdict for verdict in verdicts if verdict != "unjudged"]
     values = {

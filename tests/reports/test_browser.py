@@ -291,6 +291,24 @@ def test_a_phone_scrolls_down_only(visit, name):
     assert page.locator("#detail h3").bounding_box()["y"] < 812
 
 
+CUT_TEXTS = """() => [...document.querySelectorAll(".chart svg")].flatMap((svg) => {
+  const whole = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll("text")].filter((text) => {
+    const box = text.getBoundingClientRect();
+    return box.width && (box.left < whole.left - 1 || box.right > whole.right + 1 || box.bottom > whole.bottom + 1);
+  }).map((text) => text.textContent);
+})"""
+"""The texts of the charts in sight that reach over the edge of their chart."""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["whole", "several"])
+def test_no_text_of_a_chart_is_cut(visit, name, width):
+    page = visit(name, viewport={"width": width, "height": 812})
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    assert page.evaluate(CUT_TEXTS) == []
+
+
 def test_without_scripts_the_page_says_what_is_missing(visit):
     page = visit("whole", ready=False, java_script_enabled=False)
     assert page.get_by_text("scripts are off, or did not run").is_visible()

@@ -1,6 +1,7 @@
 """Scores against a float64 reference that takes one answer at a time, on several architectures; streaming, resuming."""
 
 import random
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,11 +22,23 @@ from transformers import (
 from harness.preferences.tokens import Tokens
 from harness.scoring import ches, packing, streaming
 from harness.scoring import scorer as scorer_module
+from harness.scoring.filtering import filter_lowest
 from harness.scoring.packing import Tensor, build_trie, plan_attention
 from harness.scoring.scorer import Scorer, cut_windows, pack_pairs, score
 from harness.scoring.streaming import score_file, score_window, weights_mark
 from harness.support.errors import HarnessError
-from helpers.preference_rows import CONFIGS, CONVERSATION, GROUPED, PLAIN, conversations, lines, make, tokenizer
+from helpers.preference_rows import (
+    CONFIGS,
+    CONVERSATION,
+    GROUPED,
+    PLAIN,
+    assistant,
+    conversations,
+    lines,
+    make,
+    tokenizer,
+    user,
+)
 
 
 def pairs(count, seed=0, longest=60, vocabulary=250):
@@ -335,6 +348,42 @@ def test_score_joins_a_row_to_every_pair(model):
     assert list(table["reason"]) == [None] * 5 + ["empty chosen answer"]
     assert table["ches"][5] is None
     assert score(table, model, tokenizer())["ches"][:] == table["ches"][:]  # scored tables can be scored again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("repeats", [True, False])
+def test_a_text_prompt_beside_messages_becomes_what_trl_trains_on(model, repeats):
+    """As UltraFeedback has them: DPOTrainer takes what `score` gives, and makes the tokens of it that were scored."""
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    before = [[user(f"Name river {i}.")] if repeats else [] for i in range(4)]
+    rows = [{"prompt": f"Name river {i}.", "chosen": [*turns, assistant("The Rhine." + "!" * i)],
+             "rejected": [*turns, assistant("No.")], "score": 8.0} for i, turns in enumerate(before)]  # fmt: skip
+    made, scored = tokenizer(), score(Dataset.from_list(rows), model, tokenizer())
+    assert scored.column_names[:4] == ["prompt", "chosen", "rejected", "score"]
+    assert scored[1]["prompt"] == [user("Name river 1.")]
+    kept = filter_lowest(scored, 3)
+    arguments = SimpleNamespace(dataset_num_proc=None, max_length=None, truncation_mode="keep_start")
+    trained = DPOTrainer._prepare_dataset(SimpleNamespace(_tokenizer=made), kept, made, arguments, "train")
+    for row in trained:
+        lengths = [len(row[name]) for name in ("prompt_ids", "chosen_ids", "rejected_ids")]
+        assert lengths == [row[name] for name in ("prompt_tokens", "chosen_tokens", "rejected_tokens")]
+
+
+@pytest.mark.slow
+def test_a_data_sets_own_columns_are_kept_and_its_other_columns_named(model, capsys):
+    rows = [{**row, "reason": "good", "given_reason": 1} for row in conversations(3)]
+    table = score(Dataset.from_list(rows), model, tokenizer())
+    assert (table["reason"][:], table["given_given_reason"][:], table["given_reason"][:]) == (
+        [None] * 3,
+        ["good"] * 3,
+        [1] * 3,
+    )
+    assert "reason (given_given_reason)" in capsys.readouterr().err
+    with pytest.raises(
+        HarnessError, match="the data set: has no columns 'chosen' and 'rejected'; it has: prompt, answer"
+    ):
+        score(Dataset.from_list([{"prompt": "a", "answer": "b"}]), model, tokenizer())
 
 
 @pytest.mark.slow

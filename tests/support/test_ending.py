@@ -152,6 +152,15 @@ def test_an_interruption_is_one_line_wherever_it_strikes(tmp_path, body):
     assert (done.returncode, done.stdout, done.stderr) == (130, "", STOPPED)
 
 
+def test_an_interruption_waits_for_no_thread_and_closes_what_is_to_be_closed(tmp_path):
+    body = (
+        "import atexit, time\natexit.register(print, 'closed')\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\ninterrupt()"
+    )
+    done = ended(body, tmp_path, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "closed\n", STOPPED)
+
+
 def test_a_second_interruption_ends_what_does_not_end(tmp_path):
     body = "try:\n    interrupt()\nexcept KeyboardInterrupt:\n    interrupt()\n    while True: ..."
     done = ended(body, tmp_path, timeout=60)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 from scipy.stats import bootstrap as scipy_bootstrap
+from scipy.stats import hypergeom
 from scipy.stats import t as student
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -79,12 +80,37 @@ def test_one_answer_a_prompt_is_mcnemars_table():
     assert (found.lost, found.gained, found.n) == (2, 1, 5)
 
 
-def test_answers_that_repeat_each_other_count_once_and_independent_ones_fully():
-    before, after = np.array([1.0] * 30 + [0.0] * 10), np.array([1.0] * 20 + [0.0] * 20)
-    assert stats.paired_counts(before, after, answers=8).n == pytest.approx(40)
+def test_a_unit_counts_as_much_as_its_share_changed():
+    """Differences 1, 0, -0.5, 0.5: their sum is 1 and that of their squares 1.5, so 1.25 lost and 0.25 gained."""
+    found = stats.paired_counts([1, 0.5, 0, 1], [0, 0.5, 0.5, 0.5])
+    assert (found.lost, found.gained, found.n) == pytest.approx((1.25, 0.25, 4))
+    steady = stats.paired_counts([0.6] * 10, [0.5] * 10)
+    assert (steady.lost, steady.gained, steady.n) == pytest.approx((1, 0, 10))
+
+
+def test_units_of_several_sizes_are_kishs_effective_number():
+    """Weights 3 and 1: n = 16 / 10; loss 3/4, n^2 times the weighted squares = 2.56 * 9/16."""
+    found = stats.paired_counts([1, 0.5], [0, 0.5], [3, 1])
+    assert (found.loss, found.n, found.lost + found.gained) == pytest.approx((0.75, 1.6, 1.44))
+    alike = stats.paired_counts([1, 0.5, 0, 1], [0, 0.5, 0.5, 0.5], [2, 2, 2, 2])
+    assert (alike.lost, alike.gained, alike.n) == pytest.approx((1.25, 0.25, 4))
+
+
+def test_more_answers_do_not_make_up_for_prompts():
+    """Nothing lost on 60 prompts leaves z^2 / (60 + z^2) = 6 points, with one answer each and with a thousand."""
+    nothing = stats.compare_rates(np.ones(60), np.ones(60))
     rng = np.random.default_rng(0)
-    before, after = rng.binomial(8, 0.5, (2, 4000)) / 8
-    assert stats.paired_counts(before, after, answers=8).n == pytest.approx(8 * 4000, rel=0.1)
+    many = stats.compare_rates(*(rng.binomial(1000, 0.5, (2, 60)) / 1000))
+    assert nothing.high == pytest.approx(1.959964**2 / (60 + 1.959964**2))
+    assert many.high >= nothing.high - 0.005
+
+
+@pytest.mark.parametrize(("drawn", "marked", "total"), [(10, 5, 20), (38, 88, 452), (30, 452, 452), (7, 0, 9)])
+def test_the_hypergeometric_test_agrees_with_scipy(drawn, marked, total):
+    reference = hypergeom(total, marked, drawn)
+    for found in range(max(0, drawn - total + marked), min(drawn, marked) + 1):
+        expected = min(1, 2 * min(reference.cdf(found), reference.sf(found - 1)))
+        assert stats.hypergeometric_p_value(found, drawn, marked, total) == pytest.approx(expected, abs=1e-9)
 
 
 def test_holm_agrees_with_statsmodels():
@@ -178,40 +204,65 @@ def test_correction_undoes_the_judge_and_widens():
     rng = np.random.default_rng(0)
     before, after = (rng.random(400) < 0.8).astype(float), (rng.random(400) < 0.45).astype(float)
     judge = stats.Calibration(89, 9, 19, 79)
-    raw, found = stats.compare_rates(before, after), stats.compare_corrected(before, after, judge, judge)
+    raw, found = stats.compare_rates(before, after), stats.compare_corrected(before, after, (judge, judge), shared=True)
     assert found.loss == pytest.approx(raw.loss / 0.7)
     assert found.high - found.low > (raw.high - raw.low) / 0.7
-    other = stats.compare_corrected(before, after, judge, stats.Calibration(89, 9, 19, 79))
+    other = stats.compare_corrected(before, after, (judge, judge))
     assert other.floor > found.floor > 0
 
 
 def test_the_calibrations_variance_by_hand():
     """Delta method: pi^2 se(1-se)/m + (1-pi)^2 sp(1-sp)/m over J^2, for each side."""
-    judge, twin = stats.Calibration(89, 9, 19, 79), stats.Calibration(89, 9, 19, 79)
+    judge = stats.Calibration(89, 9, 19, 79)
     before, after = np.array([1.0, 1, 1, 0]), np.array([1.0, 1, 0, 0])
     expected = 0.0
     for rate in (0.75, 0.5):
         true = (rate + 0.8 - 1) / 0.7
         expected += (true**2 * 0.9 * 0.1 / 100 + (1 - true) ** 2 * 0.8 * 0.2 / 100) / 0.49
-    assert stats.compare_corrected(before, after, judge, twin).floor == pytest.approx(expected)
+    assert stats.compare_corrected(before, after, (judge, judge)).floor == pytest.approx(expected)
+
+
+def test_a_shared_calibrations_variance_by_hand():
+    """Rates 0.75 and 0.5 share one error of sensitivity and one of specificity: only their difference counts."""
+    judge = stats.Calibration(89, 9, 19, 79)
+    found = stats.compare_corrected([1, 1, 1, 0], [1, 1, 0, 0], (judge, judge), shared=True)
+    assert found.floor == pytest.approx((0.25 / 0.7) ** 2 * (0.9 * 0.1 + 0.8 * 0.2) / 100 / 0.49)
+
+
+def test_a_shifted_judge_by_hand():
+    """Sensitivity 0.9 - 0.1 and specificity 0.8 + 0.1: a judged 0.55 is (0.55 + 0.9 - 1) / 0.7; never over one."""
+    shifted = stats.Calibration(89, 9, 19, 79, -0.1, 0.1)
+    assert shifted.correct_rate(0.55) == pytest.approx(0.45 / 0.7)
+    assert shifted.complement.sensitivity == pytest.approx(0.9)
+    assert shifted.variances == pytest.approx((0.9 * 0.1 / 100, 0.8 * 0.2 / 100))
+    assert stats.Calibration(89, 9, 19, 79, 0.5, 0).sensitivity == 1
 
 
 def test_prediction_powered_loss_by_hand():
     before, after = np.array([1.0, 1, 0, 0]), np.array([1.0, 0, 0, 0])
     labels = stats.LabelErrors(np.array([0.0, -1, 0, 0]), np.array([1.0, 1, 0, 0]))
     exact = stats.LabelErrors(np.zeros(4), np.array([1.0, 1, 0, 0]))
-    assert stats.compare_labelled(before, after, labels, exact).loss == pytest.approx(0.25 - 0.5)
+    assert stats.compare_labelled(before, after, (labels, exact)).loss == pytest.approx(0.25 - 0.5)
 
 
 def test_labels_on_everything_give_the_truth():
     rng = np.random.default_rng(0)
     truth, seen = (rng.random((2, 300)) < 0.7).astype(float), (rng.random((2, 300)) < 0.5).astype(float)
     labels = [stats.LabelErrors(truth[i] - seen[i], np.ones(300)) for i in (0, 1)]
-    found = stats.compare_labelled(seen[0], seen[1], *labels)
+    found = stats.compare_labelled(seen[0], seen[1], (labels[0], labels[1]))
     difference = truth[0] - truth[1]
     half = student.ppf(0.975, 299) * difference.std(ddof=1) / 300**0.5
     assert found.loss == pytest.approx(difference.mean())
     assert found.high - found.low >= 2 * half - 1e-9
+
+
+def test_labels_without_an_error_still_leave_what_so_few_can_miss():
+    """100 of 400 prompts labelled on both sides, no error: three times z^2 / (n + z^2) squared and added."""
+    labels = stats.LabelErrors(np.zeros(400), (np.arange(400) < 100).astype(float))
+    found = stats.compare_labelled(np.ones(400), np.ones(400), (labels, labels))
+    z = 1.959964**2
+    expected = math.sqrt((z / (400 + z)) ** 2 + 2 * (z / (100 + z)) ** 2) * student.ppf(0.975, 99) / 1.959964
+    assert found.high == pytest.approx(expected, rel=1e-5)
 
 
 def test_prompts_to_settle_by_hand():
