@@ -43,9 +43,11 @@ def main() -> None:
             text=True,
         )
         seconds = time.perf_counter() - started
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    worked, memory = used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
     print(ended.stdout.splitlines()[0] if ended.stdout else ended.stderr)
-    print(f"{count:,} + {count:,} samples: {seconds:.1f} s, {memory:.2f} GiB at the peak, exit code {ended.returncode}")
+    spent = f"{seconds:.1f} s ({worked:.1f} s of a processor), {memory:.2f} GiB at the peak"
+    print(f"{count:,} + {count:,} samples: {spent}, exit code {ended.returncode}")
 
 
 def _write_side(folder: Path, model: str, count: int, refused: float, date: float) -> Path:
