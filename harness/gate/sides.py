@@ -221,8 +221,8 @@ def _unit_notes(sides: Sides, units: Mapping[Unit, Unit], policy: Policy) -> lis
         notes.append(
             f"{repeated} of {len(units)} prompts repeat the text of another one: they count as further answers to it"
         )
-    asked = {(answer.task, answer.document) for side in sides for one in side for answer in one.answers}
-    if policy.split is not None and len(asked) > len(units):
+    if policy.split is not None:
+        asked = {(answer.task, answer.document) for side in sides for one in side for answer in one.answers}
         notes.append(f"only the {len(units)} prompts of the split {policy.split} are compared, of {len(asked)}")
     return notes
 
