@@ -16,7 +16,7 @@ RepoType = Literal["model", "dataset"]
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_TABLES = {".jsonl", ".ndjson", ".json", ".csv", ".parquet"}
+_TABLES = {".jsonl", ".ndjson", ".json", ".csv", ".gz", ".parquet", ".tsv"}
 _CARDS = ("config.json", "README.md")
 WEIGHT_FILES = "*.safetensors"
 MODEL_FILES = ("*.json", WEIGHT_FILES, "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py")

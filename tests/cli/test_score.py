@@ -147,6 +147,8 @@ def test_the_page_fetches_nothing_and_runs_nothing(scores):
     ("arguments", "message"),
     [
         (["absent.jsonl", "--model", "MICRO", "--out", "s.parquet"], "absent.jsonl: no such file"),
+        (["absent.tsv", "--model", "MICRO", "--out", "s.parquet"], "absent.tsv: no such file"),
+        (["absent.csv.gz", "--model", "MICRO", "--out", "s.parquet"], "absent.csv.gz: no such file"),
         (["TABLE", "--model", "absent/", "--out", "s.parquet"], "absent/: no such model directory"),
         (["TABLE", "--model", "MICRO", "--out", "s.csv"], "is no .parquet file"),
         (["TABLE", "--model", "MICRO", "--out", "SCORES/s.parquet"], "cannot be written"),
