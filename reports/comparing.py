@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, harmonic_mean
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from harness.evaluation.samples import Answer
@@ -134,8 +134,7 @@ def _paired_test(first: View, later: View, arm: str, label: str, metric: Metric)
     if not shared:
         return None
     before, after = ([good / judged for good, judged in side] for side in zip(*shared, strict=True))
-    answers = harmonic_mean([fmean(judged for _, judged in side) for side in zip(*shared, strict=True)])
-    table = stats.paired_counts(before, after, answers)
+    table = stats.paired_counts(before, after)
     loss = stats.loss_interval(table)
     tails = stats.mcnemar_p_value(table.lost, table.gained), stats.mcnemar_p_value(table.gained, table.lost)
     harm = metric == "harmful_completion_rate"

@@ -55,9 +55,8 @@ def filter_command(
 
     rules = {"--keep-lowest": keep_lowest, "--drop-highest": drop_highest, "--quantile": quantile,
              "--threshold": threshold, "--random": random}  # fmt: skip
-    given = [name for name, value in rules.items() if value is not None]
-    if len(given) != 1:
-        raise HarnessError(f"{len(given)} rules given", hint=f"Give exactly one of {', '.join(rules)}.")
+    if (given := sum(value is not None for value in rules.values())) != 1:
+        raise HarnessError(f"{given} rules given", hint=f"Give exactly one of {', '.join(rules)}.")
     if (quantile is None) != (n is None):
         raise HarnessError("--quantile and --n go together", hint="Give both, as in --quantile 0.5 --n 512.")
     table = read_scores(scores)

@@ -94,6 +94,8 @@ REASONS = {
     r"harness run (llama3_8b|gemma_2b)": "needs the paper's models and a GPU: tests/recipes/test_real_recipes.py",
     r"--engine ray": "needs a cluster: tests/workers/test_ray.py",
     r"harness preferences (miniature|.*samples=4)": "the bundled prompts take long: tests/preferences",
+    r"python -c .*load_model": "tests/models/test_intact.py calls it",
+    r"--judge wildguard": "needs its weights: tests/evaluation/test_rejudging.py, with another judge",
     r"export HARNESS_LAUNCHER": "sets variables for the line below it",
 }
 
@@ -143,6 +145,9 @@ def parse_make(words: list[str]) -> None:
 
 
 def parse_python(words: list[str]) -> None:
+    if words[0] == "-c":
+        compile(words[1], "page", "exec")
+        return
     assert (ROOT / words[0]).is_file()
 
 

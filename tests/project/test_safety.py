@@ -428,8 +428,9 @@ def test_addresses_with_credentials_are_told_without_them(told, micro, tmp_path,
 def test_judging_with_a_refusing_endpoint_keeps_no_secret(told, tmp_path):
     (tmp_path / "answers.jsonl").write_text('{"prompt": "a?", "response": "b"}\n')
     code, said = told("judge", "answers.jsonl", "--judge", "openai", "--out", "verdicts.jsonl")
-    assert (code, found(said)) == (0, [])
-    assert "the judge failed: HTTP 401" in (tmp_path / "verdicts.jsonl").read_text()
+    assert (code, found(said)) == (2, [])
+    assert "HTTP 401" in said
+    assert not (tmp_path / "verdicts.jsonl").exists()
     assert files_with_secrets(tmp_path) == {}
 
 
@@ -600,7 +601,7 @@ def test_yaml_is_read_in_one_place_and_as_plain_data():
         assert ("yaml.load" in text) == (file.name == "plain_yaml.py"), file
     for file in ROOT.glob("tasks/*.yaml"):  # code in a task file is only ever our own
         calls = [line.split("!function ")[1] for line in file.read_text().splitlines() if "!function" in line]
-        assert all(call.startswith(("utils.", "likelihood.")) for call in calls), file
+        assert all(call.startswith(("utils.", "likelihood.", "sampling.")) for call in calls), file
         assert "!!python" not in file.read_text()
     assert parse_yaml("a: [1, 5e-6, yes]") == {"a": [1, "5e-6", True]}
 

@@ -9,7 +9,7 @@ from harness.gate.policy import Policy
 from harness.run.directory import RunDirectory
 from harness.support.errors import HarnessError
 from harness.support.run_results import refuse_unfinished_run
-from helpers.samples_files import side
+from helpers.samples_files import manifest, side
 from reports.reading import read_run
 
 
@@ -79,7 +79,9 @@ def test_an_earlier_page_does_not_stand_beside_new_results(tmp_path):
 def test_the_gate_takes_arms_of_finished_runs_only(tmp_path, finished):
     arms = [side(tmp_path / "arms" / arm / "eval", 95, 100, model=arm) for arm in ("baseline", "raw")]
     outcome = {} if finished is None else {"finished": finished}
-    (tmp_path / "manifest.json").write_text(json.dumps({"files": {}, **outcome}))
+    manifest(tmp_path)
+    recorded = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(recorded | outcome))
     if finished is False:
         with pytest.raises(HarnessError, match="Finish the run"):
             run_gate(*arms, Policy())

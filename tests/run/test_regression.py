@@ -346,13 +346,15 @@ def test_what_cannot_work_is_told_before_the_work(tmp_path, micro, prompt_file):
             run_regression(small(micro, prompt_file, override), tmp_path / "run")
 
 
-@pytest.mark.parametrize("content", ["nothing", "config", "weights"])
-def test_a_directory_that_is_no_model_is_told(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "lacks"), [("nothing", "config.json"), ("config", ".safetensors"), ("weights", ".safetensors")]
+)
+def test_a_directory_that_is_no_model_is_told(tmp_path, content, lacks):
     place = tmp_path / "model"
     place.mkdir()
     if content != "nothing":
         (place / "config.json").write_text('{"model_type": "llama"}' if content == "weights" else "{")
-    with pytest.raises(HarnessError, match="cannot be loaded as a causal language model"):
+    with pytest.raises(HarnessError, match=f"holds no {lacks}"):
         load_model(str(place))
 
 

@@ -284,6 +284,7 @@ def test_a_build_of_pairs_that_goes_on_keeps_its_commits(counted, monkeypatch, t
 
     monkeypatch.setattr("harness.run.pairs_file.build_pairs", stop)
     monkeypatch.setattr("harness.run.pairs_file.find_starting_model", lambda _: None)
+    monkeypatch.setattr("harness.run.pairs_file.check_chat_template", lambda _: None)
     for _ in range(2):
         with pytest.raises(HarnessError, match="stopped"):
             build_pairs_file(given(), tmp_path / "pairs.jsonl", "local", None)
