@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from harness.evaluation.samples import Answer
 from harness.support import stats
 from harness.support.run_results import Interval, Metric, SeedEstimate
-from reports.words import flatten_recipe, measured, model, shorten_commit
+from reports.words import flatten_recipe, measured
 
 if TYPE_CHECKING:
     from reports.view import View
@@ -88,7 +88,7 @@ def compare_runs(views: Sequence[View]) -> RunComparison:
     return RunComparison(
         [*dict.fromkeys(view.run.recipe.judge for view in views)],
         metric,
-        [*dict.fromkeys(map(_starting_model, views))],
+        [*dict.fromkeys(view.starting_model for view in views)],
         [(view.run.name, _line_of(view), _arm_rates(view, labels, metric)) for view in views] if metric else [],
         _paired_tests(views, labels, metric) if metric else [],
         common,
@@ -106,15 +106,9 @@ def _shared_label(views: Sequence[View], arm: str) -> str:
     return labels.pop() if len(labels) == 1 else arm.replace("_", " ")
 
 
-def _starting_model(view: View) -> str:
-    """The model that a run started from, by name and content."""
-    content = str(view.run.manifest.get("model", {}).get("sha256") or "")[:12]
-    return " ".join(filter(None, [shorten_commit(model(view.run.recipe)), content]))
-
-
 def _line_of(view: View) -> str:
     """What two runs must share for a line between them to say something: the starting model and the judge."""
-    return f"{_starting_model(view)}, judged by {view.run.recipe.judge}"
+    return f"{view.starting_model}, judged by {view.run.recipe.judge}"
 
 
 def _paired_tests(views: Sequence[View], labels: Mapping[str, str], metric: Metric) -> list[PairedTest]:

@@ -36,15 +36,20 @@ class View:
         return dict(sorted(cuts.items(), key=lambda item: item[1]))
 
     @property
+    def starting_model(self) -> str:
+        """The model that the run started from, by name and content."""
+        content = str(self.run.manifest.get("model", {}).get("sha256") or "")[:12]
+        return " ".join(filter(None, [shorten_commit(model(self.run.recipe)), content]))
+
+    @property
     def provenance(self) -> dict[str, str]:
         """What made the run: model, judge, seeds and code, as far as the manifest says."""
         recipe, manifest = self.run.recipe, self.run.manifest
-        content = str(manifest.get("model", {}).get("sha256") or "")[:12]
         judge = shorten_commit(recipe.judge)
         version, source = manifest["versions"].get("refusal-displacement", ""), manifest.get("source") or {}
         commit = f"{source['revision'][:12]}{' (edited)' if source.get('edited') else ''}" if source else "not recorded"
         return {
-            "Model": " ".join(filter(None, [shorten_commit(model(recipe)), content])),
+            "Model": self.starting_model,
             "Judge": judge if self.run.calibration else f"{judge}, not calibrated",
             "Trained with": several(len(recipe.seeds), "seed"),
             "Harness": f"{version}, commit {commit}" if version else f"commit {commit}",

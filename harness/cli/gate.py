@@ -16,6 +16,7 @@ from harness.support.artifacts import explain_write_errors, finite_or_null, writ
 from harness.support.console import print_note
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS
+from harness.support.redaction import redact_json
 from harness.support.versions import DISTRIBUTION, library_version
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _json_content(outcome: GateOutcome, policy: Policy, paths: tuple[Path, Path]
         "reason": outcome.reason,
         "before": str(paths[0]),
         "after": str(paths[1]),
-        "sides": dict(zip(("before", "after"), map(asdict, outcome.sides), strict=True)),
+        "sides": redact_json(dict(zip(("before", "after"), map(asdict, outcome.sides), strict=True))),
         "harness_version": library_version(DISTRIBUTION),
         "policy": policy.model_dump(mode="json"),
         "checks": [{key: finite_or_null(value) for key, value in asdict(check).items()} for check in outcome.checks],

@@ -80,7 +80,7 @@ def score_command(
     if as_json:
         print(json.dumps(redact_json({**asdict(summary), "page": page, "quantiles": seen.quantiles})))
     else:
-        _print_summary(summary, seen, page, with_text)
+        _print_summary(summary, seen, page, with_text, cut=max_length is not None)
 
 
 def _score_table(
@@ -158,14 +158,14 @@ def _write_page(content: str, out: str) -> str:
     return page
 
 
-def _print_summary(summary: ScoringSummary, seen: ScoreOverview, page: str, with_text: bool) -> None:
+def _print_summary(summary: ScoringSummary, seen: ScoreOverview, page: str, with_text: bool, *, cut: bool) -> None:
     """The quantiles, the highest pairs and what was not scored, on standard output."""
     quantiles = plain_table("quantile", seen.quantiles, "Quantiles", lines=True)
     for level, values in zip(seen.levels, zip(*seen.quantiles.values(), strict=True), strict=True):
         quantiles.add_row(level, *(f"{value:.4g}" for value in values))
     console = stdout_console()
     console.print(quantiles, _highest_pairs(seen, with_text))
-    console.print(safe_text(_summary_text(summary)))
+    console.print(safe_text(_summary_text(summary, cut)))
     console.print(safe_text(f"Scores: {summary.out}   Page: {page}"))
 
 
@@ -179,14 +179,14 @@ def _highest_pairs(seen: ScoreOverview, with_text: bool) -> Table:
     return highest
 
 
-def _summary_text(summary: ScoringSummary) -> str:
+def _summary_text(summary: ScoringSummary, cut: bool) -> str:
     parts = [f"{summary.scored} of {summary.rows} pairs scored"]
     parts += [f"{count} not: {reason}" for reason, count in list(summary.reasons.items())[:10]]
     if summary.merged:
         parts.append(
             f"in {summary.merged} the prompt's last tokens merge with the answer's; they count as the answer's"
         )
-    if summary.beyond_usual:
+    if summary.beyond_usual and not cut:
         parts.append(
             f"{summary.beyond_usual} are longer than DPOTrainer's default max_length of 1024, which would cut them or "
             "leave them out: give --max-length 1024 to score what it trains on"

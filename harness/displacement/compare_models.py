@@ -12,7 +12,9 @@ from harness.displacement.flips import TracedFlip, trace_flips
 from harness.displacement.nearest import NearPair, nearest_pairs, prompt_token_ids
 from harness.displacement.openings import AnswerStart, answer_starts
 from harness.models.loading import load_model
+from harness.models.paths import locate_model
 from harness.models.sampling import sample_answers
+from harness.models.templates import check_chat_template
 from harness.preferences.tables import load_preferences
 from harness.prompts.sets import load_prompts
 from harness.scoring.logprobs import Profile, profile_model, usable_tokens
@@ -89,6 +91,8 @@ def compare_models(
     Pairs that the models cannot take are left out, as `harness score` leaves them without a score, with a note.
     Raises HarnessError where something cannot be read or the models do not turn the pairs into the same tokens.
     """
+    for path in (before, after):  # what is wrong with the second is told before the first is measured
+        check_chat_template(locate_model(path))
     pairs = load_preferences(preferences)
     rows = load_prompts(prompts, "unsafe")
     if not rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,25 +62,26 @@ def find_grouping_remarks(pairing: Pairing, policy: Policy) -> list[str]:
 
     Raises HarnessError where the policy names a field that no prompt has.
     """
-    prompts: dict[Unit, Answer] = {}
+    prompts: dict[tuple[Unit, tuple[str, ...]], Answer] = {}
     for evaluation in pairing.sides[0]:
         for answer in evaluation.answers:
             unit = pairing.units.get((answer.task, answer.document))
             if unit is not None and answer.outcomes.keys() & policy.metrics.keys():
-                prompts.setdefault(unit, answer)
+                prompts.setdefault((unit, tuple(sorted(answer.outcomes))), answer)
+    answers = list(prompts.values())
     return [
-        *_field_remarks("category", policy.category, prompts),
-        *_field_remarks("cluster", policy.cluster, prompts),
-        *(_likeness_remarks(prompts) if policy.cluster is None else ()),
+        *_field_remarks("category", policy.category, answers),
+        *_field_remarks("cluster", policy.cluster, answers),
+        *(_likeness_remarks(answers) if policy.cluster is None else ()),
     ]
 
 
-def _field_remarks(key: str, field: str | None, prompts: Mapping[Unit, Answer]) -> Iterator[str]:
+def _field_remarks(key: str, field: str | None, prompts: Sequence[Answer]) -> Iterator[str]:
     if field is None:
         return
-    lacking = sum(read_field(answer.doc, field) is None for answer in prompts.values())
+    lacking = sum(read_field(answer.doc, field) is None for answer in prompts)
     if 0 < lacking == len(prompts):
-        seen = ", ".join(sorted({safe_line(str(name), 30) for one in prompts.values() for name in one.doc})[:20])
+        seen = ", ".join(sorted({safe_line(str(name), 30) for one in prompts for name in one.doc})[:20])
         if key == "category" and field == DEFAULT_CATEGORY:
             yield f"no category is guarded: no prompt has the field {field} (fields: {seen})"
             return
@@ -93,9 +94,9 @@ def _field_remarks(key: str, field: str | None, prompts: Mapping[Unit, Answer]) 
         yield f"{lacking} of {len(prompts)} prompts lack the field {safe_line(field, 60)} and {alone}"
 
 
-def _likeness_remarks(prompts: Mapping[Unit, Answer]) -> Iterator[str]:
+def _likeness_remarks(prompts: Sequence[Answer]) -> Iterator[str]:
     by_kind: dict[tuple[str, ...], list[str]] = {}
-    for answer in prompts.values():
+    for answer in prompts:
         if {"prompt", "question"} & answer.doc.keys():
             by_kind.setdefault(tuple(sorted(answer.outcomes)), []).append(answer.prompt)
     for kind, texts in by_kind.items():

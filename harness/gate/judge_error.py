@@ -137,9 +137,9 @@ def _error_from_labels(metric: str, answers: SideAnswers, policy: Policy, labels
 def _label_errors(answers: Sequence[Answer], metric: str, policy: Policy, labels: HumanLabels) -> list[float]:
     """Truth minus verdict, in good outcomes, for the labelled answers to one prompt."""
     sign = 1 if policy.worse_direction(metric) == "lower" else -1
-    found = []
+    found, known = [], labels.verdicts_on(answers)
     for answer in answers:
-        verdict = labels.verdict_on(answer)
+        verdict = known.get(answer.response)
         if verdict and metric in VERDICT_OF and not math.isnan(answer.outcomes[metric]):
             _refuse_other_kind(verdict, metric, answer, labels)
             found.append(sign * (float(verdict == VERDICT_OF[metric]) - answer.outcomes[metric]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,13 +30,18 @@ class HumanLabels:
     verdicts: Mapping[Text, str]
     place: str
 
-    def verdict_on(self, answer: Answer) -> str | None:
-        """A person's verdict on an answer. Raises HarnessError where two rows contradict each other."""
-        by_id = self.verdicts.get((answer.prompt_id, answer.response))
-        by_prompt = self.verdicts.get((answer.prompt, answer.response))
-        if by_id and by_prompt and by_id != by_prompt:
-            raise _contradiction(by_id, by_prompt, answer.prompt_id, self.place)
-        return by_id or by_prompt
+    def verdicts_on(self, answers: Sequence[Answer]) -> dict[str, str]:
+        """People's verdicts on the answers to one prompt, by the answer's text.
+
+        Raises HarnessError where two rows, by whatever name they call the prompt, contradict each other.
+        """
+        found: dict[str, str] = {}
+        for answer in answers:
+            for name in (answer.prompt_id, answer.prompt):
+                verdict = self.verdicts.get((name, answer.response))
+                if verdict and found.setdefault(answer.response, verdict) != verdict:
+                    raise _contradiction(found[answer.response], verdict, answer.prompt_id, self.place)
+        return found
 
 
 def read_labels(path: Path) -> HumanLabels:
@@ -90,7 +96,7 @@ def refuse_skewed_sample(
         name: {text: (answer.verdict, given[text] > 1) for text, answer in _judged_texts(metric, side)}
         for name, side in zip(("before", "after"), sides, strict=True)
     }
-    known = {text for side in sides for text, answer in _judged_texts(metric, side) if labels.verdict_on(answer)}
+    known = {(unit, text) for side in sides for unit, answers in side.items() for text in labels.verdicts_on(answers)}
     tests = [
         (test, side)
         for side, texts in traits.items()
@@ -110,7 +116,7 @@ def refuse_skewed_sample(
 def _judged_texts(metric: str, side: Mapping[Any, Sequence[Answer]]) -> Iterator[tuple[Any, Answer]]:
     """The judged answers of a side by unit and text; an answer given n times comes n times."""
     for unit, answers in side.items():
-        yield from (((unit, one.response), one) for one in answers if one.outcomes[metric] == one.outcomes[metric])
+        yield from (((unit, one.response), one) for one in answers if not math.isnan(one.outcomes[metric]))
 
 
 def _trait_tests(texts: Mapping[Any, tuple[str, bool]], known: set[Any]) -> Iterator[tuple[str, float, float, float]]:

@@ -15,10 +15,14 @@ from harness.gate.sides import Sides
 
 @dataclass(frozen=True, slots=True)
 class SideSummary:
-    """One side, everything once: `seeds` are lm-eval's own settings, times ISO 8601 in UTC, first and last."""
+    """One side, everything once: `weights` are what names each model's, `seeds` lm-eval's own settings.
+
+    The times are ISO 8601 in UTC, the first and the last.
+    """
 
     path: str
     models: tuple[str, ...]
+    weights: tuple[dict[str, Any], ...]
     judges: tuple[str, ...]
     seeds: tuple[dict[str, Any], ...]
     evaluated: tuple[str, str]
@@ -35,6 +39,7 @@ def _summarize_side(path: Path, side: Sequence[Evaluation]) -> SideSummary:
     return SideSummary(
         str(path),
         tuple(dict.fromkeys(evaluation.model for evaluation in side)),
+        tuple(json.loads(weights) for weights in dict.fromkeys(evaluation.weights for evaluation in side)),
         tuple(sorted(judges)),
         tuple(json.loads(seeds) for seeds in dict.fromkeys(evaluation.seeds for evaluation in side)),
         (_time_text(min(times)), _time_text(max(times))),

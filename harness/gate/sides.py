@@ -95,15 +95,21 @@ def _prompts_of_documents(sides: Sides, documents: set[Unit]) -> dict[Unit, Unit
 
 
 def _unit_notes(sides: Sides, units: Mapping[Unit, Unit], policy: Policy) -> list[str]:
-    """What a reader must know of the prompts: how many the split leaves out, and how many are repeated."""
+    """What a reader must know of the prompts: how many are repeated, and how many the split leaves out."""
+    guarded: dict[str, set[Unit]] = {metric: set() for metric in policy.metrics}
+    for evaluation in sides[0]:
+        for answer in evaluation.answers:
+            for metric in answer.outcomes.keys() & guarded.keys():
+                guarded[metric].add((answer.task, answer.document))
+    documents = [found & units.keys() for found in guarded.values()]
+    repeated, many = max((len(some) - len({units[unit] for unit in some}), len(some)) for some in documents)
     notes = []
-    repeated = len(units) - len(set(units.values()))
     if repeated:
         notes.append(
-            f"{repeated} of {len(units)} prompts repeat the text of another one: they count as further answers to it"
+            f"{repeated} of {many} prompts repeat the text of another one: they count as further answers to it"
         )
-    asked = {(answer.task, answer.document) for side in sides for one in side for answer in one.answers}
-    if policy.split is not None and len(asked) > len(units):
+    if policy.split is not None:
+        asked = {(answer.task, answer.document) for side in sides for one in side for answer in one.answers}
         notes.append(f"only the {len(units)} prompts of the split {policy.split} are compared, of {len(asked)}")
     return notes
 

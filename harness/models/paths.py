@@ -90,10 +90,12 @@ def _locate_base(adapter: ModelPath, *, weights: bool = True) -> ModelPath:
     try:
         if hub.is_on_hub(base):
             base = hub.pin_to_commit(f"{base}@{revision}" if isinstance(revision, str) else base, "model")
-        return locate_model(base, weights=weights)
+        found = locate_model(base, weights=weights)
+        refuse_adapter(found)
     except HarnessError as error:
         cause = f"is an adapter of {base}, which cannot be used ({error.cause})"
         raise HarnessError(cause, place=str(adapter), hint=hint) from error
+    return found
 
 
 def base_of(path: ModelPath, *, weights: bool = True) -> ModelPath:

@@ -58,9 +58,8 @@ def table_files(place: str, config: str | None = None, split: str = ONLY_SPLIT) 
 def _refuse_folder_of_folders(place: str, config: str | None) -> None:
     if storage.is_remote(place) or not Path(place).is_dir():
         return
-    found = sorted(
-        {str(path.parent.relative_to(place)) for path in Path(place).rglob("[!._]*") if file_kind(path.name)}
-    )
+    below = [path.relative_to(place) for path in Path(place).rglob("*") if file_kind(path.name)]
+    found = sorted({str(path.parent) for path in below if not any(part[0] in "._" for part in path.parts)})
     if config:
         raise HarnessError(f"holds no configuration {config!r}", place=place, hint=_named("Give one of", found))
     if found and "." not in found:
@@ -80,7 +79,8 @@ def _files_of_split(files: list[str], split: str, place: str) -> list[str]:
         raise HarnessError(f"holds the splits {', '.join(found)} and files of none", place=place, hint=hint)
     chosen = [file for file, name in splits.items() if name == split]
     if not chosen:
-        raise HarnessError(f"has no split {split!r}", place=place, hint=_named("Give --split one of", found))
+        hint = f"{_named('Give --split one of', found)} Or name a file."
+        raise HarnessError(f"has no split {split!r}", place=place, hint=hint)
     return chosen
 
 

@@ -150,14 +150,35 @@ def check_table(source: str | Path, config: str | None = None, split: str = ONLY
 
 
 def note_doubts(rows: Sequence[PreferenceRow]) -> None:
-    """Notes messages that stand in the table as text, and a choice between two preferences."""
+    """Notes messages that stand there as text, numbers that TRL may see otherwise, and a choice of preferences."""
     for name in ("prompt", "chosen", "rejected"):
         if count := sum(_is_messages_as_text(row.get(name)) for row in rows):
             said = f"{count} of the first {len(rows)} rows hold a list of messages as text under {name}"
             print_note(f"{said}: it is read as plain text, as DPOTrainer reads it; write it as a list instead")
             break
+    numbers: dict[str, set[type]] = {}
+    for row in rows:
+        for name in ("prompt", "chosen", "rejected", "tools"):
+            _collect_numbers(row.get(name), name, numbers)
+    if mixed := next((place for place, kinds in numbers.items() if len(kinds) > 1), None):
+        print_note(
+            f"{mixed} holds whole numbers and fractions: load_dataset makes fractions of all (1.0 of 1), which a chat "
+            "template renders otherwise than what is read here"
+        )
     if all(row.get(name) is not None for row in rows for name in (SAFER, BETTER)):
         print_note(f"chosen is the answer that {SAFER} names; leave that column out to go by {BETTER}")
+
+
+def _collect_numbers(value: object, place: str, found: dict[str, set[type]]) -> None:
+    """Adds under which names numbers stand, and of which types."""
+    if type(value) in (int, float):
+        found.setdefault(place, set()).add(type(value))
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            _collect_numbers(part, f"{place}.{name}", found)
+    elif isinstance(value, list):
+        for part in value:
+            _collect_numbers(part, place, found)
 
 
 def _is_messages_as_text(value: object) -> bool:

@@ -32,9 +32,11 @@ class TypedRow(dict[str, Any]):
 
 
 def typed_rows(batch: pa.RecordBatch) -> Iterator[TypedRow]:
-    """The rows of a batch. Raises HarnessError naming a column whose values Python has no form for."""
-    columns = {}
+    """The rows of a batch. Raises HarnessError naming a column that comes twice or whose values Python cannot hold."""
+    columns: dict[str, list[Any]] = {}
     for field, column in zip(batch.schema, batch.columns, strict=True):
+        if field.name in columns:
+            raise HarnessError("comes twice", place=f"column {field.name!r}", hint="Rename or leave out one of them.")
         try:
             columns[field.name] = python_values(column)
         except (ValueError, OverflowError, pa.ArrowException) as error:

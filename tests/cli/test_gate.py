@@ -87,6 +87,7 @@ def test_json_says_what_was_compared(tmp_path):
     assert found["sides"]["before"] == {
         "path": str(before),
         "models": ["base"],
+        "weights": [{"name": "base", "revision": "main"}],
         "judges": ["lexical"],
         "seeds": [{"numpy_seed": 1234, "random_seed": 0}],
         "evaluated": ["1970-01-01T00:16:40Z", "1970-01-01T00:16:40Z"],
@@ -171,7 +172,7 @@ def test_others_text_is_nothing_but_code_in_markdown(text):
     """By a parser of CommonMark and tables: its own words are the only ones outside of code spans."""
     check = made(text, text, reason=text, judge_error=text)
     flip = PromptFlip(text, text, text, text, text, text)
-    side = SideSummary(text, (text,), (text,), ({"random_seed": 0},), ("1970-01-01T00:00:00Z",) * 2)
+    side = SideSummary(text, (text,), ({"name": text},), (text,), ({"random_seed": 0},), ("1970-01-01T00:00:00Z",) * 2)
     whole = replace(check, category=None)
     outcome = GateOutcome(
         "fail", 1, text, (whole, check, replace(check, binding=False)), (flip,), (text,), (side, side)

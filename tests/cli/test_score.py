@@ -178,13 +178,14 @@ def test_pairs_beyond_the_trainers_own_limit_are_counted(tmp_path, micro):
     # Bytes are tokens: "<s> " before a text, "</s>" after it.
     pairs = [{"prompt": "a" * 1000, "chosen": "b" * n, "rejected": "c"} for n in (23, 24, 1)]
     table.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    for options, beyond in (([], 1), (["--max-length", "1024"], 0)):
-        out = tmp_path / f"{len(options)}.parquet"
-        said = json.loads(run("score", table, "--model", long, "--out", out, "--json", *options).out)
-        assert said["beyond_usual"] == beyond
-        assert (
-            "1 are longer than DPOTrainer" in run("score", table, "--model", long, "--out", out, *options).out
-        ) == bool(beyond)
+    for options, beyond, told in (
+        ([], 1, True),
+        (["--max-length", "1024"], 0, False),
+        (["--max-length", "2048"], 1, False),
+    ):
+        score = ("score", table, "--model", long, "--out", tmp_path / "s.parquet", *options)
+        assert json.loads(run(*score, "--json").out)["beyond_usual"] == beyond
+        assert ("1 are longer than DPOTrainer" in run(*score).out) == told
 
 
 def test_a_table_without_a_score_leaves_nothing_behind(tmp_path, micro):

@@ -29,6 +29,7 @@ def test_no_change_passes(tmp_path):
     """With nothing lost the upper bound is z^2 / (n + z^2) = 3.84 / 103.84 = 3.7 points, under the margin of 5."""
     outcome = run_gate(*sides(tmp_path, 90, 90), Policy())
     assert (outcome.decision, outcome.exit_code) == ("pass", 0)
+    assert not any("repeat" in note for note in outcome.notes)
     assert check(outcome).high == pytest.approx(0.0370, abs=1e-4)
     assert outcome.flips == ()
 

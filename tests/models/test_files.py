@@ -225,6 +225,16 @@ def test_lm_eval_judges_and_reward_models_refuse_them_too(micro, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
+def test_the_model_after_is_looked_at_before_the_one_before_is_measured(micro, directory, monkeypatch):
+    from harness.displacement import compare_models
+
+    monkeypatch.setattr(compare_models, "load_model", lambda *_, **__: pytest.fail("loads a model"))
+    (directory / WEIGHTS).write_bytes(POINTER)
+    with pytest.raises(HarnessError, match="is a Git LFS pointer"):
+        compare_models.compare_models(str(micro), str(directory), "absent.jsonl", "bundled")
+
+
 # Adapters
 
 
@@ -269,6 +279,7 @@ def test_an_adapter_that_lacks_a_tensor_or_its_base_is_refused(adapter, micro):
     told = json.loads((place / "adapter_config.json").read_text())
     for base, said in (
         (None, "does not name its base model"),
+        (str(place), "adapter of .*adapter, which cannot be used .is a PEFT adapter"),
         (str(place / "absent"), "adapter of .*absent, which cannot be used .no such model directory"),
     ):
         (place / "adapter_config.json").write_text(json.dumps(told | {"base_model_name_or_path": base}))

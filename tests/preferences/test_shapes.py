@@ -114,3 +114,15 @@ def test_messages_that_stand_there_as_text_are_one_line(tmp_path, capsys, write)
 def test_other_text_in_brackets_is_no_list_of_messages(tmp_path, capsys, text):
     check_table(lines(tmp_path / "pairs.jsonl", [{**PLAIN, "chosen": text}]))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("amounts", "noted"), [([1, 1.5], True), ([1, 2], False), ([1.0, 2.5], False), ([1, True], False)]
+)
+def test_whole_numbers_beside_fractions_are_one_line(tmp_path, capsys, amounts, noted):
+    """`load_dataset` makes 1.0 of a 1 beside them, in every row, which a chat template renders otherwise."""
+    calls = [[{"type": "function", "function": {"name": "pay", "arguments": {"amount": amount}}}] for amount in amounts]
+    rows = [{**CONVERSATION, "chosen": [{"role": "assistant", "content": "", "tool_calls": call}]} for call in calls]
+    check_table(lines(tmp_path / "pairs.jsonl", rows))
+    said = capsys.readouterr().err
+    assert ("chosen.tool_calls.function.arguments.amount holds whole numbers and fractions" in said) == noted

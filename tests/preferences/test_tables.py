@@ -1,6 +1,7 @@
 """Reading, checking and tokenising preference data; the tokens are TRL's own."""
 
 import csv
+import datetime
 import json
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 from datasets import Dataset
 
 from harness.preferences.pairs import BrokenRow, Unscorable, check_pair
-from harness.preferences.tables import count_rows, load_preferences, stream_rows
+from harness.preferences.tables import count_rows, load_preferences, load_training_rows, stream_rows
 from harness.preferences.tokens import tokenize_pair
 from harness.support.errors import HarnessError
 from helpers.preference_rows import CONVERSATION, PLAIN, assistant, tokenizer, user
@@ -155,6 +156,18 @@ def test_json_lines_under_the_name_json_and_rows_under_data(tmp_path):
     lines.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     wrapped.write_text(json.dumps({"data": ROWS}))
     assert list(stream_rows(lines)) == list(stream_rows(wrapped)) == ROWS
+
+
+def test_what_has_no_one_type_is_loaded_and_what_json_has_not_can_be_trained_on(tmp_path):
+    """A run loads a table whole, and writes the rows that it trains on as JSON lines."""
+    parts = [{"role": "assistant", "content": [{"type": "text", "text": "Yes."}]}]
+    rows = [CONVERSATION, {**CONVERSATION, "chosen": parts}]
+    path = write(tmp_path / "pairs.jsonl", rows)
+    assert [row["chosen"] for row in load_preferences(path)] == [row["chosen"] for row in rows]
+    when = [{**PLAIN, "when": datetime.date(2024, 1, 2), "score": float("nan")}]
+    pq.write_table(pa.Table.from_pylist(when), tmp_path / "pairs.parquet")
+    (row,) = load_training_rows(str(tmp_path / "pairs.parquet"))
+    assert (row["when"], row["score"]) == ("2024-01-02", None)
 
 
 def test_broken_lines_stay_in_their_place(tmp_path):

@@ -242,22 +242,23 @@ def test_a_librarys_log_and_its_traceback_are_blotted(monkeypatch):
     assert not found(done.stderr)
 
 
-def test_a_defect_is_told_whole_but_for_secrets(monkeypatch, capsys):
+def test_a_defect_and_its_traceback_are_told_but_for_secrets(monkeypatch, capsys, tmp_path):
     from harness import cli
-    from harness.cli import main
 
-    def broken():
+    def broken(_):
         raise KeyError("planted-service-6666")
 
     monkeypatch.setenv("SOME_SERVICE_SECRET", "planted-service-6666")
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(cli.typer.main, "get_command", broken)
     monkeypatch.setattr(cli, "redact_logs", lambda: None)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(SystemExit) as ended:
-        main()
-    told = capsys.readouterr().err
-    assert ended.value.code == 1
-    assert "Traceback" in told
-    assert "KeyError: '***'" in told
+        cli.main()
+    assert ended.value.code == 2
+    assert "report it: KeyError: '***' at test_safety.py:" in capsys.readouterr().err
+    kept = next(tmp_path.iterdir()).read_text()
+    assert kept.startswith("Traceback")
+    assert kept.endswith("KeyError: '***'\n")
 
 
 def test_a_judge_that_fails_does_not_tell(monkeypatch):

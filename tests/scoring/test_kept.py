@@ -200,6 +200,14 @@ def test_files_of_other_types_come_out_as_they_are(tmp_path):
     assert json.dumps([row["extra"] for row in kept]) == '[1, 2, 1.5, 2.0, "a", null]'
 
 
+def test_a_column_that_comes_twice_is_refused(tmp_path):
+    columns = {"prompt": ["a"], "chosen": [" yes"], "rejected": [" no"], "extra": [1]}
+    twice = pa.Table.from_arrays([*map(pa.array, columns.values()), pa.array([2])], [*columns, "extra"])
+    pq.write_table(twice, tmp_path / "pairs.parquet")
+    with pytest.raises(HarnessError, match="column 'extra': comes twice"):
+        list(stream_rows(tmp_path / "pairs.parquet"))
+
+
 def test_rows_of_one_batch_share_it_on_their_way_to_a_worker(tmp_path):
     pq.write_table(typed_table(extra=["x" * 10_000] * 2), tmp_path / "pairs.parquet")
     rows = list(stream_rows(tmp_path / "pairs.parquet"))
@@ -245,7 +253,8 @@ def test_prompts_are_made_explicit_where_trl_needs_them(tmp_path, rows, expected
     source = lines(tmp_path / "pairs.jsonl", rows)
     if kind == "parquet":
         source = tmp_path / "pairs.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), source)
+        names = dict.fromkeys(name for row in rows for name in row)
+        pq.write_table(pa.Table.from_pylist([names | row for row in rows]), source)
     assert own(filtered(source, tmp_path), expected) == [json.dumps(row) for row in expected]
 
 
