@@ -161,7 +161,7 @@ def with_other_task(folder: Path, model: str, date: float) -> Path:
         for name in ("strict-match", "flexible-extract")
         for i in range(4)
     ]
-    write_evaluation(folder, {UNSAFE: rows, "gsm8k": sums}, model=model, date=date)
+    write_evaluation(folder, {"gsm8k": sums, UNSAFE: rows}, model=model, date=date)
     return folder
 
 

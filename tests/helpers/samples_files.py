@@ -67,11 +67,11 @@ def write_evaluation(
 ) -> Path:
     """An evaluation directory; returns its results file. `changes` replace top-level keys of it.
 
-    The last answer of each task is `signed` by the model, or as given: no two models answer word for word alike.
+    The last answer of all is `signed` by the model, or as given: no two models answer word for word alike.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for rows in tasks.values():
-        rows[-1]["resps"] = [[f"{text} ({model if signed is None else signed})" for text in rows[-1]["resps"][0]]]
+    last = [*tasks.values()][-1][-1]
+    last["resps"] = [[f"{text} ({model if signed is None else signed})" for text in last["resps"][0]]]
     results = {
         "results": {}, "configs": {}, "versions": {}, "n-shot": {}, "n-samples": {}, "task_hashes": {},
         "higher_is_better": {}, "date": date, "model_name": model,
