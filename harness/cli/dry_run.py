@@ -22,6 +22,7 @@ def print_dry_run(found: DryRun) -> None:
     print(f"{safe_line(found.recipe.name)}: {safe_line(found.recipe.model)}, {found.shape.parameters:,} parameters")
     where = "a GPU for each" if plan.devices else f"on the CPU, torch's threads in each: {plan.threads}"
     print(f"Processes beside each other: {plan.processes}, {where}\n")
+    print("Tokens that each reads, trains on or writes, at most and likely; and its time\n")
     console.print(_stages_table(found))
     print(f"\nMemory {'of each GPU' if plan.devices else 'of each process'}, at the most\n")
     console.print(_memory_table(found))
@@ -35,7 +36,7 @@ def print_dry_run(found: DryRun) -> None:
 
 def _stages_table(found: DryRun) -> Table:
     """A row for each stage; those that differ in their seed alone are one."""
-    table = plain_table("stage", ("times", "pairs", "answers", "tokens, at most", "expected", "each"))
+    table = plain_table("stage", ("runs", "pairs", "answers", "at most", "likely", "each"))
     groups: dict[str, list[Cost]] = {}
     for cost in found.costs:
         groups.setdefault(cost.stage.name.partition(" seed ")[0], []).append(cost)

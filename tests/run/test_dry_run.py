@@ -3,12 +3,16 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from harness.cli.dry_run import _stages_table
+from harness.cli.terminal import stdout_console
 from harness.recipes.loading import load_recipe
-from harness.run.dry_run import dry_run
-from harness.run.estimate import TokenTable, training_memory
+from harness.run.dry_run import Cost, dry_run
+from harness.run.estimate import TokenTable, Workload, training_memory
+from harness.run.stages import Stage
 from harness.support.errors import HarnessError
 from helpers.models import save_random
 
@@ -193,3 +197,26 @@ def test_a_miniature_that_is_not_grown_is_not_grown_now(tmp_path, monkeypatch):
 def test_what_is_timed_as_imports_is_not_loaded_before():
     code = "import sys, harness.run.dry_run; sys.exit(bool({'trl', 'lm_eval'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_stages_of_a_large_run_fit_80_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    stage = Stage("evaluate ches_filtered_matched seed 0", "evaluate", dict, ())
+    work = Workload(pairs=849_842, answers=1_000_000, read=999_900_000)
+    costs = [Cost(stage, "not run yet", work, work, seconds=2 * 3600 + 46 * 60)]
+    stdout_console().print(_stages_table(SimpleNamespace(costs=costs)))
+    _, row = capsys.readouterr().out.splitlines()
+    assert row.split("matched")[1].split() == [
+        "1",
+        "849,842",
+        "1.0",
+        "M",
+        "999.9",
+        "M",
+        "999.9",
+        "M",
+        "2",
+        "h",
+        "46",
+        "min",
+    ]
