@@ -94,7 +94,7 @@ REASONS = {
     r"harness run (llama3_8b|gemma_2b)": "needs the paper's models and a GPU: tests/recipes/test_real_recipes.py",
     r"--engine ray": "needs a cluster: tests/workers/test_ray.py",
     r"harness preferences (miniature|.*samples=4)": "the bundled prompts take long: tests/preferences",
-    r"python -c .*load_model": "tests/models/test_intact.py calls it",
+    r"python -c .*load_model": "tests/models/test_files.py calls it",
     r"--judge wildguard": "needs its weights: tests/evaluation/test_rejudging.py, with another judge",
     r"export HARNESS_LAUNCHER": "sets variables for the line below it",
 }
