@@ -71,7 +71,7 @@ def _files_of_split(files: list[str], split: str, place: str) -> list[str]:
     found = sorted({name for name in splits.values() if name is not None})
     if not found or (files == [place] and split == ONLY_SPLIT):
         if split != ONLY_SPLIT:
-            hint = "The names of its files tell no splits: leave --split out."
+            hint = "The names of its files tell no splits: leave the split out, or say train."
             raise HarnessError(f"has no split {split!r}", place=place, hint=hint)
         return files
     if unnamed := [PurePosixPath(file).name for file, name in splits.items() if name is None]:
