@@ -71,7 +71,7 @@ REST = {
 def test_a_missing_ray_is_told_before_any_work(command, tmp_path, monkeypatch):
     monkeypatch.setattr("harness.workers.engines.find_spec", lambda _: None)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(HarnessError, match=r"Ray is not installed\. pip install 'refusal-displacement\[ray\]'"):
+    with pytest.raises(HarnessError, match=r"Ray is not installed\. pip install '\.\[ray\]' in a checkout\."):
         run(command, "nowhere.jsonl", "--engine", "ray", *REST[command])
     assert list(tmp_path.iterdir()) == []
 
