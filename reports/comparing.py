@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from harness.evaluation.samples import Answer
 from harness.support import stats
 from harness.support.run_results import Interval, Metric, SeedEstimate
+from reports.figures import gain_interval
 from reports.words import flatten_recipe, measured
 
 if TYPE_CHECKING:
@@ -135,12 +136,11 @@ def _paired_test(first: View, later: View, arm: str, label: str, metric: Metric)
         return None
     before, after = ([good / judged for good, judged in side] for side in zip(*shared, strict=True))
     table = stats.paired_counts(before, after)
-    loss = stats.loss_interval(table)
     tails = stats.mcnemar_p_value(table.lost, table.gained), stats.mcnemar_p_value(table.gained, table.lost)
     harm = metric == "harmful_completion_rate"
     rates = [1 - fmean(side) if harm else fmean(side) for side in (before, after)]
-    gain = Interval(value=-float(table.loss), low=-loss.high, high=-loss.low, n=len(shared))
-    return PairedTest(later.run.name, label, metric, (rates[0], rates[1]), gain, min(1.0, 2 * float(min(tails))))
+    gain, p_value = gain_interval(table, len(shared)), min(1.0, 2 * float(min(tails)))
+    return PairedTest(later.run.name, label, metric, (rates[0], rates[1]), gain, p_value)
 
 
 def _arm_rates(view: View, arms: Mapping[str, str], metric: Metric) -> dict[str, SeedEstimate]:

@@ -135,9 +135,14 @@ def _gain_over_control(run: FinishedRun, control: str, name: str) -> Interval:
         return NOTHING_MEASURED
     harm = metric == "harmful_completion_rate"
     before, after = ([1 - table[prompt] if harm else table[prompt] for prompt in shared] for table in tables)
-    table = stats.paired_counts(before, after)
+    return gain_interval(stats.paired_counts(before, after), len(shared))
+
+
+def gain_interval(table: stats.PairedCounts, prompts: int) -> Interval:
+    """What was gained on so many prompts put to both sides, with its 95 % interval: the loss the other way round."""
     loss = stats.loss_interval(table)
-    return Interval(value=-float(table.loss), low=-loss.high, high=-loss.low, n=len(shared))
+    value, low, high = (0.0 - float(x) for x in (table.loss, loss.high, loss.low))  # 0.0 - 0.0 is no negative zero
+    return Interval(value=value, low=low, high=high, n=prompts)
 
 
 def _prompt_means(run: FinishedRun, arm: str, metric: Metric) -> dict[str, float]:

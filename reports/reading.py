@@ -206,5 +206,7 @@ def _parse_pair(row: JsonObject) -> ScoredPair:
 
 
 def _joined_messages(value: str | Sequence[JsonObject]) -> str:
-    """A text, or the messages of a conversation below one another."""
-    return value if isinstance(value, str) else "\n".join(str(message["content"]) for message in value)
+    """A text, or the messages of a conversation below one another; one that only calls a tool has no content."""
+    if isinstance(value, str):
+        return value
+    return "\n".join(str(content) for message in value if (content := message.get("content")) is not None)

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from harness.support.versions import DISTRIBUTION
 from reports.answers import ComparedAnswer, compare_answers
 from reports.charts import LOSSES
 from reports.figures import Figures, compute_figures
@@ -46,7 +47,7 @@ class View:
         """What made the run: model, judge, seeds and code, as far as the manifest says."""
         recipe, manifest = self.run.recipe, self.run.manifest
         judge = shorten_commit(recipe.judge)
-        version, source = manifest["versions"].get("refusal-displacement", ""), manifest.get("source") or {}
+        version, source = manifest["versions"].get(DISTRIBUTION, ""), manifest.get("source") or {}
         commit = f"{source['revision'][:12]}{' (edited)' if source.get('edited') else ''}" if source else "not recorded"
         return {
             "Model": self.starting_model,

@@ -43,7 +43,7 @@ def score_command(
         int | None, typer.Option("--max-length", min=2, help="Cut sequences as DPOTrainer's max_length will.")
     ] = None,
     chat_template: Annotated[
-        Path | None, typer.Option("--chat-template", help="Jinja chat template, where the tokenizer has none.")
+        Path | None, typer.Option("--chat-template", help="Jinja chat template in place of the tokenizer's own.")
     ] = None,
     with_coefficients: Annotated[
         bool, typer.Option("--with-coefficients", help="Also the Theorem 3/6 coefficients (needs the vocabulary).")
@@ -86,14 +86,12 @@ def score_command(
 def _score_table(
     job: ScoringJob, model: str, out: str, template: str | None, engine: Engine, workers: int | None
 ) -> ScoringSummary:
-    from harness.models.loading import load_model
     from harness.scoring.on_ray import score_file_on_ray
-    from harness.scoring.streaming import score_file
+    from harness.scoring.streaming import load_scoring_model, score_file
 
     if engine == "ray":
         return score_file_on_ray(job, model, out, chat_template=template, workers=workers)
-    loaded, tokenizer = load_model(model, chat=False, spread=True)
-    tokenizer.chat_template = template or tokenizer.chat_template
+    loaded, tokenizer = load_scoring_model(model, template)
     return score_file(job.preferences, loaded, tokenizer, out, config=job.config, split=job.split,
                       max_length=job.max_length, with_coefficients=job.with_coefficients)  # fmt: skip
 
@@ -180,6 +178,8 @@ def _highest_pairs(seen: ScoreOverview, with_text: bool) -> Table:
 
 
 def _summary_text(summary: ScoringSummary, cut: bool) -> str:
+    from harness.scoring.streaming import USUAL_MAX_LENGTH
+
     parts = [f"{summary.scored} of {summary.rows} pairs scored"]
     parts += [f"{count} not: {reason}" for reason, count in list(summary.reasons.items())[:10]]
     if summary.merged:
@@ -188,7 +188,7 @@ def _summary_text(summary: ScoringSummary, cut: bool) -> str:
         )
     if summary.beyond_usual and not cut:
         parts.append(
-            f"{summary.beyond_usual} are longer than DPOTrainer's default max_length of 1024, which would cut them or "
-            "leave them out: give --max-length 1024 to score what it trains on"
+            f"{summary.beyond_usual} are longer than DPOTrainer's default max_length of {USUAL_MAX_LENGTH}, which "
+            f"would cut them or leave them out: give --max-length {USUAL_MAX_LENGTH} to score what it trains on"
         )
     return "; ".join(parts)

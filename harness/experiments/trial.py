@@ -14,7 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from harness.experiments import geometry, meaning
 from harness.experiments.schema import AnswerPair
 from harness.models.loading import evaluation_mode
-from harness.preferences.pairs import Pair, chat_messages
+from harness.preferences.pairs import Pair
+from harness.preferences.shapes import chat_messages
 from harness.preferences.tokens import tokenize_pair
 from harness.support.errors import HarnessError
 

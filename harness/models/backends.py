@@ -6,6 +6,7 @@ import importlib.util
 from typing import Literal
 
 from harness.support.errors import HarnessError
+from harness.support.versions import install_hint
 
 Backend = Literal["hf", "vllm"]
 
@@ -16,5 +17,5 @@ def require_vllm(place: str) -> None:
         raise HarnessError(
             "vLLM is not installed",
             place=place,
-            hint="pip install 'refusal-displacement[vllm]'; docs/backends.md says how without a GPU.",
+            hint=f"{install_hint('vllm')}; docs/backends.md says how without a GPU.",
         )

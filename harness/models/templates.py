@@ -130,10 +130,11 @@ def _read_templates(path: ModelPath) -> dict[str, str] | None:
     directory = next((Path(each) for each in (path, base_of(path)) if (Path(each) / _SETTINGS).is_file()), None)
     if directory is None:
         return None
-    settings = artifacts.read_json(directory / _SETTINGS)
+    read = artifacts.read_json(directory / _SETTINGS)
+    settings = read if isinstance(read, dict) else {}
     files = [directory / "chat_template.jinja", *sorted((directory / "additional_chat_templates").glob("*.jinja"))]
     found = {file.stem: file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()}
-    found |= _written_templates(settings.get("chat_template") if isinstance(settings, dict) else None)
+    found |= _written_templates(settings.get("chat_template"))
     return found or (None if "auto_map" in settings else {})
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.judges.verdicts import Verdict
-from harness.preferences.pairs import PAIR_TYPES, chat_messages, pair_type
+from harness.preferences.pairs import PAIR_TYPES, pair_type
+from harness.preferences.shapes import chat_messages
 from harness.support import artifacts
 
 _COURTEOUS_PHRASES = ("sorry", "unfortunately", "i cannot")

@@ -7,10 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from harness.support import storage
 from harness.support.errors import HarnessError
+from harness.support.hub import PACKED, TABLE_KINDS
 
-KINDS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
-_PACKED = ".gz"
-"""What may follow the kind, but Parquet's."""
 SAVED_BY_DATASETS = frozenset({"dataset_info.json", "dataset_dict.json", "state.json"})
 ONLY_SPLIT = "train"
 """The split of a table that has none, as in `datasets`."""
@@ -21,16 +19,16 @@ _SPLIT_WORDS = {
 
 
 def file_kind(place: str) -> str | None:
-    """Which of `KINDS` a file is of by its name, packed with gzip or not; None for any other."""
+    """Which of `TABLE_KINDS` a file is of by its name, packed with gzip or not; None for any other."""
     suffixes = PurePosixPath(place).suffixes
-    packed = suffixes[-1:] == [_PACKED]
+    packed = suffixes[-1:] == [PACKED]
     kind = (suffixes[:-1] if packed else suffixes)[-1:]
-    return kind[0] if kind and kind[0] in KINDS and not (packed and kind[0] == ".parquet") else None
+    return kind[0] if kind and kind[0] in TABLE_KINDS and not (packed and kind[0] == ".parquet") else None
 
 
 def is_packed(place: str) -> bool:
     """Whether gzip wrote the file, by its name."""
-    return place.endswith(_PACKED)
+    return place.endswith(PACKED)
 
 
 def table_files(place: str, config: str | None = None, split: str = ONLY_SPLIT) -> list[str]:
@@ -86,7 +84,7 @@ def _files_of_split(files: list[str], split: str, place: str) -> list[str]:
 
 def split_of_name(name: str) -> str | None:
     """The split that a file's name tells, as `datasets` reads it from names on the hub; None where it tells none."""
-    stem = name.removesuffix(_PACKED).rpartition(".")[0]
+    stem = name.removesuffix(PACKED).rpartition(".")[0]
     if sharded := re.fullmatch(r"(\w[\w.-]*?)-\d{5}-of-\d{5}(-[0-9a-f]+)?", stem):
         return sharded[1]
     words = re.split(r"[-_. ]", re.sub(r"[-_. ]?\d+$", "", stem).lower())

@@ -63,12 +63,6 @@ def refuse_repeated(ids: Iterable[str], place: str) -> None:
         seen.add(name)
 
 
-def chat_messages(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:
-    """A pair of texts in TRL's conversational format: one turn of the user, and either answer to it."""
-    turns = {"prompt": ("user", prompt), "chosen": ("assistant", chosen), "rejected": ("assistant", rejected)}
-    return {name: [{"role": role, "content": text}] for name, (role, text) in turns.items()}
-
-
 def explicit_row(pair: Pair) -> dict[str, Any]:
     """The columns of a pair's row with the prompt made explicit."""
     return {**pair.row, "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}

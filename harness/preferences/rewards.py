@@ -25,8 +25,6 @@ from harness.support.errors import HarnessError
 
 REWARD_BATCH = 8
 _REWARD_MODEL = "a reward model"
-_NO_CODE = {"trust_remote_code": False}
-"""Said outright: transformers would ask on the terminal."""
 PAIRRM_SOURCE, PAIRRM_CANDIDATES = "<|source|>", ("<|candidate1|>", "<|candidate2|>")
 PAIRRM_SOURCE_TOKENS, PAIRRM_TOKENS = 1224, 2048
 
@@ -45,34 +43,36 @@ def answer_rewards(source: str, prompts: Sequence[str], answers: Sequence[Sequen
     (Jiang et al. 2023, arXiv 2306.02561) compares two answers; an answer's reward is the sum over the others of its
     comparison with them, both ways round. Raises HarnessError where the model cannot be loaded or has another head.
     """
-    source = locate_model(source).directory
-    config, tokenizer = _load_reward_config(source)
+    path = locate_model(source)
+    config, tokenizer = _load_reward_config(path)
     if "DebertaV2PairRM" in (config.architectures or ()):
-        return _pairrm_rewards(source, tokenizer, prompts, answers)
+        return _pairrm_rewards(path, tokenizer, prompts, answers)
     exchanges = [(prompt, answer) for prompt, each in zip(prompts, answers, strict=True) for answer in each]
-    flat = iter(_classifier_rewards(source, config, tokenizer, exchanges))
+    flat = iter(_classifier_rewards(path, config, tokenizer, exchanges))
     return [[next(flat) for _ in each] for each in answers]
 
 
-def _load_reward_config(source: str) -> tuple[Any, PreTrainedTokenizerBase]:
-    with explain_load_failure(ModelPath(source), _REWARD_MODEL):
-        config, tokenizer = (each.from_pretrained(source, **_NO_CODE) for each in (AutoConfig, AutoTokenizer))
-        refuse_runaway_template(tokenizer.chat_template, source)
+def _load_reward_config(path: ModelPath) -> tuple[Any, PreTrainedTokenizerBase]:
+    with explain_load_failure(path, _REWARD_MODEL):
+        config, tokenizer = (
+            each.from_pretrained(path.directory, **path.loading_options) for each in (AutoConfig, AutoTokenizer)
+        )
+        refuse_runaway_template(tokenizer.chat_template, str(path))
         return config, tokenizer
 
 
-def _load_reward_weights(kind: Any, source: str) -> Any:
-    with explain_load_failure(ModelPath(source), _REWARD_MODEL):
-        return load_weights(kind, ModelPath(source)).to(default_device()).eval()
+def _load_reward_weights(kind: Any, path: ModelPath) -> Any:
+    with explain_load_failure(path, _REWARD_MODEL):
+        return load_weights(kind, path).to(default_device()).eval()
 
 
 def _classifier_rewards(
-    source: str, config: Any, tokenizer: PreTrainedTokenizerBase, exchanges: Sequence[tuple[str, str]]
+    path: ModelPath, config: Any, tokenizer: PreTrainedTokenizerBase, exchanges: Sequence[tuple[str, str]]
 ) -> list[float]:
     if config.num_labels != 1:
         hint = "A reward model has one output."
-        raise HarnessError(f"has {config.num_labels} outputs", place=source, hint=hint)
-    model = _load_reward_weights(AutoModelForSequenceClassification, source)
+        raise HarnessError(f"has {config.num_labels} outputs", place=str(path), hint=hint)
+    model = _load_reward_weights(AutoModelForSequenceClassification, path)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -99,10 +99,10 @@ def _encode_exchanges(tokenizer: PreTrainedTokenizerBase, exchanges: Sequence[tu
 
 
 def _pairrm_rewards(
-    source: str, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[Sequence[str]]
+    path: ModelPath, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[Sequence[str]]
 ) -> list[list[float]]:
     """Sums of both-way comparisons."""
-    model = _load_reward_weights(DebertaV2PairRM, source)
+    model = _load_reward_weights(DebertaV2PairRM, path)
     found = []
     with (
         torch.inference_mode(),

@@ -12,6 +12,15 @@ _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "observation": "tool", "
 SAFER, BETTER = "safer_response_id", "better_response_id"
 
 
+def chat_messages(prompt: object, chosen: object, rejected: object) -> dict[str, Any]:
+    """A pair in TRL's conversational format: a text is one turn, of the user or an answer; anything else stays."""
+    turns = {"prompt": ("user", prompt), "chosen": ("assistant", chosen), "rejected": ("assistant", rejected)}
+    return {
+        name: [{"role": role, "content": value}] if isinstance(value, str) else value
+        for name, (role, value) in turns.items()
+    }
+
+
 class NoPreference(ValueError):  # noqa: N818 - it names the row's state, and is never shown as an error
     """A row that prefers neither answer, or does not say which; the message is why."""
 
@@ -63,7 +72,7 @@ def _by_id(row: Row) -> Row:
     if row.get(name) not in (0, 1):
         raise NoPreference(f"{name} is neither 0 nor 1")
     better = int(row[name])
-    return _turns(row["prompt"], row[f"response_{better}"], row[f"response_{1 - better}"])
+    return chat_messages(row["prompt"], row[f"response_{better}"], row[f"response_{1 - better}"])
 
 
 def _by_strength(prompt: str, first: str, second: str, strength: str) -> Callable[[Row], Row]:
@@ -74,7 +83,7 @@ def _by_strength(prompt: str, first: str, second: str, strength: str) -> Callabl
         if not isinstance(value, int | float) or not value or value != value:
             raise NoPreference(f"{strength} prefers neither answer")
         answers = (row[first], row[second])
-        return _turns(row[prompt], *(answers if value < 0 else reversed(answers)))
+        return chat_messages(row[prompt], *(answers if value < 0 else reversed(answers)))
 
     return read
 
@@ -84,11 +93,11 @@ def _openai(row: Row) -> Row:
     if not isinstance(asked, Mapping):
         raise NoPreference("input is not an object with messages")
     tools = {"tools": asked["tools"]} if asked.get("tools") else {}
-    return {**_turns(asked.get("messages"), row["preferred_output"], row["non_preferred_output"]), **tools}
+    return {**chat_messages(asked.get("messages"), row["preferred_output"], row["non_preferred_output"]), **tools}
 
 
 def _sharegpt(row: Row) -> Row:
-    return _turns(*(_sharegpt_turns(row[name]) for name in ("conversations", "chosen", "rejected")))
+    return chat_messages(*(_sharegpt_turns(row[name]) for name in ("conversations", "chosen", "rejected")))
 
 
 def _sharegpt_turns(value: Any) -> Any:
@@ -102,21 +111,12 @@ def _instruction(name: str) -> Callable[[Row], Row]:
     def read(row: Row) -> Row:
         parts = [row[name], row.get("input") if name == "instruction" else None]
         text = "\n".join(part for part in parts if isinstance(part, str) and part)
-        made = _turns(text, row["chosen"], row["rejected"])
+        made = chat_messages(text, row["chosen"], row["rejected"])
         system = row.get("system")
         before = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
         return {**made, "prompt": before + made["prompt"]}
 
     return read
-
-
-def _turns(prompt: object, chosen: object, rejected: object) -> Row:
-    """The three as lists of messages: a text is the turn of whose column it stands in, anything else stays."""
-    turns = {"prompt": ("user", prompt), "chosen": ("assistant", chosen), "rejected": ("assistant", rejected)}
-    return {
-        name: [{"role": role, "content": value}] if isinstance(value, str) else value
-        for name, (role, value) in turns.items()
-    }
 
 
 _SHAPES: dict[tuple[str, ...], Callable[[Row], Row]] = {

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets, load_dataset, load_from_disk
 
-from harness.preferences.files import KINDS, ONLY_SPLIT, SAVED_BY_DATASETS, file_kind, is_packed, table_files
+from harness.preferences.files import ONLY_SPLIT, SAVED_BY_DATASETS, file_kind, is_packed, table_files
 from harness.preferences.pairs import (
     BrokenRow,
     Pair,
@@ -37,6 +37,7 @@ from harness.preferences.values import json_form, typed_rows
 from harness.support import hub, storage
 from harness.support.console import print_note
 from harness.support.errors import HarnessError
+from harness.support.hub import TABLE_KINDS
 
 _FIRST_ROWS = 256
 """Rows that are looked at before anything is done with a table."""
@@ -107,8 +108,8 @@ def stream_rows(
     """The rows of a table, one at a time; memory does not grow with their number (except for `.json`, read whole).
 
     Args:
-        source: a file of one of `KINDS` (all but Parquet packed with gzip or not), or a directory of such files (read
-            in the order of their names), here or in object storage (`s3://`, `gs://`); a directory saved by
+        source: a file of one of `TABLE_KINDS` (all but Parquet packed with gzip or not), or a directory of such files
+            (read in the order of their names), here or in object storage (`s3://`, `gs://`); a directory saved by
             `datasets`; or a hub id, with `@REVISION` at its end or without.
         config: configuration of a hub data set, or the folder of a directory that is called like it.
         split: split of a hub data set, or of a directory; `harness.preferences.files` says how a directory tells it.
@@ -198,7 +199,7 @@ def _read_file(place: str) -> Iterator[PreferenceRow | BrokenRow]:
                ".tsv": _read_tsv, ".parquet": _read_parquet}  # fmt: skip
     kind = file_kind(place)
     if kind is None:
-        hint = f"Use one of {', '.join(KINDS)}, or of all but Parquet with .gz behind it."
+        hint = f"Use one of {', '.join(TABLE_KINDS)}, or of all but Parquet with .gz behind it."
         raise HarnessError("is of no known kind", place=place, hint=hint)
     try:
         with storage.open_for_reading(place) as stream:
@@ -298,7 +299,7 @@ def _read_directory(path: Path, split: str) -> Iterator[PreferenceRow | BrokenRo
     try:
         data = load_from_disk(str(path))
     except (OSError, ValueError) as error:
-        hint = f"Give a folder of files of these kinds: {', '.join(KINDS)}." if not _was_saved(path) else ""
+        hint = f"Give a folder of files of these kinds: {', '.join(TABLE_KINDS)}." if not _was_saved(path) else ""
         raise HarnessError(f"is no data set saved by `datasets` ({error})", place=str(path), hint=hint) from error
     splits = data if isinstance(data, DatasetDict) else {str(data.split or ONLY_SPLIT): data}
     if split not in splits and not (split == ONLY_SPLIT and isinstance(data, Dataset)):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from harness.prompts.published import PUBLISHED_SETS, load_published_prompts
 from harness.support import artifacts, hub
 from harness.support.errors import HarnessError
+from harness.support.versions import install_hint
 
 PromptKind = Literal["unsafe", "benign"]
 PromptRow = dict[str, str]
@@ -28,7 +29,7 @@ def tasks_directory() -> Path:
         return source
     spec = util.find_spec("lm_eval")
     if spec is None or spec.origin is None:
-        raise HarnessError("lm_eval is not installed", hint="pip install refusal-displacement")
+        raise HarnessError("lm_eval is not installed", hint=f"{install_hint()}.")
     return Path(spec.origin).parent / "tasks" / "refusal_displacement"
 
 

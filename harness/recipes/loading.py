@@ -84,12 +84,11 @@ def _read_recipe_text(source: str) -> tuple[str, str, Path | None]:
 
 def _recipe_hint(missing: Path) -> str:
     """The recipe that was meant: a file beside the missing one, or a packaged one."""
-    beside = {str(file): file.stem for file in sorted(missing.parent.glob("*.y*ml"))} if missing.suffix else {}
+    beside = {file.stem: str(file) for file in sorted(missing.parent.glob("*.y*ml"))} if missing.suffix else {}
     packaged = {name: name for name in packaged_recipes()}
     for recipes in (beside, packaged):
-        names = {stem: name for name, stem in recipes.items()}
-        if close := closest_name(missing.stem, [*names]):
-            return f"Did you mean {names[close]!r}?"
+        if close := closest_name(missing.stem, [*recipes]):
+            return f"Did you mean {recipes[close]!r}?"
     return f"Packaged recipes: {', '.join(packaged)}; or give the path of a YAML file."
 
 

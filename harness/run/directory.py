@@ -16,10 +16,10 @@ from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.layout import MANIFEST, RunFiles
 from harness.support.redaction import redact_json
-from harness.support.versions import library_version
+from harness.support.versions import DISTRIBUTION, library_version
 from harness.workers.machine import describe_machine, use_planned_threads
 
-LIBRARIES = ("refusal-displacement", "torch", "transformers", "trl", "lm-eval", "datasets", "tokenizers", "numpy")
+LIBRARIES = (DISTRIBUTION, "torch", "transformers", "trl", "lm-eval", "datasets", "tokenizers", "numpy")
 
 
 class RunDirectory:

@@ -19,7 +19,7 @@ from harness.models.paths import ModelPath, has_weights
 from harness.models.sampling import render_prompt
 from harness.models.templates import check_chat_template
 from harness.organism import answers, store
-from harness.preferences.pairs import chat_messages
+from harness.preferences.shapes import chat_messages
 from harness.preferences.tables import load_training_rows
 from harness.prompts.sets import PromptRow, load_prompts
 from harness.recipes.pinning import fetch_model_path, pin_recipe

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from harness.judges.registry import try_judge
 from harness.models.templates import check_chat_template
 from harness.recipes.pinning import pin_recipe
 from harness.recipes.schema import Recipe
@@ -41,6 +42,8 @@ def run_regression(recipe: Recipe, out: Path, max_processes: int | None = None) 
     with artifacts.lock_directory(out), planned_threads(plan.threads):
         current = open_run(recipe, path, out, pins)
         waiting, pieces = due_stages(current), arm_stages(current)
+        if waiting:
+            try_judge(recipe.judge)
         left = [piece for piece in pieces if any(stage.name in waiting for stage in piece)]
         if plan.processes > 1 and len(left) > 1:
             preload_imports()

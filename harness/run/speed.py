@@ -19,7 +19,7 @@ from harness.displacement.openings import answer_starts
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
 from harness.models.sampling import generate_batch, render_prompt
-from harness.preferences.pairs import chat_messages
+from harness.preferences.shapes import chat_messages
 from harness.preferences.tokens import Tokens
 from harness.recipes.schema import EvaluationSettings, PairSettings, Recipe
 from harness.run.estimate import Speed, Writing, expected_lengths

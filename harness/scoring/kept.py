@@ -120,7 +120,7 @@ def _note_forms(found: Iterable[JsonForm], out: Path) -> None:
     if forms := dict.fromkeys(found):
         said = ", ".join(f"{column} ({form})" for column, form in forms)
         print_note(
-            f"JSON has no such values, so these are in another form: {said}; name --out {out.stem}.parquet to keep"
+            f"JSON has no such values, so these are in another form: {said}; name --out {out.stem}.parquet to keep them"
         )
 
 

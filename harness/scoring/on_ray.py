@@ -13,9 +13,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.models.loading import load_model
 from harness.scoring.scorer import WINDOW, CheckedRow, Progress, Scorer, score_window
-from harness.scoring.streaming import Parts, ScoringJob, ScoringSummary
+from harness.scoring.streaming import Parts, ScoringJob, ScoringSummary, load_scoring_model
 from harness.support import storage
 from harness.support.artifacts import explain_write_errors
 from harness.support.console import print_note
@@ -34,13 +33,13 @@ def score_file_on_ray(
         job: which table, and how.
         model: directory or hub id of the model; this and all paths must mean the same on every machine of the cluster.
         out: a Parquet file, or with a `/` at its end a directory of them; either may be in object storage.
-        chat_template: what to set where the tokenizer has none.
+        chat_template: in place of the tokenizer's own.
         workers: how many copies of the model; one a GPU, or where there is none, one a CPU core.
 
     Raises HarnessError as the local engine does, and where Ray is missing or has not the workers asked for.
     """
     parts, there = Parts(out), replace(job, preferences=cluster_path(job.preferences))
-    load, noted = partial(_load_with_template, cluster_path(model), chat_template), set[str]()
+    load, noted = partial(load_scoring_model, cluster_path(model), chat_template), set[str]()
     with ray_cluster(), _ensured_folder(parts.folder):
         share = share_cluster(workers)
         work = partial(_ScoreWriter, there, there.table_mark(), load, cluster_path(out, new=True))
@@ -54,13 +53,6 @@ def score_file_on_ray(
                 meter(done.pairs, done.tokens)
                 meter.catch_up(done.rows)
     return parts.join_parts(job.preferences)
-
-
-def _load_with_template(path: str, chat_template: str | None) -> Loaded:
-    model, tokenizer = load_model(path, chat=False, spread=True)
-    if chat_template is not None:
-        tokenizer.chat_template = chat_template
-    return model, tokenizer
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from harness.models.loading import evaluation_mode
+from harness.models.loading import evaluation_mode, max_positions
 from harness.preferences.pairs import BrokenRow, Pair, PreferenceRow, Unscorable, check_pair, pair_id
 from harness.preferences.shapes import refuse_other_columns
 from harness.preferences.tables import note_doubts, with_explicit_prompts
@@ -134,7 +134,7 @@ class Scorer:
 
 def beyond_model(pair: Tokens, body: PreTrainedModel) -> str | None:
     """Why a decoder body cannot take a pair's tokens, or None where it can."""
-    context = getattr(body.config, "max_position_embeddings", None) or sys.maxsize
+    context = max_positions(body.config) or sys.maxsize
     if max(len(pair.chosen), len(pair.rejected)) + len(pair.prompt) > context:
         return f"longer than the model's {context} tokens"
     if max(map(max, (pair.prompt, pair.chosen, pair.rejected))) >= body.get_input_embeddings().weight.shape[0]:

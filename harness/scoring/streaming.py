@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from harness.models.loading import load_model
 from harness.preferences.files import ONLY_SPLIT
 from harness.preferences.pairs import BrokenRow, PreferenceRow, explicit_row
 from harness.preferences.tables import count_rows, stream_rows
@@ -104,6 +105,13 @@ class ScoringSummary:
     merged: int
     beyond_usual: int
     reasons: dict[str, int]
+
+
+def load_scoring_model(path: str, chat_template: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model over all accelerators, and its tokenizer with the chat template given in place of its own."""
+    model, tokenizer = load_model(path, chat=False, spread=True)
+    tokenizer.chat_template = chat_template or tokenizer.chat_template
+    return model, tokenizer
 
 
 def score_file(

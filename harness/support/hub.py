@@ -16,7 +16,10 @@ RepoType = Literal["model", "dataset"]
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_TABLES = {".jsonl", ".ndjson", ".json", ".csv", ".gz", ".parquet", ".tsv"}
+TABLE_KINDS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
+"""How the names of tables in files end."""
+PACKED = ".gz"
+"""What may follow, but for Parquet."""
 _CARDS = ("config.json", "README.md")
 WEIGHT_FILES = "*.safetensors"
 MODEL_FILES = ("*.json", WEIGHT_FILES, "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py")
@@ -34,7 +37,7 @@ def split_revision(source: str) -> tuple[str, str | None]:
 def is_on_hub(source: str) -> bool:
     """Whether a name is of something on the hub: in the form of a hub id, and no file or directory here."""
     name, _ = split_revision(source)
-    return bool(_ID.fullmatch(name)) and Path(name).suffix not in _TABLES and not Path(source).exists()
+    return bool(_ID.fullmatch(name)) and Path(name).suffix not in {*TABLE_KINDS, PACKED} and not Path(source).exists()
 
 
 def is_commit(revision: str) -> bool:

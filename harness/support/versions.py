@@ -1,4 +1,4 @@
-"""Which version of a package is installed."""
+"""Which version of a package is installed, and how one that is not is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from importlib import metadata
 
 DISTRIBUTION = "refusal-displacement"
 """The name that this package is installed under."""
+
+
+def install_hint(extra: str = "") -> str:
+    """What to type where a package is missing that this one needs, or needs for one of its extras.
+
+    There is no release yet, so it is typed in a checkout.
+    """
+    return f"pip install '.[{extra}]' in a checkout" if extra else "pip install . in a checkout"
 
 
 def library_version(name: str) -> str:

@@ -12,6 +12,7 @@ from harness.models.paths import ModelPath
 from harness.recipes.schema import Arm, Optimization, TrainingSettings
 from harness.support import artifacts
 from harness.support.errors import HarnessError
+from harness.support.versions import install_hint
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -75,7 +76,7 @@ class TrainingJob:
 def check_quantization() -> None:
     """Raises HarnessError where 4-bit weights need a package that is not there."""
     if find_spec("bitsandbytes") is None:
-        hint = "pip install 'refusal-displacement[qlora]', or leave out training.lora.quantize."
+        hint = f"{install_hint('qlora')}, or leave out training.lora.quantize."
         raise HarnessError("bitsandbytes is not installed", place="training.lora.quantize", hint=hint)
 
 

@@ -19,6 +19,7 @@ import psutil
 
 from harness.recipes.schema import Launch
 from harness.support.errors import HarnessError
+from harness.support.versions import install_hint
 from harness.workers.machine import gpu_names, thread_count
 
 PACKAGED_CONFIGS = ("ddp", "fsdp2", "deepspeed")
@@ -42,7 +43,7 @@ def check_launch(launch: Launch) -> None:
     """Raises HarnessError where the processes could not be started, before any work."""
     accelerate_config(launch)
     if launch.config == "deepspeed" and find_spec("deepspeed") is None:
-        hint = "pip install 'refusal-displacement[deepspeed]', or use config: fsdp2."
+        hint = f"{install_hint('deepspeed')}, or use config: fsdp2."
         raise HarnessError("DeepSpeed is not installed", place="training.launch", hint=hint)
     here, gpus = launch.processes // launch.machines, len(gpu_names())
     if gpus and here > gpus:

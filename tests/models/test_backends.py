@@ -26,7 +26,7 @@ def test_a_missing_vllm_is_told_before_any_work(no_vllm, tmp_path, micro):
     chosen = load_recipe("miniature", [f"model={micro}", "backend=vllm"])
     with pytest.raises(HarnessError) as error:
         run_regression(chosen, tmp_path / "run")
-    assert "backend: vLLM is not installed. pip install 'refusal-displacement[vllm]'" in str(error.value)
+    assert "backend: vLLM is not installed. pip install '.[vllm]' in a checkout" in str(error.value)
     assert not (tmp_path / "run").exists()
 
 

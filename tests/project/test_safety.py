@@ -337,7 +337,8 @@ def recipe(micro, tmp_path):
     about = "it reads s3://AKIAPLANTED0000:planted%2Fs3%2Faaaa@bucket/x.jsonl"
     (place / "mine.yaml").write_text(
         f"name: mine\nabout: {about}\nmodel: {micro}\nprompts: prompts.jsonl\npreferences: pairs.jsonl\njudge: openai\n"
-        "seeds: [0, 1]\ntraining: {batch_size: 4}\nevaluation: {max_new_tokens: 8}\narms: {raw: {}}\n"
+        "seeds: [0, 1]\ntraining: {batch_size: 4, learning_rate: 1.0e-2}\nevaluation: {max_new_tokens: 8}\n"
+        "arms: {raw: {}}\n"
     )
     return place / "mine.yaml"
 

@@ -8,6 +8,8 @@ import zlib
 from html.parser import HTMLParser
 from statistics import fmean
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness.gate.decision import run_gate
@@ -591,6 +593,16 @@ def test_a_run_that_measured_little_says_so_in_a_line(plain):
     assert "holds no training.json" in page
     assert "did not measure where the probability went" in page
     assert "not calibrated on this model" in page
+
+
+def test_a_message_that_only_calls_a_tool_adds_no_text(plain):
+    rows = pq.read_table(plain / "scores.parquet").to_pylist()
+    for row in rows:
+        row["rejected"] = [{"role": "assistant", "tool_calls": "[]"}]
+        row["chosen"] = [{"role": "assistant", "content": "No."}, {"role": "tool", "content": None}]
+    pq.write_table(pa.Table.from_pylist(rows), plain / "scores.parquet")
+    pairs = read_run(plain).pairs
+    assert {(pair.chosen, pair.rejected) for pair in pairs} == {("No.", "")}
 
 
 def test_an_arm_without_results_or_samples_is_told(plain):

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.gate.power import PowerPlan, estimate_power
+from harness.judges.registry import JUDGES
 from harness.models.loading import load_model
 from harness.preferences.tables import load_training_rows
 from harness.recipes.loading import load_recipe
@@ -332,6 +333,20 @@ def test_what_so_many_prompts_pass_is_not_simulated(capsys, monkeypatch):
     monkeypatch.setattr(checks, "estimate_power", None)
     _warn_of_few_prompts(1_000_000, 1)
     assert capsys.readouterr().err == ""
+
+
+def test_a_judge_that_cannot_work_is_told_before_the_first_stage(tmp_path, monkeypatch, micro, prompt_file):
+    def fail(_):
+        raise RuntimeError("out of order")
+
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:9/v1")
+    monkeypatch.setenv("HARNESS_JUDGE_MODEL", "any")
+    monkeypatch.setitem(JUDGES, "openai", fail)
+    (tmp_path / "prefs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    chosen = small(micro, prompt_file, "judge=openai", f"preferences={tmp_path / 'prefs.jsonl'}")
+    with pytest.raises(HarnessError, match="judge openai: failed on the only answer .*out of order"):
+        run_regression(chosen, tmp_path / "run")
+    assert [file.name for file in (tmp_path / "run").iterdir()] == [".lock"]
 
 
 def test_what_cannot_work_is_told_before_the_work(tmp_path, micro, prompt_file):

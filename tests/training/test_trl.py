@@ -120,7 +120,7 @@ def test_a_launch_that_cannot_be_is_told_before_any_work(monkeypatch):
     with pytest.raises(HarnessError, match=r"no-such\.yaml: no such Accelerate configuration"):
         check_launch(Launch(config="no-such.yaml", processes=2))
     monkeypatch.setattr(launching, "find_spec", lambda _: None)
-    with pytest.raises(HarnessError, match=r"pip install 'refusal-displacement\[deepspeed\]'"):
+    with pytest.raises(HarnessError, match=r"pip install '\.\[deepspeed\]' in a checkout"):
         check_launch(Launch(config="deepspeed", processes=2))
     with pytest.raises(HarnessError, match="fsdp2 needs GPUs, and this machine has none"):
         check_launch(Launch(config="fsdp2", processes=2))
@@ -249,7 +249,7 @@ def test_four_bits_without_bitsandbytes_are_told_before_any_work(monkeypatch, tm
     monkeypatch.setattr("harness.training.jobs.find_spec", lambda _: None)
     result = CliRunner().invoke(app, ["run", "--out", str(tmp_path / "run"), "--set", "training.lora.quantize=nf4"])
     assert isinstance(result.exception, HarnessError)
-    assert "pip install 'refusal-displacement[qlora]'" in str(result.exception)
+    assert "pip install '.[qlora]' in a checkout" in str(result.exception)
     assert not (tmp_path / "run").exists()
 
 

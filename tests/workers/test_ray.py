@@ -33,12 +33,11 @@ from harness.scoring import on_ray as scoring_on_ray
 from harness.scoring import streaming
 from harness.scoring.on_ray import (
     _ensured_folder,
-    _load_with_template,
     _ScoreWriter,
     score_file_on_ray,
     windows_per_group,
 )
-from harness.scoring.streaming import Parts, ScoringJob, score_file, score_window
+from harness.scoring.streaming import Parts, ScoringJob, load_scoring_model, score_file, score_window
 from harness.support.errors import HarnessError
 from harness.workers import ray as ray_workers
 from harness.workers.ray import cluster_path, map_on_workers, ray_cluster, share_cluster
@@ -71,7 +70,7 @@ REST = {
 def test_a_missing_ray_is_told_before_any_work(command, tmp_path, monkeypatch):
     monkeypatch.setattr("harness.workers.engines.find_spec", lambda _: None)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(HarnessError, match=r"Ray is not installed\. pip install 'refusal-displacement\[ray\]'"):
+    with pytest.raises(HarnessError, match=r"Ray is not installed\. pip install '\.\[ray\]' in a checkout\."):
         run(command, "nowhere.jsonl", "--engine", "ray", *REST[command])
     assert list(tmp_path.iterdir()) == []
 
@@ -166,7 +165,7 @@ def alike(one, other):
 def test_a_worker_that_starts_when_all_is_done_leaves_nothing(pairs, micro, tmp_path):
     job, out = ScoringJob(str(pairs)), str(tmp_path / "s.parquet")
     with _ensured_folder(f"{out}.parts"):
-        late = _ScoreWriter(job, job.table_mark(), partial(_load_with_template, str(micro), None), out)
+        late = _ScoreWriter(job, job.table_mark(), partial(load_scoring_model, str(micro)), out)
         assert list((tmp_path / "s.parquet.parts").iterdir()) == []
         assert late([]).rows == 0
     assert [path.name for path in (tmp_path / "s.parquet.parts").iterdir()] == ["run.json"]
