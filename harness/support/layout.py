@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -173,12 +172,12 @@ class RunFiles:
 
 
 def arm_of_path(path: Path) -> str | None:
-    """The arm of a run that a directory belongs to."""
-    parts = path.resolve().parts
-    return next((name for folder, name in pairwise(parts) if folder == ARMS), None)
+    """The arm of a run that a directory belongs to; of folders called `arms` the innermost is the run's."""
+    resolved = path.resolve()
+    return next((each.name for each in (resolved, *resolved.parents) if each.parent.name == ARMS), None)
 
 
 def run_of_path(path: Path) -> Path | None:
-    """The run directory that an arm's directory, or one inside it, belongs to."""
+    """The run directory that the folder of its arms, or what lies in it, belongs to; as `arm_of_path` finds it."""
     resolved = path.resolve()
     return next((each.parent for each in (resolved, *resolved.parents) if each.name == ARMS), None)
