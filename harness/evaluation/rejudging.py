@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.evaluation.finding import EvaluationFiles, find_evaluations
-from harness.evaluation.lines import MALFORMED_ERRORS, REEVALUATE_HINT, numbered_rows
+from harness.evaluation.lines import MALFORMED_ERRORS, REEVALUATE_HINT, document_digest, numbered_rows
 from harness.evaluation.manifest import RunManifest
 from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import VERDICT_OF, Evaluation
@@ -166,7 +166,7 @@ def _rejudged_line(row: Mapping[str, Any], said: Sequence[Verdict], name: str, i
         "doc": doc,
         "filtered_resps": [texts],
         "metrics": list(metrics),
-        "doc_hash": _sha256(json.dumps(doc, indent=2, ensure_ascii=False)),
+        "doc_hash": document_digest(doc),
     }
     return {key: value for key, value in row.items() if key not in logged} | changed | metrics
 
@@ -191,7 +191,9 @@ class _Rejudged:
         for task, columns in self._columns.items():
             kept = {key: value for key, value in results["results"][task].items() if "," not in key}
             results["results"][task] = kept | self._aggregates(columns)
-            results["task_hashes"][task] = _sha256("".join(self._hashes[task]))
+            results["task_hashes"][task] = hashlib.sha256(
+                "".join(self._hashes[task]).encode(errors="replace")
+            ).hexdigest()
             if isinstance(metadata := results["configs"][task].get("metadata"), dict):
                 metadata["judge"] = self.name
         _drop_group_rates(results, set(self._columns))
@@ -241,7 +243,3 @@ def _drop_group_rates(results: dict[str, Any], tasks: set[str]) -> None:
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace") as stream:
         stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
