@@ -1,4 +1,4 @@
-"""Which prompts are no prompts of their own: families of paraphrases, and prompts that are nearly the same."""
+"""Which prompts are no prompts of their own: families of paraphrases, repeated ones, and ones nearly the same."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from rapidfuzz import fuzz, process, utils
 
 from harness.evaluation.samples import Answer
-from harness.gate.policy import DEFAULT_CATEGORY, Policy
-from harness.gate.sides import Pairing, Unit, read_field
+from harness.gate.policy import DEFAULT_CATEGORY, Policy, read_field
+from harness.gate.sides import Pairing, Unit
 from harness.support import stats
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
@@ -57,8 +57,8 @@ class Families:
         return np.bincount(self.numbers, values).astype(float)
 
 
-def find_grouping_remarks(pairing: Pairing, policy: Policy) -> list[str]:
-    """What a reader must know of how the guarded prompts are grouped, by category and by family.
+def find_prompt_remarks(pairing: Pairing, policy: Policy) -> list[str]:
+    """What a reader must know of the prompts: which the split leaves, which repeat another, how they are grouped.
 
     Raises HarnessError where the policy names a field that no prompt has.
     """
@@ -70,10 +70,31 @@ def find_grouping_remarks(pairing: Pairing, policy: Policy) -> list[str]:
                 prompts.setdefault((unit, tuple(sorted(answer.outcomes))), answer)
     answers = list(prompts.values())
     return [
+        *_split_remarks(pairing, policy),
+        *_repeat_remarks(pairing, policy),
         *_field_remarks("category", policy.category, answers),
         *_field_remarks("cluster", policy.cluster, answers),
         *(_likeness_remarks(answers) if policy.cluster is None else ()),
     ]
+
+
+def _split_remarks(pairing: Pairing, policy: Policy) -> Iterator[str]:
+    if policy.split is not None:
+        asked = {(answer.task, answer.document) for side in pairing.sides for one in side for answer in one.answers}
+        yield f"only the {len(pairing.units)} prompts of the split {policy.split} are compared, of {len(asked)}"
+
+
+def _repeat_remarks(pairing: Pairing, policy: Policy) -> Iterator[str]:
+    """How many prompts of a guarded metric put the text of another, where most do."""
+    guarded: dict[str, set[Unit]] = {metric: set() for metric in policy.metrics}
+    for evaluation in pairing.sides[0]:
+        for answer in evaluation.answers:
+            for metric in answer.outcomes.keys() & guarded.keys():
+                guarded[metric].add((answer.task, answer.document))
+    documents = [found & pairing.units.keys() for found in guarded.values()]
+    repeated, many = max((len(some) - len({pairing.units[unit] for unit in some}), len(some)) for some in documents)
+    if repeated:
+        yield f"{repeated} of {many} prompts repeat the text of another one: they count as further answers to it"
 
 
 def _field_remarks(key: str, field: str | None, prompts: Sequence[Answer]) -> Iterator[str]:
