@@ -16,7 +16,7 @@ from harness.support import stats
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 
-NEAR_DUPLICATE = 80
+_NEAR_DUPLICATE = 80
 """Likeness, in percent, from which two prompts pass for one in other words (rapidfuzz, the words sorted)."""
 _COMPARED_PROMPTS = 600
 """At most so many prompts are compared with each other, drawn from more."""
@@ -121,7 +121,7 @@ def _likeness_remarks(prompts: Sequence[Answer]) -> Iterator[str]:
         if {"prompt", "question"} & answer.doc.keys():
             by_kind.setdefault(tuple(sorted(answer.outcomes)), []).append(answer.prompt)
     for kind, texts in by_kind.items():
-        alike, compared = near_duplicates(texts)
+        alike, compared = _count_near_duplicates(texts)
         if alike:
             yield (
                 f"{alike} of {compared} prompts with {_kind_name(kind)} are nearly the same as another, and taken for "
@@ -133,12 +133,12 @@ def _kind_name(metrics: Sequence[str]) -> str:
     return safe_line(next((metric for metric in metrics if metric != "unjudged_rate"), "no metric"), 60)
 
 
-def near_duplicates(prompts: Sequence[str]) -> tuple[int, int]:
+def _count_near_duplicates(prompts: Sequence[str]) -> tuple[int, int]:
     """How many prompts are nearly the same as another one, and among how many they were looked for."""
     rng = np.random.default_rng(0)
     many = len(prompts) > _COMPARED_PROMPTS
     chosen = rng.choice(len(prompts), _COMPARED_PROMPTS, replace=False) if many else np.arange(len(prompts))
     texts = [utils.default_process(prompts[place][:2000]) for place in sorted(chosen.tolist())]
-    alike = process.cdist(texts, texts, scorer=fuzz.token_sort_ratio, score_cutoff=NEAR_DUPLICATE, dtype=np.uint8)
+    alike = process.cdist(texts, texts, scorer=fuzz.token_sort_ratio, score_cutoff=_NEAR_DUPLICATE, dtype=np.uint8)
     np.fill_diagonal(alike, 0)
     return int(alike.any(1).sum()), len(texts)
