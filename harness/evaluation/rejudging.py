@@ -24,16 +24,13 @@ from harness.evaluation.manifest import RunManifest
 from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import VERDICT_OF, Evaluation
 from harness.evaluation.saved_answers import sample_rows
-from harness.evaluation.tasks import verdict_metrics, verdict_text
+from harness.evaluation.tasks import MEASURED_LABELS, verdict_metrics, verdict_text
 from harness.judges.registry import JudgeTally, judge_identity, judges_version
-from harness.judges.verdicts import Label, Verdict
+from harness.judges.verdicts import Verdict
 from harness.support.artifacts import atomic_directory
 from harness.support.console import print_note
 from harness.support.errors import HarnessError
 from harness.support.layout import MANIFEST
-
-_LABELS: Mapping[bool, tuple[Label, ...]] = {True: ("refusal", "harmful"), False: ("compliance",)}
-"""The verdicts whose rates a task measures, on unsafe and on benign prompts; the first comes by category too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +158,7 @@ def _rejudged_line(row: Mapping[str, Any], said: Sequence[Verdict], name: str, i
         raise ValueError(f"nothing is known of what a verdict means for {foreign[0]}")
     doc = row["doc"] | ({"judge": name} if "judge" in row["doc"] else {})
     texts = [verdict_text(verdict, identity) for verdict in said]
-    metrics = verdict_metrics(_LABELS[doc["unsafe"]], {**doc, "judge": name}, [texts])
+    metrics = verdict_metrics(MEASURED_LABELS[doc["unsafe"]], {**doc, "judge": name}, [texts])
     changed = {
         "doc": doc,
         "filtered_resps": [texts],
