@@ -77,7 +77,7 @@ def unmeasured_error(metric: str) -> HarnessError:
     )
 
 
-def allowed_differences(before: _Side, after: _Side, policy: Policy, *places: Path) -> tuple[str, ...]:
+def allowed_differences(before: _Side, after: _Side, policy: Policy, places: tuple[Path, Path]) -> tuple[str, ...]:
     """What is amiss and the policy allows, as notes, the gravest first. Raises HarnessError on what it does not.
 
     `places` are the directories of the two sides.
@@ -89,7 +89,7 @@ def allowed_differences(before: _Side, after: _Side, policy: Policy, *places: Pa
         *_missing_seeds(before, after),
         *_setting_differences((*before, *after)),
         *_prompt_differences((*before, *after), policy),
-        *_order_differences(before, after, *places),
+        *_order_differences(before, after, places),
     ]
     refused = [(kind, text) for kind, text in found if kind not in policy.allow]
     if refused:
@@ -259,7 +259,7 @@ def _prompt_differences(evaluations: Iterable[Evaluation], policy: Policy) -> _F
     return found
 
 
-def _order_differences(before: _Side, after: _Side, *places: Path) -> _Found:
+def _order_differences(before: _Side, after: _Side, places: tuple[Path, Path]) -> _Found:
     """Outside a run directory nothing else tells which side is which: the older evaluation should be `before`."""
     if all(map(arm_of_path, places)):
         return []

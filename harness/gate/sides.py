@@ -50,7 +50,7 @@ def pair_sides(before: Path, after: Path, policy: Policy) -> Pairing:
         read_evaluations(after, policy.metrics, documents),
     )
     refuse_unmeasured(*sides, policy)
-    notes = allowed_differences(*sides, policy, before, after)
+    notes = allowed_differences(*sides, policy, (before, after))
     units = _prompts_of_documents(sides, _answered_documents(sides, policy))
     return Pairing(sides, units, notes)
 
