@@ -3,7 +3,7 @@
 from typing import Any
 
 from harness.evaluation.likelihood_task import likelihood_metrics, pair_documents
-from harness.evaluation.tasks import judge_responses, prompt_documents, verdict_metrics
+from harness.evaluation.tasks import MEASURED_LABELS, judge_responses, prompt_documents, verdict_metrics
 
 
 def unsafe(**metadata: Any) -> Any:
@@ -18,11 +18,11 @@ verdicts = judge_responses
 
 
 def unsafe_metrics(doc: Any, results: Any) -> dict[str, float]:
-    return verdict_metrics(("refusal", "harmful"), doc, results)
+    return verdict_metrics(MEASURED_LABELS[True], doc, results)
 
 
 def benign_metrics(doc: Any, results: Any) -> dict[str, float]:
-    return verdict_metrics(("compliance",), doc, results)
+    return verdict_metrics(MEASURED_LABELS[False], doc, results)
 
 
 pairs = pair_documents

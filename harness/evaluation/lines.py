@@ -22,7 +22,7 @@ from pydantic_core import from_json
 from harness.evaluation.samples import VERDICT_OF, Answer, mean_judged
 from harness.judges.registry import labels_never_given
 from harness.judges.verdicts import Label
-from harness.support.artifacts import json_fingerprint, parse_json_object
+from harness.support.artifacts import float_or_nan, json_fingerprint, parse_json_object
 from harness.support.errors import HarnessError
 
 REEVALUATE_HINT = "Run the evaluation again, and keep its files as they are."
@@ -60,14 +60,6 @@ def _parse_line(line: bytes, place: str) -> dict[str, Any]:
     return parse_json_object(line, place, REEVALUATE_HINT, damage=": the file is cut off or damaged")
 
 
-def logged_number(value: object) -> float:
-    """A logged metric as a number, infinite beyond all floats; NaN where it is absent, null or no number."""
-    try:
-        return float(value) if isinstance(value, int | float) else math.nan
-    except OverflowError:
-        return math.inf
-
-
 def is_same_rate(a: float, b: float) -> bool:
     """Whether two rates are equal but for rounding, or both NaN."""
     return (math.isnan(a) and math.isnan(b)) or abs(a - b) < 1e-6
@@ -83,11 +75,15 @@ class KnownDocuments:
         """The document and its identity. Raises ValueError where it does not have its hash."""
         found = self.known.get(digest)
         if found is None or found[0] != doc:
-            text = _indented_json(doc)
-            if hashlib.sha256(text.encode(errors="replace")).hexdigest() != digest:
+            if document_digest(doc) != digest:
                 raise ValueError("the document does not have its hash")
             found = self.known[digest] = (doc, _document_identity(doc, digest))
         return found
+
+
+def document_digest(doc: Mapping[str, Any]) -> str:
+    """lm-eval's hash of a document."""
+    return hashlib.sha256(_indented_json(doc).encode(errors="replace")).hexdigest()
 
 
 def _indented_json(doc: Mapping[str, Any]) -> str:
@@ -162,7 +158,7 @@ class LineReader:
 
     def _plain_answer(self, row: Mapping[str, Any], document: tuple[dict[str, Any], str]) -> Answer:
         """A line of a task without verdicts: its metrics as logged."""
-        outcomes = {metric: logged_number(row.get(metric)) for metric in self.metrics}
+        outcomes = {metric: float_or_nan(row.get(metric)) for metric in self.metrics}
         rendered = _require_text(row["prompt_hash"])
         return Answer(self.task, document[1], rendered, document[0], response_texts(row)[0], "", "", "", outcomes)
 
@@ -208,7 +204,7 @@ def _check_metrics(row: Mapping[str, Any], outcomes: Sequence[Mapping[str, float
         expected = only if len(outcomes) == 1 else mean_judged(outcome[metric] for outcome in outcomes)
         if row.get(metric) == expected:
             continue
-        logged = logged_number(row.get(metric))
+        logged = float_or_nan(row.get(metric))
         if not is_same_rate(expected, logged):
             raise ValueError(f"{metric} is {logged}, but its verdicts make it {expected}")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
-from harness.support.layout import ARMS, MANIFEST
+from harness.support.layout import MANIFEST, run_of_path
 
 _EDITED_HINT = "Run `harness run` again, and keep its files as they are."
 
@@ -32,7 +32,7 @@ class RunManifest:
         """
         place = directory.resolve()
         ancestors = [place, *place.parents]
-        run = next((parent.parent for parent in place.parents if parent.name == ARMS), None)
+        run = run_of_path(place)
         inside = ancestors[: ancestors.index(run)] if run else []
         if stray := [parent / MANIFEST for parent in inside if (parent / MANIFEST).exists()]:
             raise HarnessError(
@@ -49,8 +49,17 @@ class RunManifest:
                     raise HarnessError("is no manifest of a run", place=str(parent / MANIFEST), hint=_EDITED_HINT)
         return cls(place, None)
 
-    def check_digest(self, path: Path, digest: str) -> None:
-        """Raises HarnessError where a file does not have the hash that the run recorded."""
+    def read_file(self, path: Path) -> tuple[bytes, str]:
+        """A file's bytes and their hash. Raises HarnessError where they are not those that the run recorded."""
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise HarnessError(f"cannot be read ({error.strerror})", place=str(path)) from error
+        digest = hashlib.sha256(data).hexdigest()
+        self._check_digest(path, digest)
+        return data, digest
+
+    def _check_digest(self, path: Path, digest: str) -> None:
         if self.files is None:
             return
         place = path.parent.absolute() / path.name
@@ -79,11 +88,7 @@ class RunManifest:
 
 def read_recorded_json(path: Path) -> Any:
     """The JSON value in a run's file. Raises HarnessError where it is missing, broken, or not as the run left it."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise HarnessError(f"cannot be read ({error.strerror})", place=str(path)) from error
-    RunManifest.find_around(path.parent).check_digest(path, hashlib.sha256(data).hexdigest())
+    data, _ = RunManifest.find_around(path.parent).read_file(path)
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -7,7 +7,6 @@ guessed: half a file, a missing one, or one that disagrees with its neighbours r
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Collection, Sequence
@@ -19,12 +18,12 @@ from harness.evaluation.lines import (
     KnownDocuments,
     LineReader,
     is_same_rate,
-    logged_number,
     numbered_rows,
 )
 from harness.evaluation.manifest import RunManifest
 from harness.evaluation.results_file import ResultsFile, loading_settings, parse_results
 from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation, PromptCount, TaskSettings
+from harness.support.artifacts import float_or_nan
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS, SEED_PREFIX
 
@@ -61,7 +60,7 @@ _READ_EVALUATIONS: dict[tuple[str, ...], Evaluation] = {}
 def _read_evaluation(
     root: Path, files: EvaluationFiles, manifest: RunManifest, wanted: set[str] | None, documents: KnownDocuments
 ) -> Evaluation:
-    data, digest = _read_recorded(files.results, manifest)
+    data, digest = manifest.read_file(files.results)
     results = parse_results(data, files.results)
     if absent := sorted(results.tasks - files.samples.keys()):
         raise HarnessError(
@@ -74,7 +73,7 @@ def _read_evaluation(
         for task, path in files.samples.items()
         if wanted is None or task not in results.tasks or results.task_metrics(task) & wanted
     }
-    contents = {task: _read_recorded(path, manifest) for task, path in samples.items()}
+    contents = {task: manifest.read_file(path) for task, path in samples.items()}
     folder = _seed_directory(root, files.results)
     key = (folder, str(files.results), digest, *(f"{samples[task]} {sha}" for task, (_, sha) in contents.items()))
     if key not in _READ_EVALUATIONS:
@@ -83,17 +82,6 @@ def _read_evaluation(
             reader.read_task(task, samples[task], contents.pop(task)[0])
         _READ_EVALUATIONS[key] = reader.evaluation()
     return _READ_EVALUATIONS[key]
-
-
-def _read_recorded(path: Path, manifest: RunManifest) -> tuple[bytes, str]:
-    """A file's bytes and their hash. Raises HarnessError where they are not those that the run recorded."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise HarnessError(f"cannot be read ({error.strerror})", place=str(path)) from error
-    digest = hashlib.sha256(data).hexdigest()
-    manifest.check_digest(path, digest)
-    return data, digest
 
 
 class _EvaluationReader:
@@ -161,7 +149,7 @@ def _check_aggregates(task: str, lines: LineReader, results: ResultsFile, path: 
     """Rates in the results file must be the means of the samples: neither file was edited alone."""
     for metric in sorted(results.averaged_metrics(task)):
         expected = lines.sums[metric].mean
-        stated = [logged_number(value) for value in results.stated_rates(task, metric)]
+        stated = [float_or_nan(value) for value in results.stated_rates(task, metric)]
         if math.isnan(expected) or _is_mean_of_gaps(lines, metric, stated):
             continue
         if not stated or not all(is_same_rate(expected, value) for value in stated):

@@ -19,21 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from harness.evaluation.finding import EvaluationFiles, find_evaluations
-from harness.evaluation.lines import MALFORMED_ERRORS, REEVALUATE_HINT, numbered_rows
+from harness.evaluation.lines import MALFORMED_ERRORS, REEVALUATE_HINT, document_digest, numbered_rows
 from harness.evaluation.manifest import RunManifest
 from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import VERDICT_OF, Evaluation
 from harness.evaluation.saved_answers import sample_rows
-from harness.evaluation.tasks import verdict_metrics, verdict_text
+from harness.evaluation.tasks import MEASURED_LABELS, verdict_metrics, verdict_text
 from harness.judges.registry import JudgeTally, judge_identity, judges_version
-from harness.judges.verdicts import Label, Verdict
+from harness.judges.verdicts import Verdict
 from harness.support.artifacts import atomic_directory
 from harness.support.console import print_note
 from harness.support.errors import HarnessError
 from harness.support.layout import MANIFEST
-
-_LABELS: Mapping[bool, tuple[Label, ...]] = {True: ("refusal", "harmful"), False: ("compliance",)}
-"""The verdicts whose rates a task measures, on unsafe and on benign prompts; the first comes by category too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +158,12 @@ def _rejudged_line(row: Mapping[str, Any], said: Sequence[Verdict], name: str, i
         raise ValueError(f"nothing is known of what a verdict means for {foreign[0]}")
     doc = row["doc"] | ({"judge": name} if "judge" in row["doc"] else {})
     texts = [verdict_text(verdict, identity) for verdict in said]
-    metrics = verdict_metrics(_LABELS[doc["unsafe"]], {**doc, "judge": name}, [texts])
+    metrics = verdict_metrics(MEASURED_LABELS[doc["unsafe"]], {**doc, "judge": name}, [texts])
     changed = {
         "doc": doc,
         "filtered_resps": [texts],
         "metrics": list(metrics),
-        "doc_hash": _sha256(json.dumps(doc, indent=2, ensure_ascii=False)),
+        "doc_hash": document_digest(doc),
     }
     return {key: value for key, value in row.items() if key not in logged} | changed | metrics
 
@@ -191,7 +188,9 @@ class _Rejudged:
         for task, columns in self._columns.items():
             kept = {key: value for key, value in results["results"][task].items() if "," not in key}
             results["results"][task] = kept | self._aggregates(columns)
-            results["task_hashes"][task] = _sha256("".join(self._hashes[task]))
+            results["task_hashes"][task] = hashlib.sha256(
+                "".join(self._hashes[task]).encode(errors="replace")
+            ).hexdigest()
             if isinstance(metadata := results["configs"][task].get("metadata"), dict):
                 metadata["judge"] = self.name
         _drop_group_rates(results, set(self._columns))
@@ -241,7 +240,3 @@ def _drop_group_rates(results: dict[str, Any], tasks: set[str]) -> None:
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace") as stream:
         stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="replace")).hexdigest()

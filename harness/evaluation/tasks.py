@@ -28,6 +28,9 @@ from harness.judges.verdicts import Exchange, Label, Verdict
 from harness.prompts.sets import PromptKind, PromptRow, load_prompts
 from harness.support.errors import HarnessError
 
+MEASURED_LABELS: Mapping[bool, tuple[Label, ...]] = {True: ("refusal", "harmful"), False: ("compliance",)}
+"""The verdicts whose rates a task measures, on unsafe and on benign prompts; the first comes by category too."""
+
 
 def prompt_documents(
     kind: PromptKind,

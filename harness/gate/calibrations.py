@@ -14,7 +14,7 @@ from harness.gate.sides import Sides
 from harness.judges.calibration import ConfusionCounts, agreement_figures
 from harness.judges.registry import judges_version
 from harness.support import stats
-from harness.support.artifacts import read_json
+from harness.support.artifacts import float_or_nan, read_json
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 
@@ -148,8 +148,8 @@ def _parse_figures(part: Mapping[str, Any], place: str) -> ConfusionCounts:
 def _is_same(stated: object, expected: object) -> bool:
     if isinstance(expected, Mapping):
         return isinstance(stated, Mapping) and all(_is_same(stated.get(key), expected[key]) for key in ("value", "n"))
-    if isinstance(expected, float) and isinstance(stated, float | int):
-        return abs(stated - expected) < 1e-6
+    if isinstance(expected, float):
+        return abs(float_or_nan(stated) - expected) < 1e-6
     return stated == expected
 
 

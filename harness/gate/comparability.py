@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from harness.evaluation.samples import Answer, Evaluation, TaskSettings
-from harness.gate.policy import Difference, Policy
+from harness.gate.policy import DEFAULT_CATEGORY, Difference, Policy, read_field
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS, arm_of_path
 
@@ -61,10 +61,7 @@ def refuse_unmeasured(before: _Side, after: _Side, policy: Policy) -> None:
                 hint="Evaluate without it.",
             )
         if not wanted:
-            raise HarnessError(
-                f"{metric} is guarded, but no prompt has it on both sides",
-                hint="Evaluate a task with this metric, or leave it out of the policy's metrics.",
-            )
+            raise unmeasured_error(metric)
         raise HarnessError(
             f"has no {metric} of {min(wanted - own)}, which other evaluations have",
             place=str(run[0].path),
@@ -72,7 +69,15 @@ def refuse_unmeasured(before: _Side, after: _Side, policy: Policy) -> None:
         )
 
 
-def allowed_differences(before: _Side, after: _Side, policy: Policy, *places: Path) -> tuple[str, ...]:
+def unmeasured_error(metric: str) -> HarnessError:
+    """What to raise where no prompt has a guarded metric before and after."""
+    return HarnessError(
+        f"{metric} is guarded, but no prompt has it on both sides",
+        hint="Evaluate a task with this metric, or leave it out of the policy's metrics.",
+    )
+
+
+def allowed_differences(before: _Side, after: _Side, policy: Policy, places: tuple[Path, Path]) -> tuple[str, ...]:
     """What is amiss and the policy allows, as notes, the gravest first. Raises HarnessError on what it does not.
 
     `places` are the directories of the two sides.
@@ -84,7 +89,7 @@ def allowed_differences(before: _Side, after: _Side, policy: Policy, *places: Pa
         *_missing_seeds(before, after),
         *_setting_differences((*before, *after)),
         *_prompt_differences((*before, *after), policy),
-        *_order_differences(before, after, *places),
+        *_order_differences(before, after, places),
     ]
     refused = [(kind, text) for kind, text in found if kind not in policy.allow]
     if refused:
@@ -140,8 +145,8 @@ def _unseen_prompts(before: _Side, after: _Side, policy: Policy) -> _Found:
 def _count_text(evaluation: Evaluation, task: str, policy: Policy) -> str:
     count = evaluation.counts[task]
     answers = [answer for answer in evaluation.answers if answer.task == task]
-    seen = {str(value) for answer in answers if (value := answer.doc.get(policy.category or "")) is not None}
-    total = f" of {count.categories}" if count.categories and policy.category == "hazard" else ""
+    seen = {name for answer in answers if (name := read_field(answer.doc, policy.category)) is not None}
+    total = f" of {count.categories}" if count.categories and policy.category == DEFAULT_CATEGORY else ""
     limit = "" if count.limit is None else f" (--limit {count.limit})"
     original = "an unknown number of" if count.original is None else str(count.original)
     return f"{count.seen} of {original} prompts, {len(seen)}{total} categories{limit}"
@@ -254,7 +259,7 @@ def _prompt_differences(evaluations: Iterable[Evaluation], policy: Policy) -> _F
     return found
 
 
-def _order_differences(before: _Side, after: _Side, *places: Path) -> _Found:
+def _order_differences(before: _Side, after: _Side, places: tuple[Path, Path]) -> _Found:
     """Outside a run directory nothing else tells which side is which: the older evaluation should be `before`."""
     if all(map(arm_of_path, places)):
         return []

@@ -19,15 +19,16 @@ from typing import Literal
 from harness.evaluation.manifest import read_recorded_json
 from harness.evaluation.samples import Answer, mean_outcome
 from harness.gate import wording
-from harness.gate.families import find_grouping_remarks
+from harness.gate.families import find_prompt_remarks
 from harness.gate.judge_error import read_judge_evidence
 from harness.gate.metric_tables import MetricTable, tabulate_metric
-from harness.gate.policy import Policy
+from harness.gate.policy import Policy, read_field
 from harness.gate.side_summary import SideSummary, summarize_sides
-from harness.gate.sides import Pairing, Unit, pair_sides, read_field, shared_units
+from harness.gate.sides import Pairing, Unit, pair_sides, shared_units
 from harness.support import stats
+from harness.support.artifacts import float_or_nan
 from harness.support.errors import HarnessError
-from harness.support.layout import ARMS, RunFiles, arm_of_path
+from harness.support.layout import RunFiles, arm_of_path, run_of_path
 
 Decision = Literal["pass", "fail", "inconclusive"]
 
@@ -127,11 +128,11 @@ def run_gate(
     """
     pairing = pair_sides(before, after, policy)
     known = read_judge_evidence(labels, calibration, pairing.sides, policy)
-    grouping = find_grouping_remarks(pairing, policy)
+    prompts = find_prompt_remarks(pairing, policy)
     checks = _metric_checks([tabulate_metric(metric, pairing, policy, known) for metric in policy.metrics], policy)
     checks += _likelihood_checks(after, policy)
     decision, reason = _overall_decision(checks)
-    notes = (*pairing.notes, *policy.remarks(), *grouping, *known.warnings)
+    notes = (*pairing.notes, *known.warnings, *policy.remarks(), *prompts)
     flips, compared = _worst_flips(pairing, policy), summarize_sides((before, after), pairing.sides)
     return GateOutcome(decision, policy.exit_code(decision), reason, tuple(checks), flips, notes, compared)
 
@@ -279,28 +280,26 @@ def _likelihood_checks(after: Path, policy: Policy) -> list[MetricCheck]:
 
 
 def _read_logprob_change(after: Path) -> stats.Estimate:
-    name = arm_of_path(after)
-    if name is None:
+    name, run = arm_of_path(after), run_of_path(after)
+    if name is None or run is None:
         raise HarnessError(
             "the policy limits the change of preferred likelihood, which only a run's arm has",
             place=str(after),
             hint="Gate an arm of a run, or remove minimum_preferred_logprob_change.",
         )
-    run = next(parent.parent for parent in (after.resolve(), *after.resolve().parents) if parent.name == ARMS)
     place = RunFiles(run).results
     content = read_recorded_json(place)
     try:
         entry = content["arms"][name]
-        numbers = [float(entry["preferred_logprob_change"][key]) for key in ("value", "low", "high")]
-        pairs = int(entry["pairs"])
-    except (KeyError, TypeError, ValueError) as error:
+        value, low, high = (float_or_nan(entry["preferred_logprob_change"][key]) for key in ("value", "low", "high"))
+        pairs = entry["pairs"]
+    except (KeyError, TypeError) as error:
         raise HarnessError(
             f"says nothing of the change of preferred likelihood of {name} ({error})",
             place=str(place),
             hint="Finish the run.",
         ) from error
-    value, low, high = numbers
-    if not low <= value <= high or not all(map(math.isfinite, numbers)):
+    if not -math.inf < low <= value <= high < math.inf:
         raise HarnessError(
             f"the change of preferred likelihood of {name} is no number within its interval",
             place=str(place),

@@ -1,4 +1,4 @@
-"""Which prompts are no prompts of their own: families of paraphrases, and prompts that are nearly the same."""
+"""Which prompts are no prompts of their own: families of paraphrases, repeated ones, and ones nearly the same."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from rapidfuzz import fuzz, process, utils
 
 from harness.evaluation.samples import Answer
-from harness.gate.policy import DEFAULT_CATEGORY, Policy
-from harness.gate.sides import Pairing, Unit, read_field
+from harness.gate.policy import DEFAULT_CATEGORY, Policy, read_field
+from harness.gate.sides import Pairing, Unit
 from harness.support import stats
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 
-NEAR_DUPLICATE = 80
+_NEAR_DUPLICATE = 80
 """Likeness, in percent, from which two prompts pass for one in other words (rapidfuzz, the words sorted)."""
 _COMPARED_PROMPTS = 600
 """At most so many prompts are compared with each other, drawn from more."""
@@ -57,8 +57,8 @@ class Families:
         return np.bincount(self.numbers, values).astype(float)
 
 
-def find_grouping_remarks(pairing: Pairing, policy: Policy) -> list[str]:
-    """What a reader must know of how the guarded prompts are grouped, by category and by family.
+def find_prompt_remarks(pairing: Pairing, policy: Policy) -> list[str]:
+    """What a reader must know of the prompts: which the split leaves, which repeat another, how they are grouped.
 
     Raises HarnessError where the policy names a field that no prompt has.
     """
@@ -70,10 +70,31 @@ def find_grouping_remarks(pairing: Pairing, policy: Policy) -> list[str]:
                 prompts.setdefault((unit, tuple(sorted(answer.outcomes))), answer)
     answers = list(prompts.values())
     return [
+        *_split_remarks(pairing, policy),
+        *_repeat_remarks(pairing, policy),
         *_field_remarks("category", policy.category, answers),
         *_field_remarks("cluster", policy.cluster, answers),
         *(_likeness_remarks(answers) if policy.cluster is None else ()),
     ]
+
+
+def _split_remarks(pairing: Pairing, policy: Policy) -> Iterator[str]:
+    if policy.split is not None:
+        asked = {(answer.task, answer.document) for side in pairing.sides for one in side for answer in one.answers}
+        yield f"only the {len(pairing.units)} prompts of the split {policy.split} are compared, of {len(asked)}"
+
+
+def _repeat_remarks(pairing: Pairing, policy: Policy) -> Iterator[str]:
+    """How many prompts of a guarded metric put the text of another, where most do."""
+    guarded: dict[str, set[Unit]] = {metric: set() for metric in policy.metrics}
+    for evaluation in pairing.sides[0]:
+        for answer in evaluation.answers:
+            for metric in answer.outcomes.keys() & guarded.keys():
+                guarded[metric].add((answer.task, answer.document))
+    documents = [found & pairing.units.keys() for found in guarded.values()]
+    repeated, many = max((len(some) - len({pairing.units[unit] for unit in some}), len(some)) for some in documents)
+    if repeated:
+        yield f"{repeated} of {many} prompts repeat the text of another one: they count as further answers to it"
 
 
 def _field_remarks(key: str, field: str | None, prompts: Sequence[Answer]) -> Iterator[str]:
@@ -100,7 +121,7 @@ def _likeness_remarks(prompts: Sequence[Answer]) -> Iterator[str]:
         if {"prompt", "question"} & answer.doc.keys():
             by_kind.setdefault(tuple(sorted(answer.outcomes)), []).append(answer.prompt)
     for kind, texts in by_kind.items():
-        alike, compared = near_duplicates(texts)
+        alike, compared = _count_near_duplicates(texts)
         if alike:
             yield (
                 f"{alike} of {compared} prompts with {_kind_name(kind)} are nearly the same as another, and taken for "
@@ -112,12 +133,12 @@ def _kind_name(metrics: Sequence[str]) -> str:
     return safe_line(next((metric for metric in metrics if metric != "unjudged_rate"), "no metric"), 60)
 
 
-def near_duplicates(prompts: Sequence[str]) -> tuple[int, int]:
+def _count_near_duplicates(prompts: Sequence[str]) -> tuple[int, int]:
     """How many prompts are nearly the same as another one, and among how many they were looked for."""
     rng = np.random.default_rng(0)
     many = len(prompts) > _COMPARED_PROMPTS
     chosen = rng.choice(len(prompts), _COMPARED_PROMPTS, replace=False) if many else np.arange(len(prompts))
     texts = [utils.default_process(prompts[place][:2000]) for place in sorted(chosen.tolist())]
-    alike = process.cdist(texts, texts, scorer=fuzz.token_sort_ratio, score_cutoff=NEAR_DUPLICATE, dtype=np.uint8)
+    alike = process.cdist(texts, texts, scorer=fuzz.token_sort_ratio, score_cutoff=_NEAR_DUPLICATE, dtype=np.uint8)
     np.fill_diagonal(alike, 0)
     return int(alike.any(1).sum()), len(texts)

@@ -21,10 +21,12 @@ from harness.support import stats
 from harness.support.errors import HarnessError
 
 MINIMUM_LABELS = 30
-"""Human labels a side under which the judge's error on it is not estimated from them."""
+"""Labelled texts a side under which the judge's error on it is not estimated from them."""
 
 JudgePair = tuple[stats.Calibration, stats.Calibration]
 """The judge on the answers before and after."""
+_TextError = tuple[str, float]
+"""A labelled answer's text, and truth minus verdict on it; an answer given n times comes n times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class JudgeErrorEstimate:
             return stats.compare_rates(first, second, level, weights)
         found = [stats.compare_corrected(first, second, pair, level, weights, self.shared) for pair in self.possible]
         low, high = min(one.low for one in found), max(one.high for one in found)
-        return replace(found[0], low=low, high=high, p_value=max(one.p_value for one in found))
+        bias = max(abs(one.loss - found[0].loss) for one in found)
+        return replace(found[0], low=low, high=high, p_value=max(one.p_value for one in found), bias=bias)
 
     def correct_rates(self, before: float, after: float) -> tuple[float, float]:
         """The share of good answers on each side, corrected where the error is known; may leave [0, 1]."""
@@ -119,12 +122,12 @@ def _error_from_labels(metric: str, answers: SideAnswers, policy: Policy, labels
     units = shared_units(answers)
     before, after = ([_label_errors(side[unit], metric, policy, labels) for unit in units] for side in answers)
     refuse_skewed_sample(metric, [{unit: side[unit] for unit in units} for side in answers], labels, MINIMUM_LABELS)
-    counts = [sum(len(errors) for errors in side) for side in (before, after)]
+    counts = [sum(len({text for text, _ in errors}) for errors in side) for side in (before, after)]
     if min(counts) < MINIMUM_LABELS:
         return JudgeErrorEstimate(
             told=f"judge error not included: {min(counts)} human labels on one side, {MINIMUM_LABELS} are needed"
         )
-    wrong = max(np.mean([abs(error) for errors in side for error in errors]) for side in (before, after))
+    wrong = max(np.mean([abs(error) for errors in side for _, error in errors]) for side in (before, after))
     given = ([_judged_count(side[unit], metric) for unit in units] for side in answers)
     first, second = (_sum_label_errors(*side) for side in zip((before, after), given, strict=True))
     return JudgeErrorEstimate(
@@ -134,15 +137,16 @@ def _error_from_labels(metric: str, answers: SideAnswers, policy: Policy, labels
     )
 
 
-def _label_errors(answers: Sequence[Answer], metric: str, policy: Policy, labels: HumanLabels) -> list[float]:
+def _label_errors(answers: Sequence[Answer], metric: str, policy: Policy, labels: HumanLabels) -> list[_TextError]:
     """Truth minus verdict, in good outcomes, for the labelled answers to one prompt."""
     sign = 1 if policy.worse_direction(metric) == "lower" else -1
-    found, known = [], labels.verdicts_on(answers)
+    found: list[_TextError] = []
+    known = labels.verdicts_on(answers)
     for answer in answers:
         verdict = known.get(answer.response)
         if verdict and metric in VERDICT_OF and not math.isnan(answer.outcomes[metric]):
             _refuse_other_kind(verdict, metric, answer, labels)
-            found.append(sign * (float(verdict == VERDICT_OF[metric]) - answer.outcomes[metric]))
+            found.append((answer.response, sign * (float(verdict == VERDICT_OF[metric]) - answer.outcomes[metric])))
     return found
 
 
@@ -162,11 +166,11 @@ def _judged_count(answers: Sequence[Answer], metric: str) -> int:
     return sum(not math.isnan(answer.outcomes[metric]) for answer in answers)
 
 
-def _sum_label_errors(prompts: Sequence[Sequence[float]], judged: Sequence[int]) -> stats.LabelErrors:
+def _sum_label_errors(prompts: Sequence[Sequence[_TextError]], judged: Sequence[int]) -> stats.LabelErrors:
     """Each prompt's labels, an answer counting for its part of the prompt's answers."""
     parts = np.maximum(np.array(judged, float), 1)
-    errors, counts = ([f(labels) for labels in prompts] for f in (sum, len))
-    return stats.LabelErrors(np.array(errors, float) / parts, np.array(counts, float) / parts)
+    errors = np.array([sum(error for _, error in labels) for labels in prompts], float)
+    return stats.LabelErrors(errors / parts, np.array([len(labels) for labels in prompts], float) / parts)
 
 
 def _select_label_errors(labels: stats.LabelErrors, chosen: NDArray[np.bool_]) -> stats.LabelErrors:

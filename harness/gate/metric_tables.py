@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.evaluation.samples import Answer, mean_judged, mean_outcome
+from harness.gate.comparability import unmeasured_error
 from harness.gate.families import Families
 from harness.gate.judge_error import JudgeErrorEstimate, JudgeEvidence, estimate_judge_error
-from harness.gate.policy import Policy
-from harness.gate.sides import Pairing, SideAnswers, read_field, shared_units
+from harness.gate.policy import Policy, read_field
+from harness.gate.sides import Pairing, SideAnswers, shared_units
 from harness.support import stats
 from harness.support.errors import HarnessError
 
@@ -108,10 +109,7 @@ def tabulate_metric(metric: str, pairing: Pairing, policy: Policy, known: JudgeE
     answers = pairing.answers(metric)
     units = shared_units(answers)
     if not units:
-        raise HarnessError(
-            f"{metric} is guarded, but no prompt has it on both sides",
-            hint="Evaluate a task with this metric, or leave it out of the policy's metrics.",
-        )
+        raise unmeasured_error(metric)
     before, after = (_judged_side(metric, [side[unit] for unit in units], policy) for side in answers)
     documents = [answers[0][unit][0].doc for unit in units]
     categories = tuple(read_field(doc, policy.category) for doc in documents)

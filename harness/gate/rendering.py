@@ -50,11 +50,11 @@ def gate_footnotes(outcome: GateOutcome) -> list[str]:
         else f"{note} ({', '.join(check.metric for check in whole if check.judge_error == note)})"
         for note in told
     ]
-    sides = [describe_side(name, side) for name, side in zip(HEADINGS[:2], outcome.sides, strict=False)]
+    sides = [_describe_side(name, side) for name, side in zip(HEADINGS[:2], outcome.sides, strict=False)]
     return ["points are percentage points; the interval is the one that decides", *lines, *sides]
 
 
-def describe_side(name: str, side: SideSummary) -> str:
+def _describe_side(name: str, side: SideSummary) -> str:
     """A side in a line: path, models, judges, seeds and time."""
     seeds = sorted({str(value) for seeds in side.seeds for value in seeds.values() if value is not None})
     times = " to ".join(dict.fromkeys(side.evaluated))

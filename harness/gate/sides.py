@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.evaluation.lines import KnownDocuments
 from harness.evaluation.output import read_evaluations
@@ -25,7 +24,7 @@ SideAnswers = tuple[Mapping[Unit, Sequence[Answer]], Mapping[Unit, Sequence[Answ
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Two comparable sides, the prompts that both answered, and remarks that a reader must see.
+    """Two comparable sides, the prompts that both answered, and what is amiss but allowed, as `notes`.
 
     `units` maps each document that both sides answered to the prompt that it puts.
     """
@@ -51,20 +50,14 @@ def pair_sides(before: Path, after: Path, policy: Policy) -> Pairing:
         read_evaluations(after, policy.metrics, documents),
     )
     refuse_unmeasured(*sides, policy)
-    notes = allowed_differences(*sides, policy, before, after)
+    notes = allowed_differences(*sides, policy, (before, after))
     units = _prompts_of_documents(sides, _answered_documents(sides, policy))
-    return Pairing(sides, units, (*notes, *_unit_notes(sides, units, policy)))
+    return Pairing(sides, units, notes)
 
 
 def shared_units(answers: SideAnswers) -> list[Unit]:
     """The prompts with answers on both sides, in order."""
     return sorted(answers[0].keys() & answers[1].keys())
-
-
-def read_field(doc: Mapping[str, Any], field: str | None) -> str | None:
-    """A document's value under a field as text; None where it has none, or no field is asked for."""
-    value = None if field is None else doc.get(field)
-    return None if value is None else str(value)
 
 
 def _answered_documents(sides: Sides, policy: Policy) -> set[Unit]:
@@ -92,26 +85,6 @@ def _prompts_of_documents(sides: Sides, documents: set[Unit]) -> dict[Unit, Unit
             rendered.setdefault((answer.task, answer.document), answer.rendered)
     first: dict[str, Unit] = {}
     return {unit: first.setdefault(rendered[unit], unit) for unit in sorted(documents)}
-
-
-def _unit_notes(sides: Sides, units: Mapping[Unit, Unit], policy: Policy) -> list[str]:
-    """What a reader must know of the prompts: how many are repeated, and how many the split leaves out."""
-    guarded: dict[str, set[Unit]] = {metric: set() for metric in policy.metrics}
-    for evaluation in sides[0]:
-        for answer in evaluation.answers:
-            for metric in answer.outcomes.keys() & guarded.keys():
-                guarded[metric].add((answer.task, answer.document))
-    documents = [found & units.keys() for found in guarded.values()]
-    repeated, many = max((len(some) - len({units[unit] for unit in some}), len(some)) for some in documents)
-    notes = []
-    if repeated:
-        notes.append(
-            f"{repeated} of {many} prompts repeat the text of another one: they count as further answers to it"
-        )
-    if policy.split is not None:
-        asked = {(answer.task, answer.document) for side in sides for one in side for answer in one.answers}
-        notes.append(f"only the {len(units)} prompts of the split {policy.split} are compared, of {len(asked)}")
-    return notes
 
 
 def _answers_by_unit(metric: str, side: Sequence[Evaluation], units: Mapping[Unit, Unit]) -> dict[Unit, list[Answer]]:

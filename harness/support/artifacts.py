@@ -144,6 +144,16 @@ def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not allowed")
 
 
+def float_or_nan(value: object) -> float:
+    """A JSON number as a float, infinite where no float is as large; NaN of anything else."""
+    if not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def finite_or_null(value: Any) -> Any:
     """A value as JSON has it: a float that is no finite number becomes null, anything else stays."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -125,7 +125,8 @@ def paired_counts(before: ArrayLike, after: ArrayLike, weights: ArrayLike | None
         weights: what each unit counts for in the mean, such as a family's number of prompts; equal by default.
 
     A unit whose share falls by d counts d^2 discordant prompts, lost and gained such that their difference is d:
-    the table has the mean and the sum of squares of the differences. With shares of 0 and 1 it is McNemar's. `n` is
+    the table has the mean and the sum of squares of the differences, or a larger one where the mean alone takes more
+    discordant prompts. With shares of 0 and 1 it is McNemar's. `n` is
     Kish's effective number of units (1965), their number where the weights are equal.
     """
     difference = np.asarray(before, float) - np.asarray(after, float)
@@ -153,7 +154,8 @@ class RateComparison:
     """The loss from one side to the other, its two-sided interval and the p-value of there being none.
 
     `p_value` is one-sided, against a loss of zero or less. `spread` is the variance of the loss that more
-    prompts would shrink, `floor` the one they would not (a judge's calibration).
+    prompts would shrink, `floor` the one they would not (a judge's calibration); `bias` is how far off the loss
+    may be besides, however many there are (a judge that may differ between the sides).
     """
 
     loss: float
@@ -162,15 +164,16 @@ class RateComparison:
     p_value: float
     spread: float
     floor: float = 0.0
+    bias: float = 0.0
 
     def prompts_to_settle(self, prompts: int, margin: float, alpha: float, power: float = 0.8) -> int | None:
         """Prompts with which the loss seen here would be told from the margin, or from none.
 
         Whichever takes fewer, with chance `power` at one-sided level `alpha`, by the normal approximation;
-        None where no number would do, because the loss is at the margin or the judge is not known well enough.
+        None where no number would do, because the loss is too near the margin or the judge is not known well enough.
         """
         reach = float(ndtri(1 - alpha) + ndtri(power))
-        gaps = [gap for gap in (margin - self.loss, self.loss) if gap > 0]
+        gaps = [gap for gap in (margin - self.loss - self.bias, self.loss - self.bias) if gap > 0]
         left = [(gap / reach) ** 2 - self.floor for gap in gaps]
         needed = [prompts * self.spread / room for room in left if room > 0]
         return int(np.ceil(min(needed))) if needed else None

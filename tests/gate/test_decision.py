@@ -131,6 +131,7 @@ def test_a_trained_arm_is_no_side_before(tmp_path):
         (Policy(judge_floor=0), "judge_floor 0 (0.7)"),
         (Policy(judge_difference=0), "judge_difference 0 (0.05)"),
         (Policy(inconclusive="pass"), "inconclusive pass (stop)"),
+        (Policy(category=None), "category null (hazard)"),
         (Policy(metrics={"benign_compliance_rate": Guard()}), "guards no answer to unsafe prompts"),
     ],
 )
@@ -143,8 +144,12 @@ def test_a_split_says_what_it_leaves_out(tmp_path):
     rows = [with_fields(line(UNSAFE, i, ["refusal"]), split="test" if i % 3 else "train") for i in range(300)]
     for name, date in (("b", 1000.0), ("a", 2000.0)):
         write_evaluation(tmp_path / name, {UNSAFE: rows}, model=name, date=date)
-    outcome = run_gate(tmp_path / "b", tmp_path / "a", Policy(metrics={"refusal_rate": Guard()}, split="test"))
-    assert "only the 200 prompts of the split test are compared, of 300" in outcome.notes
+    rules = Policy(metrics={"refusal_rate": Guard()}, split="test", alpha=0.1)
+    outcome = run_gate(tmp_path / "b", tmp_path / "a", rules)
+    assert outcome.notes[:2] == (
+        "the policy asks for less than the default one: alpha 0.1 (0.025)",
+        "only the 200 prompts of the split test are compared, of 300",
+    )
 
 
 def no_fall(*categories: str) -> Policy:
@@ -493,6 +498,8 @@ def test_one_calibration_for_both_sides_covers_a_stated_difference(tmp_path):
     assert found["shared"].high > shifted - true > 0.05
     assert found["shared"].low < -(shifted - true)
     assert "up to 5 points of difference between the sides" in found["shared"].judge_error
+    assert found["shared"].prompts_needed is None
+    assert "more prompts alone would not settle it" in found["shared"].reason
 
 
 def test_two_models_of_one_name_share_a_calibration(tmp_path):
@@ -595,6 +602,16 @@ def test_a_label_given_twice_counts_once(tmp_path):
     file = label_file(tmp_path / "l.jsonl", rows * 3)
     found = check(run_gate(*sides(tmp_path, 400, 400, 400), Policy(), labels=file))
     assert found.judge_error == "judge error included from 100 and 100 human labels"
+
+
+def test_a_text_that_every_seed_gives_is_one_label(tmp_path):
+    """20 labels on answers that three seeds gave alike: too few to use, as they are too few to be held for random."""
+    for name, date in (("before", 1000.0), ("after", 2000.0)):
+        for seed in range(3):
+            side(tmp_path / name / str(seed), 90, 100, model=name, seed=seed, date=date)
+    file = label_file(tmp_path / "l.jsonl", labels_of(range(20), 90))
+    found = check(run_gate(tmp_path / "before", tmp_path / "after", Policy(), labels=file))
+    assert found.judge_error == "judge error not included: 20 human labels on one side, 30 are needed"
 
 
 def test_compliance_with_an_unsafe_prompt_is_no_label(tmp_path):
@@ -748,7 +765,9 @@ def test_preferred_likelihood_may_be_limited(tmp_path, low, high, expected):
     assert run_gate(*pair, Policy(minimum_preferred_logprob_change=-10)).decision == expected
 
 
-@pytest.mark.parametrize("change", [None, {}, {"value": math.nan, "low": 0, "high": 0}])
+@pytest.mark.parametrize(
+    "change", [None, {}, {"value": math.nan, "low": 0, "high": 0}, {"value": 1, "low": -(10**400), "high": 10**400}]
+)
 def test_an_unknown_preferred_likelihood_is_refused(tmp_path, change):
     pair = run_directory(tmp_path, change)
     refused(*pair, "preferred likelihood of raw", Policy(minimum_preferred_logprob_change=-10))

@@ -406,6 +406,7 @@ POLICIES: dict[str, Change] = {
     "bytes": policy(bytes(range(256))),
     "a level of 400 digits": policy(f"alpha: {_digits(400)}"),
     "a level of 5000 digits": policy(f"alpha: {_digits(5000)}"),
+    "a number of prompts of 400 digits": policy(f"minimum_prompts: {_digits(400)}"),
     "deep nesting": policy("[" * 100_000),
     "a likelihood that no run has": policy("minimum_preferred_logprob_change: -5"),
     "a missing file": lambda forged: ["--policy", forged.root / "gone.yaml"],
@@ -463,6 +464,7 @@ EVIDENCE: dict[str, tuple[Change, int]] = {
     "a calibration of models that are a list": (calibration(models=[1]), BAD_INPUT),
     "a calibration that is a list": (lambda forged: ["--calibration", forged.write("c.json", "[]")], BAD_INPUT),
     "a calibration that is missing": (lambda forged: ["--calibration", forged.root / "gone.json"], BAD_INPUT),
+    "a kappa of 400 digits": (calibration(overall=COUNTS | {"kappa": int(_digits(400))}), BAD_INPUT),
     "a calibration of 5000 digits": (
         lambda forged: ["--calibration", forged.write("c.json", json.dumps(
             {"judge": "lexical", "overall": COUNTS}).replace("95", _digits(5000)))], BAD_INPUT),

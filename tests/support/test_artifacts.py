@@ -1,6 +1,7 @@
 """Files are whole or absent."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,11 @@ def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
     assert told("two", 60) == 1
     assert told("six", 60) == 1  # as long as before, and changed
     assert told("six", 60) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(3, 3.0), (0.5, 0.5), (10**400, math.inf), (-(10**400), -math.inf), ("1", math.nan), (None, math.nan)],
+)
+def test_a_json_number_as_a_float(value, expected):
+    assert artifacts.float_or_nan(value) == pytest.approx(expected, nan_ok=True)

@@ -270,3 +270,6 @@ def test_prompts_to_settle_by_hand():
     found = stats.RateComparison(0.0, -0.1, 0.1, 0.5, spread=0.0026)
     assert found.prompts_to_settle(100, 0.05, 0.025) == math.ceil(0.26 / (0.05 / 2.8016) ** 2)
     assert stats.RateComparison(0.0, -0.1, 0.1, 0.5, 0.0026, floor=0.01).prompts_to_settle(100, 0.05, 0.025) is None
+    assert stats.RateComparison(0.0, -0.1, 0.1, 0.5, 0.0026, bias=0.05).prompts_to_settle(100, 0.05, 0.025) is None
+    biased = stats.RateComparison(0.0, -0.1, 0.1, 0.5, 0.0026, bias=0.03)
+    assert biased.prompts_to_settle(100, 0.05, 0.025) == math.ceil(0.26 / (0.02 / 2.8016) ** 2)
