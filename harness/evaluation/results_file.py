@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from harness.evaluation.lines import REEVALUATE_HINT
 from harness.evaluation.samples import VERDICT_OF, PromptCount
 from harness.support.errors import HarnessError
-from harness.support.layout import arm_of_path
+from harness.support.layout import MANIFEST, run_of_path
 from harness.support.schema_errors import first_problem
 
 _NAMES = ("pretrained", "model", "path", "engine")
@@ -191,5 +191,6 @@ def _touch_loose_parts(results: ResultsFile) -> None:
 
 def loading_settings(results: ResultsFile, path: Path) -> Mapping[str, str]:
     """How the model was loaded; in a run, which always takes a checkpoint's own number type, without that."""
-    own = {"dtype"} if arm_of_path(path) else set()
+    run = run_of_path(path)
+    own = {"dtype"} if run and (run / MANIFEST).is_file() else set()
     return {key: value for key, value in results.loading.items() if key not in own}

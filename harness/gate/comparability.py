@@ -163,7 +163,8 @@ def _same_model(before: _Side, after: _Side) -> _Found:
         if equal := _equal_tasks(answers[id(first)], answers[id(second)], any_task=cached):
             cause = "the same model, or one --use_cache for two" if cached else "the same model twice?"
             number = sum(task in equal for task, _ in answers[id(second)])
-            return [("model", f"all {number} answers of {', '.join(equal)} are equal word for word ({cause})")]
+            told = f"all answers to {number} prompts of {', '.join(equal)} are equal word for word"
+            return [("model", f"{told} ({cause})")]
     return []
 
 

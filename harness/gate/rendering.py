@@ -56,7 +56,8 @@ def gate_footnotes(outcome: GateOutcome) -> list[str]:
 
 def _describe_side(name: str, side: SideSummary) -> str:
     """A side in a line: path, models, judges, seeds and time."""
-    seeds = sorted({str(value) for seeds in side.seeds for value in seeds.values() if value is not None})
+    given = {str(value) for seeds in side.seeds for value in seeds.values() if value is not None}
+    seeds = sorted(given, key=lambda seed: (len(seed), seed))  # 10 after 2
     times = " to ".join(dict.fromkeys(side.evaluated))
     more = f" and {len(side.models) - _MODELS_TOLD} more" if len(side.models) > _MODELS_TOLD else ""
     return (

@@ -237,7 +237,7 @@ def test_answers_that_are_equal_word_for_word_are_refused_unless_allowed(tmp_pat
         side(tmp_path / name, 90, model=name, date=date, signed="alike")
         for name, date in (("b", 1000.0), ("a", 2000.0))
     )
-    refused(before, after, "all 200 answers of .* are equal word for word")
+    refused(before, after, "all answers to 200 prompts of .* are equal word for word")
     assert "word for word" in run_gate(before, after, Policy(allow=("model",))).notes[0]
     edit(after, "samples_*benign*", lambda text: text.replace("compliance answer 0 to 7", "Another answer"))
     assert run_gate(before, after, Policy()).decision == "pass"
@@ -251,7 +251,7 @@ def test_one_cache_for_two_models_is_refused_by_the_task(tmp_path):
     )
     edit(after, "samples_*benign*", lambda text: text.replace("compliance answer 0 to 7", "Another answer"))
     edit_results(after, lambda content: content["config"].update(use_cache="cache"))
-    refused(before, after, f"all 100 answers of {UNSAFE} are equal word for word .*--use_cache")
+    refused(before, after, f"all answers to 100 prompts of {UNSAFE} are equal word for word .*--use_cache")
 
 
 # Settings
@@ -298,13 +298,18 @@ def test_another_backend_is_refused(tmp_path):
     refused(before, after, "generation of .* differs .*vllm")
 
 
-def test_in_a_run_the_checkpoints_own_number_type_may_differ(tmp_path):
-    """`harness run` names it to vLLM, and training may save another than it began with."""
+@pytest.mark.parametrize("recorded", [True, False])
+def test_in_a_run_the_checkpoints_own_number_type_may_differ(tmp_path, recorded):
+    """`harness run` names it to vLLM, and training may save another than it began with; `arms` alone is no run."""
     pair = []
     for arm, dtype in (("baseline", "bfloat16"), ("raw", "float32")):
         config = {"model": "vllm", "model_args": {"pretrained": arm, "dtype": dtype}, "random_seed": 0}
         pair.append(side(tmp_path / "run/arms" / arm, 90, model=arm, config=config))
-    assert run_gate(*pair, Policy()).decision == "pass"
+    if recorded:
+        manifest(tmp_path / "run")
+        assert run_gate(*pair, Policy()).decision == "pass"
+    else:
+        refused(*pair, "generation of .* differs")
 
 
 # The run's own numbers
