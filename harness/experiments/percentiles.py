@@ -20,6 +20,7 @@ from harness.experiments.schema import Percentiles
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
 from harness.organism import essays, store
+from harness.preferences.files import ONLY_SPLIT
 from harness.preferences.tables import load_preferences
 from harness.recipes.pinning import pin_recipe
 from harness.recipes.schema import Arm
@@ -28,7 +29,7 @@ from harness.run.state import find_starting_model, open_directory, write_outcome
 from harness.scoring.filtering import keep_around_quantile
 from harness.scoring.logprobs import pair_logprobs
 from harness.scoring.scorer import score
-from harness.support import artifacts
+from harness.support import artifacts, storage
 from harness.support.errors import HarnessError
 from harness.support.layout import ON_POLICY, RunFiles
 from harness.support.redaction import redact_json
@@ -79,9 +80,10 @@ def _write_preferences(recipe: Percentiles, directory: RunDirectory) -> None:
 def _sampled_pairs(recipe: Percentiles) -> Sequence[Mapping[str, Any]]:
     if recipe.preferences == "bundled":
         return essays.essay_pairs(recipe.sample or 1000, recipe.bundled.seed, alike=recipe.bundled.lengths == "alike")
+    split = ONLY_SPLIT if storage.is_file(recipe.preferences) else recipe.split
     rows: list[dict[str, Any]] = [
         {name: row[name] for name in ("pair_id", "prompt", "chosen", "rejected")}
-        for row in load_preferences(recipe.preferences, split=recipe.split)
+        for row in load_preferences(recipe.preferences, split=split)
     ]
     if recipe.sample is None or recipe.sample >= len(rows):
         return rows

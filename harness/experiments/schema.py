@@ -131,8 +131,9 @@ class Bundled(Strict):
 class Percentiles(RecipeBase):
     """What to run. `model` is `miniature` (the essays organism), a checkpoint directory or a hub id.
 
-    `preferences` is `bundled` (drawn from the essays organism's world), a file or a hub id; `sample` of its pairs are
-    scored. `length_difference`, |y-| - |y+| in tokens, is a control that looks at no hidden state.
+    `preferences` is `bundled` (drawn from the essays organism's world), a file, or the `split` of a folder or a hub id;
+    `sample` of its pairs are scored. `length_difference`, |y-| - |y+| in tokens, is a control that looks at no hidden
+    state.
     """
 
     experiment: Literal["percentiles"]

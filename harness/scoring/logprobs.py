@@ -124,11 +124,11 @@ def usable_tokens(
 
     Raises HarnessError naming a pair that is not to be left out, and where none can be taken.
     """
-    tokens, reasons, body = dict[str, Tokens](), Counter[str](), decoder_body(model)
+    tokens, reasons = dict[str, Tokens](), Counter[str]()
     for row in pairs:
         try:
             made = tokenize_pair(check_pair(row), tokenizer, max_length)
-            if reason := beyond_model(made, body):
+            if reason := beyond_model(made, decoder_body(model)):
                 raise TooLong(reason)
             tokens[row["pair_id"]] = made
         except left_out as error:

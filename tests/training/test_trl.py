@@ -12,12 +12,12 @@ import psutil
 import pytest
 import torch
 from datasets import Dataset
-from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.models.loading import load_model
+from harness.models.paths import ModelPath
 from harness.recipes.loading import load_recipe
 from harness.recipes.schema import Arm, FineTuning, Launch, Lora, TrainingSettings
 from harness.scoring.logprobs import pair_logprobs
@@ -328,14 +328,12 @@ def test_two_machines_train_what_one_does(job, in_one_process, pairs, reference,
 
 @pytest.mark.slow
 def test_a_launched_training_that_fails_names_its_log(job, tmp_path):
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "config.json").write_text('{"model_type": "of no library"}')
-    save_file({}, tmp_path / "other" / "model.safetensors")
-    given = replace(job(launch=Launch(config="ddp", processes=2)), model_path=str(tmp_path / "other"))
+    (tmp_path / "empty").mkdir()
+    given = replace(job(launch=Launch(config="ddp", processes=2)), model_path=ModelPath(str(tmp_path / "empty")))
     with pytest.raises(HarnessError, match=r"a training process failed \(exit code 1\)") as told:
         train_on_pairs(given, keep=tmp_path)
     assert told.value.place == str(tmp_path / "launch.log")
-    assert "other: cannot be loaded as a causal language model" in (tmp_path / "launch.log").read_text()
+    assert "empty: cannot be loaded as a causal language model" in (tmp_path / "launch.log").read_text()
 
 
 @pytest.mark.slow
