@@ -306,7 +306,6 @@ def test_percentiles_end_to_end(kind, name, tiny, tmp_path):
         [
             f"model={tiny[kind]}",
             f"preferences={tmp_path}/p.jsonl",
-            "split=train",
             "sample=10",
             "subset=4",
             "quantiles=[0, 1]",
