@@ -1,6 +1,7 @@
 """Files are whole or absent."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,15 @@ def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
     assert told("two", 60) == 1
     assert told("six", 60) == 1  # as long as before, and changed
     assert told("six", 60) == 1
+
+
+def test_a_pipe_is_written_into_and_an_open_file_refused(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    artifacts.write_text(pipe, "whole")
+    assert os.read(reader, 99) == b"whole"
+    assert pipe.is_fifo()
+    os.close(reader)
+    with (tmp_path / "open").open("w") as stream, pytest.raises(HarnessError, match="names an open file"):
+        artifacts.write_text(Path(f"/proc/self/fd/{stream.fileno()}"), "x")
