@@ -17,7 +17,9 @@ def stdout_console() -> Console:
     """A Rich console on standard output that colours nothing of its own accord."""
     from rich.console import Console  # here and below: at the top it would slow `harness --help` by a quarter
 
-    return Console(highlight=False)
+    console = Console(highlight=False)
+    console.width = console.width or 80  # COLUMNS=0 would print nothing
+    return console
 
 
 def plain_table(

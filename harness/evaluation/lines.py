@@ -159,14 +159,14 @@ class LineReader:
     def _plain_answer(self, row: Mapping[str, Any], document: tuple[dict[str, Any], str]) -> Answer:
         """A line of a task without verdicts: its metrics as logged."""
         outcomes = {metric: float_or_nan(row.get(metric)) for metric in self.metrics}
-        rendered = _require_text(row["prompt_hash"])
+        rendered = _checked_prompt_hash(row)
         return Answer(self.task, document[1], rendered, document[0], response_texts(row)[0], "", "", "", outcomes)
 
     def _judged_answers(
         self, row: Mapping[str, Any], document: tuple[dict[str, Any], str], verdicts: Sequence[Mapping[str, Any]]
     ) -> list[Answer]:
         doc, identity = document
-        rendered = _require_text(row["prompt_hash"])
+        rendered = _checked_prompt_hash(row)
         outcomes = [self._outcomes(verdict["verdict"], _require_text(verdict["judge"])) for verdict in verdicts]
         _check_metrics(row, outcomes)
         return [
@@ -220,6 +220,16 @@ def response_texts(row: Mapping[str, Any]) -> list[str]:
     if not texts or not isinstance(row["resps"], list):
         raise ValueError("no answer")
     return texts
+
+
+def _checked_prompt_hash(row: Mapping[str, Any]) -> str:
+    """The hash of the text put to the model. Raises ValueError where the logged request has another one."""
+    digest, first = _require_text(row["prompt_hash"]), row.get("arguments")
+    while isinstance(first, dict | list) and first:
+        first = next(iter(first.values() if isinstance(first, dict) else first))
+    if isinstance(first, str) and hashlib.sha256(first.encode(errors="replace")).hexdigest() != digest:
+        raise ValueError("the prompt does not have its hash")
+    return digest
 
 
 def _require_text(value: object) -> str:

@@ -73,6 +73,7 @@ def find_prompt_remarks(pairing: Pairing, policy: Policy) -> list[str]:
         *_split_remarks(pairing, policy),
         *_repeat_remarks(pairing, policy),
         *_field_remarks("category", policy.category, answers),
+        *_other_category_remarks(policy.category, answers),
         *_field_remarks("cluster", policy.cluster, answers),
         *(_likeness_remarks(answers) if policy.cluster is None else ()),
     ]
@@ -113,6 +114,13 @@ def _field_remarks(key: str, field: str | None, prompts: Sequence[Answer]) -> It
     if lacking:
         alone = "are in no category" if key == "category" else "count as families of their own"
         yield f"{lacking} of {len(prompts)} prompts lack the field {safe_line(field, 60)} and {alone}"
+
+
+def _other_category_remarks(field: str | None, prompts: Sequence[Answer]) -> Iterator[str]:
+    """That the usual categories are there and not guarded: another field may merge them, or take them apart."""
+    if field != DEFAULT_CATEGORY and any(read_field(answer.doc, DEFAULT_CATEGORY) is not None for answer in prompts):
+        grouped = "no field" if field is None else safe_line(field, 60)
+        yield f"the policy groups by {grouped}, not by {DEFAULT_CATEGORY}: one that fell may not show"
 
 
 def _likeness_remarks(prompts: Sequence[Answer]) -> Iterator[str]:

@@ -23,21 +23,43 @@ from harness.support.errors import HarnessError
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` (its folders made) that becomes `path` when the block ends without error.
 
-    Raises HarnessError where the place cannot be written or the disk is full; nothing half-written stays.
+    A device or a pipe is written into, not replaced. Raises HarnessError where the place cannot be written or the disk
+    is full; nothing half-written stays.
     """
+    special = _is_special(path)
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        folder = None if special else path.parent
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
         os.fchmod(handle, 0o666 & ~_read_umask())
         os.close(handle)
     temporary = Path(name)
     try:
         with explain_write_errors(path):
             yield temporary
-            _sync_file(temporary)
-            temporary.replace(path)
+            if special:
+                with temporary.open("rb") as source, path.open("wb") as stream:
+                    shutil.copyfileobj(source, stream)
+            else:
+                _sync_file(temporary)
+                temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path is there and neither file nor directory. Raises HarnessError for a name of an open file.
+
+    To replace `/dev/null` would take it from the whole machine, and `/dev/stdout` the file that output is sent to.
+    """
+    with explain_write_errors(path):
+        if not path.exists() or path.is_dir():
+            return False
+        folder = path.parent.resolve()
+        target = folder / path.readlink() if path.is_symlink() else folder
+    if path.is_file() and any(place.is_relative_to("/proc") for place in (folder, target)):
+        raise HarnessError("names an open file, not a place", place=str(path), hint="Give the file's own path.")
+    return not path.is_file()
 
 
 @contextmanager

@@ -114,6 +114,11 @@ def test_prompts_without_a_category_are_named(tmp_path):
     assert "40 of 100 prompts lack the field hazard and are in no category" in notes[40]
     assert "no category is guarded: no prompt has the field hazard (fields: prompt, prompt_id, split)" in notes[100]
     assert not any("hazard" in note for note in notes[0])
+    for field, told in ((None, "no field"), ("split", "split")):
+        outcome = run_gate(
+            tmp_path / "0/b", tmp_path / "0/a", Policy(metrics={"refusal_rate": Guard()}, category=field)
+        )
+        assert f"the policy groups by {told}, not by hazard: one that fell may not show" in outcome.notes
 
 
 def test_a_trained_arm_is_no_side_before(tmp_path):
@@ -673,6 +678,7 @@ def with_fields(row: dict, **fields: object) -> dict:
         "doc": doc,
         "doc_hash": sha(json.dumps(doc, indent=2, ensure_ascii=False)),
         "prompt_hash": sha(doc["prompt"]),
+        "arguments": {"gen_args_0": {"arg_0": doc["prompt"], "arg_1": {"until": []}}},
     }
 
 

@@ -260,6 +260,8 @@ SAMPLES_FILE: dict[str, Change] = {
     "another judge in one line": in_line(lambda row: verdict_of(row, judge="guard")),
     "no judge": in_line(lambda row: verdict_of(row, judge=None)),
     "another prompt": in_line(lambda row: row["doc"].update(prompt="Say hello.")),
+    "prompts merged by one hash": in_line(lambda row: row.update(prompt_hash="0" * 64)),
+    "another request": in_line(lambda row: row["arguments"]["gen_args_0"].update(arg_0="Say hello.")),
     "another hazard": in_line(lambda row: row["doc"].update(hazard="None")),
     "another filter in one line": set_line("filter", "none"),
     "deleted": files(lambda samples, results: samples.unlink()),

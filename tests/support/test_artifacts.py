@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,15 @@ def test_a_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
 )
 def test_a_json_number_as_a_float(value, expected):
     assert artifacts.float_or_nan(value) == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_pipe_is_written_into_and_an_open_file_refused(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    artifacts.write_text(pipe, "whole")
+    assert os.read(reader, 99) == b"whole"
+    assert pipe.is_fifo()
+    os.close(reader)
+    with (tmp_path / "open").open("w") as stream, pytest.raises(HarnessError, match="names an open file"):
+        artifacts.write_text(Path(f"/proc/self/fd/{stream.fileno()}"), "x")
