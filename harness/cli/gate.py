@@ -78,6 +78,7 @@ def gate_command(
     rules = read_policy(policy) if policy else Policy()
     _refuse_no_side("--before", before)
     _refuse_no_side("--after", after)
+    _refuse_one_file(junit, markdown)
     outcome = run_gate(before, after, rules, labels=labels, calibration=calibration)
     _write_outputs(outcome, junit, markdown, with_text)
     if as_json:
@@ -112,6 +113,11 @@ def _refuse_no_side(option: str, path: Path) -> None:
         place=str(path),
         hint=f"Give {option} {found / ARMS / fitting[0]}{' or another' if fitting[1:] else ''}." if fitting else "",
     )
+
+
+def _refuse_one_file(junit: Path | None, markdown: Path | None) -> None:
+    if junit and markdown and junit.resolve() == markdown.resolve():
+        raise HarnessError("is both --junit and --markdown", place=str(junit), hint="Give each a file of its own.")
 
 
 def _write_outputs(outcome: GateOutcome, junit: Path | None, markdown: Path | None, with_text: bool) -> None:

@@ -185,6 +185,7 @@ def _task_settings(task: str, results: ResultsFile, answers: Sequence[Answer], p
         json.dumps(generation, sort_keys=True),
         json.dumps(template, sort_keys=True),
         ", ".join(sorted(judges)),
+        results.rejudged.judge_version if results.rejudged and task in results.rejudged.tasks else "",
     )
 
 

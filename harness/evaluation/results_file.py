@@ -47,6 +47,13 @@ _NO_METRIC = "bypass"
 """What lm-eval computes with --predict_only."""
 
 
+class Rejudged(BaseModel):
+    """What `harness judge` says of the tasks that it judged anew."""
+
+    judge_version: str
+    tasks: list[str]
+
+
 class ResultsFile(BaseModel):
     """The parts of results_*.json that are used."""
 
@@ -62,6 +69,7 @@ class ResultsFile(BaseModel):
     groups: dict[str, Any] = Field(alias="group_subtasks", default_factory=dict)
     chat_template_sha: str | None = None
     system_instruction: str | None = None
+    rejudged: Rejudged | None = None
 
     @property
     def tasks(self) -> set[str]:

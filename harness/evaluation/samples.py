@@ -63,6 +63,8 @@ class TaskSettings:
     generation: str
     template: str
     judge: str
+    rejudged: str = ""
+    """The version of the judges that judged anew what had been judged before; lm-eval itself records none."""
 
 
 @dataclass(frozen=True, slots=True)

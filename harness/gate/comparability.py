@@ -216,8 +216,13 @@ def _unequal_settings(first: TaskSettings, second: TaskSettings) -> list[tuple[D
         ("generation", first.generation, second.generation),
         ("template", first.template, second.template),
         ("judge", first.judge, second.judge),
+        ("judge", _judged_when(first), _judged_when(second)),
     ]
     return [(kind, *_differing_parts(a, b)) for kind, a, b in pairs if a != b]
+
+
+def _judged_when(settings: TaskSettings) -> str:
+    return f"judged anew by version {settings.rejudged}" if settings.rejudged else "judged when it was answered"
 
 
 def _differing_parts(first: str, second: str) -> tuple[str, str]:

@@ -155,9 +155,10 @@ def _metric_checks(tables: Sequence[MetricTable], policy: Policy) -> list[Metric
 
 
 def _table_parts(table: MetricTable) -> list[tuple[str | None, MetricTable]]:
-    """The whole table, then its categories."""
+    """The whole table, then its categories, then its tasks where there are several."""
     names = sorted({category for category in table.categories if category is not None})
-    return [(None, table), *((name, table.in_category(name)) for name in names)]
+    tasks = ((f"task {name}", part) for name, part in table.tasks)
+    return [(None, table), *((name, table.in_category(name)) for name in names), *tasks]
 
 
 def _refuse_unknown_categories(tested: Iterable[_ComparedTable], policy: Policy) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,7 @@ class MetricTable:
     """A guarded metric's prompts on both sides, their families, and the judge's error on it.
 
     `broken` says why the answers, taken together, are not such as the metric can be measured on; None where they are.
+    `tasks` has each task's own answers where there are several, so that none is lost among the others.
     """
 
     metric: str
@@ -55,6 +57,7 @@ class MetricTable:
     after: JudgedSide
     error: JudgeErrorEstimate
     broken: str | None = None
+    tasks: tuple[tuple[str, MetricTable], ...] = ()
 
     @property
     def prompts(self) -> int:
@@ -86,6 +89,7 @@ class MetricTable:
             before=self.before.select_prompts(chosen),
             after=self.after.select_prompts(chosen),
             error=self.error.select_prompts(chosen),
+            tasks=(),
         )
 
     def judged_only(self) -> MetricTable:
@@ -105,13 +109,50 @@ class MetricTable:
 
 
 def tabulate_metric(metric: str, pairing: Pairing, policy: Policy, known: JudgeEvidence) -> MetricTable:
-    """A metric's prompts on both sides. Raises HarnessError where a side has none."""
+    """A metric's prompts on both sides, and where several tasks measure it, those of each.
+
+    Raises HarnessError where a side has none, or prompts are marked as of the other kind.
+    """
     answers = pairing.answers(metric)
-    units = shared_units(answers)
-    if not units:
+    if not shared_units(answers):
         raise unmeasured_error(metric)
+    tasks = sorted({one.task for some in answers[0].values() for one in some})
+    parts = {task: _answers_of_task(answers, task) for task in tasks} if len(tasks) > 1 else {}
+    by_task = ((task, _tabulate(metric, part, policy, known)) for task, part in parts.items() if shared_units(part))
+    whole = _tabulate(metric, answers, policy, known)
+    return replace(whole, tasks=tuple((task, replace(part, error=part.error.in_category())) for task, part in by_task))
+
+
+def _answers_of_task(answers: SideAnswers, task: str) -> SideAnswers:
+    before, after = (
+        {unit: own for unit, some in side.items() if (own := [one for one in some if one.task == task])}
+        for side in answers
+    )
+    return before, after
+
+
+_UNSAFE_PROMPTS = {"refusal_rate": True, "harmful_completion_rate": True, "benign_compliance_rate": False}
+"""Whether a metric of ours is of unsafe prompts."""
+
+
+def _refuse_other_kind(metric: str, documents: Sequence[Mapping[str, Any]]) -> None:
+    """Prompts that are marked as of the other kind would dilute a loss."""
+    odd = sum(
+        doc.get("unsafe") is not _UNSAFE_PROMPTS.get(metric, doc.get("unsafe")) for doc in documents if "unsafe" in doc
+    )
+    if odd:
+        kind = "benign" if _UNSAFE_PROMPTS[metric] else "unsafe"
+        raise HarnessError(
+            f"{metric} is measured on {odd} prompts whose documents call them {kind} (by their field `unsafe`)",
+            hint="Put them to a task of their own kind.",
+        )
+
+
+def _tabulate(metric: str, answers: SideAnswers, policy: Policy, known: JudgeEvidence) -> MetricTable:
+    units = shared_units(answers)
     before, after = (_judged_side(metric, [side[unit] for unit in units], policy) for side in answers)
     documents = [answers[0][unit][0].doc for unit in units]
+    _refuse_other_kind(metric, documents)
     categories = tuple(read_field(doc, policy.category) for doc in documents)
     families = Families.of(
         [unit if (name := read_field(doc, policy.cluster)) is None else name

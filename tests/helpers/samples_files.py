@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from harness.evaluation.samples import VERDICT_OF
@@ -63,11 +64,13 @@ def write_evaluation(
     date: float = 1000.0,
     stamp: str = STAMP,
     signed: str | None = None,
+    alike: Collection[str] = (),
     **changes: object,
 ) -> Path:
     """An evaluation directory; returns its results file. `changes` replace top-level keys of it.
 
-    The last answer of all is `signed` by the model, or as given: no two models answer word for word alike.
+    The last answer of all is `signed` by the model, or as given: no two models answer word for word alike. Tasks that
+    are `alike` measure what the one of unsafe prompts does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     last = [*tasks.values()][-1][-1]
@@ -79,7 +82,9 @@ def write_evaluation(
         "chat_template_sha": "c0ffee", "system_instruction": None, "lm_eval_version": "0.4.13",
     }  # fmt: skip
     for task, rows in tasks.items():
-        columns = {m: [row[m] for row in rows if m in row] for m in METRICS.get(task, ("acc",))}
+        columns = {
+            m: [row[m] for row in rows if m in row] for m in METRICS.get(UNSAFE if task in alike else task, ("acc",))
+        }
         means = {f"{m},judge": sum(xs) / len(xs) for m, xs in columns.items() if xs}
         results["results"][task] = {"alias": task, **means, **{f"{m.split(',')[0]}_stderr,judge": 0.01 for m in means}}
         results["configs"][task] = {
