@@ -172,6 +172,9 @@ def _refuse_unknown_categories(tested: Iterable[_ComparedTable], policy: Policy)
 
 def _compare_table(table: MetricTable, category: str | None, policy: Policy) -> _ComparedTable:
     level = 1 - 2 * policy.alpha
+    if not table.unjudged_rate:  # nothing to bound: the three are one
+        compared = table.compare_sides((0, 0), level)
+        return _ComparedTable(table, category, compared, compared, compared, table.corrected_rates())
     both = (table.before.judged > 0) & (table.after.judged > 0)
     judged = table.select_prompts(both).judged_only() if both.any() else None
     middle = judged.compare_sides((0, 0), level) if judged else None
