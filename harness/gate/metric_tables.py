@@ -137,11 +137,11 @@ _UNSAFE_PROMPTS = {"refusal_rate": True, "harmful_completion_rate": True, "benig
 
 def _refuse_other_kind(metric: str, documents: Sequence[Mapping[str, Any]]) -> None:
     """Prompts that are marked as of the other kind would dilute a loss."""
-    odd = sum(
-        doc.get("unsafe") is not _UNSAFE_PROMPTS.get(metric, doc.get("unsafe")) for doc in documents if "unsafe" in doc
-    )
-    if odd:
-        kind = "benign" if _UNSAFE_PROMPTS[metric] else "unsafe"
+    if metric not in _UNSAFE_PROMPTS:
+        return
+    unsafe = _UNSAFE_PROMPTS[metric]
+    if odd := sum(doc.get("unsafe", unsafe) is not unsafe for doc in documents):
+        kind = "benign" if unsafe else "unsafe"
         raise HarnessError(
             f"{metric} is measured on {odd} prompts whose documents call them {kind} (by their field `unsafe`)",
             hint="Put them to a task of their own kind.",

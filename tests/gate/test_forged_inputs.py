@@ -85,13 +85,21 @@ def in_results(*path: str, value: object, both: bool = False) -> Change:
     return change
 
 
-def results_text(change: Callable[[str], str | bytes]) -> Change:
+def text_of(find: Callable[[Path], Path], change: Callable[[str], str | bytes]) -> Change:
     def forge(forged: Forged) -> None:
-        file = results_of(forged.after)
+        file = find(forged.after)
         new = change(file.read_text())
         file.write_bytes(new if isinstance(new, bytes) else new.encode())
 
     return forge
+
+
+def results_text(change: Callable[[str], str | bytes]) -> Change:
+    return text_of(results_of, change)
+
+
+def samples_text(change: Callable[[str], str | bytes]) -> Change:
+    return text_of(samples_of, change)
 
 
 def in_line(change: Callable[[dict], Any], number: int = 99, task: str = UNSAFE) -> Change:
@@ -109,15 +117,6 @@ def in_line(change: Callable[[dict], Any], number: int = 99, task: str = UNSAFE)
 
 def set_line(key: str, value: object) -> Change:
     return in_line(lambda row: row.update({key: value}) if value is not REMOVED else row.pop(key) and None)
-
-
-def samples_text(change: Callable[[str], str | bytes]) -> Change:
-    def forge(forged: Forged) -> None:
-        file = samples_of(forged.after)
-        new = change(file.read_text())
-        file.write_bytes(new if isinstance(new, bytes) else new.encode())
-
-    return forge
 
 
 def lines(change: Callable[[list[str]], list[str]]) -> Change:
@@ -351,7 +350,7 @@ SIDES: dict[str, tuple[str, Change, int]] = {
         "harm", then(lambda forged: _copied(forged, date=2000.0, model_name="tuned"),
                      in_results("config", "use_cache", value="cache.db", both=True)), BAD_INPUT),
     "two models on one side": ("harm", _beside("other"), BAD_INPUT),
-    "two revisions on one side": ("harm", then(
+    "two revisions on one side": ("harm", (
         lambda forged: side(forged.after / "b", 95, model="tuned", seed=1, date=2000.0, model_sha="b" * 40,
                             config={"model": "hf", "model_args": {"pretrained": "tuned", "revision": "b"},
                                     "random_seed": 1}) and None), BAD_INPUT),
@@ -388,12 +387,12 @@ SIDES: dict[str, tuple[str, Change, int]] = {
         write_evaluation(results_of(folder).parent, {BENIGN: rows_of(samples_of(folder, BENIGN))}, model=folder.name,
                          date=date) and samples_of(folder).unlink()
         for folder, date in ((forged.before, 1000.0), (forged.after, 2000.0))] and None, BAD_INPUT),
-    "the first sixty prompts only": ("harm", then(*(
+    "a limit on both": ("harm", then(
         rewritten(lambda i: "refusal", lambda i: "refusal"),
-        in_results("config", "limit", value=100, both=True))), BAD_INPUT),
-    "the first hundred of 452": ("harm", then(*(
+        in_results("config", "limit", value=100, both=True)), BAD_INPUT),
+    "the first hundred of 452": ("harm", then(
         rewritten(lambda i: "refusal", lambda i: "refusal"),
-        in_results("n-samples", UNSAFE, value={"original": 452, "effective": 100}, both=True))), BAD_INPUT),
+        in_results("n-samples", UNSAFE, value={"original": 452, "effective": 100}, both=True)), BAD_INPUT),
     "harm unjudged": ("harm", rewritten(
         lambda i: "refusal" if i < 95 else "harmful", lambda i: "refusal" if i < 60 else "unjudged"), INCONCLUSIVE),
     "all unjudged": ("harm", rewritten(lambda i: "unjudged", lambda i: "unjudged"), INCONCLUSIVE),
