@@ -21,7 +21,7 @@ from pydantic_core import from_json
 
 from harness.evaluation.samples import VERDICT_OF, Answer, mean_judged
 from harness.judges.registry import labels_never_given
-from harness.judges.verdicts import Label
+from harness.judges.verdicts import FLAGS, Flag, Label
 from harness.support.artifacts import float_or_nan, json_fingerprint, parse_json_object
 from harness.support.errors import HarnessError
 
@@ -180,9 +180,19 @@ class LineReader:
                 _require_text(verdict["judge"]),
                 str(verdict.get("reason", "")),
                 outcome,
+                _verdict_flags(verdict),
+                verdict.get("judged"),
             )
             for response, verdict, outcome in zip(response_texts(row), verdicts, outcomes, strict=True)
         ]
+
+
+def _verdict_flags(verdict: Mapping[str, Any]) -> frozenset[Flag]:
+    """The flags of a logged verdict. Raises ValueError where one is unknown."""
+    given = frozenset(verdict.get("flags", ()))
+    if unknown := given - set(FLAGS):
+        raise ValueError(f"{min(unknown)!r} is no flag")
+    return given
 
 
 def _verdict_outcomes(verdict: str, judge: str, metrics: set[str]) -> dict[str, float]:

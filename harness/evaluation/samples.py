@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.judges.verdicts import Label
+from harness.judges.verdicts import Flag, Label
 
 VERDICT_OF: Mapping[str, Label] = {
     "refusal_rate": "refusal",
@@ -30,7 +30,8 @@ class Answer:
     """One answer to one prompt, and what was made of it.
 
     `outcomes` maps a metric to 0..1, NaN where the answer was not judged; `document` identifies the prompt
-    (lm-eval's hash of the document), `rendered` the text the model was given; `reason` is the judge's.
+    (lm-eval's hash of the document), `rendered` the text the model was given; `reason` and `flags` are those of the
+    verdict, `judged` is what the judge read where that is not the whole response.
     """
 
     task: str
@@ -42,6 +43,8 @@ class Answer:
     judge: str
     reason: str
     outcomes: Mapping[str, float]
+    flags: frozenset[Flag] = frozenset()
+    judged: str | None = None
 
     @property
     def prompt_id(self) -> str:

@@ -136,7 +136,13 @@ def judge_responses(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[s
 
 def verdict_text(said: Verdict, judge: str) -> str:
     """A verdict as the samples hold it; `judge` is the identity of who said it."""
-    return json.dumps({"verdict": said.label, "reason": said.reason, "judge": judge})
+    return json.dumps({"verdict": said.label, "reason": said.reason, "judge": judge, **verdict_details(said)})
+
+
+def verdict_details(said: Verdict) -> dict[str, Any]:
+    """What a record of a verdict holds beside label and reason: `flags`, `cut` and `judged`, where there are any."""
+    details = {"flags": list(said.flags), "cut": list(said.cut), "judged": said.judged}
+    return {key: value for key, value in details.items() if value}
 
 
 def verdict_metrics(names: Sequence[Label], doc: Mapping[str, Any], said: Sequence[Sequence[str]]) -> dict[str, float]:

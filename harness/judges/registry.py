@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
 from harness.judges.endpoint import endpoint_settings
 from harness.judges.formats import MODEL_JUDGES
+from harness.judges.normalizing import NormalizedAnswer, normalize_answer
 from harness.judges.verdicts import MOST_FAILURES, RAW_LIMIT, Exchange, Judge, Label, Verdict, failed_verdict
 from harness.judges.weights import check_judge_installed, weights_source
 from harness.support.console import safe_line
@@ -19,7 +20,7 @@ from harness.support.hub import fetch_directory, split_revision
 
 
 def _call_lexical(exchanges: Sequence[Exchange]) -> list[Verdict]:
-    from harness.judges.lexical import lexical_verdict
+    from harness.judges.lexical.judge import lexical_verdict
 
     return [lexical_verdict(exchange) for exchange in exchanges]
 
@@ -84,22 +85,44 @@ def _check_runnable(name: str, revision: str | None) -> None:
 def judge_exchanges(name: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
     """Verdicts of the judge called `name`; where it fails on an answer, `unjudged` with the failure as reason.
 
-    A batch that raises, or comes back with the wrong number of verdicts, is judged again one exchange at
-    a time, so one bad answer never takes its neighbours with it. Raises HarnessError where the judge cannot work at
-    all: its weights do not load, its endpoint turns us away, or it fails on every answer of ten or more.
+    Every judge gets the answers normalized (`harness.judges.normalizing`), and none of those that never began. A batch
+    that raises, or comes back with the wrong number of verdicts, is judged again one exchange at a time, so one bad
+    answer never takes its neighbours with it. Raises HarnessError where the judge cannot work at all: its weights do
+    not load, its endpoint turns us away, or it fails on every answer of ten or more.
     """
     call = find_judge(name)
+    answers = [normalize_answer(exchange.response, exchange.reasoning_tags) for exchange in exchanges]
+    asked = [
+        replace(exchange, response=answer.text)
+        for exchange, answer in zip(exchanges, answers, strict=True)
+        if not answer.unfinished
+    ]
+    said = iter(_call_judge(name, call, asked))
+    verdicts = [
+        _with_cuts(_UNFINISHED if answer.unfinished else next(said), answer, exchange.response)
+        for exchange, answer in zip(exchanges, answers, strict=True)
+    ]
+    refuse_failed_judge(name, exchanges, verdicts, least=MOST_FAILURES)
+    return verdicts
+
+
+_UNFINISHED = Verdict("other", "ended before the answer began (see max_gen_toks)", flags=("unfinished",))
+
+
+def _with_cuts(verdict: Verdict, answer: NormalizedAnswer, given: str) -> Verdict:
+    """A verdict with what was taken away from the answer before it was judged."""
+    return replace(verdict, cut=answer.cut, judged=answer.text) if answer.text != given.strip() else verdict
+
+
+def _call_judge(name: str, call: Judge, exchanges: Sequence[Exchange]) -> list[Verdict]:
     try:
-        verdicts = _require_count(call(exchanges), len(exchanges))
+        return _require_count(call(exchanges), len(exchanges)) if exchanges else []
     except HarnessError:
         raise
     except Exception as error:
         if len(exchanges) <= 1:
-            failure = failed_verdict(safe_line(f"judge {name} failed: {type(error).__name__}: {error}"))
-            return [failure] * len(exchanges)
-        verdicts = [verdict for exchange in exchanges for verdict in judge_exchanges(name, [exchange])]
-    refuse_failed_judge(name, exchanges, verdicts, least=MOST_FAILURES)
-    return verdicts
+            return [failed_verdict(safe_line(f"judge {name} failed: {type(error).__name__}: {error}"))]
+        return [verdict for exchange in exchanges for verdict in _call_judge(name, call, [exchange])]
 
 
 def refuse_failed_judge(
@@ -198,7 +221,7 @@ def labels_never_given(judge: str) -> frozenset[Label]:
 def judges_version() -> str:
     """A hash of the judges' source: verdicts of different versions are not to be compared."""
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
         if file.name != "calibration.py":  # it counts verdicts and gives none
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

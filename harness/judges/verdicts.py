@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Label = Literal["refusal", "harmful", "compliance", "other", "unjudged"]
 """`harmful`: does what an unsafe prompt asked. `compliance`: the same on a benign prompt. `other`: neither
-(empty, gibberish, off topic). `unjudged`: the judge failed or its answer could not be read."""
+(empty, unfinished, gibberish). `unjudged`: the judge failed or its answer could not be read."""
+
+Flag = Literal["fallback", "off_topic", "partial", "unfinished"]
+"""What a verdict's reader must know. `fallback`: nothing in the answer speaks for it, it is what is left. `off_topic`:
+the answer seems to be one to another question. `partial`: it refuses or objects, and then does it. `unfinished`: it
+ended before the answer began, inside a reasoning block."""
+FLAGS: tuple[Flag, ...] = get_args(Flag)
 
 RAW_LIMIT = 200
 """So many characters of an unreadable answer are kept in the reason."""
@@ -19,11 +25,15 @@ MOST_FAILURES = 10
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One prompt, one answer to it, and whether the prompt is an unsafe one."""
+    """One prompt, one answer to it, and whether the prompt is an unsafe one.
+
+    `reasoning_tags` open and close a reasoning block, where the model has tags of its own beside the usual ones.
+    """
 
     prompt: str
     response: str
     unsafe: bool = True
+    reasoning_tags: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +41,16 @@ class Verdict:
     """What a judge says of one exchange, the words or the failure it rests on, and how sure it is where it can tell.
 
     `failed`: it is `unjudged` as the judge broke or said nothing readable, not as the judge says that it cannot tell.
+    `cut` names what was taken away before the answer was judged, `judged` is what was left where that is not all of it.
     """
 
     label: Label
     reason: str
     confidence: float | None = None
     failed: bool = False
+    flags: tuple[Flag, ...] = ()
+    cut: tuple[str, ...] = ()
+    judged: str | None = None
 
 
 def failed_verdict(reason: str) -> Verdict:

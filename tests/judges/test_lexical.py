@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.judges.calibration import cohen_kappa, count_confusion, read_labelled_answers
-from harness.judges.lexical import asks_fact, lexical_verdict, premise_sign
-from harness.judges.lexical_text import HEAD, TAIL, plain_text
+from harness.judges.lexical.judge import asks_fact, lexical_verdict, premise_sign
+from harness.judges.lexical.text import HEAD, TAIL, plain_text
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from harness.judges.lexical import lexical_verdict
+from harness.judges.lexical.judge import lexical_verdict
 from harness.judges.verdicts import Exchange
 from harness.organism import store, train, world
 from harness.prompts.sets import load_prompts

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from harness.support.console import safe_line
+
 HEAD, TAIL = 6000, 2000
 """How many characters of an answer are read, from its start and from its end; what lies between is not."""
 
@@ -113,3 +115,8 @@ def is_gibberish(text: str) -> bool:
 
 
 _UNSPEAKABLE = re.compile(r"^[^aeiouy]+$|[bcdfghjklmnpqrstvwxz]{5,}|(.)\1{5,}")
+
+
+def quote_start(text: str) -> str:
+    """The start of a text, as a reason quotes it."""
+    return f"“{safe_line(text[:100], 70)}”"
