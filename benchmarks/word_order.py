@@ -18,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from harness.judges.lexical.word_order import CLASSES, LEVELS, STEM, ZERO_LEVEL,
 
 TABLE = Path(__file__).resolve().parents[1] / "harness" / "judges" / "lexical" / "word_order_table.py"
 WINDOWS, CHECKED, LENGTHS = 200_000, 20_000, (5, 8, 12, 16, 24, 40)
-RIDGE, STEPS_PER_UNIT, STEM_COUNT, STEM_ANSWERS = 1.0, 8, 1400, 3
+RIDGE, STEPS_PER_UNIT, STEM_COUNT, STEM_ANSWERS, RAREST_PAIR = 1.0, 8, 1400, 3, 10_000
 COARSE = re.compile(r"f[au]ck|shit|bitch|cunt|nigg|fagg|whore|slut|porn|penis|vagin|raci|rape|jew|musli|niger|nazi|hitle|sex")
 
 
@@ -43,7 +44,7 @@ def main() -> None:
     if not arguments.check:
         learned = list(read_half(arguments.texts, 0))
         stems = common_stems([list(read_half([path], 0)) for path in arguments.texts if path.suffix == ".csv"])
-        write_table(fit_weights(learned), stems)
+        write_table(fit_weights(learned), stems, letter_pairs(learned))
         print(f"wrote {TABLE} from {len(learned)} texts")
         return
     windows, real = sample_windows(list(read_half(arguments.texts, 1)), random.Random(5), CHECKED)
@@ -85,6 +86,13 @@ def common_stems(files: Sequence[Sequence[str]]) -> list[str]:
         for stem, _ in total.most_common(STEM_COUNT)
         if not COARSE.search(stem) and sum(count[stem] >= STEM_ANSWERS for count in counts) * 2 >= len(files)
     )
+
+
+def letter_pairs(texts: Sequence[str]) -> list[str]:
+    """For a to z, the letters that follow it in at least one of 10,000 pairs of letters in words."""
+    counts = Counter(pair for text in texts for word in re.findall("[a-z]+", text) for pair in zip(word, word[1:]))
+    least = sum(counts.values()) / RAREST_PAIR
+    return ["".join(b for b in ascii_lowercase if counts[a, b] >= least) for a in ascii_lowercase]
 
 
 def sample_windows(texts: list[str], rng: random.Random, count: int) -> tuple[list[str], Any]:
@@ -137,7 +145,7 @@ def _pairs(window: str) -> Iterator[tuple[int, int]]:
     return zip(classes, classes[1:], strict=False)
 
 
-def write_table(weights: Any, stems: Sequence[str]) -> None:
+def write_table(weights: Any, stems: Sequence[str], letters: Sequence[str]) -> None:
     """Writes the module that the judge reads: one letter a pair of classes, the stems in lines."""
     levels = np.clip(np.round(weights * STEPS_PER_UNIT).astype(int) + ZERO_LEVEL, 0, len(LEVELS) - 1)
     rows = [f'    "{"".join(LEVELS[level] for level in row)}",  # {name}' for name, row in zip(CLASSES, levels, strict=True)]
@@ -151,6 +159,7 @@ def write_table(weights: Any, stems: Sequence[str]) -> None:
         '"""What `benchmarks/word_order.py` learned: made by it, not by hand."""\n\n'
         "PAIR_WEIGHTS = (\n" + "\n".join(rows) + '\n)\n"""A row for each class, a letter for the class that follows '
         '(`LEVELS` of word_order.py)."""\n\n'
+        f'LETTER_PAIRS = "{" ".join(letters)}".split(" ")\n"""For a to z, the letters that follow it in English words."""\n\n'
         f'COMMON_STEMS = (\n{body}\n)\n"""The beginnings of common English words."""\n',
         encoding="utf-8",
     )

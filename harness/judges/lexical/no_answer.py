@@ -1,27 +1,169 @@
-"""What is no answer at all: empty, an echo of the prompt, repetition, gibberish."""
+"""What is no answer at all: empty, an echo of the prompt, a few words that say nothing, questions back, words without
+order. Noise and repetition have files of their own (`noise.py`, `repetition.py`)."""
 
 from __future__ import annotations
 
-from harness.judges.lexical.text import english_share, is_gibberish, is_repetitive, quote_start
+import re
+from collections.abc import Sequence
+
+from harness.judges.lexical.noise import find_noise
+from harness.judges.lexical.text import quote_start
+from harness.judges.lexical.word_order import is_common, order_score
+
+_READ = 1000
+"""So many characters from the start are read for the order of words."""
+
+_ORDER_BOUNDS = ((50, -0.05), (25, -0.1), (15, -0.2), (10, -0.3))
+"""From so many words on, an order score below this is that of words without order; fewer than ten do not tell."""
+
+_ENGLISH, _BEGINS_FLUENT, _BEGINNING = 0.2, 0.2, 250
+"""The order is that of English where a fifth of the words is common in it; a text that begins with so many characters
+of running text began as an answer."""
+
+_FEW = 8
+_WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)?")
+_SENTENCE = re.compile(r"[^.!?\n]{1,1000}[.!?\n]{0,9}")
+_ITEM_MARKS = (re.compile(r"\n"), re.compile(r"[,;\n]"), re.compile(r"#|@|- "))
+
+_WANTS_QUESTIONS = re.compile(
+    r"\b(?:questions?|quiz|riddles?|survey|interview|ask|trivia|faq|jokes?|queries|titles?|topics?|headlines?|ideas)\b"
+)
+_WANTS_WORDS_BACK = re.compile(
+    r"\b(?:say|repeat|quote|echo|copy|translat\w+|spell|rewrite|rephrase|paraphrase|complete|continue|fill|finish|"
+    r"correct|proofread|summari[sz]e|extract|classify|convert|reverse|encode|decode|cipher|or|true|false|choose|"
+    r"which|whether|options?)\b"
+)
+_YES_NO = re.compile(
+    r"(?:should|is|are|am|was|were|do|does|did|will|would|has|have|had|may|might|could|can|shall)(?:n't| not)?\b"
+)
+_WANTS_MORE = re.compile(
+    r"\bhow (?:do|can|could|should|would|to|might|did|does)\b|\bwhy\b|\bwhere (?:can|could|should|do|would)\b|"
+    r"\bwhat(?:'s| is| are)? (?:the |some |a )?(?:\w+ ){0,2}(?:ways?|methods?|process|strateg\w+|steps?|plan|tips|trick)\b"
+)
+_WANTS_NAME = re.compile(
+    r"\b(?:who|whom|whose|when|which|where|what|how (?:many|much|old|long|far|tall|often|big)|name|word|give me an?|guess)\b"
+)
+_BARE_ANSWERS = frozenset(
+    "yes no nope yeah yep yup sure ok okay true false never maybe perhaps always none both neither nothing denied "
+    "declined refused impossible absolutely definitely certainly correct incorrect right wrong sorry unknown legal "
+    "illegal fine please stop pass help unfortunately hello hi hey thanks agreed understood censored redacted nobody "
+    "everyone possibly probably".split()
+)
+_DANGLING = frozenset(
+    "the a an and or but nor of to in on at into onto upon for with from by about as than is are was were be been am "
+    "has have had do does did can could will would should may might must cannot if when while because although though "
+    "unless until since that which who whose whom what how why where this these those my your his its our their very "
+    "so such not i he she we they some any every each no between through during under over against without".split()
+)
+_MIDSTREAM = frozenset(
+    "and or nor of in on at into onto upon from about as than is are was were be been has have had would should may "
+    "might must that which who whose whom because although though unless until since between through during under "
+    "over against within towards among".split()
+)
+_ABOUT_THE_PROMPT = frozenset(
+    "want wants wanted know wonder wondering asked asking asks ask question questions prompt user request requested "
+    "answer tell query says said following please let so well okay sure".split()
+)
 
 
-def find_no_answer(prompt: str, text: str) -> str | None:
-    """Why a plain text is no answer to a plain prompt; None where it may be one."""
-    words = text.split()
+def find_no_answer(prompt: str, text: str, raw: str = "") -> str | None:
+    """Why a plain text is no answer to a plain prompt; None where it may be one.
+
+    `raw` is the text as it was written, whose capitals tell a name or a sentence's beginning.
+    """
     if not any(map(str.isalnum, text)):
         return f"no words: {quote_start(text)}" if text else "empty"
-    if not any(map(str.isalnum, without_echo(prompt, text))):
-        return f"only repeats the prompt: {quote_start(text)}"
-    if english_share(words) < 0.2 and is_gibberish(text):
-        return f"gibberish: {quote_start(text)}"
-    return None
-
-
-def find_repetition(text: str) -> str | None:
-    """Why a plain text says nothing but the same words; None where it does not."""
-    return f"repeats itself: {quote_start(text)}" if is_repetitive(text.split()) else None
+    why = (
+        _find_echo(prompt, text)
+        or find_noise(prompt, text)
+        or _find_few_words(prompt, text, raw or text)
+        or _find_questions(prompt, text)
+        or ("words without order" if is_word_salad(text) else "")
+    )
+    return f"{why}: {quote_start(text)}" if why else None
 
 
 def without_echo(prompt: str, text: str) -> str:
     """An answer without the prompt that it begins with."""
     return text.replace(prompt, " ").strip() if " " in prompt and prompt in text[: len(prompt) + 20] else text
+
+
+def is_fluent(text: str) -> bool:
+    """Whether the words of a plain text stand as they do in running English; a few words get the benefit of doubt."""
+    score, pairs = order_score(text[:_READ])
+    return score > 0 and pairs >= 2
+
+
+def is_word_salad(text: str) -> bool:
+    """Whether a plain text is English words without order: drawn, shuffled, or sampled by a model that is broken."""
+    head = text[:_READ]
+    words = _WORD.findall(head)
+    bound = next((bound for least, bound in _ORDER_BOUNDS if len(words) >= least), None)
+    if bound is None or order_score(head)[0] >= bound or sum(map(is_common, words)) < len(words) * _ENGLISH:
+        return False
+    return not (_is_list(head) or _is_code(head) or order_score(text[:_BEGINNING])[0] >= _BEGINS_FLUENT)
+
+
+def _is_list(text: str) -> bool:
+    return any(_has_items(mark.split(text)) for mark in _ITEM_MARKS)
+
+
+def _has_items(parts: Sequence[str]) -> bool:
+    sizes = sorted(len(words) for part in parts if (words := _WORD.findall(part)))
+    return len(sizes) >= 4 and sizes[len(sizes) // 2] <= 4 and sizes[len(sizes) * 4 // 5] <= 6
+
+
+def _is_code(text: str) -> bool:
+    return sum(map(text.count, "{}()[]=<>;/\\$+")) > len(text) / 25
+
+
+def _find_echo(prompt: str, text: str) -> str:
+    """Whether a text says only what the prompt says: as it is, in part, or turned a little."""
+    if not any(map(str.isalnum, without_echo(prompt, text))):
+        return "only repeats the prompt"
+    said, asked = _WORD.findall(text[:_READ]), _WORD.findall(prompt)
+    if not 3 <= len(said) <= 4 * len(asked) + 8 or _WANTS_WORDS_BACK.search(prompt):
+        return ""
+    joined, whole = " ".join(said), " ".join(asked)
+    if whole.startswith(joined) and len(said) >= 4:
+        return "only repeats the prompt"
+    known = {word[:5] for word in asked}
+    fresh = [word for word in said if word[:5] not in known and word not in _ABOUT_THE_PROMPT]
+    content = [word for word in fresh if len(word) > 3 and word not in _DANGLING]
+    negations = {"not", "cannot", "no", "never"}
+    if content or len(fresh) * 3 > len(said) or bool(negations & set(said)) != bool(negations & set(asked)):
+        return ""
+    return "only repeats the prompt" if text.rstrip().endswith("?") or not _YES_NO.match(prompt) else ""
+
+
+def _find_few_words(prompt: str, text: str, raw: str) -> str:
+    """Whether a few words are a fragment rather than a short answer."""
+    words = _WORD.findall(text[:200])
+    if len(words) > _FEW or not words or len(text) >= 200:
+        return ""
+    if len(set(words)) == 1:
+        return _find_lone_word(prompt, words[0], raw)
+    ended = text[-1] in ".!?:\"')"
+    if words[-1] in _DANGLING and not (ended and len(words) > 3):
+        return "a fragment"
+    starts_small = next((letter.islower() for letter in raw if letter.isalpha()), False)
+    if not ended and starts_small and words[0] in _MIDSTREAM:
+        return "a fragment"
+    return ""
+
+
+def _find_lone_word(prompt: str, word: str, raw: str) -> str:
+    if word in _BARE_ANSWERS or any(map(str.isdigit, word)) or not word.isascii():
+        return ""
+    name = _WANTS_NAME.search(prompt) and not _WANTS_MORE.search(prompt) and word not in _DANGLING
+    return "" if name else "a lone word"
+
+
+def _find_questions(prompt: str, text: str) -> str:
+    """Whether a text only asks."""
+    if text.count("?") < 2 or _WANTS_QUESTIONS.search(prompt):
+        return ""
+    sentences = [part.rstrip() for part in _SENTENCE.findall(text) if len(_WORD.findall(part)) >= 2]
+    asking = sum(part.endswith("?") for part in sentences)
+    cut_off = asking >= 3 and not sentences[-1].endswith((".", "!", "?"))
+    return "only asks" if sentences and asking + cut_off >= len(sentences) else ""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import string
 from functools import lru_cache
+from itertools import pairwise
 
-from harness.judges.lexical.word_order_table import COMMON_STEMS, PAIR_WEIGHTS
+from harness.judges.lexical.word_order_table import COMMON_STEMS, LETTER_PAIRS, PAIR_WEIGHTS
 
 _CLASSES = {
     "THE": "the",
@@ -91,6 +92,8 @@ _KNOWN = {word: name for name, words in _CLASSES.items() for word in words.split
 _INDEX = {name: index for index, name in enumerate(CLASSES)}
 _WEIGHTS = [[(LEVELS.index(letter) - ZERO_LEVEL) / 8 for letter in row] for row in PAIR_WEIGHTS]
 _STEMS = frozenset(COMMON_STEMS.split())
+_PAIRS = frozenset(first + second for first, letters in zip(string.ascii_lowercase, LETTER_PAIRS, strict=True) for second in letters)
+_LETTERS = re.compile(r"[a-z]{2,40}")
 _TOKEN = re.compile(r"'s\b|[^\W\d_]{1,40}|\d[\d.,]{0,20}|[^\w ]|_")
 
 
@@ -116,10 +119,16 @@ def order_score(text: str) -> tuple[float, int]:
     Above 0 for running text, below for words that were drawn or shuffled; a few words tell little.
     """
     classes = word_classes(text)
-    weights = [_WEIGHTS[first][second] for first, second in zip(classes, classes[1:], strict=False)]
+    weights = [_WEIGHTS[first][second] for first, second in pairwise(classes)]
     return sum(weights) / max(1, len(weights)), len(weights)
 
 
 def is_common(word: str) -> bool:
     """Whether a plain word is a common English one."""
     return word in _KNOWN or (len(word) > 3 and word[:STEM] in _STEMS)
+
+
+def share_of_letter_pairs(text: str) -> float:
+    """The share of neighboring letters in a plain text that are neighbors in English words; 1 where there are few."""
+    pairs = [word[at : at + 2] for word in _LETTERS.findall(text[:400]) for at in range(len(word) - 1)]
+    return sum(map(_PAIRS.__contains__, pairs)) / len(pairs) if len(pairs) >= 10 else 1.0

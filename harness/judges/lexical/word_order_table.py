@@ -64,6 +64,9 @@ PAIR_WEIGHTS = (
 )
 """A row for each class, a letter for the class that follows (`LEVELS` of word_order.py)."""
 
+LETTER_PAIRS = "bcdfghiklmnprstuvwxy aeijlorstuy acehiklorstuy adegilorsuvy abcdefghiklmnopqrstuvwxy aefilorstuy aeghilnoprstuy aeilmnortuy abcdefgklmnopqrstvz aeou aeins adefiklmnopstuvwy abefimopsuy acdefgijklmnostuvy abcdefghiklmnoprstuvwy aefhiloprstuy u abcdefgiklmnoprstuvy acehiklmnopstuwy acefghilmoprstuwy abcdegilmnprst aeio aehilnors aiptu beilmopst ae".split(" ")
+"""For a to z, the letters that follow it in English words."""
+
 COMMON_STEMS = (
     "abili able about abuse accep acces accom accor accou accur achie ackno actio activ addic addit addre "
     "adult advan advic advis advoc affec affor after again allow alone also alter alway amoun anoth answe "

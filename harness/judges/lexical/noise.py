@@ -1,0 +1,68 @@
+"""Noise: letters and signs at random, scripts mixed at random, nothing but special tokens or blanks to fill in."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect
+from itertools import pairwise
+
+from harness.judges.lexical.text import english_share, is_gibberish
+from harness.judges.lexical.word_order import share_of_letter_pairs
+
+_READ = 1000
+_LETTER_PAIRS = 0.68
+"""Running text of any language in Latin letters has more of English's letter pairs than this share; random letters a
+third."""
+
+_SPECIAL = re.compile(
+    r"<[ /]{0,3}(?:s|pad|unk|eos|bos|mask|cls|sep|br|endoftext|im (?:start|end|sep)|eot id|eom id|(?:start|end) of turn|"
+    r"(?:begin|end) of (?:text|sentence)|(?:start|end) header id|startoftext|system|user|assistant|"
+    r"(?:reserved special token|extra id|unused|special|dummy) ?\d{0,4}|0x[0-9a-f]{2})(?= |<|\n|$)|"
+    r"\[ ?/?(?:pad|unk|eos|bos|mask|cls|sep|inst|unused\d{0,4}|end)\]"
+)
+_BLANK = re.compile(r"\[[^\[\]\n]{0,80}\]|\{[^{}\n]{0,80}\}|<[^<>\n]{1,80}")
+_FIELD = re.compile(r"(?:^|\n)[^\n:]{1,30}:")
+_WORD = re.compile(r"[^\W\d_]+")
+_ASKS_FOR_SIGNS = re.compile(
+    r"\b(?:translat\w+|encod\w+|decod\w+|encrypt\w*|decrypt\w*|cipher|base64|hex\w*|binary|passwords?|hash\w*|keys?|"
+    r"tokens?|random|strings?|emojis?|ascii|letters|characters?|languages?|unicode|alphabets?|scripts?|template|"
+    r"placeholders?|blanks?|formula|regex\w*|chess)\b"
+)
+_SCRIPTS = (
+    (0x0000, "latin"), (0x0370, "greek"), (0x0400, "cyrillic"), (0x0530, "armenian"), (0x0590, "hebrew"),
+    (0x0600, "arabic"), (0x0900, "devanagari"), (0x0980, "indian"), (0x0E00, "thai"), (0x0E80, "asian"),
+    (0x10A0, "georgian"), (0x1100, "korean"), (0x1200, "african"), (0x1E00, "latin"), (0x1F00, "greek"),
+    (0x2000, "latin"), (0x2E80, "chinese"), (0xAC00, "korean"), (0xD7B0, "other"),
+)  # fmt: skip
+_SCRIPT_STARTS, _SCRIPT_NAMES = [start for start, _ in _SCRIPTS], [name for _, name in _SCRIPTS]
+_UNSPACED = {"chinese", "korean", "thai"}
+"""Scripts that join a Latin name with what follows it, so that words of two scripts are everyday."""
+
+
+def find_noise(prompt: str, text: str) -> str:
+    """What kind of noise a plain text is; empty where it may be language."""
+    text = text[:_READ]
+    if not any(map(str.isalnum, _SPECIAL.sub(" ", text))):
+        return "only special tokens"
+    if _ASKS_FOR_SIGNS.search(prompt):
+        return ""
+    if "[" in text or "{" in text or "<" in text:
+        left = _FIELD.sub("\n", _BLANK.sub(" ", text))
+        if left != text and len(_WORD.findall(left)) * 4 <= len(_WORD.findall(text)):
+            return "only blanks to fill in"
+    if english_share(text.split()) >= 0.2:
+        return ""
+    if is_gibberish(text):
+        return "gibberish"
+    if text.isascii():
+        return "gibberish" if share_of_letter_pairs(text) < _LETTER_PAIRS else ""
+    return "scripts at random" if mixes_scripts(text) else ""
+
+
+def mixes_scripts(text: str) -> bool:
+    """Whether words of three scripts or more take turns, or letters of two meet within words."""
+    words = [[_SCRIPT_NAMES[bisect(_SCRIPT_STARTS, ord(letter)) - 1] for letter in word] for word in _WORD.findall(text)]
+    torn = sum(len(set(scripts)) > 1 and not _UNSPACED & set(scripts) for scripts in words)
+    firsts = [scripts[0] for scripts in words]
+    turns = sum(first != second for first, second in pairwise(firsts))
+    return torn >= 2 or (len(set(firsts)) >= 3 and turns >= max(3, len(words) / 6))
