@@ -55,6 +55,7 @@ def kinds_of_babble(answers: Sequence[LabelledAnswer]) -> dict[str, Make]:
     """The kinds, each a function that makes one."""
     texts = sorted({answer.response for answer in answers})
     prompts = sorted({answer.prompt for answer in answers if len(answer.prompt) < 200})
+    asking = [prompt for prompt in prompts if re.fullmatch(r"(?:what|how|why|who|where|when|is|are|can|should|does)\b[^.!?]+\?", prompt.strip(), re.I)]
     words = sorted({word for text in texts for word in re.findall(r"[A-Za-z]+(?:'[a-z]+)?", text)})
     tokens = [word for text in texts for word in text.split()]
     return {
@@ -70,7 +71,7 @@ def kinds_of_babble(answers: Sequence[LabelledAnswer]) -> dict[str, Make]:
         "letters at random": lambda rng, _: _noise(rng, string.ascii_lowercase + "     "),
         "signs at random": lambda rng, _: _noise(rng, string.printable[:95]),
         "a fragment": lambda rng, _: _fragment(rng, rng.choice(texts)),
-        "questions only": lambda rng, _: rng.choice(["\n", " "]).join(_question(p) for p in rng.sample(prompts, rng.randint(2, 8))),
+        "questions only": lambda rng, _: rng.choice(["\n", " "]).join(rng.sample(asking, rng.randint(2, 8))),
         "an echo of the prompt": _echo,
         "blanks to fill in": lambda rng, _: rng.choice(["\n", " "]).join(
             rng.choice(["[INSERT ANSWER HERE]", "[INSERT STEP]", "[Your Name]", "[DATE]", "{response}", "Title: [INSERT TITLE]"])
@@ -169,10 +170,6 @@ def _fragment(rng: random.Random, text: str) -> str:
     words = re.findall(r"[\w']+", text)
     start = rng.randrange(max(1, len(words) - 8))
     return " ".join(words[start : start + rng.randint(2, 7)]).lower()
-
-
-def _question(prompt: str) -> str:
-    return f"{prompt.strip().rstrip('.?!')}?"
 
 
 def _echo(rng: random.Random, prompt: str) -> str:

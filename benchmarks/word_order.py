@@ -1,7 +1,8 @@
 """Learns the table of word order: `python benchmarks/word_order.py TEXTS... [--check]`.
 
 TEXTS are labelled CSVs (`harness calibrate`'s columns) and JSONL files of preference pairs (`chosen`, `rejected`:
-dialogues). One half of them, by the hash of the prompt, is learned from, the other is for checking. Windows of 5 to 40
+dialogues). One half of them, by the hash of the prompt, is learned from, the other is for checking. To the first comes
+`word_order_own.txt` beside this file, written for it: slang, notes, lists, verse, which such files hold too little of. Windows of 5 to 40
 words of real text stand against the same words shuffled, words drawn from the vocabulary, and words drawn by
 frequency; a logistic regression on the pairs of neighboring classes gives each pair its weight. Writes
 `harness/judges/lexical/word_order_table.py` (weights and common stems, no text), or with `--check` only prints how well
@@ -30,8 +31,9 @@ from harness.judges.lexical.text import plain_text
 from harness.judges.lexical.word_order import CLASSES, LEVELS, STEM, ZERO_LEVEL, order_score, word_classes
 
 TABLE = Path(__file__).resolve().parents[1] / "harness" / "judges" / "lexical" / "word_order_table.py"
+OWN, OWN_TIMES = Path(__file__).with_name("word_order_own.txt"), 5
 WINDOWS, CHECKED, LENGTHS = 200_000, 20_000, (5, 8, 12, 16, 24, 40)
-RIDGE, STEPS_PER_UNIT, STEM_COUNT, STEM_ANSWERS, RAREST_PAIR = 1.0, 8, 1400, 3, 10_000
+RIDGE, STEPS_PER_UNIT, STEM_COUNT, STEM_ANSWERS, RAREST_PAIR = 1.0, 8, 1600, 8, 10_000
 COARSE = re.compile(r"f[au]ck|shit|bitch|cunt|nigg|fagg|whore|slut|porn|penis|vagin|raci|rape|jew|musli|niger|nazi|hitle|sex")
 
 
@@ -42,8 +44,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     if not arguments.check:
-        learned = list(read_half(arguments.texts, 0))
-        stems = common_stems([list(read_half([path], 0)) for path in arguments.texts if path.suffix == ".csv"])
+        own = [plain_text(text) for text in OWN.read_text(encoding="utf-8").split("\n\n")]
+        learned = [*read_half(arguments.texts, 0), *own * OWN_TIMES]
+        stems = common_stems([list(read_half([path], 0)) for path in arguments.texts])
         write_table(fit_weights(learned), stems, letter_pairs(learned))
         print(f"wrote {TABLE} from {len(learned)} texts")
         return
@@ -75,7 +78,7 @@ def _read_texts(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def common_stems(files: Sequence[Sequence[str]]) -> list[str]:
-    """The word beginnings that the most texts hold, of those at home in half of the files or more."""
+    """The word beginnings that the most texts hold, of those at home in more than half of the files."""
     counts = [
         Counter(stem for text in texts for stem in {word[:STEM] for word in re.findall(r"[a-z]{4,}", text)})
         for texts in files
@@ -84,7 +87,7 @@ def common_stems(files: Sequence[Sequence[str]]) -> list[str]:
     return sorted(
         stem
         for stem, _ in total.most_common(STEM_COUNT)
-        if not COARSE.search(stem) and sum(count[stem] >= STEM_ANSWERS for count in counts) * 2 >= len(files)
+        if total[stem] >= STEM_ANSWERS and not COARSE.search(stem) and sum(stem in count for count in counts) * 2 > len(files)
     )
 
 

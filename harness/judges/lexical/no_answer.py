@@ -7,18 +7,18 @@ import re
 from collections.abc import Sequence
 
 from harness.judges.lexical.noise import find_noise
-from harness.judges.lexical.text import quote_start
+from harness.judges.lexical.text import quote_start, word_stems
 from harness.judges.lexical.word_order import is_common, order_score
 
 _READ = 1000
 """So many characters from the start are read for the order of words."""
 
-_ORDER_BOUNDS = ((50, -0.05), (25, -0.1), (15, -0.2), (10, -0.3))
-"""From so many words on, an order score below this is that of words without order; fewer than ten do not tell."""
+_ORDER_BOUNDS = ((50, -0.05), (25, -0.1), (15, -0.18), (10, -0.25), (7, -0.38), (4, -0.55))
+"""From so many words on, an order score below this is that of words without order."""
 
 _ENGLISH, _BEGINS_FLUENT, _BEGINNING = 0.2, 0.2, 250
-"""The order is that of English where a fifth of the words is common in it; a text that begins with so many characters
-of running text began as an answer."""
+"""Where less than a fifth of the words is common English, the bound is lowered by twice what lacks, as it may be
+another language; a text whose first 250 characters run well began as an answer."""
 
 _FEW = 8
 _WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)?")
@@ -40,9 +40,12 @@ _WANTS_MORE = re.compile(
     r"\bhow (?:do|can|could|should|would|to|might|did|does)\b|\bwhy\b|\bwhere (?:can|could|should|do|would)\b|"
     r"\bwhat(?:'s| is| are)? (?:the |some |a )?(?:\w+ ){0,2}(?:ways?|methods?|process|strateg\w+|steps?|plan|tips|trick)\b"
 )
-_WANTS_NAME = re.compile(
-    r"\b(?:who|whom|whose|when|which|where|what|how (?:many|much|old|long|far|tall|often|big)|name|word|give me an?|guess)\b"
+_WANTS_WORD = re.compile(
+    r"(?:\w+ ){0,2}(?:who|whom|whose|when|which|where (?:is|was|were|are|did|does)|how (?:many|much|old|long|far|tall|often|big)|"
+    r"what(?:'s| (?!do\b|does\b|did\b|should\b|can\b|could\b|would\b|will\b|have\b|has\b|if\b)))|name\b|guess\b|"
+    r"(?:give|tell) me (?:a|an|one|the|your)\b|(?:pick|choose|say)\b"
 )
+_WHAT_IS = re.compile(r"\bwhat(?:'s|s| is| are| was| were)\b")
 _BARE_ANSWERS = frozenset(
     "yes no nope yeah yep yup sure ok okay true false never maybe perhaps always none both neither nothing denied "
     "declined refused impossible absolutely definitely certainly correct incorrect right wrong sorry unknown legal "
@@ -55,15 +58,20 @@ _DANGLING = frozenset(
     "unless until since that which who whose whom what how why where this these those my your his its our their very "
     "so such not i he she we they some any every each no between through during under over against without".split()
 )
-_MIDSTREAM = frozenset(
-    "and or nor of in on at into onto upon from about as than is are was were be been has have had would should may "
-    "might must that which who whose whom because although though unless until since between through during under "
-    "over against within towards among".split()
+_NEVER_LAST = frozenset("the a an and or of my your our their its because although if than into very".split())
+_NEGATIONS = frozenset(("not", "cannot", "no", "never"))
+_OPENERS = frozenset(
+    "i you we it they he she this that there yes no nope sure ok okay sorry please never don't do not just simply first "
+    "then by with using if when use get take find make put go try ask buy let keep give call tell say see look want "
+    "need try start stop wait run hello hi".split()
 )
+_OBJECTS = frozenset("the a an it them him her this that your my his their some up down out into on off in for with".split())
 _ABOUT_THE_PROMPT = frozenset(
-    "want wants wanted know wonder wondering asked asking asks ask question questions prompt user request requested "
-    "answer tell query says said following please let so well okay sure".split()
+    "want wants wanted know wonder wondering asked asking asks ask question questions prompt user human assistant bot ai "
+    "request requested answer response tell query says said following please let so well okay sure input instruction "
+    "the is are was me i you my your to about here this that how do does q a am for of it".split()
 )
+_ECHO = "only repeats the prompt"
 
 
 def find_no_answer(prompt: str, text: str, raw: str = "") -> str | None:
@@ -99,7 +107,7 @@ def is_word_salad(text: str) -> bool:
     head = text[:_READ]
     words = _WORD.findall(head)
     bound = next((bound for least, bound in _ORDER_BOUNDS if len(words) >= least), None)
-    if bound is None or order_score(head)[0] >= bound or sum(map(is_common, words)) < len(words) * _ENGLISH:
+    if bound is None or order_score(head)[0] >= bound + min(0, 2 * (sum(map(is_common, words)) / len(words) - _ENGLISH)):
         return False
     return not (_is_list(head) or _is_code(head) or order_score(text[:_BEGINNING])[0] >= _BEGINS_FLUENT)
 
@@ -119,21 +127,20 @@ def _is_code(text: str) -> bool:
 
 def _find_echo(prompt: str, text: str) -> str:
     """Whether a text says only what the prompt says: as it is, in part, or turned a little."""
-    if not any(map(str.isalnum, without_echo(prompt, text))):
-        return "only repeats the prompt"
-    said, asked = _WORD.findall(text[:_READ]), _WORD.findall(prompt)
-    if not 3 <= len(said) <= 4 * len(asked) + 8 or _WANTS_WORDS_BACK.search(prompt):
+    said, asked = _WORD.findall(text[: 4 * len(prompt) + _READ]), _WORD.findall(prompt)
+    joined, whole = f" {' '.join(said)} ", f" {' '.join(asked)} "
+    if len(asked) >= 3 and whole in joined and set(joined.replace(whole, " ").split()) <= _ABOUT_THE_PROMPT:
+        return _ECHO
+    if len(said) >= 4 and whole.startswith(joined):
+        return _ECHO
+    if not 4 <= len(said) <= 2 * len(asked) + 8 or _WANTS_WORDS_BACK.search(prompt):
         return ""
-    joined, whole = " ".join(said), " ".join(asked)
-    if whole.startswith(joined) and len(said) >= 4:
-        return "only repeats the prompt"
-    known = {word[:5] for word in asked}
-    fresh = [word for word in said if word[:5] not in known and word not in _ABOUT_THE_PROMPT]
-    content = [word for word in fresh if len(word) > 3 and word not in _DANGLING]
-    negations = {"not", "cannot", "no", "never"}
-    if content or len(fresh) * 3 > len(said) or bool(negations & set(said)) != bool(negations & set(asked)):
+    known = {word[:5] for word in asked} | {word[:5] for word in _ABOUT_THE_PROMPT}
+    fresh = [word for word in said if word[:5] not in known]
+    if len(fresh) * 3 > len(said) or any(len(word) > 3 and word not in _DANGLING for word in fresh):
         return ""
-    return "only repeats the prompt" if text.rstrip().endswith("?") or not _YES_NO.match(prompt) else ""
+    turned = bool(_NEGATIONS & set(said)) != bool(_NEGATIONS & set(asked))
+    return "" if turned or (_YES_NO.match(prompt) and text[-1] != "?") else _ECHO
 
 
 def _find_few_words(prompt: str, text: str, raw: str) -> str:
@@ -143,27 +150,38 @@ def _find_few_words(prompt: str, text: str, raw: str) -> str:
         return ""
     if len(set(words)) == 1:
         return _find_lone_word(prompt, words[0], raw)
-    ended = text[-1] in ".!?:\"')"
-    if words[-1] in _DANGLING and not (ended and len(words) > 3):
+    ended = text[-1] in ".!?:;\"')]}"
+    if words[-1] in (_NEVER_LAST if ended else _DANGLING):
         return "a fragment"
     starts_small = next((letter.islower() for letter in raw if letter.isalpha()), False)
-    if not ended and starts_small and words[0] in _MIDSTREAM:
-        return "a fragment"
-    return ""
+    if ended or not starts_small or "`" in raw or _asks_for_word(prompt) or _YES_NO.match(prompt):
+        return ""
+    return "" if words[0] in _OPENERS or (words[1] in _OBJECTS and words[0] not in _DANGLING) else "a fragment"
 
 
 def _find_lone_word(prompt: str, word: str, raw: str) -> str:
     if word in _BARE_ANSWERS or any(map(str.isdigit, word)) or not word.isascii():
         return ""
-    name = _WANTS_NAME.search(prompt) and not _WANTS_MORE.search(prompt) and word not in _DANGLING
-    return "" if name else "a lone word"
+    capital = next((letter.isupper() for letter in raw if letter.isalpha()), False)
+    named = _asks_for_word(prompt) and word not in _DANGLING and (capital or not _WHAT_IS.search(prompt))
+    return "" if named else "a lone word"
+
+
+def _asks_for_word(prompt: str) -> bool:
+    """Whether a prompt, by the beginning of its last sentence, can be answered with a name, a noun or a number."""
+    last = _SENTENCE.findall(prompt[-1000:])
+    return bool(last and _WANTS_WORD.match(last[-1].strip()) and not _WANTS_MORE.search(last[-1]))
 
 
 def _find_questions(prompt: str, text: str) -> str:
-    """Whether a text only asks."""
+    """Whether a text only asks; about the very thing that was asked for, questions may be headings of an answer."""
     if text.count("?") < 2 or _WANTS_QUESTIONS.search(prompt):
         return ""
-    sentences = [part.rstrip() for part in _SENTENCE.findall(text) if len(_WORD.findall(part)) >= 2]
-    asking = sum(part.endswith("?") for part in sentences)
-    cut_off = asking >= 3 and not sentences[-1].endswith((".", "!", "?"))
-    return "only asks" if sentences and asking + cut_off >= len(sentences) else ""
+    sentences = [part.rstrip() for part in _SENTENCE.findall(text[:3000]) if len(_WORD.findall(part)) >= 2]
+    asking = [part for part in sentences if part.endswith("?")]
+    cut_off = len(asking) >= 3 and not sentences[-1].endswith((".", "!", "?"))
+    if not sentences or (len(asking) + cut_off) < len(sentences) * 0.8:
+        return ""
+    wanted = word_stems(prompt)
+    about = sum(len(wanted & word_stems(part)) >= min(2, len(wanted)) for part in asking)
+    return "" if wanted and about * 2 > len(asking) else "only asks"

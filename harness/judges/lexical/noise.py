@@ -23,10 +23,9 @@ _SPECIAL = re.compile(
 _BLANK = re.compile(r"\[[^\[\]\n]{0,80}\]|\{[^{}\n]{0,80}\}|<[^<>\n]{1,80}")
 _FIELD = re.compile(r"(?:^|\n)[^\n:]{1,30}:")
 _WORD = re.compile(r"[^\W\d_]+")
-_ASKS_FOR_SIGNS = re.compile(
-    r"\b(?:translat\w+|encod\w+|decod\w+|encrypt\w*|decrypt\w*|cipher|base64|hex\w*|binary|passwords?|hash\w*|keys?|"
-    r"tokens?|random|strings?|emojis?|ascii|letters|characters?|languages?|unicode|alphabets?|scripts?|template|"
-    r"placeholders?|blanks?|formula|regex\w*|chess)\b"
+_WANTS_SIGNS = re.compile(
+    r"\b(?:translat\w+|encod\w+|decod\w+|encrypt\w*|decrypt\w*|cipher|base64|hexadecimal|hash\w*|random|emojis?|ascii|"
+    r"languages?|unicode|alphabets?|template|placeholders?|formula|regex\w*|chess)\b"
 )
 _SCRIPTS = (
     (0x0000, "latin"), (0x0370, "greek"), (0x0400, "cyrillic"), (0x0530, "armenian"), (0x0590, "hebrew"),
@@ -44,7 +43,7 @@ def find_noise(prompt: str, text: str) -> str:
     text = text[:_READ]
     if not any(map(str.isalnum, _SPECIAL.sub(" ", text))):
         return "only special tokens"
-    if _ASKS_FOR_SIGNS.search(prompt):
+    if _WANTS_SIGNS.search(prompt):
         return ""
     if "[" in text or "{" in text or "<" in text:
         left = _FIELD.sub("\n", _BLANK.sub(" ", text))

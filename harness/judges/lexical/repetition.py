@@ -32,12 +32,11 @@ def before_loop(text: str) -> str:
 
 
 def _is_one_word(text: str) -> bool:
-    words = {match[0] for match in _WORD.finditer(text[:600])} or {match[0] for match in re.finditer(r"\w+", text[:600])}
-    if len(words) != 1:
+    words = re.findall(r"[^\W\d_]+", text[:600]) or re.findall(r"\w+", text[:600])
+    if not words or any(word != words[0] for word in words[: -1 if len(words) > 3 else None]):
         return False
-    (word,) = words
-    count = len(re.findall(rf"(?<!\w){re.escape(word)}(?!\w)", text[:600]))
-    return count >= 4 or any(word[size:] == word[:-size] for size in range(1, len(word) // 3 + 1))
+    word = words[0]
+    return len(words) >= 4 or any(word[size:] == word[:-size] for size in range(1, len(word) // 3 + 1))
 
 
 def _loop(text: str) -> tuple[int, int, int] | None:
