@@ -7,18 +7,22 @@ import re
 from collections.abc import Sequence
 
 from harness.judges.lexical.noise import find_noise
-from harness.judges.lexical.text import quote_start, word_stems
+from harness.judges.lexical.text import quote_start, without_quotations, word_stems
 from harness.judges.lexical.word_order import is_common, order_score
 
 _READ = 1000
 """So many characters from the start are read for the order of words."""
 
-_ORDER_BOUNDS = ((50, -0.05), (25, -0.1), (15, -0.18), (10, -0.25), (7, -0.38), (4, -0.55))
+_ORDER_BOUNDS = ((50, 0.0), (25, -0.03), (15, -0.1), (10, -0.2), (7, -0.33), (4, -0.55))
 """From so many words on, an order score below this is that of words without order."""
 
 _ENGLISH, _BEGINS_FLUENT, _BEGINNING = 0.2, 0.2, 250
 """Where less than a fifth of the words is common English, the bound is lowered by twice what lacks, as it may be
 another language; a text whose first 250 characters run well began as an answer."""
+
+_TORN = re.compile(r"[a-z]{2}[A-Z]\w")
+_TORN_SHARE, _TORN_BOUND = 0.05, 0.2
+"""Where two words or more, and one in twenty, have a capital inside, the bound is raised by this."""
 
 _FEW = 8
 _WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)?")
@@ -86,7 +90,7 @@ def find_no_answer(prompt: str, text: str, raw: str = "") -> str | None:
         or find_noise(prompt, text)
         or _find_few_words(prompt, text, raw or text)
         or _find_questions(prompt, text)
-        or ("words without order" if is_word_salad(text) else "")
+        or ("words without order" if is_word_salad(text, raw) else "")
     )
     return f"{why}: {quote_start(text)}" if why else None
 
@@ -102,14 +106,19 @@ def is_fluent(text: str) -> bool:
     return score > 0 and pairs >= 2
 
 
-def is_word_salad(text: str) -> bool:
+def is_word_salad(text: str, raw: str = "") -> bool:
     """Whether a plain text is English words without order: drawn, shuffled, or sampled by a model that is broken."""
     head = text[:_READ]
     words = _WORD.findall(head)
     bound = next((bound for least, bound in _ORDER_BOUNDS if len(words) >= least), None)
-    if bound is None or order_score(head)[0] >= bound + min(0, 2 * (sum(map(is_common, words)) / len(words) - _ENGLISH)):
+    if bound is None or (score := order_score(head)[0]) >= bound + _TORN_BOUND:
         return False
-    return not (_is_list(head) or _is_code(head) or order_score(text[:_BEGINNING])[0] >= _BEGINS_FLUENT)
+    torn = len(_TORN.findall(raw[:_READ]))
+    bound += _TORN_BOUND * (torn >= max(2, len(words) * _TORN_SHARE))
+    bound += min(0, 2 * (sum(map(is_common, words)) / len(words) - _ENGLISH))
+    if score >= bound or _is_list(head) or _is_code(head):
+        return False
+    return len(head) < 2 * _BEGINNING or order_score(text[:_BEGINNING])[0] < _BEGINS_FLUENT
 
 
 def _is_list(text: str) -> bool:
@@ -156,11 +165,13 @@ def _find_few_words(prompt: str, text: str, raw: str) -> str:
     starts_small = next((letter.islower() for letter in raw if letter.isalpha()), False)
     if ended or not starts_small or "`" in raw or _asks_for_word(prompt) or _YES_NO.match(prompt):
         return ""
-    return "" if words[0] in _OPENERS or (words[1] in _OBJECTS and words[0] not in _DANGLING) else "a fragment"
+    return "" if words[0] in _OPENERS or (
+        words[1] in _OBJECTS and words[0] not in _DANGLING and not words[0].endswith(("ing", "ed", "ly"))
+    ) else "a fragment"
 
 
 def _find_lone_word(prompt: str, word: str, raw: str) -> str:
-    if word in _BARE_ANSWERS or any(map(str.isdigit, word)) or not word.isascii():
+    if word in _BARE_ANSWERS or _WANTS_WORDS_BACK.search(prompt) or any(map(str.isdigit, word)) or not word.isascii():
         return ""
     capital = next((letter.isupper() for letter in raw if letter.isalpha()), False)
     named = _asks_for_word(prompt) and word not in _DANGLING and (capital or not _WHAT_IS.search(prompt))
@@ -177,11 +188,11 @@ def _find_questions(prompt: str, text: str) -> str:
     """Whether a text only asks; about the very thing that was asked for, questions may be headings of an answer."""
     if text.count("?") < 2 or _WANTS_QUESTIONS.search(prompt):
         return ""
-    sentences = [part.rstrip() for part in _SENTENCE.findall(text[:3000]) if len(_WORD.findall(part)) >= 2]
+    sentences = [part.rstrip() for part in _SENTENCE.findall(without_quotations(text[:3000])) if len(_WORD.findall(part)) >= 2]
     asking = [part for part in sentences if part.endswith("?")]
     cut_off = len(asking) >= 3 and not sentences[-1].endswith((".", "!", "?"))
     if not sentences or (len(asking) + cut_off) < len(sentences) * 0.8:
         return ""
-    wanted = word_stems(prompt)
-    about = sum(len(wanted & word_stems(part)) >= min(2, len(wanted)) for part in asking)
+    wanted = {stem[:4] for stem in word_stems(prompt)}
+    about = sum(not wanted.isdisjoint(stem[:4] for stem in word_stems(part)) for part in asking)
     return "" if wanted and about * 2 > len(asking) else "only asks"

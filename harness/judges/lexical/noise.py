@@ -7,7 +7,7 @@ from bisect import bisect
 from itertools import pairwise
 
 from harness.judges.lexical.text import english_share, is_gibberish
-from harness.judges.lexical.word_order import share_of_letter_pairs
+from harness.judges.lexical.word_order import is_common, share_of_letter_pairs
 
 _READ = 1000
 _LETTER_PAIRS = 0.68
@@ -15,12 +15,14 @@ _LETTER_PAIRS = 0.68
 third."""
 
 _SPECIAL = re.compile(
-    r"<[ /]{0,3}(?:s|pad|unk|eos|bos|mask|cls|sep|br|endoftext|im (?:start|end|sep)|eot id|eom id|(?:start|end) of turn|"
+    r"<[ /]{0,3}(?:s|pad|unk|eos|bos|mask|cls|sep|br|endoftext|(?:im|i am) (?:start|end|sep)|eot id|eom id|(?:start|end) of turn|"
     r"(?:begin|end) of (?:text|sentence)|(?:start|end) header id|startoftext|system|user|assistant|"
-    r"(?:reserved special token|extra id|unused|special|dummy) ?\d{0,4}|0x[0-9a-f]{2})(?= |<|\n|$)|"
+    r"(?:reserved special token|extra id|unused|special|dummy) ?\d{0,4}|0x[0-9a-f]{2})(?![a-z0-9])|"
     r"\[ ?/?(?:pad|unk|eos|bos|mask|cls|sep|inst|unused\d{0,4}|end)\]"
 )
-_BLANK = re.compile(r"\[[^\[\]\n]{0,80}\]|\{[^{}\n]{0,80}\}|<[^<>\n]{1,80}")
+_BLANK = re.compile(
+    r"\[[a-z][a-z' ,./:-]{1,78}\]|\{[a-z][a-z' ]{1,78}\}|<(?:insert|your|name|answer|response|date|placeholder)\b[^<\n]{0,80}"
+)
 _FIELD = re.compile(r"(?:^|\n)[^\n:]{1,30}:")
 _WORD = re.compile(r"[^\W\d_]+")
 _WANTS_SIGNS = re.compile(
@@ -51,17 +53,29 @@ def find_noise(prompt: str, text: str) -> str:
             return "only blanks to fill in"
     if english_share(text.split()) >= 0.2:
         return ""
-    if is_gibberish(text):
+    if is_gibberish(text) or _is_signs(text):
         return "gibberish"
     if text.isascii():
         return "gibberish" if share_of_letter_pairs(text) < _LETTER_PAIRS else ""
     return "scripts at random" if mixes_scripts(text) else ""
 
 
+def _is_signs(text: str) -> bool:
+    """Whether a text is letters among signs, without a common word; sums have more digits than letters."""
+    letters, digits = sum(map(str.isalpha, text)), sum(map(str.isdigit, text))
+    solid = len(text) - text.count(" ") - text.count("\n")
+    words = _WORD.findall(text)
+    return letters > digits and (letters + digits) < solid * 0.75 and not any(len(w) > 2 and is_common(w) for w in words)
+
+
 def mixes_scripts(text: str) -> bool:
-    """Whether words of three scripts or more take turns, or letters of two meet within words."""
-    words = [[_SCRIPT_NAMES[bisect(_SCRIPT_STARTS, ord(letter)) - 1] for letter in word] for word in _WORD.findall(text)]
-    torn = sum(len(set(scripts)) > 1 and not _UNSPACED & set(scripts) for scripts in words)
-    firsts = [scripts[0] for scripts in words]
-    turns = sum(first != second for first, second in pairwise(firsts))
-    return torn >= 2 or (len(set(firsts)) >= 3 and turns >= max(3, len(words) / 6))
+    """Whether words of three scripts or more take turns within lines, or letters of two meet within words."""
+    words = [[_scripts(word) for word in _WORD.findall(line)] for line in text.split("\n")]
+    torn = sum(len(set(scripts)) > 1 and not _UNSPACED & set(scripts) for line in words for scripts in line)
+    turns = sum(max(0, sum(a[0] != b[0] for a, b in pairwise(line)) - 1) for line in words)
+    kinds = {scripts[0] for line in words for scripts in line}
+    return torn >= 2 or (len(kinds) >= 3 and turns >= max(3, sum(map(len, words)) / 6))
+
+
+def _scripts(word: str) -> list[str]:
+    return [_SCRIPT_NAMES[bisect(_SCRIPT_STARTS, ord(letter)) - 1] for letter in word]
