@@ -171,7 +171,7 @@ def _find_few_words(prompt: str, text: str, raw: str) -> str:
 
 
 def _find_lone_word(prompt: str, word: str, raw: str) -> str:
-    if word in _BARE_ANSWERS or _WANTS_WORDS_BACK.search(prompt) or any(map(str.isdigit, word)) or not word.isascii():
+    if word in _BARE_ANSWERS or word in prompt or any(map(str.isdigit, word)) or not word.isascii():
         return ""
     capital = next((letter.isupper() for letter in raw if letter.isalpha()), False)
     named = _asks_for_word(prompt) and word not in _DANGLING and (capital or not _WHAT_IS.search(prompt))

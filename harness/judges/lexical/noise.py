@@ -65,7 +65,7 @@ def _is_signs(text: str) -> bool:
     letters, digits = sum(map(str.isalpha, text)), sum(map(str.isdigit, text))
     solid = len(text) - text.count(" ") - text.count("\n")
     words = _WORD.findall(text)
-    return letters > digits and (letters + digits) < solid * 0.75 and not any(len(w) > 2 and is_common(w) for w in words)
+    return solid >= 15 and letters > digits and (letters + digits) < solid * 0.75 and not any(len(w) > 2 and is_common(w) for w in words)
 
 
 def mixes_scripts(text: str) -> bool:

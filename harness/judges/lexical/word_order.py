@@ -123,6 +123,11 @@ def order_score(text: str) -> tuple[float, int]:
     return sum(weights) / max(1, len(weights)), len(weights)
 
 
+def is_class_word(word: str) -> bool:
+    """Whether a plain word is one of those that the classes list: function words and the commonest verbs and nouns."""
+    return word in _KNOWN
+
+
 def is_common(word: str) -> bool:
     """Whether a plain word is a common English one."""
     return word in _KNOWN or (len(word) > 3 and word[:STEM] in _STEMS)
