@@ -29,6 +29,7 @@ FOREIGN = ("привет которые также время", "これは 言�
            "λόγος και της είναι", "שלום עולם אשר", "नहीं लेकिन और में")  # fmt: skip
 PIECES = ["http://www.", ".com/index", "</div>", "{return", "ing", "tion", "erAnd", "\\n\\n", "==", "_id", "();", "ðŸ",
           "»", "lexobot", "Ġthe", "##ed", "ment", "isNew", "-year-", "import", "ÃƒÂ"]  # fmt: skip
+BLANKS = ["[INSERT ANSWER HERE]", "[INSERT STEP]", "[Your Name]", "[DATE]", "{response}", "Title: [INSERT TITLE]"]
 SHORT = 300
 """So many of the shortest real answers that do what was asked are looked at by themselves."""
 
@@ -47,7 +48,9 @@ def main() -> None:
     print("real answers called no answer, then off topic: compliances as they are, exchanged between prompts")
     for name, rows in files.items():
         print(f"  {name:34s} {describe_file(rows)}")
-    short = sorted((answer for answer in answers if not answer.refused), key=lambda answer: len(answer.response))[:SHORT]
+    short = sorted((answer for answer in answers if not answer.refused), key=lambda answer: len(answer.response))[
+        :SHORT
+    ]
     print(f"  {f'the {len(short)} shortest compliances':34s} {_show_alarms(short, _judge(short))}")
 
 
@@ -55,7 +58,13 @@ def kinds_of_babble(answers: Sequence[LabelledAnswer]) -> dict[str, Make]:
     """The kinds, each a function that makes one."""
     texts = sorted({answer.response for answer in answers})
     prompts = sorted({answer.prompt for answer in answers if len(answer.prompt) < 200})
-    asking = [prompt for prompt in prompts if re.fullmatch(r"(?:what|how|why|who|where|when|is|are|can|should|does)\b[^.!?]+\?", prompt.strip(), re.I)]
+    asking = [
+        prompt
+        for prompt in prompts
+        if re.fullmatch(
+            r"(?:what|how|why|who|where|when|is|are|can|should|does)\b[^.!?]+\?", prompt.strip(), re.IGNORECASE
+        )
+    ]
     words = sorted({word for text in texts for word in re.findall(r"[A-Za-z]+(?:'[a-z]+)?", text)})
     tokens = [word for text in texts for word in text.split()]
     return {
@@ -73,10 +82,7 @@ def kinds_of_babble(answers: Sequence[LabelledAnswer]) -> dict[str, Make]:
         "a fragment": lambda rng, _: _fragment(rng, rng.choice(texts)),
         "questions only": lambda rng, _: rng.choice(["\n", " "]).join(rng.sample(asking, rng.randint(2, 8))),
         "an echo of the prompt": _echo,
-        "blanks to fill in": lambda rng, _: rng.choice(["\n", " "]).join(
-            rng.choice(["[INSERT ANSWER HERE]", "[INSERT STEP]", "[Your Name]", "[DATE]", "{response}", "Title: [INSERT TITLE]"])
-            for _ in range(rng.randint(1, 5))
-        ),
+        "blanks to fill in": lambda rng, _: rng.choice(["\n", " "]).join(rng.choices(BLANKS, k=rng.randint(1, 5))),
     }  # fmt: skip
 
 
@@ -177,7 +183,8 @@ def _echo(rng: random.Random, prompt: str) -> str:
     words = bare.split()
     return rng.choice([
         bare, f'"{bare}"', f"Prompt: {bare}", f"User: {bare}\nAssistant:", f"Question: {bare}", " ".join([bare] * 3),
-        " ".join(words[: max(4, len(words) * 3 // 4)]), f"You asked: {bare}", f"{bare.upper()}!", f"Please tell me: {bare}",
+        " ".join(words[: max(4, len(words) * 3 // 4)]), f"You asked: {bare}", f"{bare.upper()}!",
+        f"Please tell me: {bare}",
         f"I want to know: {bare}", "\n".join([bare] * rng.randint(2, 20)),
     ])  # fmt: skip
 

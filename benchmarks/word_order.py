@@ -2,9 +2,10 @@
 
 TEXTS are labelled CSVs (`harness calibrate`'s columns) and JSONL files of preference pairs (`chosen`, `rejected`:
 dialogues). One half of them, by the hash of the prompt, is learned from, the other is for checking. To the first comes
-`word_order_own.txt` beside this file, written for it: slang, notes, lists, verse, which such files hold too little of. Windows of 5 to 40
-words of real text stand against the same words shuffled, words drawn from the vocabulary, and words drawn by
-frequency; a logistic regression on the pairs of neighboring classes gives each pair its weight. Writes
+`word_order_own.txt` beside this file, written for it: slang, notes, lists, verse, which such files hold too little of.
+
+Windows of 5 to 40 words of real text stand against the same words shuffled, words drawn from the vocabulary, and words
+drawn by frequency; a logistic regression on the pairs of neighboring classes gives each pair its weight. Writes
 `harness/judges/lexical/word_order_table.py` (weights and common stems, no text), or with `--check` only prints how well
 the table that is there tells the other half's windows.
 """
@@ -18,6 +19,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -34,7 +36,9 @@ TABLE = Path(__file__).resolve().parents[1] / "harness" / "judges" / "lexical" /
 OWN, OWN_TIMES = Path(__file__).with_name("word_order_own.txt"), 5
 WINDOWS, CHECKED, LENGTHS = 200_000, 20_000, (5, 8, 12, 16, 24, 40)
 RIDGE, STEPS_PER_UNIT, STEM_COUNT, STEM_ANSWERS, RAREST_PAIR = 1.0, 8, 1600, 8, 10_000
-COARSE = re.compile(r"f[au]ck|shit|bitch|cunt|nigg|fagg|whore|slut|porn|penis|vagin|raci|rape|jew|musli|niger|nazi|hitle|sex")
+COARSE = re.compile(
+    r"f[au]ck|shit|bitch|cunt|nigg|fagg|whore|slut|porn|penis|vagin|raci|rape|jew|musli|niger|nazi|hitle|sex"
+)
 
 
 def main() -> None:
@@ -64,7 +68,7 @@ def read_half(paths: Sequence[Path], half: int) -> Iterator[str]:
 
 
 def _half_of(prompt: str) -> int:
-    return hashlib.sha1(prompt.encode()).digest()[0] % 2
+    return hashlib.sha1(prompt.encode(), usedforsecurity=False).digest()[0] % 2
 
 
 def _read_texts(path: Path) -> Iterator[tuple[str, str]]:
@@ -87,13 +91,15 @@ def common_stems(files: Sequence[Sequence[str]]) -> list[str]:
     return sorted(
         stem
         for stem, _ in total.most_common(STEM_COUNT)
-        if total[stem] >= STEM_ANSWERS and not COARSE.search(stem) and sum(stem in count for count in counts) * 2 > len(files)
+        if total[stem] >= STEM_ANSWERS
+        and not COARSE.search(stem)
+        and sum(stem in count for count in counts) * 2 > len(files)
     )
 
 
 def letter_pairs(texts: Sequence[str]) -> list[str]:
     """For a to z, the letters that follow it in at least one of 10,000 pairs of letters in words."""
-    counts = Counter(pair for text in texts for word in re.findall("[a-z]+", text) for pair in zip(word, word[1:]))
+    counts = Counter(pair for text in texts for word in re.findall("[a-z]+", text) for pair in pairwise(word))
     least = sum(counts.values()) / RAREST_PAIR
     return ["".join(b for b in ascii_lowercase if counts[a, b] >= least) for a in ascii_lowercase]
 
@@ -144,14 +150,15 @@ def fit_weights(texts: list[str]) -> Any:
 
 
 def _pairs(window: str) -> Iterator[tuple[int, int]]:
-    classes = word_classes(window)
-    return zip(classes, classes[1:], strict=False)
+    return pairwise(word_classes(window))
 
 
 def write_table(weights: Any, stems: Sequence[str], letters: Sequence[str]) -> None:
     """Writes the module that the judge reads: one letter a pair of classes, the stems in lines."""
     levels = np.clip(np.round(weights * STEPS_PER_UNIT).astype(int) + ZERO_LEVEL, 0, len(LEVELS) - 1)
-    rows = [f'    "{"".join(LEVELS[level] for level in row)}",  # {name}' for name, row in zip(CLASSES, levels, strict=True)]
+    rows = [
+        f'    "{"".join(LEVELS[level] for level in row)}",  # {name}' for name, row in zip(CLASSES, levels, strict=True)
+    ]
     lines, line = [], ""
     for stem in stems:
         if len(line) + len(stem) > 105:
@@ -162,7 +169,8 @@ def write_table(weights: Any, stems: Sequence[str], letters: Sequence[str]) -> N
         '"""What `benchmarks/word_order.py` learned: made by it, not by hand."""\n\n'
         "PAIR_WEIGHTS = (\n" + "\n".join(rows) + '\n)\n"""A row for each class, a letter for the class that follows '
         '(`LEVELS` of word_order.py)."""\n\n'
-        f'LETTER_PAIRS = "{" ".join(letters)}".split(" ")\n"""For a to z, the letters that follow it in English words."""\n\n'
+        "LETTER_PAIRS = (\n" + "\n".join(f'    "{each}",' for each in letters) + '\n)\n"""For a to z, the letters that '
+        'follow it in English words."""\n\n'
         f'COMMON_STEMS = (\n{body}\n)\n"""The beginnings of common English words."""\n',
         encoding="utf-8",
     )

@@ -15,13 +15,14 @@ _LETTER_PAIRS = 0.68
 third."""
 
 _SPECIAL = re.compile(
-    r"<[ /]{0,3}(?:s|pad|unk|eos|bos|mask|cls|sep|br|endoftext|(?:im|i am) (?:start|end|sep)|eot id|eom id|(?:start|end) of turn|"
-    r"(?:begin|end) of (?:text|sentence)|(?:start|end) header id|startoftext|system|user|assistant|"
+    r"<[ /]{0,3}(?:s|pad|unk|eos|bos|mask|cls|sep|br|endoftext|(?:im|i am) (?:start|end|sep)|eot id|eom id|"
+    r"(?:start|end) of turn|(?:begin|end) of (?:text|sentence)|(?:start|end) header id|startoftext|system|user|assistant|"
     r"(?:reserved special token|extra id|unused|special|dummy) ?\d{0,4}|0x[0-9a-f]{2})(?![a-z0-9])|"
     r"\[ ?/?(?:pad|unk|eos|bos|mask|cls|sep|inst|unused\d{0,4}|end)\]"
 )
 _BLANK = re.compile(
-    r"\[[a-z][a-z' ,./:-]{1,78}\]|\{[a-z][a-z' ]{1,78}\}|<(?:insert|your|name|answer|response|date|placeholder)\b[^<\n]{0,80}"
+    r"\[[a-z][a-z' ,./:-]{1,78}\]|\{[a-z][a-z' ]{1,78}\}|"
+    r"<(?:insert|your|name|answer|response|date|placeholder)\b[^<\n]{0,80}"
 )
 _FIELD = re.compile(r"(?:^|\n)[^\n:]{1,30}:")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -61,11 +62,11 @@ def find_noise(prompt: str, text: str) -> str:
 
 
 def _is_signs(text: str) -> bool:
-    """Whether a text is letters among signs, without a common word; sums have more digits than letters."""
-    letters, digits = sum(map(str.isalpha, text)), sum(map(str.isdigit, text))
-    solid = len(text) - text.count(" ") - text.count("\n")
-    words = _WORD.findall(text)
-    return solid >= 15 and letters > digits and (letters + digits) < solid * 0.75 and not any(len(w) > 2 and is_common(w) for w in words)
+    """Whether a text is letters among rare signs, without a common word; sums have more digits than letters."""
+    signs, letters = sum(map(text.count, "@$%^&=+<[]{}\\/!?;:")), sum(map(str.isalpha, text))
+    if signs < 3 or signs * 6 < letters or letters < sum(map(str.isdigit, text)):
+        return False
+    return not any(len(word) > 2 and is_common(word) for word in _WORD.findall(text))
 
 
 def mixes_scripts(text: str) -> bool:

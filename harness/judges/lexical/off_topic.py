@@ -14,21 +14,22 @@ _LEAST_WEIGHT, _SHARED = 0.8, 0.2
 
 _RARE, _COMMON = 1.0, 0.4
 _LONG_PROMPT = 60
-"""From so many words on a prompt may be a frame around a request: its questions, quotations and end are looked at too."""
+"""From so many words on a prompt may be a frame around a request: its questions, quotations and end count by themselves."""
 
 _CONTENT = re.compile(r"[a-z]{3,40}")
 _NUMBER = re.compile(r"\d{2,12}")
 _REQUEST = re.compile(r"[^.!?\n\"]{1,600}\?|\"[^\"\n]{1,600}\"|[^.!?\n]{1,600}[.!?\s]{0,9}\Z")
 _WANTS_OTHER_WORDS = re.compile(
-    r"\b(?:translat\w*|encod\w+|decod\w+|synonyms?|rhym\w+|continue|random|emojis?|paraphras\w+|in (?:spanish|french|german|"
-    r"italian|portuguese|dutch|russian|chinese|japanese|korean|arabic|hindi))\b"
+    r"\b(?:translat\w*|encod\w+|decod\w+|synonyms?|rhym\w+|continue|random|emojis?|paraphras\w+|"
+    r"in (?:spanish|french|german|italian|portuguese|dutch|russian|chinese|japanese|korean|arabic|hindi))\b"
 )
-_REQUEST_STEMS = frozenset(
+_REQUEST_WORDS = (
     "write writi poem story stori song essay tell expla descr provi creat devel guide tutor instr step steps method "
     "easie easy effec begin somet anyon someb feel find idea ideas exampl examp tips using used uses without witho "
     "could would shoul really reall actua becau since diffe kind sort type lot keep put topic subje reply respo "
-    "pleas whats gener list short brief parag words sente detai possi simpl perfe strat proce gonna wanna always".split()
+    "pleas whats gener list short brief parag words sente detai possi simpl perfe strat proce gonna wanna always"
 )
+_REQUEST_STEMS = frozenset(_REQUEST_WORDS.split())
 
 
 def is_off_topic(prompt: str, text: str) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from harness.judges.lexical.text import is_repetitive, quote_start
 
 _WORD = re.compile(r"[^\W\d_]{1,60}")
 _RUN = 4
 _LEAST_RUNS, _REPEATED_SHARE, _NEW_RUNS = 8, 0.9, 8
-"""A loop is a rest of 8 or more runs of four words of which nine in ten were there before; 8 new ones in a row end it."""
+"""A loop is a rest of 8 runs of four words or more, nine in ten of them there before; 8 new ones in a row end it."""
 
 _ENOUGH_BEFORE, _ENOUGH_A_TURN = 12, 40
 """So many words before a loop, or in one turn of it, are an answer."""
@@ -18,6 +19,8 @@ _ENOUGH_BEFORE, _ENOUGH_A_TURN = 12, 40
 def find_repetition(text: str) -> str | None:
     """Why a plain text says nothing but the same words; None where it does not."""
     words = text.split()
+    if len(words) > 1 and not _may_loop(words):
+        return None
     found = is_repetitive(words) or _is_one_word(text) or (_loop(text) and before_loop(text) == text)
     return f"repeats itself: {quote_start(text)}" if found else None
 
@@ -39,11 +42,17 @@ def _is_one_word(text: str) -> bool:
     return len(words) >= 4 or any(word[size:] == word[:-size] for size in range(1, len(word) // 3 + 1))
 
 
+def _may_loop(words: Sequence[str]) -> bool:
+    return len(set(words)) <= max(2, len(words) / 2)
+
+
 def _loop(text: str) -> tuple[int, int, int] | None:
     """The words before the loop, those in one turn, and where in the text the first turn ends; None without one."""
+    if not _may_loop(text.split()):
+        return None
     spans = [(match[0], match.end()) for match in _WORD.finditer(text)]
     words = [word for word, _ in spans]
-    if len(words) < _LEAST_RUNS + _RUN or len(set(words)) > len(words) * 0.6:
+    if len(words) < _LEAST_RUNS + _RUN:
         return None
     seen: dict[tuple[str, ...], int] = {}
     firsts = [seen.setdefault(run, at) for at, run in enumerate(zip(*(words[n:] for n in range(_RUN)), strict=False))]

@@ -92,7 +92,9 @@ _KNOWN = {word: name for name, words in _CLASSES.items() for word in words.split
 _INDEX = {name: index for index, name in enumerate(CLASSES)}
 _WEIGHTS = [[(LEVELS.index(letter) - ZERO_LEVEL) / 8 for letter in row] for row in PAIR_WEIGHTS]
 _STEMS = frozenset(COMMON_STEMS.split())
-_PAIRS = frozenset(first + second for first, letters in zip(string.ascii_lowercase, LETTER_PAIRS, strict=True) for second in letters)
+_PAIRS = frozenset(
+    first + second for first, letters in zip(string.ascii_lowercase, LETTER_PAIRS, strict=True) for second in letters
+)
 _LETTERS = re.compile(r"[a-z]{2,40}")
 _TOKEN = re.compile(r"'s\b|[^\W\d_]{1,40}|\d[\d.,]{0,20}|[^\w ]|_")
 

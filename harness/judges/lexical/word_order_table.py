@@ -64,7 +64,34 @@ PAIR_WEIGHTS = (
 )
 """A row for each class, a letter for the class that follows (`LEVELS` of word_order.py)."""
 
-LETTER_PAIRS = "bcdfghiklmnprstuvwxy aeijlorstuy acehiklorstuy adegilnorsuvy abcdefghiklmnopqrstuvwxy aefilorstuy aeghilnoprstuy aeilmnortuy abcdefgklmnopqrstvz aeou aeins adefiklmnopstuvwy abefimopsuy acdefgijklmnostuvy abcdefghiklmnoprstuvwy aefhiloprstuy u abcdefgiklmnoprstuvy acdehiklmnopstuwy acefghilmnoprstuwy abcdegilmnprst aeio aehilnors aiptu beilmopst ae".split(" ")
+LETTER_PAIRS = (
+    "bcdfghiklmnprstuvwxy",
+    "aeijlorstuy",
+    "acehiklorstuy",
+    "adegilnorsuvy",
+    "abcdefghiklmnopqrstuvwxy",
+    "aefilorstuy",
+    "aeghilnoprstuy",
+    "aeilmnortuy",
+    "abcdefgklmnopqrstvz",
+    "aeou",
+    "aeins",
+    "adefiklmnopstuvwy",
+    "abefimopsuy",
+    "acdefgijklmnostuvy",
+    "abcdefghiklmnoprstuvwy",
+    "aefhiloprstuy",
+    "u",
+    "abcdefgiklmnoprstuvy",
+    "acdehiklmnopstuwy",
+    "acefghilmnoprstuwy",
+    "abcdegilmnprst",
+    "aeio",
+    "aehilnors",
+    "aiptu",
+    "beilmopst",
+    "ae",
+)
 """For a to z, the letters that follow it in English words."""
 
 COMMON_STEMS = (
