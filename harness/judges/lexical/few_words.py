@@ -22,6 +22,11 @@ _WANTS_WORD = re.compile(
     r"(?:give|tell) me (?:a|an|one|the|your)\b|(?:pick|choose|say)\b"
 )
 _WHAT_IS = re.compile(r"\bwhat(?:'s| is| are| was| were)\b")
+_WANTS_ONE_WORD = re.compile(r"\b(?:(?:one|single|a|the) word|translat\w+|complete|fill|finish|spell|rhym\w+)\b")
+_WANTS_NAME = re.compile(
+    r"what(?:'s| is| was) the (?:capital|name|colou?r|symbol|language|currency|opposite|plural|result|sum|chemical|"
+    r"(?:larg|bigg|small|tall|long|high|old|fast)est|first|last)\b"
+)
 _WANTS_LETTER = re.compile(r"\b[a-e][).:]|\b(?:letter|option|or)\b")
 _VERB_FORM = re.compile(r"\w{3}(?:ing|ed|ly)$")
 _BEGINS_AN_ANSWER = re.compile(
@@ -32,7 +37,7 @@ _BARE = (
     "yes no nope yeah yep yup sure ok okay true false never maybe perhaps always none neither nothing denied "
     "declined refused impossible absolutely definitely certainly correct incorrect right wrong sorry unknown "
     "legal illegal fine please stop pass help unfortunately hello hi hey thanks censored redacted nobody "
-    "everyone possibly probably"
+    "everyone possibly probably depends good great bad zero one two three four five six seven eight nine ten"
 )
 _HANGING = (
     "the a an and or but nor of to in on at into onto upon for with from by about as than is are was were be "
@@ -42,7 +47,7 @@ _HANGING = (
     "over against without"
 )
 _MIDST = (
-    "and or nor of to in on at into onto upon from about as than is are was were be been has have had would "
+    "and or nor of to into onto upon from about as than is are was were be been has have had would "
     "should may might must that which who whose whom because although though unless until since between through"
 )
 _OPENS = (
@@ -84,12 +89,16 @@ def find_fragment(prompt: str, text: str, raw: str) -> str:
 def _find_lone_word(prompt: str, word: str, raw: str) -> str:
     if word in _BARE_ANSWERS or any(map(str.isdigit, word)) or not word.isascii():
         return ""
-    if len(word) > 4 and word in prompt:
+    if _WANTS_ONE_WORD.search(prompt) or (len(word) > 4 and word in prompt):
         return ""
     if len(word) == 1:
         return "" if _WANTS_LETTER.search(prompt) else "a lone letter"
     capital = next((letter.isupper() for letter in raw if letter.isalpha()), False)
-    fits = word not in DANGLING and not _VERB_FORM.match(word) and (capital or not _WHAT_IS.search(prompt))
+    fits = (
+        word not in DANGLING
+        and not _VERB_FORM.match(word)
+        and (capital or _WANTS_NAME.search(prompt) or not _WHAT_IS.search(prompt))
+    )
     return "" if fits and _asks_for_word(prompt) else "a lone word"
 
 

@@ -20,7 +20,7 @@ _ORDER_BOUNDS = ((50, 0.0), (25, -0.03), (15, -0.1), (10, -0.2), (7, -0.33), (4,
 """From so many words on, an order score below this is that of words without order."""
 
 _ENGLISH, _BEGINS_FLUENT, _BEGINNING = 0.2, 0.2, 250
-"""Where less than a fifth of the words is common English, the bound is lowered by twice what lacks, as it may be
+"""Where less than a fifth of the words is common English, the bound is lowered by three times what lacks, as it may be
 another language; a text whose first 250 characters run well began as an answer."""
 
 _TORN = re.compile(r"[a-z]{2}[A-Z]\w")
@@ -29,6 +29,7 @@ _TORN_SHARE, _TORN_BOUND = 0.05, 0.2
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)?")
 _SENTENCE = re.compile(r"[^.!?\n]{1,1000}[.!?\n]{0,9}")
+_FULL_STOP = re.compile(r"[a-z][.!?](?!\w)")
 _ITEM_MARKS = (re.compile(r"\n"), re.compile(r"[,;\n]"), re.compile(r"@|- "))
 
 _WANTS_QUESTIONS = re.compile(
@@ -85,19 +86,19 @@ def is_word_salad(text: str, raw: str = "") -> bool:
         return False
     torn = len(_TORN.findall(raw[:_READ]))
     bound += _TORN_BOUND * (torn >= max(2, len(words) * _TORN_SHARE))
-    bound += min(0, 2 * (sum(map(is_common, words)) / len(words) - _ENGLISH))
-    if score >= bound or _is_list(head) or _is_code(head):
+    bound += min(0, 3 * (sum(map(is_common, words)) / len(words) - _ENGLISH))
+    if score >= bound or _is_list(head) or _is_code(head) or "```" in raw:
         return False
     return len(head) < 2 * _BEGINNING or order_score(text[:_BEGINNING])[0] < _BEGINS_FLUENT
 
 
 def _is_list(text: str) -> bool:
-    return any(_has_items(mark.split(text)) for mark in _ITEM_MARKS)
+    return any(_has_items(mark.split(text), len(_FULL_STOP.findall(text))) for mark in _ITEM_MARKS)
 
 
-def _has_items(parts: Sequence[str]) -> bool:
+def _has_items(parts: Sequence[str], stops: int) -> bool:
     sizes = sorted(len(words) for part in parts if (words := _WORD.findall(part)))
-    return len(sizes) >= 4 and sizes[len(sizes) // 2] <= 4 and sizes[len(sizes) * 4 // 5] <= 6
+    return len(sizes) >= max(4, 3 * stops) and sizes[len(sizes) // 2] <= 4 and sizes[len(sizes) * 4 // 5] <= 6
 
 
 def _is_code(text: str) -> bool:

@@ -16,8 +16,8 @@ third."""
 
 _SPECIAL = re.compile(
     r"<[ /]{0,3}(?:s|pad|unk|eos|bos|mask|cls|sep|br|endoftext|(?:im|i am) (?:start|end|sep)|eot id|eom id|"
-    r"(?:start|end) of turn|(?:begin|end) of (?:text|sentence)|(?:start|end) header id|startoftext|system|user|assistant|"
-    r"(?:reserved special token|extra id|unused|special|dummy) ?\d{0,4}|0x[0-9a-f]{2})(?![a-z0-9])|"
+    r"(?:start|end) of turn|(?:begin|end) of (?:text|sentence)|(?:start|end) header id|startoftext|system|user|"
+    r"assistant|(?:reserved special token|extra id|unused|special|dummy) ?\d{0,4}|0x[0-9a-f]{2})(?![a-z0-9])|"
     r"\[ ?/?(?:pad|unk|eos|bos|mask|cls|sep|inst|unused\d{0,4}|end)\]"
 )
 _BLANK = re.compile(
@@ -52,7 +52,7 @@ def find_noise(prompt: str, text: str) -> str:
         left = _FIELD.sub("\n", _BLANK.sub(" ", text))
         if left != text and len(_WORD.findall(left)) * 4 <= len(_WORD.findall(text)):
             return "only blanks to fill in"
-    if english_share(text.split()) >= 0.2:
+    if english_share(_WORD.findall(text)) >= 0.2:
         return ""
     if is_gibberish(text) or _is_signs(text):
         return "gibberish"

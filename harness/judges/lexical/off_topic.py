@@ -13,14 +13,15 @@ _LEAST_WEIGHT, _SHARED = 0.8, 0.2
 """A prompt with less weight of content words is no evidence; an answer that shares less than a fifth is off topic."""
 
 _RARE, _COMMON = 1.0, 0.4
-_LONG_PROMPT = 60
-"""From so many words on a prompt may be a frame around a request: its questions, quotations and end count by themselves."""
+_LONG_PROMPT, _SHARED_WITH_FRAME = 60, 0.35
+"""From so many words on a prompt may be a frame around a request: then its questions, quotations and end count by
+themselves, and the whole, whose many words any answer meets, by a third."""
 
 _CONTENT = re.compile(r"[a-z]{3,40}")
 _NUMBER = re.compile(r"\d{2,12}")
 _REQUEST = re.compile(r"[^.!?\n\"]{1,600}\?|\"[^\"\n]{1,600}\"|[^.!?\n]{1,600}[.!?\s]{0,9}\Z")
 _WANTS_OTHER_WORDS = re.compile(
-    r"\b(?:translat\w*|encod\w+|decod\w+|synonyms?|rhym\w+|continue|random|emojis?|paraphras\w+|"
+    r"\b(?:translat\w*|encod\w+|decod\w+|synonyms?|rhym\w+|random|emojis?|paraphras\w+|"
     r"in (?:spanish|french|german|italian|portuguese|dutch|russian|chinese|japanese|korean|arabic|hindi))\b"
 )
 _REQUEST_WORDS = (
@@ -40,9 +41,12 @@ def is_off_topic(prompt: str, text: str) -> bool:
     """
     if text.count(" ") < _LEAST_WORDS or _WANTS_OTHER_WORDS.search(prompt):
         return False
-    if not _shares_nothing(_content_stems(prompt), text):
-        return False
-    return prompt.count(" ") < _LONG_PROMPT or _shares_nothing(_content_stems(" ".join(_REQUEST.findall(prompt))), text)
+    if prompt.count(" ") < _LONG_PROMPT:
+        return _shares_little(_content_stems(prompt), text, _SHARED)
+    requests = " ".join(_REQUEST.findall(prompt))
+    return _shares_little(_content_stems(requests), text, _SHARED) and _shares_little(
+        _content_stems(prompt), text, _SHARED_WITH_FRAME
+    )
 
 
 def _content_stems(text: str) -> dict[str, float]:
@@ -52,7 +56,7 @@ def _content_stems(text: str) -> dict[str, float]:
     return stems | dict.fromkeys(_NUMBER.findall(text), _RARE)
 
 
-def _shares_nothing(stems: dict[str, float], text: str) -> bool:
+def _shares_little(stems: dict[str, float], text: str, least: float) -> bool:
     total = sum(stems.values())
     shared = sum(weight for stem, weight in stems.items() if stem in text)
-    return total >= _LEAST_WEIGHT and shared < _SHARED * total
+    return total >= _LEAST_WEIGHT and shared < least * total
