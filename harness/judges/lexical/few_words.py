@@ -59,7 +59,7 @@ _BARE_ANSWERS, DANGLING, _MIDSTREAM, _OPENERS = (
 )
 _LAST, _AFTER_VERB = (
     "the a an and or of my your our their its because although if than into very",
-    "the a an it them him her this that your my his their some up down out into on off in for with",
+    "the a an it them him her this that your my his their some up down out into off",
 )
 _NEVER_LAST, _OBJECTS = frozenset(_LAST.split()), frozenset(_AFTER_VERB.split())
 

@@ -27,6 +27,9 @@ _TORN = re.compile(r"[a-z]{2}[A-Z]\w")
 _TORN_SHARE, _TORN_BOUND = 0.05, 0.2
 """Where two words or more, and one in twenty, have a capital inside, the bound is raised by this."""
 
+_ACCENTED, _ACCENTS = re.compile("[à-ɏḀ-ỿ]"), 0.1
+"""More accented words than this are another language."""
+
 _WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)?")
 _SENTENCE = re.compile(r"[^.!?\n]{1,1000}[.!?\n]{0,9}")
 _FULL_STOP = re.compile(r"[a-z][.!?](?!\w)")
@@ -87,6 +90,8 @@ def is_word_salad(text: str, raw: str = "") -> bool:
     torn = len(_TORN.findall(raw[:_READ]))
     bound += _TORN_BOUND * (torn >= max(2, len(words) * _TORN_SHARE))
     bound += min(0, 3 * (sum(map(is_common, words)) / len(words) - _ENGLISH))
+    if sum(bool(_ACCENTED.search(word)) for word in words) > len(words) * _ACCENTS:
+        return False
     if score >= bound or _is_list(head) or _is_code(head) or "```" in raw:
         return False
     return len(head) < 2 * _BEGINNING or order_score(text[:_BEGINNING])[0] < _BEGINS_FLUENT
@@ -102,7 +107,7 @@ def _has_items(parts: Sequence[str], stops: int) -> bool:
 
 
 def _is_code(text: str) -> bool:
-    return sum(map(text.count, "{}()[]=<>;/\\$+")) > len(text) / 25
+    return sum(map(text.count, "{}()[]=<>;/\\$+")) > len(text) / 30
 
 
 def is_echo(prompt: str, text: str) -> bool:

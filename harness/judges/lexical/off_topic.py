@@ -13,7 +13,7 @@ _LEAST_WEIGHT, _SHARED = 0.8, 0.2
 """A prompt with less weight of content words is no evidence; an answer that shares less than a fifth is off topic."""
 
 _RARE, _COMMON = 1.0, 0.4
-_LONG_PROMPT, _SHARED_WITH_FRAME = 60, 0.35
+_LONG_PROMPT, _SHARED_WITH_FRAME = 60, 0.3
 """From so many words on a prompt may be a frame around a request: then its questions, quotations and end count by
 themselves, and the whole, whose many words any answer meets, by a third."""
 
