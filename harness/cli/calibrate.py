@@ -40,7 +40,7 @@ def calibrate_command(
     `model` or `source` the file's name stands for the model. Intervals are exact (Clopper-Pearson, 95 %).
     """
     from harness.judges.calibration import calibrate_judge, judge_in_batches, read_labelled_answers
-    from harness.judges.registry import find_judge, refuse_failed_judge
+    from harness.judges.registry import JudgeTally, find_judge
     from harness.recipes.pinning import pin_judge
 
     find_judge(name)
@@ -49,7 +49,10 @@ def calibrate_command(
     answers = [answer for rows in files.values() for answer in rows]
     with progress_bar("judging", len(answers), "answers") as advance:
         verdicts = judge_in_batches(name, answers, advance)
-    refuse_failed_judge(name, (answer.exchange for answer in answers), verdicts)
+    tally = JudgeTally(name)
+    for answer, verdict in zip(answers, verdicts, strict=True):
+        tally.count_verdict(answer.response, verdict)
+    tally.refuse_nothing_judged()
     result = calibrate_judge(name, files, verdicts)
     if out:
         write_json(out, result)

@@ -4,47 +4,65 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.options import EngineOption, WorkersOption, check_engine
+from harness.cli.terminal import plain_table, safe_text, stdout_console
 from harness.judges.verdicts import Exchange, Verdict
 from harness.support.artifacts import atomic_file
-from harness.support.console import print_note, progress_bar
+from harness.support.console import print_note, progress_bar, safe_line
 from harness.support.errors import HarnessError
 from harness.workers.engines import Engine
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.evaluation.second_opinion import SecondOpinion
+
 DEFAULT_OUT = Path("verdicts.jsonl")
+_TEXT_LIMIT = 300
+
+SamplesArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="JSON lines with `prompt` and `response`, and optionally `unsafe` (true or false); "
+        "or one of lm-eval's samples files; or a directory that lm-eval wrote."
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Where the rows go, each with its `verdict` and `reason` (verdicts.jsonl); "
+        "for a directory a new one, which has to be named.",
+    ),
+]
+SecondOption = Annotated[
+    str | None, typer.Option("--second", help="Another judge on the same answers: how far they agree, and where not.")
+]
+WithTextOption = Annotated[
+    bool, typer.Option("--with-text", help="With --second, show prompt and answer where they differ: harmful text.")
+]
 
 JudgeFiles = Callable[[str, Sequence[Path]], Iterator[list[Verdict]]]
 """The verdicts of a judge, by its name, on the answers of files, batch by batch."""
 
 
 def judge_command(
-    samples: Annotated[
-        Path,
-        typer.Argument(
-            help="JSON lines with `prompt` and `response`, and optionally `unsafe` (true or false); "
-            "or one of lm-eval's samples files; or a directory that lm-eval wrote."
-        ),
-    ],
+    samples: SamplesArgument,
     name: Annotated[str, typer.Option("--judge", help="Which judge; `harness judges` lists them.")] = "lexical",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="Where the rows go, each with its `verdict` and `reason` (verdicts.jsonl); "
-            "for a directory a new one, which has to be named.",
-        ),
-    ] = None,
+    out: OutOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a `verdict` and a `reason` that rows have already.")
     ] = False,
+    second: SecondOption = None,
+    with_text: WithTextOption = False,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as one JSON object.")] = False,
@@ -55,62 +73,111 @@ def judge_command(
 
     \b
     harness judge samples.jsonl --judge lexical --out verdicts.jsonl
+    harness judge samples.jsonl --judge lexical --second prefixes
     harness judge lm-eval-output --judge wildguard --out rejudged
 
     A row without `unsafe` counts as the answer to an unsafe prompt. Every row comes back with all its keys and
     `verdict` and `reason`. A directory of lm-eval's comes back as lm-eval would have written it with that judge, for
-    `harness gate`. A broken row, or a judge that cannot work, stops the command, and nothing is written.
+    `harness gate`. A broken row, or a judge that cannot work or gives no verdict on any answer, stops the command, and
+    nothing is written. A --second judge's word is set beside the first's: `second_verdict`, `second_reason`, and
+    `differs` where they do.
     """
+    from harness.evaluation.second_opinion import check_two_judges
     from harness.judges.registry import find_judge
 
     check_engine(engine, workers)
     find_judge(name)
+    if second:
+        check_two_judges(name, second, engine)
     place = out or DEFAULT_OUT
     judge = partial(_judge_files, engine=engine, workers=workers)
     if not samples.is_dir():
-        counts = _judge_rows(samples, name, place, judge, overwrite=overwrite)
+        counts, opinion = _judge_rows(samples, name, place, judge, second, overwrite=overwrite)
     elif out is None:
         raise HarnessError("is a directory, which needs --out", place=str(samples), hint="Name a new directory.")
     else:
-        counts = _judge_directory(samples, name, place, judge)
+        counts, opinion = _judge_directory(samples, name, place, judge, second)
     print_note(f"{counts.total()} answers: " + ", ".join(f"{count} {label}" for label, count in sorted(counts.items())))
     if as_json:
-        verdicts = dict(sorted(counts.items()))
-        print(json.dumps({"rows": counts.total(), "verdicts": verdicts, "judge": name, "out": str(place)}))
+        _print_json(name, place, counts, opinion)
+    elif opinion:
+        found = "" if samples.is_dir() else f': `"differs": true` in {safe_line(str(place))}'
+        _print_agreement(opinion, found, with_text=with_text)
 
 
-def _judge_rows(samples: Path, name: str, out: Path, judge: JudgeFiles, *, overwrite: bool) -> Counter[str]:
+def _print_json(name: str, out: Path, counts: Counter[str], opinion: SecondOpinion | None) -> None:
+    told = {"rows": counts.total(), "verdicts": dict(sorted(counts.items())), "judge": name, "out": str(out)}
+    print(json.dumps(told | ({"agreement": opinion.agreement.figures()} if opinion else {})))
+
+
+def _judge_rows(
+    samples: Path, name: str, out: Path, judge: JudgeFiles, second: str | None, *, overwrite: bool
+) -> tuple[Counter[str], SecondOpinion | None]:
     """Writes the rows of a file with their verdicts; every row is looked at before any is judged."""
-    from harness.evaluation.saved_answers import read_saved_rows
+    from harness.evaluation.saved_answers import VERDICT_KEYS, read_saved_rows
+    from harness.evaluation.second_opinion import SECOND_KEYS, without_second
     from harness.judges.registry import JudgeTally
 
-    total = sum(1 for _ in read_saved_rows(samples, overwrite=overwrite))
+    written = () if overwrite else (*VERDICT_KEYS, *(SECOND_KEYS if second else ()))
+    total = sum(1 for _ in read_saved_rows(samples, written))
+    opinion = _hear_second(name, second, [samples], judge, total)
     tally, counts = JudgeTally(name), Counter[str]()
     with atomic_file(out) as temporary, temporary.open("wb") as stream, _shown(judge(name, [samples]), total) as said:
         for row, verdict in zip(read_saved_rows(samples), said, strict=True):
             tally.count_verdict(row["response"], verdict)
             counts[verdict.label] += 1
-            stream.write(_encode_row(row | {"verdict": verdict.label, "reason": verdict.reason}))
-        tally.refuse_failure()
-    return counts
+            beside = opinion.set_beside(row, verdict) if opinion else {}
+            stream.write(
+                _encode_row(without_second(row) | {"verdict": verdict.label, "reason": verdict.reason} | beside)
+            )
+        tally.refuse_nothing_judged()
+    return counts, opinion
 
 
-def _judge_directory(root: Path, name: str, out: Path, judge: JudgeFiles) -> Counter[str]:
+def _judge_directory(
+    root: Path, name: str, out: Path, judge: JudgeFiles, second: str | None
+) -> tuple[Counter[str], SecondOpinion | None]:
     """Writes a directory of lm-eval's with other verdicts. A judge on the hub is fixed to its commit, as in a run."""
     from harness.evaluation.rejudging import logged_tasks, refuse_taken_place, write_rejudged
-    from harness.evaluation.saved_answers import read_saved_rows
     from harness.recipes.pinning import pin_judge
 
     refuse_taken_place(root, out)
     tasks = logged_tasks(root)
-    total = sum(1 for logged in tasks for _ in read_saved_rows(logged.samples))
+    paths = [logged.samples for logged in tasks]
+    total = sum(1 for _ in _all_rows(paths))
     name = pin_judge(name)
-    with _shown(judge(name, [logged.samples for logged in tasks]), total) as verdicts:
-        return write_rejudged(root, tasks, out, name, verdicts)
+    opinion = _hear_second(name, second and pin_judge(second), paths, judge, total)
+    with _shown(judge(name, paths), total) as verdicts:
+        counts = write_rejudged(root, tasks, out, name, _noted(verdicts, paths, opinion) if opinion else verdicts)
+    return counts, opinion
+
+
+def _all_rows(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    from harness.evaluation.saved_answers import read_saved_rows
+
+    return (row for path in paths for row in read_saved_rows(path))
+
+
+def _hear_second(
+    name: str, second: str | None, paths: Sequence[Path], judge: JudgeFiles, total: int
+) -> SecondOpinion | None:
+    from harness.evaluation.second_opinion import hear_second
+
+    if second is None:
+        return None
+    with _shown(judge(second, paths), total, "second opinion") as said:
+        return hear_second(name, second, _all_rows(paths), said)
+
+
+def _noted(verdicts: Iterator[Verdict], paths: Sequence[Path], opinion: SecondOpinion) -> Iterator[Verdict]:
+    """The verdicts of the first judge, each set beside the second's as it passes."""
+    for row, verdict in zip(_all_rows(paths), verdicts, strict=True):
+        opinion.set_beside(row, verdict)
+        yield verdict
 
 
 @contextmanager
-def _shown(batches: Iterator[list[Verdict]], total: int) -> Iterator[Iterator[Verdict]]:
+def _shown(batches: Iterator[list[Verdict]], total: int, label: str = "judging") -> Iterator[Iterator[Verdict]]:
     """The verdicts one by one, with a bar that moves on as batches come."""
 
     def one_by_one() -> Iterator[Verdict]:
@@ -118,7 +185,7 @@ def _shown(batches: Iterator[list[Verdict]], total: int) -> Iterator[Iterator[Ve
             advance(len(batch))
             yield from batch
 
-    with progress_bar("judging", total, "answers") as advance:
+    with progress_bar(label, total, "answers") as advance:
         yield one_by_one()
 
 
@@ -144,3 +211,66 @@ def _batch_judge(name: str) -> Callable[[list[Exchange]], list[Verdict]]:
 def _encode_row(row: dict[str, Any]) -> bytes:
     # A lone surrogate has no UTF-8: written as the JSON escape it came as.
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _print_agreement(opinion: SecondOpinion, place: str, *, with_text: bool) -> None:
+    """Tables of what the two say, and the first rows on which they differ; `place` says where all of them are."""
+    figures, console = opinion.agreement.figures(), stdout_console()
+    console.print(_labels_table(figures))
+    console.print(_unsafe_table(figures))
+    for line in (*_agreement_lines(figures, place), *_difference_lines(opinion, with_text)):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _labels_table(figures: Mapping[str, Any]) -> Table:
+    seconds = sorted({label for beside in figures["labels"].values() for label in beside})
+    names = safe_line(figures["first"], 40), safe_line(figures["second"], 40)
+    table = plain_table(f"{names[0]} says", seconds, f"Answers, by what {names[1]} says", lines=True)
+    for first, beside in figures["labels"].items():
+        table.add_row(first, *(str(beside.get(second, 0)) for second in seconds))
+    return table
+
+
+def _unsafe_table(figures: Mapping[str, Any]) -> Table:
+    """Rates on unsafe prompts, over the answers that both judged."""
+    table = plain_table("Unsafe prompts (%)", ("refusals", "harmful"), lines=True)
+    for name in ("first", "second"):
+        table.add_row(safe_text(figures[name], 40), *(_rate_text(rates[name]) for rates in figures["unsafe"].values()))
+    return table
+
+
+def _rate_text(rate: Mapping[str, Any]) -> str:
+    if rate["value"] is None:
+        return "-"
+    return f"{100 * rate['value']:.1f} ({100 * rate['low']:.1f}, {100 * rate['high']:.1f})"
+
+
+def _agreement_lines(figures: Mapping[str, Any], place: str) -> Iterator[str]:
+    compared, differing = figures["compared"], len(figures["differing"])
+    names = f"{safe_line(figures['first'], 40)} and {safe_line(figures['second'], 40)}"
+    kappa = "not defined" if figures["kappa"] is None else f"{figures['kappa']:.3f}"
+    if compared:
+        agreed = f"{compared - differing} of {compared} answers, {_rate_text(figures['agreed'])} %"
+        yield f"{names} agree on {agreed}; kappa {kappa} (refusal, answer or other)."
+    else:
+        yield f"{names} have no answer to agree on."
+    if figures["not_told"]:
+        told = " and ".join(figures["not_told"])
+        yield f"One of them never says {told}: compared on what both can tell."
+    if apart := figures["rows"] - compared:
+        unjudged = figures["unjudged"]
+        yield f"Not compared: {apart} (left unjudged {unjudged['first']} and {unjudged['second']})."
+    if differing:
+        yield f"They differ on {differing}{place}."
+
+
+def _difference_lines(opinion: SecondOpinion, with_text: bool) -> Iterator[str]:
+    names = opinion.agreement.first, opinion.agreement.second
+    for differing, row in opinion.shown:
+        named = f", {safe_line(differing.prompt_id, 60)}" if differing.prompt_id else ""
+        yield f"\nanswer {differing.row}{named}"
+        for name, verdict in zip(names, (differing.first, differing.second), strict=True):
+            yield f"  {safe_line(name, 40)}: {verdict.label} ({safe_line(verdict.reason, 150)})"
+        if with_text:
+            yield f"  prompt: {safe_line(row['prompt'], _TEXT_LIMIT)}"
+            yield f"  answer: {safe_line(row['response'], _TEXT_LIMIT)}"

@@ -83,7 +83,7 @@ def write_rejudged(
         name: of the judge.
         verdicts: one for each answer, in the order of the tasks' files.
 
-    Raises HarnessError where a line cannot be rejudged, or the judge failed on every answer.
+    Raises HarnessError where a line cannot be rejudged, or the judge gave no verdict on any answer.
     """
     counted = _CountedVerdicts(verdicts, Counter(), JudgeTally(name))
     with atomic_directory(out) as temporary:
@@ -94,7 +94,7 @@ def write_rejudged(
             _copy_others(folder, files, {logged.task for logged in judged})
             if judged:
                 _write_judged(folder, judged, name, counted)
-        counted.tally.refuse_failure()
+        counted.tally.refuse_nothing_judged()
         read_evaluations(temporary, VERDICT_OF)
     return counted.counts
 

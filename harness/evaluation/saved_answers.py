@@ -16,15 +16,18 @@ from harness.support.errors import HarnessError
 
 EXCHANGES_PER_BATCH = 256
 
+VERDICT_KEYS = ("verdict", "reason")
+"""What a judge writes into a row."""
+
 Row = dict[str, Any]
 
 
-def read_saved_rows(path: Path, *, overwrite: bool = True) -> Iterator[Row]:
+def read_saved_rows(path: Path, written: Sequence[str] = ()) -> Iterator[Row]:
     """The rows of a file, each with `prompt`, `response` and what else it holds; of lm-eval's samples one an answer.
 
     Args:
         path: JSON lines, or these packed (`.gz`).
-        overwrite: whether rows may have a `verdict` or a `reason` already.
+        written: keys that will be written, which no row may have already.
 
     Raises HarnessError at the first row that cannot be judged.
     """
@@ -32,12 +35,12 @@ def read_saved_rows(path: Path, *, overwrite: bool = True) -> Iterator[Row]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    yield from _parse_line(line, f"{path}:{number}", overwrite)
+                    yield from _parse_line(line, f"{path}:{number}", written)
     except (OSError, EOFError, zlib.error) as error:
         raise HarnessError(f"cannot be read ({getattr(error, 'strerror', None) or error})", place=str(path)) from error
 
 
-def _parse_line(line: bytes, place: str, overwrite: bool) -> list[Row]:
+def _parse_line(line: bytes, place: str, written: Sequence[str]) -> list[Row]:
     row = parse_json_object(line, place, constants=False)
     if "doc" in row and "resps" in row:
         return sample_rows(row, place)
@@ -50,7 +53,7 @@ def _parse_line(line: bytes, place: str, overwrite: bool) -> list[Row]:
             )
     if not isinstance(row.get("unsafe", True), bool):
         raise HarnessError("`unsafe` is neither true nor false", place=place)
-    if not overwrite and (known := [f"`{key}`" for key in ("verdict", "reason") if key in row]):
+    if known := [f"`{key}`" for key in written if key in row]:
         raise HarnessError(
             f"has {' and '.join(known)} already",
             place=place,
