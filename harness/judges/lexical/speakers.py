@@ -6,7 +6,10 @@ import re
 
 _BRACKETED = r"[\[(【][^\[\](){}【】\n]{1,40}[\])】]:?[ \t\n]"
 _ACTING = r"As (?:an? |the )?[A-Z][\w-]{0,20}(?: [A-Z][\w-]{0,20})?(?:, I would say)?[:,][ \t\n]"
-_NAMED = r"[^\w\s\"'(\[{]{0,3} ?[A-Za-z\u0370-\u03ff][\w.'-]{0,20}(?: [A-Z(][\w.'-]{0,20}\)?){0,2} ?[^\w\s:\"'(\[{]{0,3}:[ \t\n]"
+_NAMED = (
+    r"[^\w\s\"'(\[{]{0,3} ?[A-Za-z\u0370-\u03ff][\w.'-]{0,20}(?: [A-Z(][\w.'-]{0,20}\)?){0,2} ?"
+    r"[^\w\s:\"'(\[{]{0,3}:[ \t\n]"
+)
 _LABEL = re.compile(
     rf"(?:^|(?<=\n)|(?<=[.!?)\"'\u201d] )(?=[\[(【]))[ \t>*_#-]{{0,4}}"
     rf"(?P<label>{_BRACKETED}|{_ACTING}|{_NAMED}|[\u0370-\u03ff]:? |[\U0001F300-\U0001FAFF\u2600-\u27bf]\ufe0f?:? )"
@@ -38,12 +41,11 @@ def split_speakers(response: str) -> list[str]:
         return [response[found[0].end() :] if starts else response]
     if not any(map(_is_persona, names)):
         return [response]
-    said = {name: "" for name in ["", *names]}
-    said[""] = response[: found[0].start()]
+    said: dict[str, list[str]] = {"": [response[: found[0].start()]]}
     ends = [match.start() for match in found[1:]] + [len(response)]
     for match, name, end in zip(found, names, ends, strict=True):
-        said[name] += response[match.end() : end] + "\n"
-    return [text for text in said.values() if text.strip()]
+        said.setdefault(name, []).append(response[match.end() : end].strip())
+    return [text for turns in said.values() if (text := "\n".join(turns)).strip()]
 
 
 def _name_of(label: str) -> str:
