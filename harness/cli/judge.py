@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.options import EngineOption, WorkersOption, check_engine
-from harness.judges.verdicts import Exchange, Verdict
+from harness.judges.verdicts import VERDICT_KEYS, Exchange, Verdict, verdict_details
 from harness.support.artifacts import atomic_file
 from harness.support.console import print_note, progress_bar
 from harness.support.errors import HarnessError
 from harness.workers.engines import Engine
+
+if TYPE_CHECKING:
+    from harness.evaluation.verdict_counts import VerdictCounts
 
 DEFAULT_OUT = Path("verdicts.jsonl")
 
@@ -43,7 +45,7 @@ def judge_command(
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a `verdict` and a `reason` that rows have already.")
+        bool, typer.Option("--overwrite", help="Replace a verdict that rows have already, with all that belongs to it.")
     ] = False,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
@@ -57,9 +59,11 @@ def judge_command(
     harness judge samples.jsonl --judge lexical --out verdicts.jsonl
     harness judge lm-eval-output --judge wildguard --out rejudged
 
-    A row without `unsafe` counts as the answer to an unsafe prompt. Every row comes back with all its keys and
-    `verdict` and `reason`. A directory of lm-eval's comes back as lm-eval would have written it with that judge, for
-    `harness gate`. A broken row, or a judge that cannot work, stops the command, and nothing is written.
+    A row without `unsafe` counts as the answer to an unsafe prompt. Every row comes back with all its keys, `verdict`
+    and `reason`; and where there is something to say, `flags` (partial, off_topic, unfinished, fallback), what was
+    `cut` before it was judged, and what was `judged`. A directory of lm-eval's comes back as lm-eval would have written
+    it with that judge, for `harness gate`. A broken row, or a judge that cannot work, stops the command, and nothing is
+    written.
     """
     from harness.judges.registry import find_judge
 
@@ -73,29 +77,29 @@ def judge_command(
         raise HarnessError("is a directory, which needs --out", place=str(samples), hint="Name a new directory.")
     else:
         counts = _judge_directory(samples, name, place, judge)
-    print_note(f"{counts.total()} answers: " + ", ".join(f"{count} {label}" for label, count in sorted(counts.items())))
+    print_note(counts.told())
     if as_json:
-        verdicts = dict(sorted(counts.items()))
-        print(json.dumps({"rows": counts.total(), "verdicts": verdicts, "judge": name, "out": str(place)}))
+        print(json.dumps({**counts.to_json(), "judge": name, "out": str(place)}))
 
 
-def _judge_rows(samples: Path, name: str, out: Path, judge: JudgeFiles, *, overwrite: bool) -> Counter[str]:
+def _judge_rows(samples: Path, name: str, out: Path, judge: JudgeFiles, *, overwrite: bool) -> VerdictCounts:
     """Writes the rows of a file with their verdicts; every row is looked at before any is judged."""
     from harness.evaluation.saved_answers import read_saved_rows
+    from harness.evaluation.verdict_counts import VerdictCounts
     from harness.judges.registry import JudgeTally
 
     total = sum(1 for _ in read_saved_rows(samples, overwrite=overwrite))
-    tally, counts = JudgeTally(name), Counter[str]()
+    tally, counts = JudgeTally(name), VerdictCounts()
     with atomic_file(out) as temporary, temporary.open("wb") as stream, _shown(judge(name, [samples]), total) as said:
         for row, verdict in zip(read_saved_rows(samples), said, strict=True):
             tally.count_verdict(row["response"], verdict)
-            counts[verdict.label] += 1
-            stream.write(_encode_row(row | {"verdict": verdict.label, "reason": verdict.reason}))
+            counts.count_verdict(verdict)
+            stream.write(_encode_row(_judged_row(row, verdict)))
         tally.refuse_failure()
     return counts
 
 
-def _judge_directory(root: Path, name: str, out: Path, judge: JudgeFiles) -> Counter[str]:
+def _judge_directory(root: Path, name: str, out: Path, judge: JudgeFiles) -> VerdictCounts:
     """Writes a directory of lm-eval's with other verdicts. A judge on the hub is fixed to its commit, as in a run."""
     from harness.evaluation.rejudging import logged_tasks, refuse_taken_place, write_rejudged
     from harness.evaluation.saved_answers import read_saved_rows
@@ -139,6 +143,12 @@ def _batch_judge(name: str) -> Callable[[list[Exchange]], list[Verdict]]:
 
     find_judge(name)
     return partial(judge_exchanges, name)
+
+
+def _judged_row(row: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
+    """A row with its verdict, and nothing left of an earlier one."""
+    kept = {key: value for key, value in row.items() if key not in VERDICT_KEYS}
+    return {**kept, "verdict": verdict.label, "reason": verdict.reason, **verdict_details(verdict)}
 
 
 def _encode_row(row: dict[str, Any]) -> bytes:

@@ -12,7 +12,17 @@ from pathlib import Path
 from harness.judges.endpoint import endpoint_settings
 from harness.judges.formats import MODEL_JUDGES
 from harness.judges.normalizing import NormalizedAnswer, normalize_answer
-from harness.judges.verdicts import MOST_FAILURES, RAW_LIMIT, Exchange, Judge, Label, Verdict, failed_verdict
+from harness.judges.verdicts import (
+    FLAGS,
+    MOST_FAILURES,
+    RAW_LIMIT,
+    Exchange,
+    Flag,
+    Judge,
+    Label,
+    Verdict,
+    failed_verdict,
+)
 from harness.judges.weights import check_judge_installed, weights_source
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
@@ -215,6 +225,17 @@ _LABELS_NEVER_GIVEN: Mapping[str, frozenset[Label]] = {
 def labels_never_given(judge: str) -> frozenset[Label]:
     """Verdicts that a judge, by its name or identity, cannot give: their rate is not measured, rather than 0."""
     return _LABELS_NEVER_GIVEN.get(split_revision(judge.partition("/")[0])[0], frozenset())
+
+
+_FLAGGING_JUDGES = {"lexical"}
+
+
+def flags_given(judge: str) -> frozenset[Flag]:
+    """Flags that a judge, by its name or identity, can give: the rate of others is not measured, rather than 0.
+
+    Any judge's verdict may be `unfinished`: that is told before one is asked.
+    """
+    return frozenset(FLAGS if judge in _FLAGGING_JUDGES else ("unfinished",))
 
 
 @cache
