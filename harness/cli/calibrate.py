@@ -84,6 +84,8 @@ def _remark_lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"  reason: {safe_line(wrong['reason'], 150)}"
         yield f"  prompt: {safe_line(wrong['prompt'], 100)}"
         yield f"  answer: {safe_line(wrong['response'], 200)}"
+        if "judged" in wrong:
+            yield f"  judged: {safe_line(wrong['judged'], 200)}"
 
 
 def _overall_and_models(part: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,7 +13,7 @@ import typer
 
 from harness.cli.options import EngineOption, WorkersOption, check_engine
 from harness.cli.terminal import plain_table, safe_text, stdout_console
-from harness.judges.verdicts import Exchange, Verdict
+from harness.judges.verdicts import VERDICT_KEYS, Exchange, Verdict, verdict_details
 from harness.support.artifacts import atomic_file
 from harness.support.console import print_note, progress_bar, safe_line
 from harness.support.errors import HarnessError
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.evaluation.second_opinion import SecondOpinion
+    from harness.evaluation.verdict_counts import VerdictCounts
 
 DEFAULT_OUT = Path("verdicts.jsonl")
 _TEXT_LIMIT = 300
@@ -59,7 +59,7 @@ def judge_command(
     name: Annotated[str, typer.Option("--judge", help="Which judge; `harness judges` lists them.")] = "lexical",
     out: OutOption = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a `verdict` and a `reason` that rows have already.")
+        bool, typer.Option("--overwrite", help="Replace a verdict that rows have already, with all that belongs to it.")
     ] = False,
     second: SecondOption = None,
     with_text: WithTextOption = False,
@@ -76,11 +76,12 @@ def judge_command(
     harness judge samples.jsonl --judge lexical --second prefixes
     harness judge lm-eval-output --judge wildguard --out rejudged
 
-    A row without `unsafe` counts as the answer to an unsafe prompt. Every row comes back with all its keys and
-    `verdict` and `reason`. A directory of lm-eval's comes back as lm-eval would have written it with that judge, for
-    `harness gate`. A broken row, or a judge that cannot work or gives no verdict on any answer, stops the command, and
-    nothing is written. A --second judge's word is set beside the first's: `second_verdict`, `second_reason`, and
-    `differs` where they do.
+    A row without `unsafe` counts as the answer to an unsafe prompt. Every row comes back with all its keys, `verdict`
+    and `reason`; and where there is something to say, `flags` (partial, off_topic, unfinished, fallback), what was
+    `cut` before it was judged, and what was `judged`. A directory of lm-eval's comes back as lm-eval would have written
+    it with that judge, for `harness gate`. A broken row, or a judge that cannot work or gives no verdict
+    on any answer, stops the command, and nothing is written. A --second judge's word is set beside the first's:
+    `second_verdict`, `second_reason`, and `differs` where they do.
     """
     from harness.evaluation.second_opinion import check_two_judges
     from harness.judges.registry import find_judge
@@ -97,7 +98,7 @@ def judge_command(
         raise HarnessError("is a directory, which needs --out", place=str(samples), hint="Name a new directory.")
     else:
         counts, opinion = _judge_directory(samples, name, place, judge, second)
-    print_note(f"{counts.total()} answers: " + ", ".join(f"{count} {label}" for label, count in sorted(counts.items())))
+    print_note(counts.told())
     if as_json:
         _print_json(name, place, counts, opinion)
     elif opinion:
@@ -105,38 +106,35 @@ def judge_command(
         _print_agreement(opinion, found, with_text=with_text)
 
 
-def _print_json(name: str, out: Path, counts: Counter[str], opinion: SecondOpinion | None) -> None:
-    told = {"rows": counts.total(), "verdicts": dict(sorted(counts.items())), "judge": name, "out": str(out)}
-    print(json.dumps(told | ({"agreement": opinion.agreement.figures()} if opinion else {})))
+def _print_json(name: str, out: Path, counts: VerdictCounts, opinion: SecondOpinion | None) -> None:
+    agreement = {"agreement": opinion.agreement.figures()} if opinion else {}
+    print(json.dumps({**counts.to_json(), "judge": name, "out": str(out), **agreement}))
 
 
 def _judge_rows(
     samples: Path, name: str, out: Path, judge: JudgeFiles, second: str | None, *, overwrite: bool
-) -> tuple[Counter[str], SecondOpinion | None]:
+) -> tuple[VerdictCounts, SecondOpinion | None]:
     """Writes the rows of a file with their verdicts; every row is looked at before any is judged."""
-    from harness.evaluation.saved_answers import VERDICT_KEYS, read_saved_rows
-    from harness.evaluation.second_opinion import SECOND_KEYS, without_second
+    from harness.evaluation.saved_answers import read_saved_rows
+    from harness.evaluation.verdict_counts import VerdictCounts
     from harness.judges.registry import JudgeTally
 
-    written = () if overwrite else (*VERDICT_KEYS, *(SECOND_KEYS if second else ()))
-    total = sum(1 for _ in read_saved_rows(samples, written))
+    total = sum(1 for _ in read_saved_rows(samples, overwrite=overwrite))
     opinion = _hear_second(name, second, [samples], judge, total)
-    tally, counts = JudgeTally(name), Counter[str]()
+    tally, counts = JudgeTally(name), VerdictCounts()
     with atomic_file(out) as temporary, temporary.open("wb") as stream, _shown(judge(name, [samples]), total) as said:
         for row, verdict in zip(read_saved_rows(samples), said, strict=True):
             tally.count_verdict(row["response"], verdict)
-            counts[verdict.label] += 1
+            counts.count_verdict(verdict)
             beside = opinion.set_beside(row, verdict) if opinion else {}
-            stream.write(
-                _encode_row(without_second(row) | {"verdict": verdict.label, "reason": verdict.reason} | beside)
-            )
+            stream.write(_encode_row(_judged_row(row, verdict) | beside))
         tally.refuse_nothing_judged()
     return counts, opinion
 
 
 def _judge_directory(
     root: Path, name: str, out: Path, judge: JudgeFiles, second: str | None
-) -> tuple[Counter[str], SecondOpinion | None]:
+) -> tuple[VerdictCounts, SecondOpinion | None]:
     """Writes a directory of lm-eval's with other verdicts. A judge on the hub is fixed to its commit, as in a run."""
     from harness.evaluation.rejudging import logged_tasks, refuse_taken_place, write_rejudged
     from harness.recipes.pinning import pin_judge
@@ -206,6 +204,12 @@ def _batch_judge(name: str) -> Callable[[list[Exchange]], list[Verdict]]:
 
     find_judge(name)
     return partial(judge_exchanges, name)
+
+
+def _judged_row(row: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
+    """A row with its verdict, and nothing left of an earlier one."""
+    kept = {key: value for key, value in row.items() if key not in VERDICT_KEYS}
+    return {**kept, "verdict": verdict.label, "reason": verdict.reason, **verdict_details(verdict)}
 
 
 def _encode_row(row: dict[str, Any]) -> bytes:

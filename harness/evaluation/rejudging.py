@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -22,9 +22,10 @@ from harness.evaluation.finding import EvaluationFiles, find_evaluations
 from harness.evaluation.lines import MALFORMED_ERRORS, REEVALUATE_HINT, document_digest, numbered_rows
 from harness.evaluation.manifest import RunManifest
 from harness.evaluation.output import read_evaluations
-from harness.evaluation.samples import VERDICT_OF, Evaluation
+from harness.evaluation.samples import JUDGED_METRICS, VERDICT_OF, Evaluation
 from harness.evaluation.saved_answers import sample_rows
-from harness.evaluation.tasks import MEASURED_LABELS, verdict_metrics, verdict_text
+from harness.evaluation.tasks import MEASURED_LABELS, TASK_VERSION, verdict_metrics, verdict_text
+from harness.evaluation.verdict_counts import VerdictCounts
 from harness.judges.registry import JudgeTally, judge_identity, judges_version
 from harness.judges.verdicts import Verdict
 from harness.support.artifacts import atomic_directory
@@ -73,7 +74,7 @@ def refuse_taken_place(root: Path, out: Path) -> None:
 
 def write_rejudged(
     root: Path, tasks: Sequence[LoggedTask], out: Path, name: str, verdicts: Iterator[Verdict]
-) -> Counter[str]:
+) -> VerdictCounts:
     """Writes the evaluations below `root` to `out` with these verdicts, whole or not at all; counts them.
 
     Args:
@@ -85,7 +86,7 @@ def write_rejudged(
 
     Raises HarnessError where a line cannot be rejudged, or the judge gave no verdict on any answer.
     """
-    counted = _CountedVerdicts(verdicts, Counter(), JudgeTally(name))
+    counted = _CountedVerdicts(verdicts, VerdictCounts(), JudgeTally(name))
     with atomic_directory(out) as temporary:
         for files in _evaluation_files(root):
             folder = temporary / files.results.parent.relative_to(root)
@@ -104,7 +105,7 @@ class _CountedVerdicts:
     """Verdicts as they come, and what came so far."""
 
     verdicts: Iterator[Verdict]
-    counts: Counter[str]
+    counts: VerdictCounts
     tally: JudgeTally
 
     def take_for(self, responses: Sequence[str]) -> list[Verdict]:
@@ -112,7 +113,7 @@ class _CountedVerdicts:
         said = list(islice(self.verdicts, len(responses)))
         for response, verdict in zip(responses, said, strict=True):
             self.tally.count_verdict(response, verdict)
-            self.counts[verdict.label] += 1
+            self.counts.count_verdict(verdict)
         return said
 
 
@@ -154,7 +155,7 @@ def _rejudge_samples(logged: LoggedTask, results: _Rejudged, counted: _CountedVe
 def _rejudged_line(row: Mapping[str, Any], said: Sequence[Verdict], name: str, identity: str) -> dict[str, Any]:
     """One line of a samples file with other verdicts, as lm-eval logs it. Raises ValueError at metrics of others."""
     logged = list(row["metrics"])
-    if foreign := [metric for metric in logged if metric.partition("/")[0] not in {*VERDICT_OF, "unjudged_rate"}]:
+    if foreign := [metric for metric in logged if metric.partition("/")[0] not in JUDGED_METRICS]:
         raise ValueError(f"nothing is known of what a verdict means for {foreign[0]}")
     doc = row["doc"] | ({"judge": name} if "judge" in row["doc"] else {})
     texts = [verdict_text(verdict, identity) for verdict in said]
@@ -193,6 +194,7 @@ class _Rejudged:
             ).hexdigest()
             if isinstance(metadata := results["configs"][task].get("metadata"), dict):
                 metadata["judge"] = self.name
+            _raise_version(results, task)
         _drop_group_rates(results, set(self._columns))
         results["rejudged"] = {
             "judge": self.identity,
@@ -220,6 +222,15 @@ def _standard_error(values: Sequence[float]) -> float:
     mean = sum(values) / len(values)
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
     return deviation / math.sqrt(len(values))
+
+
+def _raise_version(results: dict[str, Any], task: str) -> None:
+    """Verdicts given today mean what they mean in today's tasks; a later version is that of a task of one's own."""
+    version, metadata = results["versions"][task], results["configs"][task].get("metadata")
+    if isinstance(version, int | float) and version < TASK_VERSION:
+        results["versions"][task] = TASK_VERSION
+        if isinstance(metadata, dict) and "version" in metadata:
+            metadata["version"] = TASK_VERSION
 
 
 def _drop_group_rates(results: dict[str, Any], tasks: set[str]) -> None:

@@ -10,24 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from harness.evaluation.lines import MALFORMED_ERRORS, response_texts
-from harness.judges.verdicts import Exchange
+from harness.judges.verdicts import VERDICT_KEYS, Exchange
 from harness.support.artifacts import parse_json_object
 from harness.support.errors import HarnessError
 
 EXCHANGES_PER_BATCH = 256
 
-VERDICT_KEYS = ("verdict", "reason")
-"""What a judge writes into a row."""
-
 Row = dict[str, Any]
 
 
-def read_saved_rows(path: Path, written: Sequence[str] = ()) -> Iterator[Row]:
+def read_saved_rows(path: Path, *, overwrite: bool = True) -> Iterator[Row]:
     """The rows of a file, each with `prompt`, `response` and what else it holds; of lm-eval's samples one an answer.
 
     Args:
         path: JSON lines, or these packed (`.gz`).
-        written: keys that will be written, which no row may have already.
+        overwrite: whether rows may have a verdict, or something of one, already.
 
     Raises HarnessError at the first row that cannot be judged.
     """
@@ -35,12 +32,12 @@ def read_saved_rows(path: Path, written: Sequence[str] = ()) -> Iterator[Row]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    yield from _parse_line(line, f"{path}:{number}", written)
+                    yield from _parse_line(line, f"{path}:{number}", overwrite)
     except (OSError, EOFError, zlib.error) as error:
         raise HarnessError(f"cannot be read ({getattr(error, 'strerror', None) or error})", place=str(path)) from error
 
 
-def _parse_line(line: bytes, place: str, written: Sequence[str]) -> list[Row]:
+def _parse_line(line: bytes, place: str, overwrite: bool) -> list[Row]:
     row = parse_json_object(line, place, constants=False)
     if "doc" in row and "resps" in row:
         return sample_rows(row, place)
@@ -53,7 +50,7 @@ def _parse_line(line: bytes, place: str, written: Sequence[str]) -> list[Row]:
             )
     if not isinstance(row.get("unsafe", True), bool):
         raise HarnessError("`unsafe` is neither true nor false", place=place)
-    if known := [f"`{key}`" for key in written if key in row]:
+    if not overwrite and (known := [f"`{key}`" for key in VERDICT_KEYS if key in row]):
         raise HarnessError(
             f"has {' and '.join(known)} already",
             place=place,

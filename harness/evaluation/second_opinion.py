@@ -9,12 +9,9 @@ from typing import Any
 
 from harness.judges.agreement import DifferingRow, JudgeAgreement
 from harness.judges.registry import JudgeTally, find_judge, judge_weights, try_judge
-from harness.judges.verdicts import Verdict
+from harness.judges.verdicts import SECOND_KEYS, Verdict
 from harness.support.errors import HarnessError
 from harness.workers.engines import Engine
-
-SECOND_KEYS = ("second_verdict", "second_reason", "differs")
-"""What a row gets beside the first judge's verdict; `differs` only where it is true."""
 
 _SHOWN = 5
 
@@ -53,8 +50,8 @@ class SecondOpinion:
         )
         if differs and len(self.shown) < _SHOWN:
             self.shown.append((self.agreement.differing[-1], row))
-        said: dict[str, Any] = {"second_verdict": second.label, "second_reason": second.reason}
-        return said | ({"differs": True} if differs else {})
+        said = (second.label, second.reason, differs)
+        return {key: value for key, value in zip(SECOND_KEYS, said, strict=True) if value is not False}
 
 
 def hear_second(first: str, second: str, rows: Iterable[Mapping[str, Any]], said: Iterator[Verdict]) -> SecondOpinion:
@@ -65,8 +62,3 @@ def hear_second(first: str, second: str, rows: Iterable[Mapping[str, Any]], said
         verdicts.append(verdict)
     tally.refuse_nothing_judged()
     return SecondOpinion(iter(verdicts), JudgeAgreement(first, second))
-
-
-def without_second(row: dict[str, Any]) -> dict[str, Any]:
-    """A row without what an earlier second judge said beside another verdict."""
-    return {key: row[key] for key in row if key not in SECOND_KEYS} if SECOND_KEYS[0] in row else row

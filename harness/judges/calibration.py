@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.judges.registry import judge_exchanges, judge_identity, judges_version
-from harness.judges.verdicts import Exchange, Verdict
+from harness.judges.verdicts import Exchange, Verdict, verdict_details
 from harness.support.artifacts import sha256_of
 from harness.support.errors import HarnessError
 from harness.support.stats import clopper_pearson
@@ -254,6 +254,7 @@ def worst_mistakes(pairs: Iterable[tuple[LabelledAnswer, Verdict]], limit: int =
             "judge": verdict.label,
             "confidence": verdict.confidence,
             "reason": verdict.reason,
+            **verdict_details(replace(verdict, judged=verdict.judged and verdict.judged[:300])),
         }
         for answer, verdict in wrong[:limit]
     ]

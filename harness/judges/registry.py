@@ -13,7 +13,17 @@ from harness.judges.endpoint import endpoint_settings
 from harness.judges.formats import MODEL_JUDGES
 from harness.judges.normalizing import NormalizedAnswer, normalize_answer
 from harness.judges.prefixes import judge_by_prefixes
-from harness.judges.verdicts import MOST_FAILURES, RAW_LIMIT, Exchange, Judge, Label, Verdict, failed_verdict
+from harness.judges.verdicts import (
+    FLAGS,
+    MOST_FAILURES,
+    RAW_LIMIT,
+    Exchange,
+    Flag,
+    Judge,
+    Label,
+    Verdict,
+    failed_verdict,
+)
 from harness.judges.weights import check_judge_installed, weights_source
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
@@ -142,19 +152,21 @@ def refuse_failed_judge(
 class JudgeTally:
     """How many answers a judge was asked about, how many it left unjudged, and on how many of these it failed.
 
-    An empty answer is put to none.
+    Empty answers and those that never began are put to none.
     """
 
     name: str
     asked: int = 0
     failed: int = 0
     unjudged: int = 0
+    unfinished: int = 0
     reason: str = ""
     """Of the first failure; where there is none, of the first answer left unjudged."""
 
     def count_verdict(self, response: str, verdict: Verdict) -> None:
         """Counts the verdict on an answer."""
-        self.asked += bool(response.strip())
+        self.asked += bool(response.strip()) and "unfinished" not in verdict.flags
+        self.unfinished += "unfinished" in verdict.flags
         if verdict.label == "unjudged":
             first = not (self.failed if verdict.failed else self.unjudged)
             self.unjudged += 1
@@ -169,7 +181,7 @@ class JudgeTally:
     def refuse_nothing_judged(self) -> None:
         """Raises HarnessError where no answer got a verdict, whether or not the judge failed: a file of `unjudged`."""
         self.refuse_failure()
-        if self.unjudged and self.unjudged >= self.asked:
+        if self.unjudged and self.unjudged >= self.asked and not self.unfinished:
             self._refuse("gave no verdict on", "any of", "Choose a judge that can tell.")
 
     def _refuse(self, told: str, each: str, hint: str) -> None:
@@ -230,6 +242,17 @@ _LABELS_NEVER_GIVEN: Mapping[str, frozenset[Label]] = {
 def labels_never_given(judge: str) -> frozenset[Label]:
     """Verdicts that a judge, by its name or identity, cannot give: their rate is not measured, rather than 0."""
     return _LABELS_NEVER_GIVEN.get(split_revision(judge.partition("/")[0])[0], frozenset())
+
+
+_FLAGGING_JUDGES = {"lexical"}
+
+
+def flags_given(judge: str) -> frozenset[Flag]:
+    """Flags that a judge, by its name or identity, can give: the rate of others is not measured, rather than 0.
+
+    Any judge's verdict may be `unfinished`: that is told before one is asked.
+    """
+    return frozenset(FLAGS if judge in _FLAGGING_JUDGES else ("unfinished",))
 
 
 @cache

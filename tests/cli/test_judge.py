@@ -59,6 +59,51 @@ def test_rows_come_back_whole_with_verdict_and_reason(run, tmp_path):
     summary = json.loads(result.stdout)
     assert summary["rows"] == 4
     assert summary["verdicts"] == {"compliance": 1, "harmful": 1, "other": 1, "refusal": 1}
+    assert summary["harmful_range"] == [1, 1]
+
+
+@pytest.fixture
+def flagging(monkeypatch):
+    """A judge that flags by the answer's first word, and judged the second one only."""
+    said = {
+        "no": Verdict("refusal", "r"),
+        "half": Verdict("refusal", "r", flags=("partial",)),
+        "aside": Verdict("harmful", "r", flags=("off_topic", "fallback"), cut=("reasoning",), judged="aside \x1b[31m"),
+        "sure": Verdict("harmful", "r"),
+        "babble": Verdict("other", "r", flags=("off_topic",)),
+        "hm": Verdict("other", "r", flags=("unfinished",), cut=("reasoning",), judged=""),
+    }
+    monkeypatch.setattr(registry, "JUDGES", {"flagging": lambda all_: [said[each.response] for each in all_]})
+
+
+def test_flags_come_in_rows_counts_and_the_closing_line(run, tmp_path, flagging):
+    words = ("no", "half", "aside", "sure", "babble", "hm", "hm")
+    samples = _write(tmp_path / "s.jsonl", *({"prompt": "p", "response": word, "n": 1} for word in words))
+    result = run("judge", samples, "--judge", "flagging", "--out", tmp_path / "v.jsonl", "--json")
+    rows = _read(tmp_path / "v.jsonl")
+    assert rows[0] == {"prompt": "p", "response": "no", "n": 1, "verdict": "refusal", "reason": "r"}
+    assert rows[2] == {
+        "prompt": "p", "response": "aside", "n": 1, "verdict": "harmful", "reason": "r",
+        "flags": ["off_topic", "fallback"], "cut": ["reasoning"], "judged": "aside \x1b[31m",
+    }  # fmt: skip
+    assert rows[5]["judged"] == ""
+    told = (
+        "7 answers: 2 harmful, 3 other, 2 refusal; of these 1 fallback, 1 off topic, 1 partial, 2 unfinished; "
+        "harmful: 1 to 2, without and with those off topic"
+    )
+    assert told in " ".join(result.stderr.split())
+    summary = json.loads(result.stdout)
+    assert summary["flags"] == {"fallback": 1, "off_topic": 1, "partial": 1, "unfinished": 2}
+    assert summary["harmful_range"] == [1, 2]
+
+
+def test_nothing_of_an_earlier_verdict_stays(run, tmp_path, flagging):
+    row = {"prompt": "p", "response": "no", "flags": ["partial"], "cut": ["x"], "judged": "n"}
+    samples = _write(tmp_path / "s.jsonl", row)
+    with pytest.raises(HarnessError, match=r"has `flags` and `cut` and `judged` already"):
+        run("judge", samples, "--judge", "flagging", "--out", tmp_path / "v.jsonl")
+    run("judge", samples, "--judge", "flagging", "--out", tmp_path / "v.jsonl", "--overwrite")
+    assert _read(tmp_path / "v.jsonl") == [{"prompt": "p", "response": "no", "verdict": "refusal", "reason": "r"}]
 
 
 def test_many_rows_keep_their_order(run, tmp_path):
@@ -297,8 +342,6 @@ def test_only_the_first_differences_are_shown_and_all_are_in_the_rows(run, tmp_p
 
 def test_an_earlier_second_opinion_goes_with_the_verdict_it_was_beside(run, tmp_path):
     samples = _write(tmp_path / "s.jsonl", *TWO_SAY, {**TWO_SAY[0], "differs": "a word of the user's own"})
-    run("judge", samples, "--out", tmp_path / "alone.jsonl")
-    assert _read(tmp_path / "alone.jsonl")[-1]["differs"] == "a word of the user's own"
     with pytest.raises(HarnessError, match=r"s\.jsonl:5: has `differs` already\. Say --overwrite"):
         run("judge", samples, "--second", "prefixes", "--out", tmp_path / "v.jsonl")
     run("judge", samples, "--second", "prefixes", "--overwrite", "--out", tmp_path / "v.jsonl")

@@ -86,6 +86,18 @@ def test_a_job_without_one_verdict_is_told_with_the_first_failure_or_reason(verd
             tally.refuse_nothing_judged()
 
 
+def test_answers_that_never_began_are_no_judges_failure_and_no_judges_verdict():
+    tally, unfinished = JudgeTally("x"), Verdict("other", "ended", flags=("unfinished",))
+    for verdict in (unfinished, Verdict("unjudged", "in Thai")):
+        tally.count_verdict("a", verdict)
+    tally.refuse_nothing_judged()
+    tally = JudgeTally("x")
+    for verdict in (unfinished, failed_verdict("broke")):
+        tally.count_verdict("a", verdict)
+    with pytest.raises(HarnessError, match="failed on the only answer"):
+        tally.refuse_failure()
+
+
 def test_what_a_judge_says_of_itself_is_passed_on(monkeypatch):
     def broken(exchanges):
         raise HarnessError("did not load", place="weights")
