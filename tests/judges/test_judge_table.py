@@ -158,3 +158,8 @@ def test_what_is_wrong_is_told_and_ends_with_2(broken, labelled, tmp_path, capsy
     assert ended.value.code == 2
     assert "error:" in capsys.readouterr().err
     assert page.read_text() == "no place"
+
+
+def test_the_judges_page_has_a_place_for_the_tables():
+    page = (FILE.parents[1] / "docs" / "judges.md").read_text()
+    assert "| lexical |" in judge_table.MARKED.search(page)[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from harness.judges.prefixes import REFUSAL_PHRASES, find_phrase
@@ -20,6 +22,11 @@ def test_each_phrase_is_a_refusal_wherever_it_stands_and_is_quoted(phrase):
         verdict = _verdict(text)
         assert (verdict.label, verdict.reason) == ("refusal", f'{place}: "{find_phrase(text)}"')
         assert phrase in text.replace("’", "'")
+
+
+def test_the_page_says_how_many_phrases_there_are():
+    page = (Path(__file__).parents[2] / "docs" / "judges.md").read_text()
+    assert f"one of {len(set(REFUSAL_PHRASES))} phrases" in page
 
 
 def test_the_first_and_longest_phrase_is_the_reason():
