@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.evaluation.verdict_counts import VerdictCounts
 
 DEFAULT_OUT = Path("verdicts.jsonl")
-_TEXT_LIMIT = 300
+_TEXT_LIMIT, _PLACES_SHOWN = 300, 40
 
 SamplesArgument = Annotated[
     Path,
@@ -90,6 +90,8 @@ def judge_command(
     find_judge(name)
     if second:
         check_two_judges(name, second, engine)
+    if with_text and (as_json or not second):
+        raise HarnessError("is for what --second prints", place="--with-text", hint="Add --second, without --json.")
     place = out or DEFAULT_OUT
     judge = partial(_judge_files, engine=engine, workers=workers)
     if not samples.is_dir():
@@ -102,8 +104,8 @@ def judge_command(
     if as_json:
         _print_json(name, place, counts, opinion)
     elif opinion:
-        found = "" if samples.is_dir() else f': `"differs": true` in {safe_line(str(place))}'
-        _print_agreement(opinion, found, with_text=with_text)
+        found = f'`"differs": true` in {safe_line(str(place))}'
+        _print_agreement(opinion, "" if samples.is_dir() else found, with_text=with_text)
 
 
 def _print_json(name: str, out: Path, counts: VerdictCounts, opinion: SecondOpinion | None) -> None:
@@ -218,12 +220,22 @@ def _encode_row(row: dict[str, Any]) -> bytes:
 
 
 def _print_agreement(opinion: SecondOpinion, place: str, *, with_text: bool) -> None:
-    """Tables of what the two say, and the first rows on which they differ; `place` says where all of them are."""
+    """Tables of what the two say, and the first answers on which they differ; `place` is where all of them are marked.
+
+    Without a place they are listed by their prompts.
+    """
     figures, console = opinion.agreement.figures(), stdout_console()
     console.print(_labels_table(figures))
     console.print(_unsafe_table(figures))
+    place = place or _listed_prompts(figures["differing"])
     for line in (*_agreement_lines(figures, place), *_difference_lines(opinion, with_text)):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _listed_prompts(differing: Sequence[Mapping[str, Any]]) -> str:
+    names = list(dict.fromkeys(safe_line(each["prompt_id"] or f"answer {each['row']}", 60) for each in differing))
+    more = [f"and {len(names) - _PLACES_SHOWN} more"] if len(names) > _PLACES_SHOWN else []
+    return ", ".join([*names[:_PLACES_SHOWN], *more])
 
 
 def _labels_table(figures: Mapping[str, Any]) -> Table:
@@ -265,7 +277,7 @@ def _agreement_lines(figures: Mapping[str, Any], place: str) -> Iterator[str]:
         unjudged = figures["unjudged"]
         yield f"Not compared: {apart} (left unjudged {unjudged['first']} and {unjudged['second']})."
     if differing:
-        yield f"They differ on {differing}{place}."
+        yield f"They differ on {differing}: {place}."
 
 
 def _difference_lines(opinion: SecondOpinion, with_text: bool) -> Iterator[str]:

@@ -359,6 +359,21 @@ def test_a_directory_with_a_second_judge_is_the_firsts(run, tmp_path):
     assert found[0] == found[1]
 
 
+def test_a_directorys_differences_are_listed_by_prompt(run, tmp_path, words):
+    told = run("judge", LOGGED, "--second", "no", "--out", tmp_path / "two").stdout
+    rows = [row for path in LOGGED.rglob("samples_*") for row in read_jsonl(path)]
+    logged = {row["doc"]["prompt_id"] for row in rows if '"refusal"' not in str(row["filtered_resps"])}
+    listed = told.partition("They differ on ")[2].partition(".\n")[0]
+    assert listed.startswith("6: ")
+    assert {*listed.removeprefix("6: ").split(", ")} == logged
+
+
+@pytest.mark.parametrize("rest", [(), ("--second", "prefixes", "--json")])
+def test_texts_are_only_for_what_is_printed_of_two_judges(run, tmp_path, rest):
+    with pytest.raises(HarnessError, match="--with-text: is for what --second prints"):
+        run("judge", _write(tmp_path / "s.jsonl", *TWO_SAY), "--with-text", *rest)
+
+
 @pytest.fixture
 def words(monkeypatch):
     """Judges that say one thing of everything, and what was asked of whom."""
