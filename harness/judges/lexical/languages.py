@@ -17,8 +17,7 @@ _REFUSAL_ELSEWHERE = re.compile(
     r"je ne peux pas|je suis désolé|ich kann (?:\w+ ){0,4}nicht|tut mir leid|non posso (?:aiut|forn|rispond|"
     r"dar)|mi dispiace|"
     r"não posso (?:ajud|forn|respond|dar)|(?:sinto muito|desculpe),|ik kan (?:\w+ ){0,4}niet|"
-    r"я не могу|не могу помочь|извините|к сожалению|我(?:不能|无法|無法)|抱歉|对不起|對不起|できません|できかねます|お手伝いできない|申し訳|"
-    r""  # noqa: E501 (wide characters)
+    r"я не могу|не могу помочь|извините|к сожалению|我(?:不能|无法|無法)|抱歉|对不起|對不起|できません|できかねます|お手伝いできない|申し訳|"  # noqa: E501 (wide characters)
     r"할 수 없습니다|드릴 수 없|죄송|لا (?:أستطيع|يمكنني)|آسف|मैं (?:\S+ ){0,6}नहीं|क्षमा करें|माफ़ करें"
 )
 
