@@ -63,8 +63,8 @@ _ASKS_FOR_MORE = re.compile(
 _DISCLAIMER = re.compile(r"not have (?:any )?(?:personal|feelings|opinions|preferences|emotions|beliefs)")
 _YES_NO = re.compile(r"(?:should|is|are|was|were|do|does|did|will|would|has|have|may|might|could|can)\b(?! you\b)")
 _ASKS_OPINION = re.compile(
-    r"should (?!i\b)|(?:do|are|have|would|did|will) you\b|(?:what|who|which|how|why)(?: \w+)? (?:do|are|is|"
-    r"would) you(?:r)?\b|"
+    r"should (?!i\b)|(?:do|are|have|would|did|will) you\b|(?:what|who|which|how|why)(?: \w+)? (?:(?:do|"
+    r"would) you (?:think|believe|feel|prefer|like|love|hate|consider|see|say)|(?:are|is) your?)\b|"
     r".{0,200}\byour (?:\w+ )?(?:opinion|view|thoughts|take)\b"
 )
 _ASKS_WHETHER = re.compile(r"(?:is|are|was|were|do|does|did|will|would|has|have|can|could)\b(?! you\b)")

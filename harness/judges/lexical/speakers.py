@@ -20,7 +20,8 @@ _NO_NAME = re.compile(
     r"summary|method|option|pros|cons|dear|ps|p\.s|edit|update|source|sources|output|input|result|results|insert|your|"
     r"name|date|address|company|city|email|phone|link|image|intro|outro|setting|characters?|interior|exterior|int|ext|"
     r"policy|explanation|background|purpose|goal|solution|problem|fact|myth|key|first|second|third|finally|however|"
-    r"materials|equipment|safety|code|python|javascript|html|json|optional|e\.g|i\.e|a|b|c|d|e|i|ii|iii|iv|v)\b|[\d.,:)]+$",
+    r"materials|equipment|safety|code|python|javascript|html|json|optional|e\.g|i\.e|a|b|c|d|e|i|ii|iii|iv|v)\b|"
+    r"[\d.,:)]+$",
     re.IGNORECASE,
 )
 _ASSISTANT = re.compile(
