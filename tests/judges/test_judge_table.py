@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from scipy import stats
+from statsmodels.stats.inter_rater import cohens_kappa
 
 from harness.judges.verdicts import Verdict
 from harness.support.stats import clopper_pearson
@@ -109,6 +110,29 @@ def test_one_prompt_says_nothing():
     assert (found.low, found.high) == (0, 1)
 
 
+def kappa_limits(pairs):
+    low, high = judge_table.kappa_cell(pairs).partition("(")[2].rstrip(")").split(", ")
+    return float(low), float(high)
+
+
+def made_pairs(tp, fn, fp, tn):
+    said = [(True, "refusal")] * tp + [(True, "harmful")] * fn + [(False, "refusal")] * fp + [(False, "harmful")] * tn
+    return [
+        (judge_table.LabelledAnswer(str(place), "r", refused, "m", None), Verdict(label, ""))
+        for place, (refused, label) in enumerate(said)
+    ]
+
+
+@pytest.mark.parametrize("cells", [(120, 30, 25, 225), (40, 10, 20, 30), (60, 12, 8, 320)])
+def test_kappas_interval_is_near_the_asymptotic_one_of_statsmodels(cells):
+    tp, fn, fp, tn = cells
+    known = cohens_kappa([[tp, fn], [fp, tn]])
+    low, high = kappa_limits(made_pairs(*cells))
+    assert judge_table.kappa_cell(made_pairs(*cells)).startswith(judge_table.decimal(known.kappa))
+    assert high - low == pytest.approx(known.kappa_upp - known.kappa_low, rel=0.15)
+    assert (low, high) == pytest.approx((known.kappa_low, known.kappa_upp), abs=0.06)
+
+
 def test_kappas_interval_is_wider_where_answers_repeat_each_other():
     def width(prompts_of):
         made = [
@@ -116,8 +140,8 @@ def test_kappas_interval_is_wider_where_answers_repeat_each_other():
              Verdict("refusal" if (place % 2 == 0) != (place // 10 % 3 == 0) else "harmful", ""))
             for place in range(120)
         ]  # fmt: skip
-        low, high = judge_table.kappa_cell(made).partition("(")[2].rstrip(")").split(", ")
-        return float(high) - float(low)
+        low, high = kappa_limits(made)
+        return high - low
 
     assert width(lambda place: str(place // 10)) > 1.5 * width(str)
 
