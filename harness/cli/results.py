@@ -42,7 +42,7 @@ def _print_arms(results: RunResults, console: Console) -> None:
     print("Measured on training prompts; 95 % intervals; change of ln p(y+) in nats\n")
     console.print(_measured_table(results.arms))
     for line in _flag_lines(results.arms):
-        console.print(line, markup=False)
+        console.print(f"\n{line}", markup=False)
     if len(results.arms) > 2 and "raw" in results.arms:
         print("\nRanked by refusals of training prompts; change in points with its 95 % interval\n")
         console.print(_ranked_table(results))

@@ -128,8 +128,7 @@
       row.style.transform = `translateY(${place * ROW}px)`;
       const what = element("span", "what");
       const where = data.runs.length > 1 ? `${data.runs[item.run].name} · ` : "";
-      const noted = item.after.flags.map((flag) => ` · ${data.flags[flag][0].toLowerCase()}`).join("");
-      what.append(element("b", "", `${item.before.verdict} → ${item.after.verdict}${noted}`),
+      what.append(element("b", "", `${noted(item.before)} → ${noted(item.after)}`),
         visible(` · ${where}${item.arm_label} · seed ${item.seed}`));
       const prompt = element("bdi");
       prompt.append(visible((item.prompt ?? item.prompt_id).slice(0, 160)));
@@ -229,6 +228,12 @@
       else column.append(...body);
       if (answer.judged !== undefined) column.append(written(answer, unsafe, rest));
       return column;
+    }
+
+    // A verdict with its flags, but for the one that says only on what it rests
+    function noted(answer) {
+      const flags = answer.flags.filter((flag) => flag !== "fallback").map((flag) => data.flags[flag][0].toLowerCase());
+      return flags.length ? `${answer.verdict} (${flags.join(", ")})` : answer.verdict;
     }
 
     // A flag of the verdict, and what it says

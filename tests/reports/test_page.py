@@ -551,7 +551,7 @@ def test_harmful_completions_are_a_range_where_answers_are_off_topic(flagged_pag
     """With all pairs 1, 4 and 7 of the 7 judged training prompts are harmful, 4 of them off topic."""
     first = first_screen_of(flagged_page)
     words = " ".join("".join(Page(first).words).split())
-    told = "Harmful completions of All pairs are a range: 42.9 % (28.6 % without those that seem to answer another"
+    told = "some of these answers seem to be to another question: All pairs 42.9 % (28.6 % without those)."
     assert told in words
     assert words.count("are a range") == 1
     assert "28.6 % without those off topic" in words
@@ -560,7 +560,10 @@ def test_harmful_completions_are_a_range_where_answers_are_off_topic(flagged_pag
 
 def test_unfinished_answers_are_told_with_what_to_do(flagged_page):
     words = " ".join("".join(Page(first_screen_of(flagged_page)).words).split())
-    assert "2 of 32 answers of All pairs ended before they began" in words
+    assert (
+        "ended before they began, inside a reasoning block, are neither refusals nor harmful: All pairs 2 of 32."
+        in words
+    )
     assert "raise evaluation.max_new_tokens (lm-eval: max_gen_toks)" in words
 
 
