@@ -20,19 +20,21 @@ _MARKUP_TABLE = str.maketrans(
     {"*": "", "`": "", "~": "", "_": " ", "#": " ", ">": " ", "|": " ", "•": "-", "\r": "\n", "\t": " "}
 )
 _SPELLED = (
-    ("can't", "cannot"), ("won't", "will not"), ("shan't", "shall not"), ("n't", " not"), ("can not", "cannot"),
+    ("ain't", "am not"), ("can't", "cannot"), ("won't", "will not"), ("shan't", "shall not"), ("n't", " not"),
+    ("can not", "cannot"),
     ("'m ", " am "), ("'re ", " are "), ("'ve ", " have "), ("'ll ", " will "), ("'d ", " would "),
     ("it's ", "it is "), ("that's ", "that is "), ("there's ", "there is "),
     ("let's ", "let us "), ("here's ", "here is "),
 )  # fmt: skip
 _UNMARKED = {
     "cant": "cannot", "wont": "will not", "dont": "do not", "im": "i am", "isnt": "is not", "doesnt": "does not",
-    "shouldnt": "should not",
+    "shouldnt": "should not", "wouldnt": "would not", "couldnt": "could not", "didnt": "did not", "arent": "are not",
+    "wasnt": "was not", "aint": "am not", "thats": "that is", "youre": "you are", "ive": "i have", "theres": "there is",
 }  # fmt: skip
 _UNMARKED_WORD = re.compile(rf"\b(?:{'|'.join(_UNMARKED)})\b")
 _QUOTED = re.compile(r"\"[^\"\n]{1,300}\"|(?<![a-z0-9])'[^'\n]{4,300}'(?![a-z0-9])")
 _LINE_END = re.compile(r"[ ]*\n\s*")
-_SPACES = re.compile(r"[^\S\n]+")
+_SPACES = re.compile(r" {2,}|[^\S\n ]+ *")
 _WORD = re.compile(r"[a-z]{3,}")
 
 _ENGLISH_WORDS = (
