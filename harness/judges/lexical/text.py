@@ -32,7 +32,7 @@ _UNMARKED = {
 _UNMARKED_WORD = re.compile(rf"\b(?:{'|'.join(_UNMARKED)})\b")
 _QUOTED = re.compile(r"\"[^\"\n]{1,300}\"|(?<![a-z0-9])'[^'\n]{4,300}'(?![a-z0-9])")
 _LINE_END = re.compile(r"[ ]*\n\s*")
-_SPACES = re.compile(r"[^\S\n]+")
+_SPACES = re.compile(r" {2,}|[^\S\n ]+ *")
 _WORD = re.compile(r"[a-z]{3,}")
 
 _ENGLISH_WORDS = (
