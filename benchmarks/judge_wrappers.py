@@ -1,4 +1,4 @@
-"""How far the lexical judge agrees with people where answers come wrapped: `python benchmarks/judge_wrappers.py CSV...`.
+"""The lexical judge's agreement with people where answers come wrapped: `python benchmarks/judge_wrappers.py CSV...`.
 
 The labelled answers (`harness calibrate`'s columns) are judged as they are, and again inside each of the wrappers in
 which models deliver answers; a wrapper should cost nothing. In a reasoning block that never closes every answer is

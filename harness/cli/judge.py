@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.options import EngineOption, WorkersOption, check_engine
+from harness.cli.options import EngineOption, ReasoningTagsOption, WorkersOption, check_engine
 from harness.judges.verdicts import Exchange, Verdict
 from harness.support.artifacts import atomic_file
 from harness.support.console import print_note, progress_bar
@@ -45,6 +45,7 @@ def judge_command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a `verdict` and a `reason` that rows have already.")
     ] = False,
+    reasoning_tags: ReasoningTagsOption = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as one JSON object.")] = False,
@@ -61,18 +62,20 @@ def judge_command(
     `verdict` and `reason`. A directory of lm-eval's comes back as lm-eval would have written it with that judge, for
     `harness gate`. A broken row, or a judge that cannot work, stops the command, and nothing is written.
     """
+    from harness.judges.normalizing import parse_reasoning_tags
     from harness.judges.registry import find_judge
 
     check_engine(engine, workers)
     find_judge(name)
+    tags = parse_reasoning_tags(reasoning_tags, "--reasoning-tags")
     place = out or DEFAULT_OUT
-    judge = partial(_judge_files, engine=engine, workers=workers)
+    judge = partial(_judge_files, tags=tags, engine=engine, workers=workers)
     if not samples.is_dir():
         counts = _judge_rows(samples, name, place, judge, overwrite=overwrite)
     elif out is None:
         raise HarnessError("is a directory, which needs --out", place=str(samples), hint="Name a new directory.")
     else:
-        counts = _judge_directory(samples, name, place, judge)
+        counts = _judge_directory(samples, name, place, judge, tags)
     print_note(f"{counts.total()} answers: " + ", ".join(f"{count} {label}" for label, count in sorted(counts.items())))
     if as_json:
         verdicts = dict(sorted(counts.items()))
@@ -95,7 +98,7 @@ def _judge_rows(samples: Path, name: str, out: Path, judge: JudgeFiles, *, overw
     return counts
 
 
-def _judge_directory(root: Path, name: str, out: Path, judge: JudgeFiles) -> Counter[str]:
+def _judge_directory(root: Path, name: str, out: Path, judge: JudgeFiles, tags: tuple[str, str] | None) -> Counter[str]:
     """Writes a directory of lm-eval's with other verdicts. A judge on the hub is fixed to its commit, as in a run."""
     from harness.evaluation.rejudging import logged_tasks, refuse_taken_place, write_rejudged
     from harness.evaluation.saved_answers import read_saved_rows
@@ -106,7 +109,7 @@ def _judge_directory(root: Path, name: str, out: Path, judge: JudgeFiles) -> Cou
     total = sum(1 for logged in tasks for _ in read_saved_rows(logged.samples))
     name = pin_judge(name)
     with _shown(judge(name, [logged.samples for logged in tasks]), total) as verdicts:
-        return write_rejudged(root, tasks, out, name, verdicts)
+        return write_rejudged(root, tasks, out, name, verdicts, tags)
 
 
 @contextmanager
@@ -122,15 +125,17 @@ def _shown(batches: Iterator[list[Verdict]], total: int) -> Iterator[Iterator[Ve
         yield one_by_one()
 
 
-def _judge_files(name: str, paths: Sequence[Path], *, engine: Engine, workers: int | None) -> Iterator[list[Verdict]]:
+def _judge_files(
+    name: str, paths: Sequence[Path], *, tags: tuple[str, str] | None, engine: Engine, workers: int | None
+) -> Iterator[list[Verdict]]:
     from harness.evaluation.saved_answers import exchange_batches
 
-    files = [path.absolute() for path in paths]
+    batches = partial(exchange_batches, [path.absolute() for path in paths], tags)
     if engine == "ray":
         from harness.workers.ray import map_in_order
 
-        return map_in_order(partial(exchange_batches, files), partial(_batch_judge, name), workers=workers)
-    return map(_batch_judge(name), exchange_batches(files))
+        return map_in_order(batches, partial(_batch_judge, name), workers=workers)
+    return map(_batch_judge(name), batches())
 
 
 def _batch_judge(name: str) -> Callable[[list[Exchange]], list[Verdict]]:

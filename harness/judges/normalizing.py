@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.judges.wrappers.json_text import begins_as_json, read_json_answer
-from harness.judges.wrappers.reasoning import ReasoningTags, cut_reasoning
+from harness.judges.wrappers.reasoning import ReasoningTags as ReasoningTags
+from harness.judges.wrappers.reasoning import cut_reasoning
 from harness.judges.wrappers.turns import (
     cut_template_start,
     find_next_turn,

@@ -37,17 +37,19 @@ _ENDS = {"harmony": r"<\|(?:end|return|call)\|>", "granite": r"Here(?:'s| is) my
 """What ends a block of these, and says nothing outside of one."""
 
 _MENTIONED_BEFORE = re.compile(
-    r"(?:(?<!`)`|\b(?:the|an?|tags?|tokens?|with|using|uses?|by|and|or|like|inside|in|called|between|of) ?)\Z", re.IGNORECASE
+    r"(?:(?<!`)`|\b(?:the|an?|tags?|tokens?|with|using|uses?|by|and|or|like|inside|in|called|between|of) ?)\Z",
+    re.IGNORECASE,
 )
 _MENTIONED_AFTER = re.compile(r"`(?!`)| (?:tags?|tokens?|elements?|markers?|blocks?|sections?)\b", re.IGNORECASE)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "(": ")"}
 _STARTS_AFRESH = "\n.!?:…)]>}*\"”’'▷"
+_LONGEST_TAG = 160
 _FENCE = re.compile(r"(?:\A|(?<=\n))[ \t]{0,3}(?:```|~~~)")
 
 
 @dataclass(frozen=True, slots=True)
 class _Tag:
-    """A tag where it stands; `side` is `o` where it opens a block, `c` where it closes one, `e` where it may end one."""
+    """A tag where it stands; `side` is `o` where it opens a block, `c` where it closes one, `e` where it may end it."""
 
     start: int
     end: int
@@ -68,10 +70,11 @@ def _tag_pattern(tags: ReasoningTags | None) -> re.Pattern[str]:
     return re.compile(rf"(?=[<\[◁acH{first}])(?:{'|'.join([*pairs, *ends])})")
 
 
-def opens_reasoning(text: str) -> bool:
-    """Whether a text ends with a tag that opens a reasoning block, as some chat templates' prompts do."""
-    tail = text.rstrip()[-120:]
-    return any(found.end() == len(tail) and found.lastgroup[:1] == "o" for found in _tag_pattern(None).finditer(tail))  # type: ignore[index]
+def opened_reasoning(prompt: str) -> str:
+    """The tag that opens a reasoning block at the end of a prompt, as some chat templates write it; empty without."""
+    tail = prompt.rstrip()[-_LONGEST_TAG:]
+    tags = (found for found in _tag_pattern(None).finditer(tail) if (found.lastgroup or "").startswith("o_"))
+    return next((found[0] for found in tags if found.end() == len(tail)), "")
 
 
 def cut_reasoning(text: str, tags: ReasoningTags | None) -> tuple[str, bool] | None:

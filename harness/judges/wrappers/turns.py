@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-_TOKEN = (
-    r"<\|[A-Za-z][\w▁ ]{0,40}\|>|<｜[^<>｜\n]{1,40}｜>|</?(?i:s|pad|eos|bos|unk)>|\[/?(?:INST|PAD|UNK|EOS|BOS|SEP|CLS)\]"
-    r"|<(?:start|end)_of_turn>|<{1,2}/?SYS>>|<\|turn>|<turn\|>"
+_SPECIAL_MARK = (
+    r"<\|[A-Za-z][\w▁ ]{0,40}\|>|<｜[^<>｜\n]{1,40}｜>|</?(?i:s|pad|eos|bos|unk)>"
+    r"|\[/?(?:INST|PAD|UNK|EOS|BOS|SEP|CLS)\]|<(?:start|end)_of_turn>|<{1,2}/?SYS>>|<\|turn>|<turn\|>"
 )
 _ROLE_START = r"(?:<\|(?:im_start|start|role_start|start_header_id)\|>|<start_of_turn>|<\|turn>)\s?"
 _ANSWERER = (
@@ -14,15 +14,16 @@ _ANSWERER = (
     r"|<\|(?:assistant|bot|model|CHATBOT_TOKEN)\|>|<｜Assistant｜>"
 )
 _ASKER = (
-    rf"{_ROLE_START}(?:user|human|system|developer)\b|<\|(?:user|human|prompter|system|USER_TOKEN)\|>|<｜User｜>|\[INST\]"
+    rf"{_ROLE_START}(?:user|human|system|developer)\b|<\|(?:user|human|prompter|system|USER_TOKEN)\|>"
+    r"|<｜User｜>|\[INST\]"
 )
 _ASKER_HEADING = r"#{2,4} ?(?:Instruction|Human|User) ?:"
-_SPECIAL = re.compile(rf"{_ANSWERER}|{_TOKEN}")
+_SPECIAL = re.compile(rf"{_ANSWERER}|{_SPECIAL_MARK}")
 _START = re.compile(
-    rf"(?:(?:{_ANSWERER}|{_TOKEN}|(?:assistant|model)[ \t]*\n|final(?=[A-Z])"
+    rf"(?:(?:{_ANSWERER}|{_SPECIAL_MARK}|(?:assistant|model)[ \t]*\n|final(?=[A-Z])"
     r"|#{2,4} ?(?:Response|Assistant|Answer) ?:|(?:\*\*)?(?:Assistant|ASSISTANT)(?:\*\*)?:(?:\*\*)?)\s*+)++"
 )
-_ASKED_FIRST = re.compile(rf"(?:(?:{_TOKEN})\s*+)*+(?:{_ASKER}|{_ASKER_HEADING})|\[INST\]")
+_ASKED_FIRST = re.compile(rf"(?:(?:{_SPECIAL_MARK})\s*+)*+(?:{_ASKER}|{_ASKER_HEADING})|\[INST\]")
 _ANSWERED = re.compile(rf"{_ANSWERER}|\[/INST\]|\n#{{2,4}} ?(?:Response|Assistant) ?:")
 
 _TURN = re.compile(
@@ -35,7 +36,10 @@ _SPEAKER = re.compile(
     r"Chatbot)(?: ?\d{1,2})?\**:"
 )
 _REPLY = re.compile(r"\n[ \t]{0,4}\**(?:Assistant|ASSISTANT|AI|Bot|Chatbot|Answer|ANSWER|A|Response)(?: ?\d{1,2})?\**:")
-_HEADING = re.compile(r"#{1,6} |\*\*[^*\n]{1,200}\*\*:?\Z|\[[^\]\n]{1,200}\]\Z|\([^)\n]{1,200}\)\Z|[-*_]{3,}\Z|[\w ]{1,20}:[^\n]{0,40}[^\n.!?]\Z")
+_HEADING = re.compile(
+    r"#{1,6} |\*\*[^*\n]{1,200}\*\*:?\Z|\[[^\]\n]{1,200}\]\Z|\([^)\n]{1,200}\)\Z|[-*_]{3,}\Z"
+    r"|[\w ]{1,20}:[^\n]{0,40}[^\n.!?]\Z"
+)
 _LEADS_ON = re.compile(r":[*_]{0,3}\Z")
 _SENTENCE_ENDS = ".!?)\"”*'"
 _PRESENTS = re.compile(
@@ -50,10 +54,7 @@ _AHEAD = 2000
 def may_hold_turns(text: str) -> bool:
     """A quick look: whether a text may begin with a role, or have a made-up turn without special tokens."""
     return (
-        "user\n" in text
-        or "human\n" in text
-        or _LABEL_AHEAD.search(text) is not None
-        or _START.match(text) is not None
+        "user\n" in text or "human\n" in text or _LABEL_AHEAD.search(text) is not None or _START.match(text) is not None
     )
 
 
