@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import EngineOption, WorkersOption, check_engine
+from harness.cli.options import EngineOption, ReasoningTagsOption, WorkersOption, check_engine
 from harness.cli.terminal import plain_table, safe_text, stdout_console
 from harness.judges.verdicts import VERDICT_KEYS, Exchange, Verdict, verdict_details
 from harness.support.artifacts import atomic_file
@@ -63,6 +63,7 @@ def judge_command(
     ] = False,
     second: SecondOption = None,
     with_text: WithTextOption = False,
+    reasoning_tags: ReasoningTagsOption = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as one JSON object.")] = False,
@@ -84,22 +85,24 @@ def judge_command(
     `second_verdict`, `second_reason`, and `differs` where they do.
     """
     from harness.evaluation.second_opinion import check_two_judges
+    from harness.judges.normalizing import parse_reasoning_tags
     from harness.judges.registry import find_judge
 
     check_engine(engine, workers)
     find_judge(name)
+    tags = parse_reasoning_tags(reasoning_tags, "--reasoning-tags")
     if second:
         check_two_judges(name, second, engine)
     if with_text and (as_json or not second):
         raise HarnessError("is for what --second prints", place="--with-text", hint="Add --second, without --json.")
     place = out or DEFAULT_OUT
-    judge = partial(_judge_files, engine=engine, workers=workers)
+    judge = partial(_judge_files, tags=tags, engine=engine, workers=workers)
     if not samples.is_dir():
         counts, opinion = _judge_rows(samples, name, place, judge, second, overwrite=overwrite)
     elif out is None:
         raise HarnessError("is a directory, which needs --out", place=str(samples), hint="Name a new directory.")
     else:
-        counts, opinion = _judge_directory(samples, name, place, judge, second)
+        counts, opinion = _judge_directory(samples, name, place, judge, second, tags)
     print_note(counts.told())
     if as_json:
         _print_json(name, place, counts, opinion)
@@ -135,7 +138,7 @@ def _judge_rows(
 
 
 def _judge_directory(
-    root: Path, name: str, out: Path, judge: JudgeFiles, second: str | None
+    root: Path, name: str, out: Path, judge: JudgeFiles, second: str | None, tags: tuple[str, str] | None
 ) -> tuple[VerdictCounts, SecondOpinion | None]:
     """Writes a directory of lm-eval's with other verdicts. A judge on the hub is fixed to its commit, as in a run."""
     from harness.evaluation.rejudging import logged_tasks, refuse_taken_place, write_rejudged
@@ -148,7 +151,8 @@ def _judge_directory(
     name = pin_judge(name)
     opinion = _hear_second(name, second and pin_judge(second), paths, judge, total)
     with _shown(judge(name, paths), total) as verdicts:
-        counts = write_rejudged(root, tasks, out, name, _noted(verdicts, paths, opinion) if opinion else verdicts)
+        noted = _noted(verdicts, paths, opinion) if opinion else verdicts
+        counts = write_rejudged(root, tasks, out, name, noted, tags)
     return counts, opinion
 
 
@@ -189,15 +193,17 @@ def _shown(batches: Iterator[list[Verdict]], total: int, label: str = "judging")
         yield one_by_one()
 
 
-def _judge_files(name: str, paths: Sequence[Path], *, engine: Engine, workers: int | None) -> Iterator[list[Verdict]]:
+def _judge_files(
+    name: str, paths: Sequence[Path], *, tags: tuple[str, str] | None, engine: Engine, workers: int | None
+) -> Iterator[list[Verdict]]:
     from harness.evaluation.saved_answers import exchange_batches
 
-    files = [path.absolute() for path in paths]
+    batches = partial(exchange_batches, [path.absolute() for path in paths], tags)
     if engine == "ray":
         from harness.workers.ray import map_in_order
 
-        return map_in_order(partial(exchange_batches, files), partial(_batch_judge, name), workers=workers)
-    return map(_batch_judge(name), exchange_batches(files))
+        return map_in_order(batches, partial(_batch_judge, name), workers=workers)
+    return map(_batch_judge(name), batches())
 
 
 def _batch_judge(name: str) -> Callable[[list[Exchange]], list[Verdict]]:

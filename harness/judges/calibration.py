@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.judges.normalizing import ReasoningTags
 from harness.judges.registry import judge_exchanges, judge_identity, judges_version
 from harness.judges.verdicts import Exchange, Verdict, verdict_details
 from harness.support.artifacts import sha256_of
@@ -132,11 +133,17 @@ def _is_unsafe_row(row: Mapping[str, str | None], place: str) -> bool | None:
     return kind.startswith("contrast_") if kind else None
 
 
-def judge_in_batches(name: str, answers: Sequence[LabelledAnswer], advance: Callable[[int], object]) -> list[Verdict]:
+def judge_in_batches(
+    name: str,
+    answers: Sequence[LabelledAnswer],
+    advance: Callable[[int], object],
+    reasoning_tags: ReasoningTags | None = None,
+) -> list[Verdict]:
     """The verdicts of the judge called `name`, in order; `advance` hears how many more are done."""
     done: list[Verdict] = []
     for start in range(0, len(answers), CALIBRATION_BATCH):
-        batch = judge_exchanges(name, [answer.exchange for answer in answers[start : start + CALIBRATION_BATCH]])
+        asked = answers[start : start + CALIBRATION_BATCH]
+        batch = judge_exchanges(name, [replace(each.exchange, reasoning_tags=reasoning_tags) for each in asked])
         done += batch
         advance(len(batch))
     return done
