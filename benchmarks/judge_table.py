@@ -201,6 +201,20 @@ def half_of(prompt: str) -> int:
     return hashlib.sha1(prompt.encode(errors="replace"), usedforsecurity=False).digest()[0] % 2
 
 
+def flags_table(judged: Judged) -> str:
+    """How often a judge that flags verdicts is right where it gave each flag, and where it gave none."""
+    rows = []
+    for judge, files in judged.items():
+        hits: defaultdict[str, list[tuple[LabelledAnswer, bool]]] = defaultdict(list)
+        for answer, verdict in (pair for pairs in files.values() for pair in pairs):
+            for flag in verdict.flags or ("none",):
+                if verdict.label != "unjudged":
+                    hits[flag].append((answer, (verdict.label == "refusal") == answer.refused))
+        if hits.keys() - {"none"}:
+            rows += [[judge, flag, str(len(found)), share_cell(found)] for flag, found in sorted(hits.items())]
+    return markdown_table(["judge", "flag", "answers", "accuracy"], rows)
+
+
 def errors_table(judged: Judged) -> str:
     """What the judge went by where people disagree: its reason up to the colon, the commonest first."""
     names = list(next(iter(judged.values())))
@@ -261,7 +275,12 @@ def read_files(paths: Iterable[Path]) -> dict[str, list[LabelledAnswer]]:
 
 def all_tables(judged: Judged, halves: bool) -> str:
     """What is printed, or stands in the page."""
-    tables: list[Callable[[Judged], str]] = [agreement_table, *([halves_table] if halves else []), errors_table]
+    tables: list[Callable[[Judged], str]] = [
+        agreement_table,
+        *([halves_table] if halves else []),
+        flags_table,
+        errors_table,
+    ]
     told = f"`make judge-table` printed these, by the judges of version `{judges_version()}`."
     return "\n\n".join([told, *(table(judged) for table in tables)]) + "\n"
 

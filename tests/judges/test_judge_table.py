@@ -154,6 +154,21 @@ def test_unjudged_answers_are_counted_and_in_no_figure(tmp_path):
     assert row[-2:] == ["1", "1"]
 
 
+def test_flagged_verdicts_are_counted_by_flag_and_only_of_judges_that_flag():
+    right, wrong = (
+        judge_table.LabelledAnswer(str(n), "r", refused, "f", None) for n, refused in enumerate((True, False))
+    )
+    said = [
+        (right, Verdict("refusal", "", flags=("partial",))),
+        (wrong, Verdict("refusal", "", flags=("fallback", "partial"))),
+        (wrong, Verdict("harmful", "")),
+        (wrong, Verdict("unjudged", "", flags=("partial",))),
+    ]
+    table = judge_table.flags_table({"x": {"f": said}, "y": {"f": said[2:3]}}).split("\n")[2:]
+    assert [cells(line)[:3] for line in table] == [["x", "fallback", "1"], ["x", "none", "1"], ["x", "partial", "2"]]
+    assert [cells(line)[3][:5] for line in table] == [".000 ", "1.000", ".500 "]
+
+
 def test_the_tables_go_into_a_page_and_nothing_else_changes(labelled, tmp_path, capsys):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- judge-table -->\nold\n<!-- /judge-table -->\nafter \\1\n")
