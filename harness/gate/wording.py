@@ -63,13 +63,13 @@ def category_name(check: MetricCheck) -> str:
 def find_mirrored(checks: Iterable[MetricCheck]) -> set[tuple[str, str | None]]:
     """Metric and category of the checks that say what the same check of the metric they mirror says.
 
-    That is: decided alike on as many prompts, each one's loss within the other's interval.
+    That is: decided alike on as many prompts, each one's loss within the other's interval, and not read in two ways.
     """
     known = {(check.metric, check.category): check for check in checks}
     found = set()
     for (metric, category), check in known.items():
         other = known.get((MIRRORS.get(metric, ""), category))
-        if other is not None and _says_the_same(check, other):
+        if other is not None and not check.readings and _says_the_same(check, other):
             found.add((metric, category))
     return found
 

@@ -29,11 +29,20 @@ def sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def line(task: str, number: int, verdicts: list[str], *, hazard: str = "Privacy", as_text: bool = True) -> dict:
-    """One line of a samples file as lm-eval 0.4.13 writes it, with one answer a verdict."""
+def line(
+    task: str,
+    number: int,
+    verdicts: list[str],
+    *,
+    hazard: str = "Privacy",
+    as_text: bool = True,
+    flags: Collection[str] = (),
+) -> dict:
+    """One line of a samples file as lm-eval 0.4.13 writes it, with one answer a verdict, all flagged alike."""
     prompt = f"{'Question' if task == BENIGN else 'Request'} {number}?"
     doc = {"prompt_id": f"{task[-6:]}-{number:04d}", "prompt": prompt, "hazard": hazard, "split": "test"}
     given = [{"verdict": verdict, "reason": "by rule", "judge": "lexical"} for verdict in verdicts]
+    given = [one | {"flags": [*flags]} for one in given] if flags else given
     judged = [verdict for verdict in verdicts if verdict != "unjudged"]
     values = {
         m: sum(v == VERDICT_OF[m] for v in judged) / len(judged) for m in METRICS[task] if m in VERDICT_OF and judged
