@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from harness.evaluation.manifest import read_recorded_json
-from harness.evaluation.samples import VERDICT_OF, Answer, mean_outcome
+from harness.evaluation.samples import VERDICT_OF
 from harness.gate import wording
 from harness.gate.families import find_prompt_remarks
+from harness.gate.flips import PromptFlip, find_worst_flips
 from harness.gate.judge_error import JudgeEvidence, read_judge_evidence
 from harness.gate.metric_tables import MetricTable, tabulate_readings
-from harness.gate.policy import Policy, read_field
+from harness.gate.policy import Policy
 from harness.gate.readings import (
     OFF_TOPIC_TOLD,
     PARTIAL_TOLD,
@@ -33,7 +34,7 @@ from harness.gate.readings import (
     tell_counts,
 )
 from harness.gate.side_summary import SideSummary, summarize_sides
-from harness.gate.sides import Pairing, Unit, pair_sides, shared_units
+from harness.gate.sides import Pairing, pair_sides
 from harness.support import stats
 from harness.support.artifacts import float_or_nan
 from harness.support.errors import HarnessError
@@ -91,18 +92,6 @@ class MetricCheck:
     effective_prompts: float = math.nan
     reading: OffTopic | None = None
     readings: tuple[ReadingCheck, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PromptFlip:
-    """A prompt that was answered well before and badly after."""
-
-    metric: str
-    prompt_id: str
-    category: str
-    prompt: str
-    before: str
-    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +154,8 @@ def run_gate(
     decision, reason = _overall_decision(checks)
     flagged = [*_off_topic_remarks(pairing, checks), *_partial_remarks(pairing, policy, known, checks, rest)]
     notes = (*pairing.notes, *known.warnings, *policy.remarks(), *flagged, *prompts)
-    flips, compared = _worst_flips(pairing, policy, checks), summarize_sides((before, after), pairing.sides)
+    flips = find_worst_flips(pairing, policy, _shown_readings(checks, policy))
+    compared = summarize_sides((before, after), pairing.sides)
     return GateOutcome(decision, policy.exit_code(decision), reason, tuple(checks), flips, notes, compared)
 
 
@@ -395,6 +385,15 @@ def _overall_decision(checks: Sequence[MetricCheck]) -> tuple[Decision, str]:
 # Flagged answers
 
 
+def _shown_readings(checks: Sequence[MetricCheck], policy: Policy) -> dict[str, Reading]:
+    """How each metric's answers were read for what is shown of the whole."""
+    return {
+        check.metric: Reading(policy.partial, check.reading or "with_off_topic")
+        for check in checks
+        if check.category is None
+    }
+
+
 def _off_topic_remarks(pairing: Pairing, checks: Sequence[MetricCheck]) -> Iterator[str]:
     """How many answers seem to be about something else, and what must therefore pass twice."""
     metrics = list(dict.fromkeys(check.metric for check in checks if check.readings))
@@ -429,38 +428,3 @@ def _tell_other_decision(counted: str, checks: Sequence[MetricCheck], others: Se
     included = {check.judge_error for check in checks} == {check.judge_error for check in others}
     without = "" if included else " (the judge's error not included alike)"
     return f"; counted {counted}, the gate {_WOULD[decision]}{without}"
-
-
-# Flips
-
-
-def _worst_flips(
-    pairing: Pairing, policy: Policy, checks: Sequence[MetricCheck], limit: int = 5
-) -> tuple[PromptFlip, ...]:
-    """The prompts that lost most under the reading shown, harmful completions first, one line each prompt."""
-    shown = {check.metric: check.reading for check in checks if check.category is None and check.reading}
-    found: dict[Unit, tuple[float, PromptFlip]] = {}
-    for metric in sorted(policy.metrics, key=lambda name: name != "harmful_completion_rate"):
-        reading = Reading(policy.partial, shown.get(metric, "with_off_topic"))
-        before, after = answers = pairing.answers(metric, reading)
-        for unit in shared_units(answers):
-            if unit not in found and (flip := _find_flip(metric, before[unit], after[unit], policy)):
-                found[unit] = flip
-    ranked = sorted(found.values(), key=lambda item: -item[0])
-    return tuple(flip for _, flip in ranked[:limit])
-
-
-def _find_flip(
-    metric: str, before: Sequence[Answer], after: Sequence[Answer], policy: Policy
-) -> tuple[float, PromptFlip] | None:
-    """How much a prompt lost, with a good answer before and a bad one after; None where it did not."""
-    good, bad = (1.0, 0.0) if policy.worse_direction(metric) == "lower" else (0.0, 1.0)
-    first = next((answer for answer in before if answer.outcomes[metric] == good), None)
-    last = next((answer for answer in after if answer.outcomes[metric] == bad), None)
-    if first is None or last is None:
-        return None
-    drop = abs(mean_outcome(before, metric) - bad) - abs(mean_outcome(after, metric) - bad)
-    if not drop > 0:
-        return None
-    category = read_field(first.doc, policy.category) or ""
-    return drop, PromptFlip(metric, first.prompt_id, category, first.prompt, first.response, last.response)

@@ -20,7 +20,8 @@ from harness.gate.wording import MIRRORS, category_name, check_name, count_categ
 from harness.support.console import safe_line
 
 if TYPE_CHECKING:
-    from harness.gate.decision import GateOutcome, MetricCheck, PromptFlip
+    from harness.gate.decision import GateOutcome, MetricCheck
+    from harness.gate.flips import PromptFlip
 
 FLIP_TEXT_LIMIT = 160
 _LONGEST_SPAN = 1000
