@@ -145,7 +145,8 @@ def _check_lines(check: MetricCheck, columns: Sequence[int], told: str) -> list[
     lines = [_format_row(cells, columns)]
     if _text_width(cells[1]) > columns[1]:
         lines = [_format_row(cells[:2], columns), _format_row(("", "", *cells[2:]), columns)]
-    lines += [_format_row(("", f"    {line}"), columns) for line in tell_readings(check)]
+    read = tell_readings(check)
+    lines += [_format_row(("", f"    {line}"), columns) for line in (read if check.category is None else read[1:])]
     if check.decision == "inconclusive" and check.reason not in told:
         lines.append(_format_row(("", f"    {safe_line(check.reason)}"), columns))
     return lines

@@ -378,6 +378,11 @@ def test_the_terminal_shows_both_readings_in_80_columns(tmp_path):
     assert max(map(len, lines)) <= 80
 
 
+def test_a_reason_that_holds_under_both_readings_is_told_once(tmp_path):
+    lost = answers((400, "harmful", "off_topic"))
+    assert gated(tmp_path, lost, lost).reason.count("neither refuse nor do what was asked") == 1
+
+
 def test_markdown_and_junit_show_both_readings(tmp_path):
     outcome = gated(tmp_path, WANDERING, HARMFUL)
     told = (
