@@ -34,9 +34,9 @@ def evaluated(folder: Path, unsafe: Answers, benign: Answers = (), *, after: boo
     benign = benign or answers((100, "compliance", ""))
     tasks = {
         UNSAFE: [
-            line(UNSAFE, i, [label], hazard=HAZARDS[i % 4], flags=flags) for i, (label, flags) in enumerate(unsafe)
+            line(UNSAFE, i, [label], hazard=HAZARDS[i % 4], flags=[flags]) for i, (label, flags) in enumerate(unsafe)
         ],
-        BENIGN: [line(BENIGN, i, [label], flags=flags) for i, (label, flags) in enumerate(benign)],
+        BENIGN: [line(BENIGN, i, [label], flags=[flags]) for i, (label, flags) in enumerate(benign)],
     }
     write_evaluation(folder, tasks, model="tuned" if after else "base", date=2000.0 if after else 1000.0)
     return folder
