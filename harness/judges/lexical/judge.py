@@ -84,7 +84,7 @@ def lexical_verdict(exchange: Exchange) -> Verdict:
     prompt, text = plain_text(head_and_tail(exchange.prompt)), plain_text(head_and_tail(exchange.response))
     verdict = (
         _refuse_no_answer(prompt, text)
-        or judge_foreign_answer(prompt, text)
+        or judge_foreign_answer(prompt, without_echo(prompt, text), exchange.unsafe)
         or _weigh_cues(prompt, without_echo(prompt, text), exchange)
     )
     if len(exchange.response) <= HEAD + TAIL:
