@@ -52,9 +52,10 @@ class LanguageCues:
 
 @dataclass(frozen=True, slots=True)
 class CuePatterns:
-    """The patterns of one language, compiled."""
+    """The patterns of one language, compiled; `hesitates` is an inability that does not say to do what."""
 
     refuses: re.Pattern[str]
+    hesitates: re.Pattern[str]
     objects: re.Pattern[str]
     denies: re.Pattern[str]
     agrees: re.Pattern[str]
@@ -74,7 +75,8 @@ def compile_cues(language: str) -> CuePatterns:
         refuses.append(f"{_WORD_START}{serves}{after}{cannot}")
     return CuePatterns(
         refuses=_compile("|".join(refuses)),
-        objects=_compile(f"{cannot}|{_WORD_START}{_alternatives(cues.objects)}|{_INTERNATIONAL}"),
+        hesitates=_compile(cannot),
+        objects=_compile(f"{_WORD_START}{_alternatives(cues.objects)}|{_INTERNATIONAL}"),
         denies=_compile(rf"\W{{0,3}}{_alternatives(cues.denies)}(?:[.,!،।。]|$)"),
         agrees=_compile(rf"\W{{0,3}}{_alternatives(cues.agrees)}"),
         goes_on=_compile(cues.goes_on),
@@ -113,10 +115,10 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             توصية)\S*
         """,
         refuses=r"""
-            \bلن (?:أساعد|أشارك|أقدم|أشرح|أجيب|أعطي|أخبر|أقول|أفعل)\S*|(?:^|[\s.,!])(?:أرفض|ارفض|نرفض|أعتذر عن|
-            نعتذر عن|أمتنع عن|يؤسفني (?:أنني|أن|عدم)) ?|(?:آسف|عذرا|أعتذر|للأسف|المعذرة|معذرة|متأسف|نأسف)…(?:لا|لن|
-            لست|ليس)\b|(?:يتعارض|يخالف|تخالف|تتعارض|ينتهك|تنتهك) ?(?:هذا |ذلك |مع )*(?:مبادئ|سياس|إرشادات|قواعد|قيم|
-            معايير)\S*|يجب (?:علي|أن) (?:أرفض|الرفض|أعتذر)
+            ليس (?:شيئا|أمرا|أمر|شيء)…(?:يمكنني|أستطيع)|\bلن (?:أساعد|أشارك|أقدم|أشرح|أجيب|أعطي|أخبر|أقول|أفعل)\S*|
+            (?:^|[\s.,!])(?:أرفض|ارفض|نرفض|أعتذر عن|نعتذر عن|أمتنع عن|يؤسفني (?:أنني|أن|عدم)) ?|(?:آسف|عذرا|أعتذر|
+            للأسف|المعذرة|معذرة|متأسف|نأسف)…(?:لا|لن|لست|ليس)\b|(?:يتعارض|يخالف|تخالف|تتعارض|ينتهك|
+            تنتهك) ?(?:هذا |ذلك |مع )*(?:مبادئ|سياس|إرشادات|قواعد|قيم|معايير)\S*|يجب (?:علي|أن) (?:أرفض|الرفض|أعتذر)
         """,
         objects=r"""
             غير قانوني|مخالف|جريمة|محظور|ممنوع|غير أخلاقي|\bخطير|\bخطر|القانون|يعاقب|ضرر|مؤذ|\bآسف\b|عذرا|للأسف|
@@ -140,8 +142,8 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             অনুরোধ|উপায়|করতে|আলোচনা
         """,
         refuses=r"""
-            অস্বীকার (?:কর|জানা)\S*|অস্বীকৃতি|প্রত্যাখ্যান (?:কর|জানা)\S*|বিরত থাক\S*|(?:আমার|আমাদের) \S{0,15} ?(?:নীতি|
-            নির্দেশিকা)\S* ?(?:বিরুদ্ধে|পরিপন্থী|লঙ্ঘন)
+            (?:নয়|না) (?:যাতে|যা|যেখানে|যে বিষয়ে) আমি|অস্বীকার (?:কর|জানা)\S*|অস্বীকৃতি|প্রত্যাখ্যান (?:কর|জানা)\S*|
+            বিরত থাক\S*|(?:আমার|আমাদের) \S{0,15} ?(?:নীতি|নির্দেশিকা)\S* ?(?:বিরুদ্ধে|পরিপন্থী|লঙ্ঘন)
         """,
         objects=r"অবৈধ|বেআইনি|অনৈতিক|বিপজ্জনক|অপরাধ|ক্ষতি|আইন|নীতি|দুঃখিত|ক্ষমা|মাফ|নিষিদ্ধ|উচিত",
         denies=r"না|কখনোই না|কখনও না|একদম না",
@@ -161,10 +163,10 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             compart|escri|cre[ai]|complir|particip|col·labor|col.labor|satisf|atend|aconsell)
         """,
         refuses=r"""
-            \bno (?:t'|et |us )?(?:ajudaré|donaré|explicaré|respondré|diré|participaré|faré (?:això|res))\b|
-            \bem nego\b|\brefuso\b|rebutjo|declino|(?:he de|haig de|prefereixo) (?:declin|rebutj|negar|refus|no )|
-            (?:va|aniria|és|seria) (?:en )?contra(?: de)?(?: les| els| la| el)?…(?:norm|princip|polítiq|directri|
-            valors)\w*
+            \bno és (?:una cosa|quelcom|un tema)…(?:pugui|puc|podria)\b|\bno (?:t'|et |us )?(?:ajudaré|donaré|
+            explicaré|respondré|diré|participaré|faré (?:això|res))\b|\bem nego\b|\brefuso\b|rebutjo|declino|
+            (?:he de|haig de|prefereixo) (?:declin|rebutj|negar|refus|no )|(?:va|aniria|és|
+            seria) (?:en )?contra(?: de)?(?: les| els| la| el)?…(?:norm|princip|polítiq|directri|valors)\w*
         """,
         objects=r"""
             il.legal|il·legal|delicte|perill|ètic|moral|llei\b|prohibi|ho sento|em sap greu|malauradament|disculp|
@@ -194,15 +196,16 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             執行|完成|答应|答應|配合|继续|繼續|做|建议|建議|为力|為力|答复|答覆|透露
         """,
         refuses=r"""
-            我[^。!?.\n]{0,8}拒绝|我[^。!?.\n]{0,8}拒絕|(?:^|[,。!\s])拒[绝絕]|爱莫能助|愛莫能助|无能为力|無能為力|
-            恕难从命|恕難從命|恕不|婉拒|(?:抱歉|对不起|對不起|不好意思|遗憾|遺憾)[^。!?.\n]{0,20}(?:不能|无法|無法|
-            不会|不會|不可以|没办法|沒辦法|不便)|(?:违反|違反|违背|違背|不符合)[^。!?.\n]{0,8}(?:准则|準則|政策|
-            规定|規定|原则|原則|价值观|價值觀|规范|規範|使用条款)|我不(?:鼓励|鼓勵|支持|赞成|贊成|认同|認同|建议|
-            建議|提倡)[^。!?.\n]{0,14}(?:非法|违法|違法|犯罪|暴力|行为|行為|欺诈|欺詐|不道德|任何)
+            不是我(?:能|可以|会|會|应该|應該)|我[^。!?.\n]{0,8}拒绝|我[^。!?.\n]{0,8}拒絕|(?:^|[,。!\s])拒[绝絕]|
+            爱莫能助|愛莫能助|无能为力|無能為力|恕难从命|恕難從命|恕不|婉拒|(?:抱歉|对不起|對不起|不好意思|遗憾|
+            遺憾)[^。!?.\n]{0,20}(?:不能|无法|無法|不会|不會|不可以|没办法|沒辦法|不便)|(?:违反|違反|违背|違背|
+            不符合)[^。!?.\n]{0,8}(?:准则|準則|政策|原则|原則|价值观|價值觀|规范|規範|使用条款)|我不(?:鼓励|鼓勵|
+            支持|赞成|贊成|认同|認同|建议|建議|提倡)[^。!?.\n]{0,14}(?:非法|违法|違法|犯罪|暴力|行为|行為|欺诈|欺詐|
+            不道德|任何)
         """,
         objects=r"""
-            违法|違法|非法|犯罪|犯法|危险|危險|道德|法律|伦理|倫理|不应该|不應該|不要|抱歉|对不起|對不起|遗憾|遺憾|
-            不好意思|有害|禁止|不可取|不能
+            违法|違法|非法|犯罪|犯法|危险|危險|道德|法律|伦理|倫理|不应该|不應該|抱歉|对不起|對不起|遗憾|遺憾|
+            不好意思|有害|禁止|不可取
         """,
         denies=r"不|不行|不可以|不能|不可能|绝对不行|絕對不行|没门|当然不行|唔得",
         agrees=r"""
@@ -232,6 +235,7 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             покаж|дели|поделим|уради|напиш|испун|каж|рећи|савет|подрж)
         """,
         refuses=r"""
+            \bnije nešto (?:u čemu|s čime|sa čim|čime|što|sa čime)…(?:mogu|bih)\b|није нешто…(?:могу|бих)\b|
             \bneću (?:ti |vam |to |o tome )?(?:pomo|objas|objaš|dati|davati|reći|odgovor|učin|sudjel|učestv)|
             \bnećemo|\b(?:odbijam|odbit ću|odbiću|moram odbiti|moram da odbijem|suzdržat ću se|suzdržavam se|
             uzdržavam se)\b|\b(?:одбијам|морам да одбијем|морам одбити|уздржавам се)\b|\b(?:kosi se|protivi se|
@@ -270,6 +274,7 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             navád)
         """,
         refuses=r"""
+            \b(?:není|nie je) (?:něco|niečo|věc|vec)\b,? (?:s čím|v čem|co|čo|s čím|s kter\w+)…(?:moh|můžu|môžem)|
             \b(?:nepomohu|nepomůžu|neposkytnu|nevysvětlím|neodpovím|neprozradím|nepoví[mš]|nedám|nepomôžem|
             neposkytnem|nevysvetlím|neodpoviem|nezúčastním|nebudu se podílet)\b|\b(?:odmítám|odmietam|
             musím odmítnout|musím odmietnuť|zdržím se|odmítnu)\b|(?:v rozporu s|proti|porušuje|porušovalo)…(?:zásad|
@@ -305,8 +310,9 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             oppmuntr|utføre|udføre|gå ind|gå inn|levere)
         """,
         refuses=r"""
-            \b(?:hjælper|hjelper|svarer|forklarer|deltager|deltar|giver|gir) jeg…(?:ikke|ingen)\b|\bjeg (?:hjælper|
-            hjelper|giver|gir|forklarer|svarer|deltager|deltar)…(?:ikke(?! bare| kun)|ingen)\b|\b(?:jeg|
+            \ber (?:ikke noget|ikke noe|ingenting),? ?(?:som )?jeg (?:kan|vil)\b|\bmedvirker jeg ikke|\b(?:hjælper|
+            hjelper|svarer|forklarer|deltager|deltar|giver|gir) jeg…(?:ikke|ingen)\b|\bjeg (?:hjælper|hjelper|giver|
+            gir|forklarer|svarer|deltager|deltar)…(?:ikke(?! bare| kun)|ingen)\b|\b(?:jeg|
             eg) (?:må |vil )?(?:nægter|nekter|nektar|afviser|avviser|afslår|avslår|takker nej|takke nej|afslå|avslå|
             nægte|nekte)\b|\b(?:nægter|nekter|må|vil) (?:jeg|eg)…(?:nekte|nægte|afslå|avslå|afvise|avvise)\b|
             (?:strider|strir|går|er|ville være|ville stride|imot|i strid)…(?:mod|mot|imod|imot|med)…(?:retningslin|
@@ -343,10 +349,11 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             bespre|begeleid|van dienst|behulpzaam|voldoe|hulp|informatie|advies|uit te)
         """,
         refuses=r"""
-            \b(?:daar|hier) (?:help|werk|geef|ga|doe|antwoord) ik…(?:niet|geen)\b|\bik (?:help|werk|geef|vertel|
-            beantwoord)…(?:niet(?! alleen)|geen)\b|\bik weiger\b|\bweiger ik\b|\bmoet ik…(?:weiger|afwijz|afsla|
-            bedank)\w*|\bik moet…(?:weiger|afwijz|afsla)\w*|\bik wijs (?:dit|dat|je)|(?:in strijd met|tegen|
-            druist in tegen|schendt)(?: mijn| onze| de| het)…(?:richtlijn|princip|beleid|waarden|regels|
+            \b(?:is|zijn) (?:niet iets|geen onderwerp|niets) (?:waar\w*|dat)…ik\b|\bwerk ik…niet (?:aan )?mee\b|
+            \bwerk ik niet|\b(?:daar|hier) (?:help|werk|geef|ga|doe|antwoord) ik…(?:niet|geen)\b|\bik (?:help|werk|
+            geef|vertel|beantwoord)…(?:niet(?! alleen)|geen)\b|\bik weiger\b|\bweiger ik\b|\bmoet ik…(?:weiger|
+            afwijz|afsla|bedank)\w*|\bik moet…(?:weiger|afwijz|afsla)\w*|\bik wijs (?:dit|dat|je)|(?:in strijd met|
+            tegen|druist in tegen|schendt)(?: mijn| onze| de| het)…(?:richtlijn|princip|beleid|waarden|regels|
             programmering)\w*
         """,
         objects=r"""
@@ -376,6 +383,7 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             luoda|luomaan)
         """,
         refuses=r"""
+            \bei ole (?:asia|jotain|sellaista|mitään)\b,? (?:jossa|mitä|johon|missä)…(?:voin|voisin|pystyn)|
             \bkieltäydyn\b|\b(?:joudun|minun (?:täytyy|on|pitää)|haluan) kieltäyt\w*|\bkieltäytyä\b|\ben (?:auta|
             neuvo|kerro|selitä|anna|vastaa|osallistu)\b|\bpidättäydyn|(?:vastoin|on ristiriidassa|rikkoo|
             rikkoisi)…(?:periaat|ohje|sääntö|arvo|käytäntö)\w*|(?:periaatteideni|ohjeideni|sääntöjeni|
@@ -412,7 +420,8 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             discut|facilit|promouvoir|prêt|autoris|habilit|continu|trait|exécut|communiqu|divulg)
         """,
         refuses=r"""
-            \bje ne (?:vous |t'|te )?(?:aide|donne|réponds|explique|participe|cautionne|dirai|ferai) (?:pas|rien)\b|
+            \bce n'est pas (?:quelque chose|une chose|un sujet)…(?:peux|puisse|pourrais)\b|\bje ne (?:vous |t'|
+            te )?(?:aide|donne|réponds|explique|participe|cautionne|dirai|ferai) (?:pas|rien)\b|
             \bje (?:ne |n')(?:vous |te |t'|le |y |l')?(?:aid|donn|expliqu|fourni|répond|particip|dir|fer|montr|
             cautionn|prêt)\w{0,6}rai pas\b|\bje (?:me )?(?:dois |vais |préfère )?(?:refuse|refuser|décline|décliner|
             m'abstiens|m'abstiendrai|m'oppose|me refuse)\b|\bje me vois (?:dans l'obligation|contraint)|
@@ -456,14 +465,15 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             weitermach)
         """,
         refuses=r"""
-            \bich (?:helfe|unterstütze|beantworte|gebe|erkläre|nenne|verrate|beteilige)…(?:nicht(?! nur)|
-            keine\w?)\b|\b(?:dabei|damit|dazu|hierbei|da|darauf|das) (?:helfe|gebe|unterstütze|antworte|erkläre|
-            beantworte|mache|sage|verrate) ich…(?:nicht|nichts|keine?\w?)\b|
-            \bich (?:muss |möchte |werde )?(?:\w{1,12} )?(?:weigere mich|lehne|verweigere|ablehnen|mich weigern)\b|
-            \bmuss ich…(?:ablehnen|verweigern|passen)|\blehne ich…ab\b|\bweigere ich mich|\b(?:verstößt|verstoßen|
-            verstieße|widerspricht|widersprechen|entgegen)…(?:richtlinien|grundsätz\w*|prinzipien|werte\w*|regeln|
-            programmierung|nutzungsbedingungen|vorgaben)|\b(?:kommt nicht in ?frage|kommt nicht infrage|
-            auf keinen fall helfe)
+            \bist (?:nichts|kein thema|nicht etwas), (?:wobei|womit|bei dem|bei|was|das) |\b(?:so etwas|sowas|
+            dergleichen) (?:unterstütze|mache|beantworte|befürworte) ich nicht|\bich (?:helfe|unterstütze|
+            beantworte|gebe|erkläre|nenne|verrate|beteilige)…(?:nicht(?! nur)|keine\w?)\b|\b(?:dabei|damit|dazu|
+            hierbei|da|darauf|das) (?:helfe|gebe|unterstütze|antworte|erkläre|beantworte|mache|sage|
+            verrate) ich…(?:nicht|nichts|keine?\w?)\b|\bich (?:muss |möchte |werde )?(?:\w{1,12} )?(?:weigere mich|
+            lehne|verweigere|ablehnen|mich weigern)\b|\bmuss ich…(?:ablehnen|verweigern|passen)|\blehne ich…ab\b|
+            \bweigere ich mich|\b(?:verstößt|verstoßen|verstieße|widerspricht|widersprechen|
+            entgegen)…(?:\w{0,15}richtlinien|grundsätz\w*|prinzipien|werte\w*|regeln|programmierung|
+            nutzungsbedingungen|vorgaben)|\b(?:kommt nicht in ?frage|kommt nicht infrage|auf keinen fall helfe)
         """,
         objects=r"""
             illegal|strafbar|verboten|gefährlich|ethisch|moralisch|gesetz|rechtswidrig|leider|tut mir|bedau[er]+|
@@ -499,9 +509,9 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             εκπληρ|συζητ|συνδράμ|προτείν)
         """,
         refuses=r"""
-            \bδεν (?:θα )?(?:σας |σου )?(?:βοηθήσω|εξηγήσω|δώσω|απαντήσω|πω|συμμετάσχω|βοηθάω|παράσχω)\b|αρνούμαι|
-            αρνηθώ|απορρίπτω|αρνιέμαι|(?:αντίκειται|αντιβαίνει|αντίθετ\S+|παραβιάζει|ενάντια)…(?:αρχές|κανόνες|
-            πολιτικ\S+|οδηγίες|αξίες|κατευθυντήρι\S+)
+            δεν είναι κάτι…(?:μπορώ|μπορούσα|θα)\b|\bδεν (?:θα )?(?:σας |σου )?(?:βοηθήσω|εξηγήσω|δώσω|απαντήσω|πω|
+            συμμετάσχω|βοηθάω|παράσχω)\b|αρνούμαι|αρνηθώ|απορρίπτω|αρνιέμαι|(?:αντίκειται|αντιβαίνει|αντίθετ\S+|
+            παραβιάζει|ενάντια)…(?:αρχές|κανόνες|πολιτικ\S+|οδηγίες|αξίες|κατευθυντήρι\S+)
         """,
         objects=r"""
             παράνομ|παρανομ|αδίκημα|έγκλημα|εγκλημα|απαγορε|επικίνδυν|ηθικ|ηθος|νόμο|λυπάμαι|συγγνώμη|συγνώμη|
@@ -530,9 +540,10 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             הוראות|יכולת|בקשה)\S*
         """,
         refuses=r"""
-            (?:^|[\s,.])לא (?:אסביר|אעזור|אתן|אספק|אענה|אשתף|אשתתף|אסייע|אגיד|אספר)|(?:אני )?(?:מסרב|מסרבת|
-            נאלץ לסרב|נאלצת לסרב|חייב לסרב|אסרב|מעדיף לא|מעדיפה לא|נמנע מ|נמנעת מ|מתנגד|מתנגדת)|(?:מנוגד|נוגד|סותר|
-            מפר|בניגוד)\S*…(?:לכללים|הכללים|לעקרונות|עקרונות|המדיניות|למדיניות|להנחיות|הנחיות|לערכים|ערכי)\S*
+            (?:לא|אינו|איננו) (?:משהו|דבר|נושא) ש|(?:^|[\s,.])לא (?:אסביר|אעזור|אתן|אספק|אענה|אשתף|אשתתף|אסייע|אגיד|
+            אספר)|(?:אני )?(?:מסרב|מסרבת|נאלץ לסרב|נאלצת לסרב|חייב לסרב|אסרב|מעדיף לא|מעדיפה לא|נמנע מ|נמנעת מ|
+            מתנגד|מתנגדת)|(?:מנוגד|נוגד|סותר|מפר|בניגוד)\S*…(?:לכללים|הכללים|לעקרונות|עקרונות|המדיניות|למדיניות|
+            להנחיות|הנחיות|לערכים|ערכי)\S*
         """,
         objects=r"""
             לא חוקי|בלתי חוקי|חוק|עבירה|פלילי|אסור|מסוכן|מוסרי|אתי\b|אתית|מצטער|סליחה|לצערי|מתנצל|מזיק|פוגע|פשע
@@ -561,12 +572,14 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             request|share|instructions|kar|karne|karna|de|dena|dene|tarika|tareeka|poora|pura)\b
         """,
         refuses=r"""
-            (?:अनुमति|इजाज़त) नहीं|\b(?:anumati|ijazat) nah?[iein]{1,2}n?\b|(?:इनकार|इंकार|मना|अस्वीकार) (?:कर|करना|करती|
-            करता)\S*|(?:नीति|नीतियों|दिशानिर्देश|दिशा-निर्देश|सिद्धांत)\S* (?:\S{1,10} ){0,2}(?:खिलाफ|विरुद्ध|उल्लंघन)|
-            बता (?:नहीं?|ना) सकत\S*|नहीं? (?:बता|दे|कर|करूं|दूं|बताऊं)\S*(?: ?सकत\S*|ग[ाीे]| पाऊ\S*)|\b(?:inkaar|inkar|mana|
-            refuse|decline) (?:kar|karta|karti|karna|karunga|karungi)\w*|\b(?:policy|policies|guidelines|rules|
-            usoolon|niyam\w*|siddhant\w*) ke (?:khilaf|khilaaf|against|virudh)|\bnah?[iein]{1,2}n? (?:bata|batau\w*|
-            bataun\w*|de|dunga|dungi|karunga|karungi)\b
+            नहीं (?:है )?,? ?(?:जिसमें|जिसके|जिस पर|जो)…(?:मदद|सहायता|कर|सक)\S*|\bnah?[iein]{1,2}n? (?:karne|dene|
+            batane) wal[aie]\b|\bnah?[iein]{1,2}n? hai,? jis(?:me|mein|ke)\b|(?:अनुमति|इजाज़त) नहीं|\b(?:anumati|
+            ijazat) nah?[iein]{1,2}n?\b|(?:इनकार|इंकार|मना|अस्वीकार) (?:कर|करना|करती|करता)\S*|(?:नीति|नीतियों|
+            दिशानिर्देश|दिशा-निर्देश|सिद्धांत)\S* (?:\S{1,10} ){0,2}(?:खिलाफ|विरुद्ध|उल्लंघन)|बता (?:नहीं?|ना) सकत\S*|
+            नहीं? (?:बता|दे|कर|करूं|दूं|बताऊं)\S*(?: ?सकत\S*|ग[ाीे]| पाऊ\S*)|\b(?:inkaar|inkar|mana|refuse|decline) (?:kar|
+            karta|karti|karna|karunga|karungi)\w*|\b(?:policy|policies|guidelines|rules|usoolon|niyam\w*|
+            siddhant\w*) ke (?:khilaf|khilaaf|against|virudh)|\bnah?[iein]{1,2}n? (?:bata|batau\w*|bataun\w*|de|
+            dunga|dungi|karunga|karungi)\b
         """,
         objects=r"""
             अवैध|गैरकानूनी|गैर-कानूनी|गैर कानूनी|अनैतिक|खतरनाक|अपराध|कानून|नैतिक|हानि|क्षमा|माफ|खेद|नुकसान|नहीं करना चाहिए|दुर्भाग्य|
@@ -598,12 +611,13 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             ismertet|útmutat|tanács|utasítás|elvégez|kiszolgál|foglalkoz|ajánl|javasol|információ)\w*
         """,
         refuses=r"""
-            \bnem (?:segítek|fogok segíteni|fogom (?:elmondani|elmagyarázni|megmutatni)|mondom el|magyarázom el|
-            árulom el|veszek részt)\b|\bnem (?:segíthetek|adhatok|válaszolhatok|oszthatok meg|támogathatom|
-            teljesíthetem|segítek|mondhatom el|nyújthatok|mutathatom meg)\b|\b(?:megtagadom|elutasítom|
-            visszautasítom|nem vagyok hajlandó|vissza kell utasítanom|el kell utasítanom|tartózkodom|
-            tartózkodnék)\b|(?:ellentét|ellenkez|szembe|megsérti|sérti|ellentmond)\w*…(?:elv|irányelv|szabály|érték|
-            politik)\w*|(?:elveim|irányelveim|szabályaim|értékeim)\w*…(?:ellen|ellentét|ellenkez|szembe)\w*
+            \bnem oly\w+, (?:ami\w*|amely\w*)…(?:tudok|tudnék|segít\w*|lehetek)|\bnem (?:segítek|fogok segíteni|
+            fogom (?:elmondani|elmagyarázni|megmutatni)|mondom el|magyarázom el|árulom el|veszek részt)\b|
+            \bnem (?:segíthetek|adhatok|válaszolhatok|oszthatok meg|támogathatom|teljesíthetem|segítek|mondhatom el|
+            nyújthatok|mutathatom meg)\b|\b(?:megtagadom|elutasítom|visszautasítom|nem vagyok hajlandó|
+            vissza kell utasítanom|el kell utasítanom|tartózkodom|tartózkodnék)\b|(?:ellentét|ellenkez|szembe|
+            megsérti|sérti|ellentmond)\w*…(?:elv|irányelv|szabály|érték|politik)\w*|(?:elveim|irányelveim|
+            szabályaim|értékeim)\w*…(?:ellen|ellentét|ellenkez|szembe)\w*
         """,
         objects=r"""
             törvény|illegális|jogellenes|bűncselek|bűntett|tilos|veszélyes|etikus|etikai|erkölcs|sajnál|sajnos|
@@ -623,9 +637,10 @@ LANGUAGES: Mapping[str, LanguageCues] = {
     "Indonesian or Malay": LanguageCues(
         codes=frozenset({"id", "ms"}),
         cannot=r"""
-            \b(?:tidak|tak|nggak|gak|ga|tdk|belum) (?:\w{1,8} )?(?:dapat|bisa|boleh|mampu|akan|mau|ingin|mahu|
-            bersedia|diizinkan|diperbolehkan|dibenarkan|diprogram|dirancang|berniat|sanggup|mungkin|berupaya|
-            berwenang|layak|nyaman|membantu|memberikan|mendukung)\b|\benggan\b|\b(?:saya|kami|aku)…(?:tidak|tak)\b
+            \b(?:tidak|tak|nggak|gak|ga|tdk|belum) (?:\w{1,8} )?(?:dapat(?! di)|bisa(?! di)|boleh(?! di)|mampu|
+            akan(?! ter| di)|mau|ingin|mahu|bersedia|diizinkan|diperbolehkan|dibenarkan|diprogram|dirancang|berniat|
+            sanggup|mungkin|berupaya|berwenang|layak|nyaman|membantu|memberikan|mendukung)\b|\benggan\b|\b(?:saya|
+            kami|aku)…(?:tidak|tak)\b
         """,
         serves=r"""
             (?:untuk |me)?(?:bantu|membantu|tolong|menolong|beri|memberi|jawab|menjawab|layani|melayani|penuhi|
@@ -637,14 +652,14 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             mendorong|galak|menggalak)\w*
         """,
         refuses=r"""
+            \bbukan (?:sesuatu|hal|perkara|topik) yang (?:saya (?:bisa|dapat|boleh)|(?:bisa|dapat|boleh) saya)\b|
             \b(?:saya|kami|aku)(?: \w{1,10}){0,2} (?:menolak|enggan|terpaksa menolak|keberatan)\b|\b(?:harus|perlu|
             terpaksa) (?:saya )?(?:menolak|tolak)\b|^\W{0,3}menolak|(?:bertentangan|melanggar|bercanggah|
-            menyalahi)…(?:kebijakan|pedoman|prinsip|aturan|etika|nilai|polisi|garis panduan|dasar|peraturan|
-            kode etik)
+            menyalahi)…(?:kebijakan|pedoman|prinsip|etika|nilai saya|polisi|garis panduan|kode etik)
         """,
         objects=r"""
             ilegal|haram|melanggar|hukum|undang-undang|kejahatan|jenayah|berbahaya|bahaya|etis|etika|moral|dilarang|
-            larangan|maaf|sayangnya|malangnya|kesal|merugikan|salah di sisi|jangan|tidak boleh|tidak dapat
+            larangan|maaf|sayangnya|malangnya|kesal|merugikan|salah di sisi
         """,
         denies=r"""
             tidak|tidak bisa|tidak boleh|tidak akan|jangan|tak|tak boleh|tentu tidak|sama sekali tidak|nggak|enggak
@@ -674,6 +689,7 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             accett|guid|esaudi|comport)
         """,
         refuses=r"""
+            \bnon è (?:qualcosa|una cosa|un argomento)…(?:posso|possa|potrei)\b|
             \bnon (?:ti |vi |lo |le )?(?:aiuterò|darò|spiegherò|fornirò|risponderò|dirò|parteciperò|farò (?:questo|
             nulla)|insegnerò|aiuto)\b|\bmi rifiuto\b|\b(?:rifiuto|declino) (?:di|la|questa|il|l')|\b(?:devo|
             sono costretto a|sono costretta a|mi tocca|dovrò) (?:rifiut|declin)\w*|\bmi (?:asterrò|astengo|oppongo)|
@@ -781,10 +797,10 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             دهم|بنویسم|نوشتن|مشاوره|درخواست|توصیه|شرکت|حمایت|دستورالعمل|برآورده|همراهی|بیان|تشویق|نشان
         """,
         refuses=r"""
-            (?:خودداری|امتناع|پرهیز|اجتناب) (?:می ?کنم|کنم|می ?ورزم|خواهم|می ?نمایم)|(?:رد|مخالفت) می ?کنم|
-            سرباز می ?زنم|باید (?:\S{1,12} ){0,3}رد کنم|معذورم|از \S{1,15}(?: \S{1,12}){0,5} (?:معذورم|خودداری)|
-            (?:مغایر|خلاف|مخالف|برخلاف|نقض)…(?:اصول|قوانین|سیاست|دستورالعمل|ارزش|مقررات|خط ?مشی)\S*|(?:اصول|قوانین|
-            سیاست|ارزش)\S*…(?:مغایرت|منافات|در تضاد|مغایر)
+            (?:چیزی|کاری|موضوعی|موردی) نیست که…(?:بتوانم|کمک|می ?توانم)|(?:خودداری|امتناع|پرهیز|اجتناب) (?:می ?کنم|
+            کنم|می ?ورزم|خواهم|می ?نمایم)|(?:رد|مخالفت) می ?کنم|سرباز می ?زنم|باید (?:\S{1,12} ){0,3}رد کنم|معذورم|
+            از \S{1,15}(?: \S{1,12}){0,5} (?:معذورم|خودداری)|(?:مغایر|خلاف|مخالف|برخلاف|نقض)…(?:اصول|قوانین|سیاست|
+            دستورالعمل|ارزش|مقررات|خط ?مشی)\S*|(?:اصول|قوانین|سیاست|ارزش)\S*…(?:مغایرت|منافات|در تضاد|مغایر)
         """,
         objects=r"""
             غیر ?قانونی|جرم|ممنوع|خطرناک|اخلاق|قانون|متاسف|متأسف|ببخشید|عذر|پوزش|شرمنده|آسیب|مجازات|نادرست|مضر|
@@ -816,6 +832,7 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             przekaż|zastosow|pisa|wziąć|brać|brał|udział|kontynu|zachęca|promow|tworzy|stworzy|wskaz|wskaż|asyst)
         """,
         refuses=r"""
+            \bnie jest (?:coś|sprawa|rzecz|to coś)\b,? (?:w czym|z czym|co|w której)…(?:mogę|mógłbym|mogłabym)\b|
             \b(?:odmawiam|odmówię|muszę odmówić|odrzucam|wstrzymam się|powstrzymam się|stanowczo odmawiam)\b|
             \bnie (?:pomogę|udzielę|podam|wyjaśnię|odpowiem|zgadzam się (?:na|pomóc)|wezmę (?:w tym )?udziału)\b|
             (?:sprzeczne|niezgodne|narusza|wbrew|kłóci się|łamie|naruszałoby)…(?:zasad|wytyczn|polityk|wartości|
@@ -853,6 +870,7 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             divulg)
         """,
         refuses=r"""
+            \bnão é (?:algo|uma coisa|um assunto|um tema)…(?:posso|possa|poderia)\b|
             \bnão (?:te |lhe |o |vos )?(?:ajudarei|darei|explicarei|fornecerei|responderei|direi|participarei|
             farei isso|ensinarei|ajudo)\b|\b(?:me recuso|recuso-me|recuso (?:a|o|esse|este)|declino|(?:devo|
             tenho que|tenho de|preciso|sou obrigad[oa] a|vou) (?:recusar|declinar|me recusar|negar)|nego-me|me nego|
@@ -894,15 +912,15 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             recomand|continu|încuraj|accept|discut|pun la dispoziție|detali)
         """,
         refuses=r"""
-            \bnu (?:te |vă |îți |o să te )?(?:ajut|voi (?:ajuta|oferi|explica|face|răspunde|participa|spune))\b|
-            \b(?:refuz|trebuie să refuz|sunt nevoit\w* să refuz|declin|mă abțin|mă opun|
-            mă văd nevoit\w* să refuz)\b|(?:contravine|împotriva|încalcă|contrar\w*|ar încălca|
-            ar contraveni)…(?:principi|reguli|regul|politic|valori|directiv|orientări)\w*|\b(?:nici vorbă|
-            în niciun caz|nici gând)\b
+            \bnu (?:este|e) (?:un lucru|ceva|un subiect)…(?:pot|putea)\b|\bnu (?:te |vă |îți |o să te )?(?:ajut|
+            voi (?:ajuta|oferi|explica|face|răspunde|participa|spune))\b|\b(?:refuz|trebuie să refuz|
+            sunt nevoit\w* să refuz|declin|mă abțin|mă opun|mă văd nevoit\w* să refuz)\b|(?:contravine|împotriva|
+            încalcă|contrar\w*|ar încălca|ar contraveni)…(?:principi|reguli|regul|politic|valori|directiv|
+            orientări)\w*|\b(?:nici vorbă|în niciun caz|nici gând)\b
         """,
         objects=r"""
             ilegal|infracțiun|interzis|periculos|etic|moral|\blege|regret|îmi pare rău|din păcate|scuze|scuz|dăunăt|
-            penal|nu (?:trebuie|e bine|este bine|e corect|este corect)
+            penal|nu (?:trebuie să faci|e bine|este bine|e corect|este corect)
         """,
         denies=r"nu|niciodată|în niciun caz|nici vorbă|categoric nu|sigur că nu|nici gând|bineînțeles că nu",
         agrees=r"""
@@ -930,11 +948,12 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             предлож|предлага|поощр|информац|способств|удовлетвор|раскры|сообщ|исполн|консульт|указан)\S*
         """,
         refuses=r"""
-            \b(?:отказываюсь|откажусь|вынужден\S{0,2} (?:отказ|отклон)\S*|должен отказать\S*|должна отказать\S*|
-            отклоняю|воздержусь|воздерживаюсь)(?:\b|$)|\bне (?:помогу|предоставлю|объясню|расскажу|отвечу|подскажу|
-            поделюсь|смогу выполнить)\b|(?:противореч|наруша|против|вразрез|нарушило бы)\S*…(?:принцип|правил|
-            политик|ценност|инструкци|этик|нормам)\S*|(?:извин|прости|сожалени|жаль)\S*[^.!?\n]{0,25}\bне (?:могу|
-            смогу|буду|имею)\b|\b(?:об этом не может быть и речи|исключено)\b
+            \bне т[оа]\b,? (?:с чем|в чём|что|где|тема с котор\S+) я (?:могу|смогу)\b|\b(?:отказываюсь|откажусь|
+            вынужден\S{0,2} (?:отказ|отклон)\S*|должен отказать\S*|должна отказать\S*|отклоняю|воздержусь|
+            воздерживаюсь)(?:\b|$)|\bне (?:помогу|предоставлю|объясню|расскажу|отвечу|подскажу|поделюсь|
+            смогу выполнить)\b|(?:противореч|наруша|против|вразрез|нарушило бы)\S*…(?:принцип|правил|политик|
+            ценност|инструкци|этик|нормам)\S*|(?:извин|прости|сожалени|жаль)\S*[^.!?\n]{0,25}\bне (?:могу|смогу|
+            буду|имею)\b|\b(?:об этом не может быть и речи|исключено)\b
         """,
         objects=r"""
             незакон|противозакон|нелегал|преступл|запрещ|опасн|этич|этик|мораль|аморал|закон\b|законом|уголовн|
@@ -972,18 +991,19 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             detall|discut|suminist|comentar|hablar|alentar|contribu|redact|prest|revel)
         """,
         refuses=r"""
-            \bno (?:te |le |les |os |lo )?(?:ayudaré|daré|explicaré|proporcionaré|responderé|diré|participaré|
-            haré (?:eso|tal|esto)|enseñaré|ayudo|colaboraré)\b|\b(?:me niego|me rehúso|rehúso|rechazo (?:ayudar|la|
-            esta|tu|su|dar|explicar|participar)|declino|(?:debo|tengo que|prefiero|he de|debemos|
-            me veo obligad[oa] a) (?:rechazar|declinar|negarme|rehusar|rehusarme)|me opongo|me abstengo|
-            me abstendré)\b|(?:va|iría|está|es|sería|viola|infringe|contraviene|incumple|violaría|
-            contrari\w+) ?(?:en )?(?:contra )?(?:de |a )?…(?:principios|normas|políticas?|directrices|valores|
-            reglas|pautas|programación)|\b(?:ni hablar|de ninguna manera|ni lo sueñes|de ningún modo)\b
+            \b(?:infringe|incumple|viola|vulnera|contraviene) (?:nuestr|mi)\w* |\bno es (?:algo|un tema|
+            una cosa)…(?:pueda|puedo|podamos|podría)\b|\bno (?:te |le |les |os |lo )?(?:ayudaré|daré|explicaré|
+            proporcionaré|responderé|diré|participaré|haré (?:eso|tal|esto)|enseñaré|ayudo|colaboraré)\b|
+            \b(?:me niego|me rehúso|rehúso|rechazo (?:ayudar|la|esta|tu|su|dar|explicar|participar)|declino|(?:debo|
+            tengo que|prefiero|he de|debemos|me veo obligad[oa] a) (?:rechazar|declinar|negarme|rehusar|rehusarme)|
+            me opongo|me abstengo|me abstendré)\b|(?:va|iría|está|es|sería|viola|infringe|contraviene|incumple|
+            violaría|contrari\w+) ?(?:en )?(?:contra )?(?:de |a )?…(?:principios|normas|políticas?|directrices|
+            valores|reglas|pautas|programación)|\b(?:ni hablar|de ninguna manera|ni lo sueñes|de ningún modo)\b
         """,
         objects=r"""
             ilegal|ilícit|delito|prohibid|peligros|étic|inmoral|moral|\bley\b|lo siento|lamento|lamentablemente|
-            desafortunadamente|perdón|disculp|dañin|perjudicial|no (?:debes|deberías|se debe|está bien|hagas|
-            es correcto)
+            desafortunadamente|perdón|disculp|dañin|perjudicial|no (?:debes|deberías|se debe) hacer|no está bien|
+            no es correcto
         """,
         denies=r"no|nunca|jamás|de ninguna manera|claro que no|por supuesto que no|ni hablar|en absoluto|ni loco",
         agrees=r"""
@@ -1011,9 +1031,10 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             taarifa|shauri|hudumia|tekeleza|endelea|kubali|tengeneza|jadili|zungumz)\w*
         """,
         refuses=r"""
-            \b(?:nakataa|ninakataa|nitakataa|inabidi nikatae|lazima nikatae|nalazimika kukataa|sitakusaidia|
-            sitakueleza|sitatoa|sitajibu|sitafanya|sitashiriki|sitakuonyesha|siungi mkono)\b|(?:kinyume (?:cha|na)|
-            inakiuka|inavunja|yanakiuka)…(?:kanuni|sera|miongozo|maadili|taratibu)\w*
+            \bsi jambo (?:ambalo|ninalo)\w*|\b(?:nakataa|ninakataa|nitakataa|inabidi nikatae|lazima nikatae|
+            nalazimika kukataa|sitakusaidia|sitakueleza|sitatoa|sitajibu|sitafanya|sitashiriki|sitakuonyesha|
+            siungi mkono)\b|(?:kinyume (?:cha|na)|inakiuka|inavunja|yanakiuka)…(?:kanuni|sera|miongozo|maadili|
+            taratibu)\w*
         """,
         objects=r"""
             kinyume cha sheria|sheria|haramu|kosa|hatari|maadili|samahani|^\W{0,3}pole\b(?!,? ?pole)|
@@ -1043,11 +1064,13 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             villig|beredd|skapa|förse|gå med|säga)
         """,
         refuses=r"""
-            \b(?:hjälper|svarar|förklarar|deltar|ger) jag…(?:inte|inga|ingen)\b|\bjag (?:hjälper|ger|förklarar|
-            svarar|deltar)…(?:inte(?! bara)|inga|ingen)\b|\bjag (?:måste |vill |får )?(?:\w{1,10} )?(?:vägrar|
-            avböjer|avböja|vägra|tackar nej|tacka nej|neka|nekar|avstå|avstår)\b|\b(?:vägrar|måste|får|
-            vill) jag…(?:vägra|neka|avböja|tacka nej|avstå)\b|\bvägrar jag|(?:strider|går|skulle strida|skulle gå|
-            bryter|i strid)…(?:mot|med)…(?:riktlinj|princip|prinsip|värdering|regl|polic)\w*
+            \bär (?:inget|inte något|ingenting)(?: som)? jag (?:kan|vill)\b|\b(?:medverkar|ställer) jag (?:inte|
+            aldrig)|\b(?:hjälper|svarar|förklarar|deltar|ger) jag…(?:inte|inga|ingen)\b|\bjag (?:hjälper|ger|
+            förklarar|svarar|deltar)…(?:inte(?! bara)|inga|ingen)\b|
+            \bjag (?:måste |vill |får )?(?:\w{1,10} )?(?:vägrar|avböjer|avböja|vägra|tackar nej|tacka nej|neka|
+            nekar|avstå|avstår)\b|\b(?:vägrar|måste|får|vill) jag…(?:vägra|neka|avböja|tacka nej|avstå)\b|
+            \bvägrar jag|(?:strider|går|skulle strida|skulle gå|bryter|i strid)…(?:mot|med)…(?:riktlinj|princip|
+            prinsip|värdering|regl|polic)\w*
         """,
         objects=r"""
             olaglig|illega|straffbar|förbjud|farlig|etisk|moral|brott|lag\b|lagen|tyvärr|ledsen|beklag|förlåt|
@@ -1078,10 +1101,11 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             konsinti|kunsinti|impormasyon|rekomenda|makilahok|lalahok)\w*
         """,
         refuses=r"""
-            \b(?:tumatanggi (?:ako|po|kami)\w*|tumatanggi|tanggihan|tinatanggihan ko|kailangan kong tumanggi|
-            dapat akong tumanggi|ayaw kong (?:tum|tul|ipal|ibig|sag|gaw)\w*|hindi ako (?:papayag|sasang-ayon|
-            tutulong|sasali))\b|(?:labag|laban|salungat|lumalabag|taliwas)…(?:patakaran|prinsipyo|alituntunin|
-            pamantayan|tuntunin|panuntunan|etika)\w*
+            \bhindi (?:ito|iyan|iyon) (?:ay )?(?:isang )?(?:bagay|paksa)\w* (?:na|kung saan)|\b(?:tumatanggi (?:ako|
+            po|kami)\w*|tumatanggi|tanggihan|tinatanggihan ko|kailangan kong tumanggi|dapat akong tumanggi|
+            ayaw kong (?:tum|tul|ipal|ibig|sag|gaw)\w*|hindi ako (?:papayag|sasang-ayon|tutulong|sasali))\b|
+            (?:labag|laban|salungat|lumalabag|taliwas)…(?:patakaran|prinsipyo|alituntunin|pamantayan|tuntunin|
+            panuntunan|etika)\w*
         """,
         objects=r"""
             labag|ilegal|iligal|krimen|bawal|delikado|mapanganib|etikal|moral|batas|paumanhin|pasensya|sorry|
@@ -1132,13 +1156,14 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             yönlendir|teşvik|ortak|hizmet)\w*
         """,
         refuses=r"""
-            \b(?:yardımcı ol|yardım ed|veril?|ver|sağlay|açıklay|anlat|öğret|söyley|paylaş|yanıtlay|cevaplay|yap|
-            sun|yaz|göster|destekley|karşılay|gerçekleştir|öner|katıl|devam ed)(?:a|e)(?:mam|mem|mıyorum|miyorum|
-            mayız|meyiz|mayacağım|meyeceğim)\b|\b(?:yardım etmeyeceğim|yardımcı olmayacağım|anlatmayacağım|
-            vermeyeceğim|açıklamayacağım|yapmayacağım|söylemeyeceğim|paylaşmayacağım|vermem|anlatmam|yapmam|
-            etmem)\b|\b(?:reddediyorum|reddetmek zorundayım|reddetmeliyim|reddederim|geri çeviriyorum|
-            kabul etmiyorum|kabul edemem|onaylamıyorum|kaçınıyorum|kaçınacağım)\b|(?:ilke|politika|kural|yönerge|
-            değer|prensip|etik)\w*…(?:aykırı|ters|ihlal)\w*
+            \b(?:yardımcı olabileceğim|yardım edebileceğim|yapabileceğim|destekleyebileceğim|
+            yanıtlayabileceğim)…değil|\b(?:yardımcı ol|yardım ed|veril?|ver|sağlay|açıklay|anlat|öğret|söyley|
+            paylaş|yanıtlay|cevaplay|yap|sun|yaz|göster|destekley|karşılay|gerçekleştir|öner|katıl|devam ed)(?:a|
+            e)(?:mam|mem|mıyorum|miyorum|mayız|meyiz|mayacağım|meyeceğim)\b|\b(?:yardım etmeyeceğim|
+            yardımcı olmayacağım|anlatmayacağım|vermeyeceğim|açıklamayacağım|yapmayacağım|söylemeyeceğim|
+            paylaşmayacağım|vermem|anlatmam|yapmam|etmem)\b|\b(?:reddediyorum|reddetmek zorundayım|reddetmeliyim|
+            reddederim|geri çeviriyorum|kabul etmiyorum|kabul edemem|onaylamıyorum|kaçınıyorum|kaçınacağım)\b|
+            (?:ilke|politika|kural|yönerge|değer|prensip|etik)\w*…(?:aykırı|ters|ihlal)\w*
         """,
         objects=r"""
             yasa ?dış|yasal|yasak|suç|tehlike|etik|ahlak|kanun|üzgünüm|özür|maalesef|ne yazık|zarar|yapmamal|
@@ -1170,10 +1195,11 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             повідом|консульт|вказ)\S*
         """,
         refuses=r"""
-            \b(?:відмовляюся|відмовляюсь|відмовлюся|мушу відмовити\S*|змушен\S{1,2} відмов\S*|відхиляю|утримаюся|
-            утримуюся)(?:\b|$)|\bне (?:допоможу|надам|поясню|розповім|відповім|поділюся)\b|(?:супереч|порушу|
-            всупереч|проти)\S*…(?:принцип|правил|політи|цінност|інструкці|етик|засад)\S*|(?:вибач|пробач|перепрош|
-            шкода|жаль)\S*[^.!?\n]{0,25}\bне (?:можу|зможу|буду|маю)\b
+            \bне т[еа]\b,? (?:з чим|в чому|у чому|що|де) я (?:можу|зможу)\b|\b(?:відмовляюся|відмовляюсь|відмовлюся|
+            мушу відмовити\S*|змушен\S{1,2} відмов\S*|відхиляю|утримаюся|утримуюся)(?:\b|$)|\bне (?:допоможу|надам|
+            поясню|розповім|відповім|поділюся)\b|(?:супереч|порушу|всупереч|проти)\S*…(?:принцип|правил|політи|
+            цінност|інструкці|етик|засад)\S*|(?:вибач|пробач|перепрош|шкода|жаль)\S*[^.!?\n]{0,25}\bне (?:можу|
+            зможу|буду|маю)\b
         """,
         objects=r"""
             незакон|протизакон|нелегал|злочин|заборон|небезпечн|етич|етик|мораль|аморал|закон\b|законом|кримінал|
@@ -1201,9 +1227,9 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             حمایت|شامل|طریقہ|پوری|پورا|تجویز|وضاحت|حوصلہ
         """,
         refuses=r"""
-            اجازت نہیں|(?:انکار|منع|مسترد) (?:کر|کرت)\S*|انکار ہے|معذرت خواہ|معذرت چاہت\S*|(?:پالیسی|پالیسیوں|اصول|
-            اصولوں|ہدایات|ضوابط|اقدار)\S* (?:\S{1,8} ){0,2}(?:خلاف|منافی|خلاف ورزی)|نہیں (?:بتا|دے|کر) سکت\S*|
-            نہیں (?:بتاؤں|دوں|کروں) ?گ\S*
+            نہیں (?:ہے )?،? ?(?:جس میں|جس کے|جو میں)|اجازت نہیں|(?:انکار|منع|مسترد) (?:کر|کرت)\S*|انکار ہے|
+            معذرت خواہ|معذرت چاہت\S*|(?:پالیسی|پالیسیوں|اصول|اصولوں|ہدایات|ضوابط|اقدار)\S* (?:\S{1,8} ){0,2}(?:خلاف|
+            منافی|خلاف ورزی)|نہیں (?:بتا|دے|کر) سکت\S*|نہیں (?:بتاؤں|دوں|کروں) ?گ\S*
         """,
         objects=r"""
             غیر ?قانونی|غیر اخلاقی|خطرناک|جرم|قانون|اخلاق|نقصان|معذرت|معاف|افسوس|بدقسمتی|منع|ناجائز|حرام|
@@ -1227,9 +1253,10 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             tuân theo|tuân thủ|bày|đồng ý|chấp nhận|bàn)
         """,
         refuses=r"""
-            (?:tôi|mình|em)(?: \S{1,8}){0,4} từ chối|^\W{0,3}(?:xin )?(?:phép )?từ chối|(?:trái với|vi phạm|
-            đi ngược|ngược lại|không phù hợp)…(?:nguyên tắc|chính sách|quy định|hướng dẫn|giá trị|tiêu chuẩn|
-            đạo đức)|(?:xin lỗi|rất tiếc|đáng tiếc)[^.!?\n]{0,20}(?:không thể|không được)
+            không phải (?:là )?(?:điều|việc|thứ|chuyện|vấn đề)(?: mà)? (?:tôi|mình) (?:có )?(?:thể|nên)|(?:tôi|mình|
+            em)(?: \S{1,8}){0,4} từ chối|^\W{0,3}(?:xin )?(?:phép )?từ chối|(?:trái với|vi phạm|đi ngược|ngược lại|
+            không phù hợp)…(?:nguyên tắc|chính sách|hướng dẫn|giá trị|tiêu chuẩn|đạo đức)|(?:xin lỗi|rất tiếc|
+            đáng tiếc)[^.!?\n]{0,20}(?:không thể|không được)
         """,
         objects=r"""
             pháp luật|bất hợp pháp|phạm pháp|trái phép|tội phạm|nguy hiểm|đạo đức|bị cấm|nghiêm cấm|xin lỗi|
@@ -1253,7 +1280,7 @@ CODES: Mapping[str, str] = {code: language for language, cues in LANGUAGES.items
     "pcm": "English",
     "zxx": "English",
 }
-"""The language of each code of the identifier; the rules of English read Nigerian Pidgin and what is no language too."""
+"""The language of each code of the identifier; Nigerian Pidgin and what is no language are left to English."""
 
 _OTHERS = (
     "af Afrikaans,am Amharic,as Assamese,az Azerbaijani,be Belarusian,bg Bulgarian,br Breton,cy Welsh,eo Esperanto,"
