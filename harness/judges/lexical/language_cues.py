@@ -135,12 +135,12 @@ LANGUAGES: Mapping[str, LanguageCues] = {
     "Bengali": LanguageCues(
         codes=frozenset({"bn"}),
         cannot=r"""
-            (?:পারব|পারবো|পারি|পারছি|পারবে|পারিনি) ?না|পারলাম না|অক্ষম|অপারগ|সম্ভব (?:নয়|না)|(?:করব|করবো|দেব|দেবো|বলব|
-            বলবো) না|(?:চাই|ইচ্ছুক|রাজি|প্রস্তুত|অনুমতি) (?:না|নই|নেই)|উচিত (?:নয়|না)
+            (?:পারব|পারবো|পারি|পারছি|পারিনি) ?না|পারলাম না|অক্ষম|অপারগ|আমার পক্ষে…সম্ভব (?:নয়|না)|(?:করব|করবো|দেব|দেবো|
+            বলব|বলবো) না|(?:চাই|ইচ্ছুক|রাজি|প্রস্তুত|অনুমতি) (?:না|নই|নেই)|উচিত (?:নয়|না)
         """,
         serves=r"""
             সাহায্য|সহায়তা|সহযোগিতা|তথ্য|উত্তর|জবাব|পরামর্শ|নির্দেশ|ব্যাখ্যা|জানাতে|বলতে|দিতে|দেখাতে|শেখাতে|প্রদান|লিখতে|
-            অনুরোধ|উপায়|করতে|আলোচনা
+            অনুরোধ|উপায়|আলোচনা
         """,
         refuses=r"""
             (?:নয়|না) (?:যাতে|যা|যেখানে|যে বিষয়ে) আমি|অস্বীকার (?:কর|জানা)\S*|অস্বীকৃতি|প্রত্যাখ্যান (?:কর|জানা)\S*|
@@ -157,7 +157,7 @@ LANGUAGES: Mapping[str, LanguageCues] = {
         cannot=r"""
             \bno (?:et |us |li |et |t'|m'|ho )?(?:puc|podem|podré|podria|vull|penso|desitjo|he de|hauria de|
             soc capaç|m'és possible|vaig a)|\bno (?:em (?:és possible|sento còmode|puc)|estic (?:en condicions|
-            disposa\w+|autoritza\w+)|tinc permís|tinc permès|és possible|faré|donaré)
+            disposa\w+|autoritza\w+)|tinc permís|tinc permès|faré|donaré)
         """,
         serves=r"""
             (?:d'|a |et |t'|l')?(?:ajud|assist|don|oferi|proporcion|respon|expli|facilit|dir|fer|ensen|mostr|
@@ -224,9 +224,9 @@ LANGUAGES: Mapping[str, LanguageCues] = {
         cannot=r"""
             \bne (?:mogu|možemo|smijem|smem|želim|bih mogla?o?|bih smi?o|bih|namjeravam|nameravam)|\bne[ćc]u|
             \bnećemo|\bnisam (?:u mogućnosti|u stanju|spreman|spremna|ovlašten|ovlaštena|dizajniran|programiran|
-            voljan|voljna)|\bnije (?:mi )?(?:moguće|dozvoljeno|dopušteno)|\bnemam (?:mogućnost|dozvolu|pravo)|
+            voljan|voljna)|\bnije mi (?:moguće|dozvoljeno|dopušteno)|\bnemam (?:mogućnost|dozvolu|pravo)|
             \bне (?:могу|можемо|смем|смијем|желим|бих|намеравам)|\bнећу|\bнисам (?:у могућности|у стању|спреман|
-            спремна|овлашћен\S*)|\bније (?:ми )?(?:могуће|дозвољено)
+            спремна|овлашћен\S*)|\bније ми (?:могуће|дозвољено)
         """,
         serves=r"""
             (?:da )?(?:ti |vam |te |vas |vam u tome |s tim |tu )*(?:pomo[ćcgž]|pruž|daj|dam|dati|davat|odgovor|
@@ -266,7 +266,7 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             \b(?:nemohu|nemůžu|nemůžeme|nesmím|nechci|nebudu|nehodlám|nemám v úmyslu|neumím|nedokážu|nemohl|nemohla|
             nechtěl|nechtěla|nejsem (?:schopen|schopna|schopný|oprávněn|ochoten|ochotna|ochotný))\b|\b(?:nemôžem|
             nemôžeme|nesmiem|nechcem|nebudem|nedokážem|nemienim|nie som (?:schopný|schopná|ochotný|oprávnený))\b|
-            \b(?:není|nie je) (?:mi |pro mě )?(?:možné|dovoleno|dovolené)
+            \b(?:není|nie je) (?:mi |pro mě |mi dovoleno )(?:možné|dovoleno|dovolené)
         """,
         serves=r"""
             (?:vám |ti |vás |tě |s tím |s tým )*(?:pom[oáôů]|poskyt|odpov|vysvět|vysvet|d[aá]t\b|d[aá]vat|dáv|dát|
@@ -377,7 +377,7 @@ LANGUAGES: Mapping[str, LanguageCues] = {
         codes=frozenset({"fi"}),
         cannot=r"""
             \ben (?:\w{1,16} )?(?:voi|pysty|kykene|halua|aio|saa|suostu|ole (?:valmis|halukas|kykenevä|oikeutettu)|
-            voisi|tule|rupea|ryhdy)\b|\bemme (?:voi|pysty)|\bei (?:ole minulle )?(?:ole )?mahdollista
+            voisi|tule|rupea|ryhdy)\b|\bemme (?:voi|pysty)|\bei ole minulle mahdollista|\bminun ei ole mahdollista
         """,
         serves=r"""
             (?:auttama|autta|avusta|neuvo|anta|vasta|selittä|kerto|tarjo|jaka|opetta|kirjoitta|toteutta|tuke|
@@ -569,17 +569,17 @@ LANGUAGES: Mapping[str, LanguageCues] = {
     "Hindi": LanguageCues(
         codes=frozenset({"hi"}),
         cannot=r"""
-            (?:नहीं?|ना|न) (?:\S{1,12} ){0,2}?(?:सकत|सकूं|सकूँ|पाऊं|पाऊंग|सकेंग|पाएंग|पाउंग|चाहूं|चाहत|करूं|दूं|बताऊं|दे सकत|
-            कर सकत)\S*|असमर्थ|अक्षम|(?:संभव|मुमकिन|उचित|अनुमति|तैयार) (?:नहीं?|है नहीं)|नहीं? (?:है )?(?:संभव|मुमकिन)|
-            \bnah?[iein]{1,2}n? (?:\w{1,8} ){0,2}?(?:sak\w{0,5}|paa?un\w*|paa?ung\w*|chah\w*|kar(?:un|oon)\w*|
-            dung\w*|doon\w*|bata(?:un|oon)\w*|karenge|denge)\b|\basamarth\b|\b(?:sambhav|mumkin|allowed|possible|
-            uchit|anumati|ijazat) nah?[iein]{1,2}n?\b
+            (?:नहीं?|ना|न) (?:\S{1,12} ){0,2}?(?:सकत[ाी]|सकूं|सकूँ|पाऊं|पाऊंग|सकेंग|पाएंग|पाउंग|चाहूं|चाहत|करूं|दूं|बताऊं)\S*|असमर्थ|
+            अक्षम|(?:संभव|मुमकिन|उचित|अनुमति|तैयार) (?:नहीं?|है नहीं)|नहीं? (?:है )?(?:संभव|मुमकिन)|
+            \bnah?[iein]{1,2}n? (?:\w{1,8} ){0,2}?(?:sak(?:ta|ti|unga|ungi|enge)|paa?un\w*|paa?ung\w*|chah\w*|
+            kar(?:un|oon)\w*|dung\w*|doon\w*|bata(?:un|oon)\w*|karenge|denge)\b|\basamarth\b|\b(?:sambhav|mumkin|
+            allowed|possible|uchit|anumati|ijazat) nah?[iein]{1,2}n?\b
         """,
         serves=r"""
-            मदद|सहायता|जानकारी|उत्तर|जवाब|सलाह|बता|निर्देश|समझा|प्रदान|दे(?:ना|ने|नी)?\b|कर(?:ना|ने)?\b|लिख|सिखा|सहयोग|
-            अनुरोध|पूरा|समर्थन|शामिल|तरीका|प्रोत्साह|सुझाव|मार्गदर्शन|साझा|\b(?:madad|sahayta|help|jaa?nkari|information|
-            jawab|jawaab|uttar|answer|salah|bata\w*|samjha\w*|assist\w*|provide|support|guide|likh\w*|sikha\w*|
-            request|share|instructions|kar|karne|karna|de|dena|dene|tarika|tareeka|poora|pura)\b
+            मदद|सहायता|जानकारी|उत्तर|जवाब|सलाह|बता|निर्देश|समझा|प्रदान|लिख|सिखा|सहयोग|अनुरोध|पूरा|समर्थन|शामिल|तरीका|
+            प्रोत्साह|सुझाव|मार्गदर्शन|साझा|\b(?:madad|sahayta|help|jaa?nkari|information|jawab|jawaab|uttar|answer|
+            salah|bata\w*|samjha\w*|assist\w*|provide|support|guide|likh\w*|sikha\w*|request|share|instructions|
+            tarika|tareeka|poora|pura)\b
         """,
         refuses=r"""
             (?:सलाह|मदद|जानकारी|सहायता|निर्देश|जवाब|उत्तर) नहीं (?:देत|करत)\S*|\b(?:salah|madad|jankari|help|
@@ -587,8 +587,8 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             \bnah?[iein]{1,2}n? (?:karne|dene|batane) wal[aie]\b|\bnah?[iein]{1,2}n? hai,? jis(?:me|mein|ke)\b|
             (?:अनुमति|इजाज़त) नहीं|\b(?:anumati|ijazat) nah?[iein]{1,2}n?\b|(?:इनकार|इंकार|मना|अस्वीकार) (?:कर|करना|करती|
             करता)\S*|(?:नीति|नीतियों|दिशानिर्देश|दिशा-निर्देश|सिद्धांत)\S* (?:\S{1,10} ){0,2}(?:खिलाफ|विरुद्ध|उल्लंघन)|
-            बता (?:नहीं?|ना) सकत\S*|नहीं? (?:बता|दे|कर|करूं|दूं|बताऊं)\S*(?: ?सकत\S*|ग[ाीे]| पाऊ\S*)|\b(?:inkaar|inkar|mana|
-            refuse|decline) (?:kar|karta|karti|karna|karunga|karungi)\w*|\b(?:policy|policies|guidelines|rules|
+            बता (?:नहीं?|ना) सकत[ाी]|नहीं? (?:बता|दे|कर|करूं|दूं|बताऊं)\S*(?: ?सकत[ाी]|ग[ाीे]| पाऊ\S*)|\b(?:inkaar|inkar|
+            mana|refuse|decline) (?:kar|karta|karti|karna|karunga|karungi)\w*|\b(?:policy|policies|guidelines|rules|
             usoolon|niyam\w*|siddhant\w*) ke (?:khilaf|khilaaf|against|virudh)|\bnah?[iein]{1,2}n? (?:bata|batau\w*|
             bataun\w*|de|dunga|dungi|karunga|karungi)\b
         """,
@@ -649,10 +649,10 @@ LANGUAGES: Mapping[str, LanguageCues] = {
     "Indonesian or Malay": LanguageCues(
         codes=frozenset({"id", "ms"}),
         cannot=r"""
-            \b(?:tidak|tak|nggak|gak|ga|tdk|belum) (?:\w{1,8} )?(?:dapat(?! di)|bisa(?! di)|boleh(?! di)|mampu|
-            akan(?! ter| di)|mau|ingin|mahu|bersedia|diizinkan|diperbolehkan|dibenarkan|diprogram|dirancang|berniat|
-            sanggup|mungkin|berupaya|berwenang|layak|nyaman|membantu|memberikan|mendukung)\b|\benggan\b|\b(?:saya|
-            kami|aku)…(?:tidak|tak)\b
+            (?<!anda )(?<!kamu )(?<!awak )(?<!kalian )(?<!orang )\b(?:tidak|tak|nggak|gak|ga|tdk|
+            belum) (?:\w{1,8} )?(?:dapat(?! di)|bisa(?! di)|boleh(?! di)|mampu|akan(?! ter| di)|mau|ingin|mahu|
+            bersedia|diizinkan|diperbolehkan|dibenarkan|diprogram|dirancang|berniat|sanggup|mungkin|berupaya|
+            berwenang|layak|nyaman|membantu|memberikan|mendukung)\b|\benggan\b|\b(?:saya|kami|aku)…(?:tidak|tak)\b
         """,
         serves=r"""
             (?:untuk |me)?(?:bantu|membantu|tolong|menolong|beri|memberi|jawab|menjawab|layani|melayani|penuhi|
@@ -690,10 +690,10 @@ LANGUAGES: Mapping[str, LanguageCues] = {
         codes=frozenset({"it"}),
         cannot=r"""
             \bnon (?:ti |vi |le |lo |mi |ci )?(?:posso|possiamo|potrò|potrei|voglio|vogliamo|desidero|intendo|devo|
-            dovrei|sono|riesco|farò|darò|fornirò|spiegherò|risponderò|aiuterò|è possibile|ho il permesso|
-            mi è (?:possibile|consentito|permesso)|mi sento|è consentito|andrò|parteciperò)\b(?! (?:credere|
-            aspettare|vedere l'ora|immaginare|fare a meno))|\b(?:preferisco|preferirei) (?:non|astenermi)|
-            \bsono (?:impossibilitat|incapace)|\bmi è impossibile
+            dovrei|sono|riesco|farò|darò|fornirò|spiegherò|risponderò|aiuterò|ho il permesso|mi è (?:possibile|
+            consentito|permesso)|mi sento|andrò|parteciperò)\b(?! (?:credere|aspettare|vedere l'ora|immaginare|
+            fare a meno))|\b(?:preferisco|preferirei) (?:non|astenermi)|\bsono (?:impossibilitat|incapace)|
+            \bmi è impossibile
         """,
         serves=r"""
             (?:di |a |in |per |grado di )*(?:aiut|assist|forni|rispond|dar|spieg|offr|descri|mostr|condivid|dirt|
@@ -702,15 +702,15 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             accett|guid|esaudi|comport)
         """,
         refuses=r"""
-            \b(?:temo|spiace|dispiace|rammarico) di non pot\w+|\bnon (?:do|offro|fornisco|rispondo|
-            offriamo) (?:\w+ ){0,2}(?:consigli|istruzion|informazion|aiuto|indicazion|assistenza)\w*|
-            \bnon è (?:qualcosa|una cosa|un argomento)…(?:posso|possa|potrei)\b|
-            \bnon (?:ti |vi |lo |le )?(?:aiuterò|darò|spiegherò|fornirò|risponderò|dirò|parteciperò|farò (?:questo|
-            nulla)|insegnerò|aiuto)\b|\bmi rifiuto\b|\b(?:rifiuto|declino) (?:di|la|questa|il|l')|\b(?:devo|
-            sono costretto a|sono costretta a|mi tocca|dovrò) (?:rifiut|declin)\w*|\bmi (?:asterrò|astengo|oppongo)|
-            (?:va contro|andrebbe contro|è contro|sarebbe contro|viola|contrari\w+|in contrasto)…(?:principi|regole|
-            linee guida|politiche|policy|valori|norme|programmazione|direttive)|\b(?:non se ne parla|
-            neanche per sogno)\b
+            \bnon (?:mi )?è possibile…(?:aiut|assist|forni|rispond|offr|soddisf)|\b(?:temo|spiace|dispiace|
+            rammarico) di non pot\w+|\bnon (?:do|offro|fornisco|rispondo|offriamo) (?:\w+ ){0,2}(?:consigli|
+            istruzion|informazion|aiuto|indicazion|assistenza)\w*|\bnon è (?:qualcosa|una cosa|
+            un argomento)…(?:posso|possa|potrei)\b|\bnon (?:ti |vi |lo |le )?(?:aiuterò|darò|spiegherò|fornirò|
+            risponderò|dirò|parteciperò|farò (?:questo|nulla)|insegnerò|aiuto)\b|\bmi rifiuto\b|\b(?:rifiuto|
+            declino) (?:di|la|questa|il|l')|\b(?:devo|sono costretto a|sono costretta a|mi tocca|dovrò) (?:rifiut|
+            declin)\w*|\bmi (?:asterrò|astengo|oppongo)|(?:va contro|andrebbe contro|è contro|sarebbe contro|viola|
+            contrari\w+|in contrasto)…(?:principi|regole|linee guida|politiche|policy|valori|norme|programmazione|
+            direttive)|\b(?:non se ne parla|neanche per sogno)\b
         """,
         objects=r"""
             illegale|illecito|reato|vietat|pericolos|etico|etica|morale|legge\b|mi dispiace|purtroppo|spiacente|
@@ -732,10 +732,10 @@ LANGUAGES: Mapping[str, LanguageCues] = {
     "Japanese": LanguageCues(
         codes=frozenset({"ja"}),
         cannot=r"""
-            (?:でき|出来)(?:ません(?!か)|ない|かね|兼ね)|(?:いた|致)?しかね|(?:いた|致)しません|(?:差し上げ|あげ|
-            られ)(?:ません|ない|かね)|わけにはいき|わけにはいか|控え|ご遠慮|応じられ|教えられ|答えられ|
-            ことはありません|つもりは(?:ありません|ない)|難しい|(?:提供|協力|回答|説明|支援|助言|お手伝い|
-            紹介)(?:し|は)?(?:ません|ない)
+            (?:でき|出来)(?:ません(?!か)|ない(?!の|場合|とき|時|なら|から|と|よう)|かね|兼ね)|(?:いた|致)?しかね|
+            (?:いた|致)しません|(?:差し上げ|あげ|られ)(?:ません|ない|かね)|わけにはいき|わけにはいか|控え|ご遠慮|
+            応じられ|教えられ|答えられ|ことはありません|つもりは(?:ありません|ない)|難しい|(?:提供|協力|回答|説明|
+            支援|助言|お手伝い|紹介)(?:し|は)?(?:ません|ない)
         """,
         serves=r"""
             手伝|支援|お答え|答え|回答|お応え|応え|応じ|提供|協力|説明|教え|お教え|案内|助言|サポート|助け|お力|
@@ -772,9 +772,9 @@ LANGUAGES: Mapping[str, LanguageCues] = {
     "Korean": LanguageCues(
         codes=frozenset({"ko"}),
         cannot=r"""
-            수 ?(?:가 |는 |도 )?(?:없|업)\S*|(?:못|안) ?(?:합니다|해요|하겠|드리|드려|해 드|도와|돕|알려|가르)\S*|
-            않(?:겠|을 것|을게|을래)\S*|못합니다|어렵(?:습니다|네요|겠)|어려워요|어려울|곤란|불가능|불가합니다|싫|
-            하지 못\S*
+            수 ?(?:가 |는 |도 )?없(?!으|는|을 때|고|지만)\S*|(?:못|안) ?(?:합니다|해요|하겠|드리|드려|해 드|도와|돕|
+            알려|가르)\S*|않(?:겠|을 것|을게|을래)\S*|못합니다|어렵(?:습니다|네요|겠)|어려워요|어려울|곤란|불가능|
+            불가합니다|싫|하지 못\S*
         """,
         serves=r"""
             도와|도움|돕|지원|제공|답변|대답|응답|응하|응할|설명|알려|들어|안내|수락|가르|작성|말씀|말해|말할|드릴|
@@ -809,14 +809,15 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             (?:امکان|توانایی|اجازه) (?:\S{1,10} ){0,4}(?:ندارم|ندارد|نیست)|ممکن نیست|ناتوانم|معذورم
         """,
         serves=r"""
-            کمک|یاری|راهنمایی|پاسخ|جواب|ارائه|توضیح|اطلاعات|مساعدت|همکاری|بگویم|بگم|شرح|آموزش|پشتیبانی|انجام|بدهم|
-            دهم|بنویسم|نوشتن|مشاوره|درخواست|پاسخگو|توصیه|شرکت|حمایت|دستورالعمل|برآورده|همراهی|بیان|تشویق|نشان
+            کمک|یاری|راهنمایی|پاسخ|جواب|ارائه|توضیح|اطلاعات|مساعدت|همکاری|بگویم|بگم|شرح|آموزش|پشتیبانی|بدهم|دهم|
+            بنویسم|نوشتن|مشاوره|درخواست|پاسخگو|توصیه|شرکت|حمایت|دستورالعمل|برآورده|همراهی|بیان|تشویق
         """,
         refuses=r"""
-            (?:چیزی|کاری|موضوعی|موردی) نیست که…(?:بتوانم|کمک|می ?توانم)|(?:خودداری|امتناع|پرهیز|اجتناب) (?:می ?کنم|
-            کنم|می ?ورزم|خواهم|می ?نمایم)|(?:رد|مخالفت) می ?کنم|سرباز می ?زنم|باید (?:\S{1,12} ){0,3}رد کنم|معذورم|
-            از \S{1,15}(?: \S{1,12}){0,5} (?:معذورم|خودداری)|(?:مغایر|خلاف|مخالف|برخلاف|نقض)…(?:اصول|قوانین|سیاست|
-            دستورالعمل|ارزش|مقررات|خط ?مشی)\S*|(?:اصول|قوانین|سیاست|ارزش)\S*…(?:مغایرت|منافات|در تضاد|مغایر)
+            انجام (?:نمی ?دهم|نخواهم)|(?:چیزی|کاری|موضوعی|موردی) نیست که…(?:بتوانم|کمک|می ?توانم)|(?:خودداری|امتناع|
+            پرهیز|اجتناب) (?:می ?کنم|کنم|می ?ورزم|خواهم|می ?نمایم)|(?:رد|مخالفت) می ?کنم|سرباز می ?زنم|
+            باید (?:\S{1,12} ){0,3}رد کنم|معذورم|از \S{1,15}(?: \S{1,12}){0,5} (?:معذورم|خودداری)|(?:مغایر|خلاف|
+            مخالف|برخلاف|نقض)…(?:اصول|قوانین|سیاست|دستورالعمل|ارزش|مقررات|خط ?مشی)\S*|(?:اصول|قوانین|سیاست|
+            ارزش)\S*…(?:مغایرت|منافات|در تضاد|مغایر)
         """,
         objects=r"""
             غیر ?قانونی|جرم|ممنوع|خطرناک|اخلاق|قانون|متاسف|متأسف|ببخشید|عذر|پوزش|شرمنده|آسیب|مجازات|نادرست|مضر|
@@ -839,7 +840,7 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             \bnie (?:\w{1,6} )?(?:mogę|możemy|mógłbym|mogłabym|chcę|chciałbym|chciałabym|zamierzam|będę|powinienem|
             powinnam|potrafię|jestem w stanie|jestem (?:upoważnion\w+|zaprogramowan\w+|gotow\w+|skłonn\w+)|jestem|
             wolno mi|mam zamiaru|mam możliwości|zdołam|podam|udzielę|pomogę|wyjaśnię|wezmę|odpowiem|zgadzam|zgodzę|
-            czuję|da się)\b|\b(?:wolę|wolałbym|wolałabym) nie
+            czuję)\b|\b(?:wolę|wolałbym|wolałabym) nie
         """,
         serves=r"""
             (?:ci |wam |panu |pani |w tym |w |z tym )*(?:pom[oóa]|pomag|udzieli|udziel|poda[ćwj]|odpowi|odpowied|
@@ -874,8 +875,8 @@ LANGUAGES: Mapping[str, LanguageCues] = {
         cannot=r"""
             \bnão (?:te |lhe |o |vos |me |a )?(?:posso|podemos|poderei|poderia|quero|pretendo|desejo|devo|deveria|
             vou|consigo|sou|estou|farei|darei|irei|fornecerei|responderei|explicarei|ajudarei|me é (?:possível|
-            permitido)|é possível|tenho (?:permissão|autorização|como|a capacidade)|me sinto|participarei|
-            seria (?:ético|correto|apropriado))\b(?! (?:acreditar|esperar|imaginar|evitar|deixar de))|\b(?:prefiro|
+            permitido)|tenho (?:permissão|autorização|como|a capacidade)|me sinto|participarei|seria (?:ético|
+            correto|apropriado))\b(?! (?:acreditar|esperar|imaginar|evitar|deixar de))|\b(?:prefiro|
             preferiria) (?:não|me abster)|\bsou incapaz|\bnunca (?:irei|vou)|\bestou impedid|\bme é impossível
         """,
         serves=r"""
@@ -886,7 +887,8 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             divulg)
         """,
         refuses=r"""
-            \b(?:receio|lamento|temo|sinto muito por)…não poder\b|\bnão (?:dou|ofereço|forneço|respondo|
+            \bnão (?:me )?(?:é|será) possível…(?:ajud|auxili|forne|respond|oferec|atend|prest)|\b(?:receio|lamento|
+            temo|sinto muito por)…não poder\b|\bnão (?:dou|ofereço|forneço|respondo|
             presto) (?:\w+ ){0,2}(?:conselho|instruç|informaç|ajuda|orientaç|assistência|dica)\w*|
             \breceio (?:que )?não (?:poder|posso)\b|\bnão é (?:algo|uma coisa|um assunto|um tema)…(?:posso|possa|
             poderia)\b|\bnão (?:te |lhe |o |vos )?(?:ajudarei|darei|explicarei|fornecerei|responderei|direi|
@@ -919,9 +921,9 @@ LANGUAGES: Mapping[str, LanguageCues] = {
         codes=frozenset({"ro"}),
         cannot=r"""
             \bnu (?:vă |te |îți |ți |mă |o să |voi |îmi |am cum să |vreau |vi |ți-)*(?:pot|putem|voi|vreau|doresc|
-            intenționez|am voie|am permisiunea|sunt|aș putea|este posibil|e posibil|trebuie să fac|o să|am să|
-            îmi este|mi se|simt|ajut|ofer|explic|particip)\b|\bn-am voie|\bîmi este imposibil|\bprefer să nu|
-            \bnu-(?:ți|mi|i|l) (?:pot|voi|este)
+            intenționez|am voie|am permisiunea|sunt|aș putea|trebuie să fac|o să|am să|îmi este|mi se|simt|ajut|
+            ofer|explic|particip)\b|\bn-am voie|\bîmi este imposibil|\bprefer să nu|\bnu-(?:ți|mi|i|l) (?:pot|voi|
+            este)
         """,
         serves=r"""
             (?:să |te |vă |îți |ți |a |vi |în măsură |dispus să |capabil să )*(?:ajut|asist|ofer|dau|dea|da\b|
@@ -930,12 +932,13 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             recomand|continu|încuraj|accept|discut|pun la dispoziție|detali)
         """,
         refuses=r"""
-            \bnu (?:ofer|dau|răspund|particip) (?:\w+ ){0,2}(?:sfaturi|instrucțiuni|informații|ajutor|asistență)|
-            \bnu (?:este|e) (?:un lucru|ceva|un subiect)…(?:pot|putea)\b|\bnu (?:te |vă |îți |o să te )?(?:ajut|
-            voi (?:ajuta|oferi|explica|face|răspunde|participa|spune))\b|\b(?:refuz|trebuie să refuz|
-            sunt nevoit\w* să refuz|declin|mă abțin|mă opun|mă văd nevoit\w* să refuz)\b|(?:contravine|împotriva|
-            încalcă|contrar\w*|ar încălca|ar contraveni)…(?:principi|reguli|regul|politic|valori|directiv|
-            orientări)\w*|\b(?:nici vorbă|în niciun caz|nici gând)\b
+            \bnu (?:îmi )?(?:este|e) posibil…(?:ajut|asist|ofer|răspun|furniz)|\bnu (?:ofer|dau|răspund|
+            particip) (?:\w+ ){0,2}(?:sfaturi|instrucțiuni|informații|ajutor|asistență)|\bnu (?:este|e) (?:un lucru|
+            ceva|un subiect)…(?:pot|putea)\b|\bnu (?:te |vă |îți |o să te )?(?:ajut|voi (?:ajuta|oferi|explica|face|
+            răspunde|participa|spune))\b|\b(?:refuz|trebuie să refuz|sunt nevoit\w* să refuz|declin|mă abțin|
+            mă opun|mă văd nevoit\w* să refuz)\b|(?:contravine|împotriva|încalcă|contrar\w*|ar încălca|
+            ar contraveni)…(?:principi|reguli|regul|politic|valori|directiv|orientări)\w*|\b(?:nici vorbă|
+            în niciun caz|nici gând)\b
         """,
         objects=r"""
             ilegal|infracțiun|interzis|periculos|etic|moral|\blege|regret|îmi pare rău|din păcate|scuze|scuz|dăunăt|
@@ -957,8 +960,9 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             \bне (?:\S{1,8} )?(?:могу|можем|смогу|сможем|буду|стану|хочу|хотел бы|хотела бы|готов|готова|намерен|
             намерена|имею (?:права|возможности)|должен|должна|вправе|собираюсь|в состоянии|способен|способна|
             уполномочен\S*|запрограммирован\S*|предназначен\S*|помогу|дам|расскажу|отвечу|предоставлю|объясню|
-            поддерживаю|рекомендую)\b|\b(?:вынужден|вынуждена|вынуждены) (?:отказ|отклон)\S*|\bнет возможности|
-            \bневозможно|\bмне (?:нельзя|не разрешено|не позволено|запрещено)|\bпредпочту не|\bвоздержусь
+            поддерживаю|рекомендую)\b|\b(?:вынужден|вынуждена|вынуждены) (?:отказ|отклон)\S*|
+            \bу меня нет (?:возможности|права)|\bмне (?:нельзя|не разрешено|не позволено|запрещено)|\bпредпочту не|
+            \bвоздержусь
         """,
         serves=r"""
             (?:вам |тебе |вас |тебя |в этом |с этим )*(?:помо[чгщ]|помога|содейств|ответ|отвеча|предостав|дать\b|
@@ -998,11 +1002,11 @@ LANGUAGES: Mapping[str, LanguageCues] = {
         codes=frozenset({"es", "an", "ext"}),
         cannot=r"""
             \bno (?:te |le |les |os |me |lo |se )?(?:puedo|podemos|podré|podría|debo|debería|quiero|deseo|pienso|
-            pretendo|voy a|vamos a|haré|daré|responderé|explicaré|ayudaré|proporcionaré|es posible|será posible|
-            está permitido|es permitido|tengo (?:permitido|permiso|autorización|la capacidad)|estoy|soy capaz|soy|
-            siento cómod[oa]|corresponde|participaré|sería (?:ético|correcto|apropiado))\b(?! (?:creer|ver\b|saber|
-            esperar|imaginar|evitar|dejar de))|\bme (?:es|resulta) imposible|\b(?:prefiero|preferiría) (?:no|
-            abstenerme)|\bsoy incapaz|\bme veo (?:en la obligación|obligad|en la necesidad)|\bme abst(?:engo|endré)
+            pretendo|voy a|vamos a|haré|daré|responderé|explicaré|ayudaré|proporcionaré|tengo (?:permitido|permiso|
+            autorización|la capacidad)|estoy|soy capaz|soy|siento cómod[oa]|corresponde|participaré|sería (?:ético|
+            correcto|apropiado))\b(?! (?:creer|ver\b|saber|esperar|imaginar|evitar|dejar de))|\bme (?:es|
+            resulta) imposible|\b(?:prefiero|preferiría) (?:no|abstenerme)|\bsoy incapaz|
+            \bme veo (?:en la obligación|obligad|en la necesidad)|\bme abst(?:engo|endré)
         """,
         serves=r"""
             (?:de |a |en |te |le |con |para |capaz de |condiciones de |el )*(?:ayud|asist|auxili|proporcion|facilit|
@@ -1012,17 +1016,18 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             detall|discut|suminist|comentar|hablar|alentar|contribu|redact|prest|revel)
         """,
         refuses=r"""
-            \b(?:excede|supera|sobrepasa|va más allá de) lo que…(?:permitido|puedo|permite)|\bno cuentes conmigo|
-            \b(?:temo|lamento|siento|siento mucho) no poder |\bno (?:doy|ofrezco|proporciono|respondo|facilito|
-            brindo) (?:\w+ ){0,2}(?:consejo|instruccion|inform|ayuda|respuesta|detalle|indicacion)\w*|\b(?:infringe|
-            incumple|viola|vulnera|contraviene) (?:nuestr|mi)\w* |\bno es (?:algo|un tema|una cosa)…(?:pueda|puedo|
-            podamos|podría)\b|\bno (?:te |le |les |os |lo )?(?:ayudaré|daré|explicaré|proporcionaré|responderé|diré|
-            participaré|haré (?:eso|tal|esto)|enseñaré|ayudo|colaboraré)\b|\b(?:me niego|me rehúso|rehúso|
-            rechazo (?:ayudar|la|esta|tu|su|dar|explicar|participar)|declino|(?:debo|tengo que|prefiero|he de|
-            debemos|me veo obligad[oa] a) (?:rechazar|declinar|negarme|rehusar|rehusarme)|me opongo|me abstengo|
-            me abstendré)\b|(?:va|iría|está|es|sería|viola|infringe|contraviene|incumple|violaría|
-            contrari\w+) ?(?:en )?(?:contra )?(?:de |a )?…(?:principios|normas|políticas?|directrices|valores|
-            reglas|pautas|programación)|\b(?:ni hablar|de ninguna manera|ni lo sueñes|de ningún modo)\b
+            \bno (?:me )?(?:es|será|resulta) posible…(?:ayud|asist|proporcion|respond|brind|ofrec|atend|cumpl|
+            facilit)|\b(?:excede|supera|sobrepasa|va más allá de) lo que…(?:permitido|puedo|permite)|
+            \bno cuentes conmigo|\b(?:temo|lamento|siento|siento mucho) no poder |\bno (?:doy|ofrezco|proporciono|
+            respondo|facilito|brindo) (?:\w+ ){0,2}(?:consejo|instruccion|inform|ayuda|respuesta|detalle|
+            indicacion)\w*|\b(?:infringe|incumple|viola|vulnera|contraviene) (?:nuestr|mi)\w* |\bno es (?:algo|
+            un tema|una cosa)…(?:pueda|puedo|podamos|podría)\b|\bno (?:te |le |les |os |lo )?(?:ayudaré|daré|
+            explicaré|proporcionaré|responderé|diré|participaré|haré (?:eso|tal|esto)|enseñaré|ayudo|colaboraré)\b|
+            \b(?:me niego|me rehúso|rehúso|rechazo (?:ayudar|la|esta|tu|su|dar|explicar|participar)|declino|(?:debo|
+            tengo que|prefiero|he de|debemos|me veo obligad[oa] a) (?:rechazar|declinar|negarme|rehusar|rehusarme)|
+            me opongo|me abstengo|me abstendré)\b|(?:va|iría|está|es|sería|viola|infringe|contraviene|incumple|
+            violaría|contrari\w+) ?(?:en )?(?:contra )?(?:de |a )?…(?:principios|normas|políticas?|directrices|
+            valores|reglas|pautas|programación)|\b(?:ni hablar|de ninguna manera|ni lo sueñes|de ningún modo)\b
         """,
         objects=r"""
             ilegal|ilícit|delito|prohibid|peligros|étic|inmoral|moral|\bley\b|lo siento|lamento|lamentablemente|
@@ -1171,12 +1176,13 @@ LANGUAGES: Mapping[str, LanguageCues] = {
         codes=frozenset({"tr"}),
         cannot=r"""
             \b(?!tamam)\w{1,20}(?:a|e)(?:mam|mem|mıyorum|miyorum|mayız|meyiz|mayacağım|meyeceğim|mıyoruz|miyoruz)\b|
-            \b(?!tamam|hamam|imam)\w{2,20}(?:mayacağım|meyeceğim|mam|mem)\b|\b(?:mümkün|uygun|doğru|niyetim|iznim|
-            yetkim|imkânım|istekli) (?:değil|yok)\w*|\bistemiyorum|\bimkansız|\bkaçınıyorum|\bkaçınacağım
+            \b(?!tamam|hamam|imam)\w{2,20}(?:mayacağım|meyeceğim|mam|mem)\b|\b\w{1,12}m[ae]m (?:mümkün|uygun|
+            doğru) (?:değil|olmaz)|\b(?:niyetim|iznim|yetkim|imkânım|istekli) (?:değil|yok)\w*|\bistemiyorum|
+            \bimkansız|\bkaçınıyorum|\bkaçınacağım
         """,
         serves=r"""
             (?:yardım|destek|bilgi|cevap|yanıt|açıkla|anlat|öğret|talimat|tavsiye|öneri|yol göster|paylaş|yaz|sun|
-            ver|sağla|rehber|katıl|isteğ|istek|talep|talebi|göster|söyle|yap|karşıla|öner|gerçekleştir|yerine|tarif|
+            sağla|rehber|katıl|isteğ|istek|talep|talebi|göster|söyle|karşıla|öner|gerçekleştir|yerine|tarif|
             yönlendir|teşvik|ortak|hizmet)\w*
         """,
         refuses=r"""
@@ -1211,7 +1217,7 @@ LANGUAGES: Mapping[str, LanguageCues] = {
             \bне (?:\S{1,8} )?(?:можу|можемо|зможу|буду|стану|хочу|хотів би|хотіла б|готовий|готова|маю (?:права|
             можливості|змоги|наміру)|повинен|повинна|вправі|збираюся|в змозі|здатний|здатна|допоможу|надам|розповім|
             відповім|поясню|підтримую|рекомендую|дам)\b|\b(?:змушений|змушена) (?:відмов|відхил)\S*|
-            \bнемає можливості|\bнеможливо|\bмені (?:не дозволено|заборонено)|\bутримаюся
+            \bу мене немає (?:можливості|права)|\bмені (?:не дозволено|заборонено)|\bутримаюся
         """,
         serves=r"""
             (?:вам |тобі |вас |тебе |у цьому |з цим |в цьому )*(?:допомо|допомаг|сприя|відпов|нада|дати\b|дава|
@@ -1244,17 +1250,17 @@ LANGUAGES: Mapping[str, LanguageCues] = {
     "Urdu": LanguageCues(
         codes=frozenset({"ur"}),
         cannot=r"""
-            نہیں (?:\S{1,10} ){0,2}?(?:سکت|سکوں|سکیں|پاؤں|پاوں|چاہ|کروں|دوں|بتاؤں|بتاوں|دے سک|کر سک|بتا سک)\S*|قاصر|
-            (?:ممکن|مناسب|اجازت|تیار|درست) نہیں|معذور
+            نہیں (?:\S{1,10} ){0,2}?(?:سکتا|سکتی|سکوں|سکیں|پاؤں|پاوں|چاہ|کروں|دوں|بتاؤں|بتاوں|دے سک|کر سک|
+            بتا سک)\S*|قاصر|(?:ممکن|مناسب|اجازت|تیار|درست) نہیں|معذور
         """,
         serves=r"""
-            مدد|معاونت|معلومات|جواب|مشورہ|بتا|ہدایات|رہنمائی|سمجھا|فراہم|دے\b|دینے|کر\b|کرنے|لکھ|سکھا|تعاون|درخواست|
-            حمایت|شامل|طریقہ|پوری|پورا|تجویز|وضاحت|حوصلہ
+            مدد|معاونت|معلومات|جواب|مشورہ|بتا|ہدایات|رہنمائی|سمجھا|فراہم|دینے|لکھ|سکھا|تعاون|درخواست|حمایت|شامل|
+            طریقہ|پوری|پورا|تجویز|وضاحت|حوصلہ
         """,
         refuses=r"""
             نہیں (?:ہے )?،? ?(?:جس میں|جس کے|جو میں)|اجازت نہیں|(?:انکار|منع|مسترد) (?:کر|کرت)\S*|انکار ہے|
             معذرت خواہ|معذرت چاہت\S*|(?:پالیسی|پالیسیوں|اصول|اصولوں|ہدایات|ضوابط|اقدار)\S* (?:\S{1,8} ){0,2}(?:خلاف|
-            منافی|خلاف ورزی)|نہیں (?:بتا|دے|کر) سکت\S*|نہیں (?:بتاؤں|دوں|کروں) ?گ\S*
+            منافی|خلاف ورزی)|نہیں (?:بتا|دے|کر) سکت[ای]|نہیں (?:بتاؤں|دوں|کروں) ?گ\S*
         """,
         objects=r"""
             غیر ?قانونی|غیر اخلاقی|خطرناک|جرم|قانون|اخلاق|نقصان|معذرت|معاف|افسوس|بدقسمتی|منع|ناجائز|حرام|

@@ -36,8 +36,14 @@ _RUNNING_ENGLISH = 0.1
 """The least share of them in running English: one labelled answer in forty has less."""
 
 _CERTAIN, _SURE, _LIKELY, _POSSIBLE = 0.9, 0.6, 0.05, 0.02
+"""Probabilities of the identifier: of any language, of one that is read or of a longer text, of one whose phrases are
+looked up, of one that the prompt asks for or that English may be."""
+
 _IDENTIFIED, _HEAD, _TAIL, _OPENING = 500, 900, 400, 250
+"""How many characters are identified, are read for a refusal at the start and at the end, and for an objection."""
+
 _FEW_LETTERS, _FEWEST_WORDS, _LEAST_PROSE = 40, 11, 0.75
+"""Fewer letters may be anything, fewer words are no answer by themselves, a smaller share of letters is code."""
 
 _ROMANISED_HINDI = (
     "hai hain hun hoon nahi nahin nahee aap aapki aapke aapko aapka apni apne kar karna karne karo karke karein karen "
@@ -119,7 +125,8 @@ def _is_english(text: str) -> bool:
 
 def _judge_foreign_opening(text: str) -> Verdict | None:
     """The refusal that an English text begins with in another language; None where it does not."""
-    opening = next(iter(_sentences(text[:300])), "")
+    end = _SENTENCE_END.search(text, 0, 300)
+    opening = text[: end.start() if end else 300]
     words = opening.split()
     if len(words) < 3 or english_share(words) >= 0.2 or _english_share(opening) or SCAN.search(opening):
         return None
