@@ -21,6 +21,10 @@ _WANTS_WORD = re.compile(
     r"what (?!is|are|was|were|do|does|did|should|can|could|would|will|have|has|if)\w)|name\b|guess\b|"
     r"(?:give|tell) me (?:a|an|one|the|your)\b|(?:pick|choose|say)\b"
 )
+_BARE_QUESTION = re.compile(
+    r"(?!(?:what|how|why|is|are|was|were|can|could|do|does|did|should|will|would|may)\b)"
+    r"(?:[\w']{1,30} ){0,4}[\w']{1,30}\?"
+)
 _WHAT_IS = re.compile(r"\bwhat(?:'s| is| are| was| were)\b")
 _WANTS_ONE_WORD = re.compile(r"\b(?:(?:one|single|a|the) word|translat\w+|complete|fill|finish|spell|rhym\w+)\b")
 _WANTS_NAME = re.compile(
@@ -105,4 +109,6 @@ def _find_lone_word(prompt: str, word: str, raw: str) -> str:
 def _asks_for_word(prompt: str) -> bool:
     """Whether a prompt, by the beginning of its last sentence, can be answered with a name, a noun or a number."""
     last = _SENTENCE.findall(prompt[-1000:])
-    return bool(last and _WANTS_WORD.match(last[-1].strip()) and not _WANTS_MORE.search(last[-1]))
+    if not last or _WANTS_MORE.search(last[-1]):
+        return False
+    return bool(_WANTS_WORD.match(last[-1].strip()) or _BARE_QUESTION.fullmatch(last[-1].strip()))

@@ -21,7 +21,8 @@ _SPECIAL = re.compile(
     r"\[ ?/?(?:pad|unk|eos|bos|mask|cls|sep|inst|unused\d{0,4}|end)\]"
 )
 _BLANK = re.compile(
-    r"\[[a-z][a-z' ,./:-]{1,78}\]|\{[a-z][a-z' ]{1,78}\}|"
+    r"\[(?:(?:insert|your|add|fill)\b[a-z' ,./:-]{0,78}|[a-z']{1,20}(?: [a-z']{1,20}){0,2})\]|"
+    r"\{[a-z]{1,20}(?: [a-z]{1,20}){0,3}\}|"
     r"<(?:insert|your|name|answer|response|date|placeholder)\b[^<\n]{0,80}"
 )
 _FIELD = re.compile(r"(?:^|\n)[^\n:]{1,30}:")

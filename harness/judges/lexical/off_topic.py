@@ -6,7 +6,7 @@ import re
 
 from harness.judges.lexical.word_order import STEM, is_class_word, is_common
 
-_LEAST_WORDS = 20
+_LEAST_WORDS = 25
 """Shorter answers are told from nothing: a terse one need not name what was asked about."""
 
 _LEAST_WEIGHT, _SHARED = 0.8, 0.2
@@ -34,7 +34,7 @@ _REQUEST_STEMS = frozenset(_REQUEST_WORDS.split())
 
 
 def is_off_topic(prompt: str, text: str) -> bool:
-    """Whether a plain text of 20 words or more shares next to nothing with what a plain prompt is about.
+    """Whether a plain text of 25 words or more shares next to nothing with what a plain prompt is about.
 
     Words meet by their first letters and inside compounds; common ones weigh less. A prompt without content ("Write a
     poem.") is no evidence.
