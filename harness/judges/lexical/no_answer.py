@@ -13,10 +13,10 @@ from harness.judges.lexical.noise import find_noise
 from harness.judges.lexical.text import quote_start, without_quotations, word_stems
 from harness.judges.lexical.word_order import is_common, order_score
 
-_READ = 1000
+_READ = 700
 """So many characters from the start are read for the order of words."""
 
-_ORDER_BOUNDS = ((50, 0.0), (25, -0.03), (15, -0.1), (10, -0.2), (7, -0.33), (4, -0.55))
+_ORDER_BOUNDS = ((50, 0.0), (25, -0.03), (15, -0.07), (10, -0.15), (7, -0.3), (4, -0.55))
 """From so many words on, an order score below this is that of words without order."""
 
 _ENGLISH, _BEGINS_FLUENT, _BEGINNING = 0.2, 0.2, 250
@@ -83,13 +83,13 @@ def is_fluent(text: str) -> bool:
 def is_word_salad(text: str, raw: str = "") -> bool:
     """Whether a plain text is English words without order: drawn, shuffled, or sampled by a model that is broken."""
     head = text[:_READ]
-    words = _WORD.findall(head)
-    bound = next((bound for least, bound in _ORDER_BOUNDS if len(words) >= least), None)
+    bound = next((bound for least, bound in _ORDER_BOUNDS if head.count(" ") + head.count("\n") + 1 >= least), None)
     if bound is None or (score := order_score(head)[0]) >= bound + _TORN_BOUND:
         return False
+    words = _WORD.findall(head)
     torn = len(_TORN.findall(raw[:_READ]))
     bound += _TORN_BOUND * (torn >= max(2, len(words) * _TORN_SHARE))
-    bound += min(0, 3 * (sum(map(is_common, words)) / len(words) - _ENGLISH))
+    bound += min(0, 3 * (sum(map(is_common, words)) / max(1, len(words)) - _ENGLISH))
     if sum(bool(_ACCENTED.search(word)) for word in words) > len(words) * _ACCENTS:
         return False
     if score >= bound or _is_list(head) or _is_code(head) or "```" in raw:

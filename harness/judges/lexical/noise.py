@@ -45,7 +45,7 @@ _UNSPACED = {"chinese", "korean", "thai"}
 def find_noise(prompt: str, text: str) -> str:
     """What kind of noise a plain text is; empty where it may be language."""
     text = text[:_READ]
-    if not any(map(str.isalnum, _SPECIAL.sub(" ", text))):
+    if text[0] in "<[" and not any(map(str.isalnum, _SPECIAL.sub(" ", text))):
         return "only special tokens"
     if _WANTS_SIGNS.search(prompt):
         return ""
@@ -53,7 +53,7 @@ def find_noise(prompt: str, text: str) -> str:
         left = _FIELD.sub("\n", _BLANK.sub(" ", text))
         if left != text and len(_WORD.findall(left)) * 4 <= len(_WORD.findall(text)):
             return "only blanks to fill in"
-    if english_share(_WORD.findall(text)) >= 0.2:
+    if english_share(_WORD.findall(text[:400])) >= 0.2:
         return ""
     if is_gibberish(text) or _is_signs(text):
         return "gibberish"

@@ -90,13 +90,17 @@ STEM = 5
 
 _KNOWN = {word: name for name, words in _CLASSES.items() for word in words.split()}
 _INDEX = {name: index for index, name in enumerate(CLASSES)}
-_WEIGHTS = [[(LEVELS.index(letter) - ZERO_LEVEL) / 8 for letter in row] for row in PAIR_WEIGHTS]
+_WEIGHTS = {
+    (first, second): (LEVELS.index(letter) - ZERO_LEVEL) / 8
+    for first, row in enumerate(PAIR_WEIGHTS)
+    for second, letter in enumerate(row)
+}
 _STEMS = frozenset(COMMON_STEMS.split())
 _PAIRS = frozenset(
     first + second for first, letters in zip(string.ascii_lowercase, LETTER_PAIRS, strict=True) for second in letters
 )
 _LETTERS = re.compile(r"[a-z]{2,40}")
-_TOKEN = re.compile(r"'s\b|[^\W\d_]{1,40}|\d[\d.,]{0,20}|[^\w ]|_")
+_TOKEN = re.compile(r"[a-z]{1,40}|'s\b|[^\W\d_]{1,40}|\d[\d.,]{0,20}|[^\w ]|_")
 
 
 @lru_cache(maxsize=1 << 15)
@@ -112,7 +116,7 @@ def _classify(token: str) -> int:
 
 def word_classes(text: str) -> list[int]:
     """The classes of a plain text's words, numbers and marks, as indices into `CLASSES`."""
-    return [_classify(token) for token in _TOKEN.findall(text)]
+    return list(map(_classify, _TOKEN.findall(text)))
 
 
 def order_score(text: str) -> tuple[float, int]:
@@ -120,8 +124,7 @@ def order_score(text: str) -> tuple[float, int]:
 
     Above 0 for running text, below for words that were drawn or shuffled; a few words tell little.
     """
-    classes = word_classes(text)
-    weights = [_WEIGHTS[first][second] for first, second in pairwise(classes)]
+    weights = list(map(_WEIGHTS.__getitem__, pairwise(map(_classify, _TOKEN.findall(text)))))
     return sum(weights) / max(1, len(weights)), len(weights)
 
 
