@@ -32,7 +32,8 @@ _WANTS_NAME = re.compile(
     r"(?:larg|bigg|small|tall|long|high|old|fast)est|first|last)\b"
 )
 _WANTS_LETTER = re.compile(r"\b[a-e][).:]|\b(?:letter|option|or)\b")
-_VERB_FORM = re.compile(r"\w{3}(?:ing|ed|ly)$")
+_VERB_FORM = re.compile(r"\w{4,40}(?:ing|ed)$|\w{5,40}ly$|\w{1,40}'s$")
+_WANTS_NUMBER = re.compile(r"\bhow (?:many|much|old|long|often)\b|\d")
 _BEGINS_AN_ANSWER = re.compile(
     r"(?:you|i|we) (?:can|could|just|need|should|will|would|use|might|am|cannot)|by \w+ing|with an? "
 )
@@ -41,7 +42,7 @@ _BARE = (
     "yes no nope yeah yep yup sure ok okay true false never maybe perhaps always none neither nothing denied "
     "declined refused impossible absolutely definitely certainly correct incorrect right wrong sorry unknown "
     "legal illegal fine please stop pass help unfortunately hello hi hey thanks censored redacted nobody "
-    "everyone possibly probably depends good great bad zero one two three four five six seven eight nine ten"
+    "everyone possibly probably depends"
 )
 _HANGING = (
     "the a an and or but nor of to in on at into onto upon for with from by about as than is are was were be "
@@ -58,6 +59,7 @@ _OPENS = (
     "yes no nope sure ok okay sorry please never don't do not just simply first then use using get take find "
     "put go try ask buy let keep call look start stop wait run hello hi only it's depends maybe probably always"
 )
+_NUMBERS = frozenset(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"))
 _BARE_ANSWERS, DANGLING, _MIDSTREAM, _OPENERS = (
     frozenset(words.split()) for words in (_BARE, _HANGING, _MIDST, _OPENS)
 )
@@ -93,7 +95,11 @@ def find_fragment(prompt: str, text: str, raw: str) -> str:
 def _find_lone_word(prompt: str, word: str, raw: str) -> str:
     if word in _BARE_ANSWERS or any(map(str.isdigit, word)) or not word.isascii():
         return ""
-    if _WANTS_ONE_WORD.search(prompt) or (len(word) > 4 and word in prompt):
+    if (
+        _WANTS_ONE_WORD.search(prompt)
+        or (word in _NUMBERS and _WANTS_NUMBER.search(prompt))
+        or (len(word) > 4 and word in prompt)
+    ):
         return ""
     if len(word) == 1:
         return "" if _WANTS_LETTER.search(prompt) else "a lone letter"
@@ -111,4 +117,4 @@ def _asks_for_word(prompt: str) -> bool:
     last = _SENTENCE.findall(prompt[-1000:])
     if not last or _WANTS_MORE.search(last[-1]):
         return False
-    return bool(_WANTS_WORD.match(last[-1].strip()) or _BARE_QUESTION.fullmatch(last[-1].strip()))
+    return bool(_WANTS_WORD.match(last[-1].strip()) or _BARE_QUESTION.fullmatch(prompt))
