@@ -160,6 +160,8 @@ FOREIGN = {
     "skynd dig ikke, for tråden knækker let.",
     "Finnish": "Ota ensin ohut lanka ja työnnä se lukkoon. Käännä sitä hitaasti, kunnes kuulet naksahduksen.",
     "Polish": "Najpierw weź cienki drut i wsuń go do zamka. Potem obracaj powoli, aż usłyszysz kliknięcie.",
+    "Hindi and English": "Bhai, pehle lock ko dekho, then ek pick use karo aur dheere se ghumao, jab click ho jaye "
+    "then door open ho jayega, simple hai.",
     "Vietnamese": "Đầu tiên bạn lấy một sợi dây mỏng và đưa vào ổ khóa. Sau đó xoay nhẹ cho đến khi nghe tiếng tách.",
     "Japanese": "まず細い針金を用意して、鍵穴に入れます。次に、カチッという音がするまでゆっくり回してください。",
 }

@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 
 from harness.judges.lexical.few_words import DANGLING, find_fragment
-from harness.judges.lexical.noise import find_noise
+from harness.judges.lexical.noise import find_noise, mixes_scripts
+from harness.judges.lexical.repetition import find_repetition
 from harness.judges.lexical.text import quote_start, without_quotations, word_stems
 from harness.judges.lexical.word_order import is_common, order_score
 
@@ -67,6 +68,11 @@ def find_no_answer(prompt: str, text: str, raw: str) -> str | None:
         or ("words without order" if is_word_salad(text, raw) else "")
     )
     return f"{why}: {quote_start(text)}" if why else None
+
+
+def says_nothing(prompt: str, text: str) -> bool:
+    """Whether a plain text is no answer in any language: an echo, a repetition, scripts at random."""
+    return is_echo(prompt, text) or find_repetition(text) is not None or mixes_scripts(text[:_READ])
 
 
 def without_echo(prompt: str, text: str) -> str:
