@@ -23,7 +23,7 @@ _START = re.compile(
     rf"(?:(?:{_ANSWERER}|{_SPECIAL_MARK}|(?:assistant|model)[ \t]*\n|final(?=[A-Z])"
     r"|#{2,4} ?(?:Response|Assistant|Answer) ?:|(?:\*\*)?(?:Assistant|ASSISTANT)(?:\*\*)?:(?:\*\*)?)\s*+)++"
 )
-_ASKED_FIRST = re.compile(rf"(?:(?:{_SPECIAL_MARK})\s*+)*+(?:{_ASKER}|{_ASKER_HEADING})|\[INST\]")
+_ASKED_FIRST = re.compile(rf"(?:(?!{_ASKER})(?:{_SPECIAL_MARK})\s*+)*+(?:{_ASKER}|{_ASKER_HEADING})")
 _ANSWERED = re.compile(rf"{_ANSWERER}|\[/INST\]|\n#{{2,4}} ?(?:Response|Assistant) ?:")
 
 _TURN = re.compile(
