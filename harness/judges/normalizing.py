@@ -52,10 +52,8 @@ def normalize_answer(response: str, reasoning_tags: ReasoningTags | None = None)
     `unfinished`: the text ended inside a reasoning block or right behind one, and no answer stands before it.
     """
     text = response.strip()
-    if not _may_need_cuts(text, reasoning_tags):
-        return NormalizedAnswer(text)
     cut, work = dict[str, None](), max(_LEAST_WORK, _MOST_ROUNDS * len(text))
-    while work > 0 and (found := _cut_once(text, reasoning_tags)):
+    while work > 0 and _may_need_cuts(text, reasoning_tags) and (found := _cut_once(text, reasoning_tags)):
         work -= len(text)
         text = found.text
         cut |= dict.fromkeys(found.cut)
@@ -83,6 +81,7 @@ def parse_reasoning_tags(value: object, place: str) -> ReasoningTags | None:
 
 
 def _may_need_cuts(text: str, tags: ReasoningTags | None) -> bool:
+    """A quick look: most answers have nothing to cut."""
     return (
         any(mark in text for mark in ("<", "[", "{", "`", "◁", "~~~", "assistantfinal"))
         or (tags is not None and (tags[0] in text or tags[1] in text))
