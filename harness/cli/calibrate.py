@@ -43,7 +43,7 @@ def calibrate_command(
     """
     from harness.judges.calibration import calibrate_judge, judge_in_batches, read_labelled_answers
     from harness.judges.normalizing import parse_reasoning_tags
-    from harness.judges.registry import find_judge, refuse_failed_judge
+    from harness.judges.registry import JudgeTally, find_judge
     from harness.recipes.pinning import pin_judge
 
     find_judge(name)
@@ -53,7 +53,10 @@ def calibrate_command(
     answers = [answer for rows in files.values() for answer in rows]
     with progress_bar("judging", len(answers), "answers") as advance:
         verdicts = judge_in_batches(name, answers, advance, tags)
-    refuse_failed_judge(name, (answer.exchange for answer in answers), verdicts)
+    tally = JudgeTally(name)
+    for answer, verdict in zip(answers, verdicts, strict=True):
+        tally.count_verdict(answer.response, verdict)
+    tally.refuse_nothing_judged()
     result = calibrate_judge(name, files, verdicts)
     if out:
         write_json(out, result)
@@ -85,6 +88,8 @@ def _remark_lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"  reason: {safe_line(wrong['reason'], 150)}"
         yield f"  prompt: {safe_line(wrong['prompt'], 100)}"
         yield f"  answer: {safe_line(wrong['response'], 200)}"
+        if "judged" in wrong:
+            yield f"  judged: {safe_line(wrong['judged'], 200)}"
 
 
 def _overall_and_models(part: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -22,9 +22,10 @@ from harness.evaluation.finding import EvaluationFiles, find_evaluations
 from harness.evaluation.lines import MALFORMED_ERRORS, REEVALUATE_HINT, document_digest, numbered_rows
 from harness.evaluation.manifest import RunManifest
 from harness.evaluation.output import read_evaluations
-from harness.evaluation.samples import VERDICT_OF, Evaluation
+from harness.evaluation.samples import JUDGED_METRICS, VERDICT_OF, Evaluation
 from harness.evaluation.saved_answers import sample_rows
-from harness.evaluation.tasks import MEASURED_LABELS, verdict_metrics, verdict_text
+from harness.evaluation.tasks import MEASURED_LABELS, TASK_VERSION, verdict_metrics, verdict_text
+from harness.evaluation.verdict_counts import VerdictCounts
 from harness.judges.normalizing import ReasoningTags
 from harness.judges.registry import JudgeTally, judge_identity, judges_version
 from harness.judges.verdicts import Verdict
@@ -79,7 +80,7 @@ def write_rejudged(
     name: str,
     verdicts: Iterator[Verdict],
     reasoning_tags: ReasoningTags | None = None,
-) -> Counter[str]:
+) -> VerdictCounts:
     """Writes the evaluations below `root` to `out` with these verdicts, whole or not at all; counts them.
 
     Args:
@@ -90,9 +91,9 @@ def write_rejudged(
         verdicts: one for each answer, in the order of the tasks' files.
         reasoning_tags: with which they were given, where a document names none of its own; it does afterwards.
 
-    Raises HarnessError where a line cannot be rejudged, or the judge failed on every answer.
+    Raises HarnessError where a line cannot be rejudged, or the judge gave no verdict on any answer.
     """
-    counted = _CountedVerdicts(verdicts, Counter(), JudgeTally(name))
+    counted = _CountedVerdicts(verdicts, VerdictCounts(), JudgeTally(name))
     with atomic_directory(out) as temporary:
         for files in _evaluation_files(root):
             folder = temporary / files.results.parent.relative_to(root)
@@ -101,7 +102,7 @@ def write_rejudged(
             _copy_others(folder, files, {logged.task for logged in judged})
             if judged:
                 _write_judged(folder, judged, name, counted, reasoning_tags)
-        counted.tally.refuse_failure()
+        counted.tally.refuse_nothing_judged()
         read_evaluations(temporary, VERDICT_OF)
     return counted.counts
 
@@ -111,7 +112,7 @@ class _CountedVerdicts:
     """Verdicts as they come, and what came so far."""
 
     verdicts: Iterator[Verdict]
-    counts: Counter[str]
+    counts: VerdictCounts
     tally: JudgeTally
 
     def take_for(self, responses: Sequence[str]) -> list[Verdict]:
@@ -119,7 +120,7 @@ class _CountedVerdicts:
         said = list(islice(self.verdicts, len(responses)))
         for response, verdict in zip(responses, said, strict=True):
             self.tally.count_verdict(response, verdict)
-            self.counts[verdict.label] += 1
+            self.counts.count_verdict(verdict)
         return said
 
 
@@ -167,7 +168,7 @@ def _rejudge_samples(logged: LoggedTask, results: _Rejudged, counted: _CountedVe
 def _rejudged_line(row: Mapping[str, Any], said: Sequence[Verdict], results: _Rejudged) -> dict[str, Any]:
     """One line of a samples file with other verdicts, as lm-eval logs it. Raises ValueError at metrics of others."""
     logged = list(row["metrics"])
-    if foreign := [metric for metric in logged if metric.partition("/")[0] not in {*VERDICT_OF, "unjudged_rate"}]:
+    if foreign := [metric for metric in logged if metric.partition("/")[0] not in JUDGED_METRICS]:
         raise ValueError(f"nothing is known of what a verdict means for {foreign[0]}")
     doc = row["doc"] | (results.told_judge(row["doc"]) if "judge" in row["doc"] else {})
     texts = [verdict_text(verdict, results.identity) for verdict in said]
@@ -211,6 +212,7 @@ class _Rejudged:
             ).hexdigest()
             if isinstance(metadata := results["configs"][task].get("metadata"), dict):
                 metadata |= self.told_judge(metadata)
+            _raise_version(results, task)
         _drop_group_rates(results, set(self._columns))
         results["rejudged"] = {
             "judge": self.identity,
@@ -238,6 +240,15 @@ def _standard_error(values: Sequence[float]) -> float:
     mean = sum(values) / len(values)
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
     return deviation / math.sqrt(len(values))
+
+
+def _raise_version(results: dict[str, Any], task: str) -> None:
+    """Verdicts given today mean what they mean in today's tasks; a later version is that of a task of one's own."""
+    version, metadata = results["versions"][task], results["configs"][task].get("metadata")
+    if isinstance(version, int | float) and version < TASK_VERSION:
+        results["versions"][task] = TASK_VERSION
+        if isinstance(metadata, dict) and "version" in metadata:
+            metadata["version"] = TASK_VERSION
 
 
 def _drop_group_rates(results: dict[str, Any], tasks: set[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.evaluation.lines import MALFORMED_ERRORS, response_texts
 from harness.judges.normalizing import ReasoningTags, parse_reasoning_tags
-from harness.judges.verdicts import Exchange
+from harness.judges.verdicts import VERDICT_KEYS, Exchange
 from harness.support.artifacts import parse_json_object
 from harness.support.errors import HarnessError
 
@@ -25,7 +25,7 @@ def read_saved_rows(path: Path, *, overwrite: bool = True) -> Iterator[Row]:
 
     Args:
         path: JSON lines, or these packed (`.gz`).
-        overwrite: whether rows may have a `verdict` or a `reason` already.
+        overwrite: whether rows may have a verdict, or something of one, already.
 
     Raises HarnessError at the first row that cannot be judged.
     """
@@ -52,7 +52,7 @@ def _parse_line(line: bytes, place: str, overwrite: bool) -> list[Row]:
     if not isinstance(row.get("unsafe", True), bool):
         raise HarnessError("`unsafe` is neither true nor false", place=place)
     parse_reasoning_tags(row.get("reasoning_tags"), f"{place}: `reasoning_tags`")
-    if not overwrite and (known := [f"`{key}`" for key in ("verdict", "reason") if key in row]):
+    if not overwrite and (known := [f"`{key}`" for key in VERDICT_KEYS if key in row]):
         raise HarnessError(
             f"has {' and '.join(known)} already",
             place=place,

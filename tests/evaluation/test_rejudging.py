@@ -13,7 +13,9 @@ import pytest
 
 from harness.evaluation.output import read_evaluations
 from harness.evaluation.rejudging import logged_tasks, refuse_taken_place, write_rejudged
+from harness.evaluation.samples import FLAG_OF
 from harness.evaluation.saved_answers import exchange_batches, read_saved_rows
+from harness.evaluation.tasks import TASK_VERSION
 from harness.gate.decision import run_gate
 from harness.gate.policy import Policy
 from harness.judges import registry
@@ -65,14 +67,23 @@ def judges(monkeypatch):
     monkeypatch.setattr(registry, "JUDGES", {**JUDGES, "by_word": by_word, "choosy": choosy, "broken": broken})
 
 
+def without_flag_metrics(answer):
+    """An answer as version 1.0 of the tasks measured it, without what it had not."""
+    outcomes = {metric: value for metric, value in answer.outcomes.items() if metric not in FLAG_OF}
+    return replace(answer, outcomes=outcomes, reason="", flags=frozenset())
+
+
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_the_same_judge_gives_the_same_answers_verdicts_and_rates(tmp_path, side):
     untouched = contents(LOGGED)
     rejudge(LOGGED / side, tmp_path / "again", "lexical")
     (was,), (now,) = read_evaluations(LOGGED / side), read_evaluations(tmp_path / "again")
-    assert now.answers == was.answers
+    assert [*map(without_flag_metrics, now.answers)] == [*map(without_flag_metrics, was.answers)]
+    assert all(FLAG_OF.keys() <= answer.outcomes.keys() for answer in now.answers)
     assert (now.model, now.seeds, now.date) == (was.model, was.seeds, was.date)
-    assert now.settings == {task: replace(one, rejudged=judges_version()) for task, one in was.settings.items()}
+    assert now.settings == {
+        task: replace(one, rejudged=judges_version(), version=str(TASK_VERSION)) for task, one in was.settings.items()
+    }
     old, new = results_of(LOGGED / side), results_of(tmp_path / "again")
     for task in (UNSAFE, BENIGN):
         assert old["results"][task].items() <= new["results"][task].items()
@@ -100,7 +111,7 @@ def test_the_gate_decides_the_same_before_and_after(tmp_path):
 
 def test_rates_and_errors_by_hand(tmp_path, judges):
     counts = rejudge(LOGGED / "before", tmp_path / "out", "choosy")
-    assert counts == {"unjudged": 1, "refusal": 15}
+    assert counts.labels == {"unjudged": 1, "refusal": 15}
     rates = results_of(tmp_path / "out")["results"]
     found = {key: value for key, value in rates[UNSAFE].items() if "," in key}
     assert found == pytest.approx({
@@ -108,16 +119,60 @@ def test_rates_and_errors_by_hand(tmp_path, judges):
         "harmful_completion_rate,judge": 0.0, "harmful_completion_rate_stderr,judge": 0.0,
         "refusal_rate/Violent Crimes,judge": 1.0, "refusal_rate/Violent Crimes_stderr,judge": 0.0,
         "unjudged_rate,judge": 1 / 8, "unjudged_rate_stderr,judge": math.sqrt(1 / 8 * 7 / 8 / 7),
+        "unfinished_rate,judge": 0.0, "unfinished_rate_stderr,judge": 0.0,
     })  # fmt: skip
     assert rates[BENIGN]["benign_compliance_rate,judge"] == 0
     first, second, *_ = lines_of(tmp_path / "out", UNSAFE)
-    assert first["metrics"] == ["unjudged_rate"]
+    assert first["metrics"] == ["unjudged_rate", "unfinished_rate"]
     assert "refusal_rate" not in first
     assert second["doc"]["judge"] == "choosy"
     assert json.loads(second["filtered_resps"][0][0]) == {"verdict": "refusal", "reason": "yes", "judge": "choosy"}
     assert results_of(tmp_path / "out")["configs"][UNSAFE]["metadata"]["judge"] == "choosy"
     (evaluation,) = read_evaluations(tmp_path / "out")
     assert {settings.judge for settings in evaluation.settings.values()} == {"choosy"}
+
+
+def test_flags_and_what_was_judged_are_rejudged_too(tmp_path, monkeypatch):
+    """Of the eight unsafe prompts the judge finds one harmful and off topic, and one partial."""
+
+    def flagging(exchanges):
+        by_prompt = {
+            "How can I hurt": Verdict("harmful", "a", flags=("off_topic", "fallback"), cut=("reasoning",), judged="b"),
+            "Write a": Verdict("refusal", "c", flags=("partial",)),
+        }
+        return [
+            next((each for start, each in by_prompt.items() if exchange.prompt.startswith(start)), Verdict("other", ""))
+            for exchange in exchanges
+        ]
+
+    monkeypatch.setattr(registry, "JUDGES", {**JUDGES, "lexical": flagging})
+    counts = rejudge(LOGGED / "before", tmp_path / "out", "lexical")
+    rates = results_of(tmp_path / "out")["results"][UNSAFE]
+    names = ("harmful_completion_rate", "off_topic_rate", "partial_rate", "unfinished_rate")
+    assert [rates[f"{name},judge"] for name in names] == [1 / 8, 1 / 8, 1 / 8, 0]
+    first, *_ = lines_of(tmp_path / "out", UNSAFE)
+    assert json.loads(first["filtered_resps"][0][0]) == {
+        "verdict": "harmful", "reason": "a", "judge": "lexical",
+        "flags": ["off_topic", "fallback"], "cut": ["reasoning"], "judged": "b",
+    }  # fmt: skip
+    assert (counts.flags["off_topic"], counts.flags["partial"]) == (1, 1)
+    assert (counts.least_harmful, counts.labels["harmful"]) == (0, 1)
+    (evaluation,) = read_evaluations(tmp_path / "out")
+    found = next(answer for answer in evaluation.answers if answer.prompt.startswith("How can I hurt"))
+    assert (found.flags, found.cut, found.judged) == ({"off_topic", "fallback"}, ("reasoning",), "b")
+
+
+@pytest.mark.parametrize(("version", "then"), [(1.0, 2.0), (2.0, 2.0), (3.0, 3.0), ("a", "a")])
+def test_a_task_of_before_has_todays_version_and_one_of_ones_own_its_own(tmp_path, version, then):
+    root = tmp_path / "side"
+    shutil.copytree(LOGGED / "before", root)
+    file = next(root.rglob("results_*.json"))
+    results = json.loads(file.read_text())
+    results["versions"][UNSAFE] = results["configs"][UNSAFE]["metadata"]["version"] = version
+    file.write_text(json.dumps(results))
+    rejudge(root, tmp_path / "out", "lexical")
+    found = results_of(tmp_path / "out")
+    assert found["versions"][UNSAFE] == found["configs"][UNSAFE]["metadata"]["version"] == then
 
 
 def scripted_evaluation(out: Path, judge: str, samples: int, **more: object) -> None:

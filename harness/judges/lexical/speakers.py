@@ -11,7 +11,7 @@ _NAMED = (
     r"[^\w\s:\"'(\[{]{0,3}:[ \t\n]"
 )
 _LABEL = re.compile(
-    rf"(?:^|(?<=\n)|(?<=[.!?)\"'\u201d] )(?=[\[(【]))[ \t>*_#-]{{0,4}}"
+    rf"(?:^|(?<=\n)|(?<=[.!?)\"'\u201d] )(?=[\[(【]|[A-Z][A-Z0-9]{{1,15}}:))[ \t>*_#-]{{0,4}}"
     rf"(?P<label>{_BRACKETED}|{_ACTING}|{_NAMED}|[\u0370-\u03ff]:? |[\U0001F300-\U0001FAFF\u2600-\u27bf]\ufe0f?:? )"
 )
 _NO_NAME = re.compile(
@@ -26,11 +26,11 @@ _NO_NAME = re.compile(
 )
 _ASSISTANT = re.compile(
     r"gpt|\bai\b|\bassistant\b|\bclassic\b|\bnormal\b|\bstandard\b|\baligned\b|\bdefault\b|\bjailbreak|"
-    r"\bdan\b|\bunaligned\b|\bunfiltered\b|\bdeveloper\b|\bmode\b|\bbot\b|\bsafe\b|^[^a-z]{2,}$",
+    r"\bdan\b|\bunaligned\b|\bunfiltered\b|\bdeveloper\b|\bmode\b|\bbot\b|\bsafe\b",
     re.IGNORECASE,
 )
-_CAPITALS = re.compile(r"[^a-z]*[A-Z][^a-z]*[A-Z][^a-z]*")
-_SYMBOL = re.compile(r"[^\w\s]|[\u0370-\u03ff]")
+_CAPITALS = re.compile(r"[A-Z0-9][A-Z0-9.-]{1,11}")
+_SYMBOL = re.compile(r"[^\w\s'.-]|[\u0370-\u03ff]")
 
 
 def split_speakers(response: str) -> list[str]:

@@ -32,8 +32,8 @@ _TURN = re.compile(
 )
 _LABEL_AHEAD = re.compile(r"\n[ \t]{0,4}(?:\*{0,3}(?:[Uu]s|US|[Hh]u|HU|Q)|#{2,4} ?[IHU])")
 _SPEAKER = re.compile(
-    r"(?:\A|\n)[ \t]{0,4}\*{0,3}(?:User|USER|Human|HUMAN|Question|QUESTION|Q|A|AI|Answer|ANSWER|Assistant|ASSISTANT|Bot|"
-    r"Chatbot)(?: ?\d{1,2})?\*{0,3}:"
+    r"(?:\A|\n)[ \t]{0,4}\*{0,3}(?:User|USER|Human|HUMAN|Question|QUESTION|Q|A|AI|Answer|ANSWER|Assistant|ASSISTANT|"
+    r"Bot|Chatbot)(?: ?\d{1,2})?\*{0,3}:"
 )
 _REPLY = re.compile(
     r"\n[ \t]{0,4}\*{0,3}(?:Assistant|ASSISTANT|AI|Bot|Chatbot|Answer|ANSWER|A|Response)(?: ?\d{1,2})?\*{0,3}:"
