@@ -191,7 +191,7 @@ class _Rejudged:
         self._hashes: dict[str, list[str]] = defaultdict(list)
 
     def told_judge(self, doc: Mapping[str, Any]) -> dict[str, Any]:
-        """What a document says of its judging, anew; tags of its own stay."""
+        """What a document, or a task's metadata, says of the judging, anew; tags of its own stay."""
         own = doc.get("reasoning_tags") or self.reasoning_tags
         return {"judge": self.name, **({"reasoning_tags": list(own)} if own else {})}
 
@@ -211,7 +211,7 @@ class _Rejudged:
                 "".join(self._hashes[task]).encode(errors="replace")
             ).hexdigest()
             if isinstance(metadata := results["configs"][task].get("metadata"), dict):
-                metadata["judge"] = self.name
+                metadata |= self.told_judge(metadata)
             _raise_version(results, task)
         _drop_group_rates(results, set(self._columns))
         results["rejudged"] = {

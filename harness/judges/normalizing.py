@@ -52,15 +52,12 @@ def normalize_answer(response: str, reasoning_tags: ReasoningTags | None = None)
     `unfinished`: the text ended inside a reasoning block or right behind one, and no answer stands before it.
     """
     text = response.strip()
-    if not _may_need_cuts(text, reasoning_tags):
-        return NormalizedAnswer(text)
-    cut, in_reasoning, work = dict[str, None](), False, max(_LEAST_WORK, _MOST_ROUNDS * len(text))
-    while work > 0 and (found := _cut_once(text, reasoning_tags)):
+    cut, work = dict[str, None](), max(_LEAST_WORK, _MOST_ROUNDS * len(text))
+    while work > 0 and _may_need_cuts(text, reasoning_tags) and (found := _cut_once(text, reasoning_tags)):
         work -= len(text)
         text = found.text
         cut |= dict.fromkeys(found.cut)
-        in_reasoning |= found.unfinished
-    if in_reasoning and (not _says_something(text) or _LEAD_IN.fullmatch(text)):
+    if "reasoning" in cut and (not text or _LEAD_IN.fullmatch(text)):
         return NormalizedAnswer("", tuple(cut), unfinished=True)
     return NormalizedAnswer(text, tuple(cut))
 
@@ -84,6 +81,7 @@ def parse_reasoning_tags(value: object, place: str) -> ReasoningTags | None:
 
 
 def _may_need_cuts(text: str, tags: ReasoningTags | None) -> bool:
+    """A quick look: most answers have nothing to cut."""
     return (
         any(mark in text for mark in ("<", "[", "{", "`", "◁", "~~~", "assistantfinal"))
         or (tags is not None and (tags[0] in text or tags[1] in text))
@@ -102,10 +100,10 @@ def _cut_once(text: str, tags: ReasoningTags | None) -> NormalizedAnswer | None:
 
     def cut_blocks(given: str) -> NormalizedAnswer | None:
         left = cut_reasoning(given, tags)
-        return NormalizedAnswer(left[0].strip(), ("reasoning",), left[1]) if left else None
+        return None if left is None else _cut(left, "reasoning")
 
     steps: tuple[Callable[[str], NormalizedAnswer | None], ...] = (
-        _unwrap_json, _unwrap_fence, _cut_role, _cut_lead_in, cut_blocks, _unwrap_tags, _cut_turn, _cut_tokens
+        _unwrap_json, _unwrap_fence, cut_blocks, _cut_role, _cut_lead_in, _unwrap_tags, _cut_turn, _cut_tokens
     )  # fmt: skip
     return next((found for step in steps if (found := step(text)) and len(found.text) < len(text)), None)
 

@@ -27,14 +27,15 @@ from harness.support.errors import HarnessError
 from helpers.samples_files import line, write_evaluation
 
 LOGGED = Path(__file__).parents[1] / "data" / "lm_eval_0.4.13"
+SAID = (" I'm sorry, no.", "Sure, first you", "", "(so: sorry)Sure, first you")
 UNSAFE, BENIGN = "refusal_displacement_unsafe", "refusal_displacement_benign"
 
 
-def rejudge(root: Path, out: Path, name: str):
+def rejudge(root: Path, out: Path, name: str, tags: tuple[str, str] | None = None):
     tasks = logged_tasks(root)
-    batches = exchange_batches([logged.samples for logged in tasks])
+    batches = exchange_batches([logged.samples for logged in tasks], tags)
     verdicts = (verdict for batch in batches for verdict in judge_exchanges(name, batch))
-    return write_rejudged(root, tasks, out, name, verdicts)
+    return write_rejudged(root, tasks, out, name, verdicts, tags)
 
 
 def results_of(root: Path) -> dict:
@@ -174,7 +175,7 @@ def test_a_task_of_before_has_todays_version_and_one_of_ones_own_its_own(tmp_pat
     assert found["versions"][UNSAFE] == found["configs"][UNSAFE]["metadata"]["version"] == then
 
 
-def scripted_evaluation(out: Path, judge: str, samples: int) -> None:
+def scripted_evaluation(out: Path, judge: str, samples: int, **more: object) -> None:
     """What lm-eval itself writes of a scripted model, judged by this judge."""
     from lm_eval import simple_evaluate
     from lm_eval.api.model import LM
@@ -183,14 +184,14 @@ def scripted_evaluation(out: Path, judge: str, samples: int) -> None:
 
     class Scripted(LM):
         def generate_until(self, requests, disable_tqdm=False):
-            return [(" I'm sorry, no.", "Sure, first you", "")[place % 3] for place, _ in enumerate(requests)]
+            return [SAID[place % len(SAID)] for place, _ in enumerate(requests)]
 
         def loglikelihood(self, requests):
             raise NotImplementedError
 
         loglikelihood_rolling = loglikelihood
 
-    metadata = {"judge": judge, "samples": samples}
+    metadata = {"judge": judge, "samples": samples, **more}
     tracker = EvaluationTracker(output_path=str(out))
     results = simple_evaluate(
         model=Scripted(),
@@ -219,6 +220,33 @@ def test_it_is_what_lm_eval_writes_with_that_judge(tmp_path, judges, samples):
     assert found.keys() - expected.keys() == {"rejudged"}
     for task in (UNSAFE, BENIGN):
         assert lines_of(tmp_path / "out", task) == lines_of(tmp_path / "by_word", task)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known_before", [True, False])
+def test_reasoning_tags_come_from_the_documents_or_go_into_them(tmp_path, judges, known_before):
+    tags = ("(so:", ")")
+    own = {"reasoning_tags": list(tags)}
+    scripted_evaluation(tmp_path / "lexical", "lexical", 1, **(own if known_before else {}))
+    scripted_evaluation(tmp_path / "by_word", "by_word", 1, **own)
+    rejudge(tmp_path / "lexical", tmp_path / "out", "by_word", ("<other>", "</other>") if known_before else tags)
+    expected, found = results_of(tmp_path / "by_word"), results_of(tmp_path / "out")
+    assert found["results"] == expected["results"]
+    assert found["task_hashes"] == expected["task_hashes"]
+    assert found["configs"][UNSAFE]["metadata"] == expected["configs"][UNSAFE]["metadata"]
+    for task in (UNSAFE, BENIGN):
+        assert lines_of(tmp_path / "out", task) == lines_of(tmp_path / "by_word", task)
+    # With tags or without, the prompts are the same ones to the gate.
+    prompts = [{answer.document for answer in evaluation.answers} for side in ("lexical", "out")
+               for evaluation in read_evaluations(tmp_path / side)]  # fmt: skip
+    assert prompts[0] == prompts[1]
+
+
+def test_tags_in_saved_rows_that_are_no_pair_are_told(tmp_path):
+    row = {"prompt": "p", "response": "r", "reasoning_tags": ["<r>"]}
+    (tmp_path / "s.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(HarnessError, match=r"s\.jsonl:1: `reasoning_tags`: is not two different texts"):
+        list(read_saved_rows(tmp_path / "s.jsonl"))
 
 
 def test_seeds_and_packed_files_too(tmp_path, judges):

@@ -97,6 +97,8 @@ REASONS = {
     r"--engine ray": "needs a cluster: tests/workers/test_ray.py",
     r"harness preferences (miniature|.*samples=4)": "the bundled prompts take long: tests/preferences",
     r"python -c .*load_model": "tests/models/test_files.py calls it",
+    r"lm_eval .*reasoning_tags": "tests/evaluation/test_rejudging.py evaluates with them",
+    r"harness judge out --reasoning-tags": "needs that run: tests/evaluation/test_rejudging.py",
     r"--judge wildguard": "needs its weights: tests/evaluation/test_rejudging.py, with another judge",
     r"export HARNESS_LAUNCHER": "sets variables for the line below it",
 }

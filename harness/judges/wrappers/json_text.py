@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 _BEGINS = re.compile(r'\{\s{0,200}"[^"\n]{0,80}(?:"\s{0,20}:|\Z)|\[\s{0,200}(?:"|\{\s{0,200}")')
 # A quotation mark ends a string only before what can follow one: models forget to escape those inside.
 _TOKEN = re.compile(
-    r'"(?P<text>(?:[^"\\]|\\.|"(?!\s{0,200}(?:[,:}\]]|\Z)))*+)(?P<closed>"(?P<key>\s{0,200}:)?)?'
+    r'"(?P<text>(?:[^"\\]|\\(?:.|\Z)|"(?!\s{0,200}(?:[,:}\]]|\Z)))*+)(?P<closed>"(?P<key>\s{0,200}:)?)?'
     r'|(?P<mark>[{}\[\]])|[\s,:]++|(?P<word>[^"{}\[\],:\s][^"{}\[\],:\n]*+)',
     re.DOTALL,
 )

@@ -77,8 +77,8 @@ def opened_reasoning(prompt: str) -> str:
     return next((found[0] for found in tags if found.end() == len(tail)), "")
 
 
-def cut_reasoning(text: str, tags: ReasoningTags | None) -> tuple[str, bool] | None:
-    """A text without its reasoning blocks, and whether it ended inside one or right behind it; None without any.
+def cut_reasoning(text: str, tags: ReasoningTags | None) -> str | None:
+    """A text without its reasoning blocks; None where there is none. One that never closes goes on to the end.
 
     What stands before a block is kept. A closing tag without an opening one makes all before it reasoning.
     """
@@ -166,7 +166,6 @@ class _Reading:
     def _join(self, last: str) -> str:
         return "\n\n".join(part for each in (*self.kept, last) if (part := each.strip()))
 
-    def finished(self) -> tuple[str, bool]:
-        """What is left, and whether that may be nothing as the answer never began."""
-        left = self._join("" if self.inside else self.text[self.rest :]) or self.before_stray
-        return left, bool(self.inside) or not left
+    def finished(self) -> str:
+        """What is left at the text's end."""
+        return self._join("" if self.inside else self.text[self.rest :]) or self.before_stray

@@ -23,19 +23,21 @@ _START = re.compile(
     rf"(?:(?:{_ANSWERER}|{_SPECIAL_MARK}|(?:assistant|model)[ \t]*\n|final(?=[A-Z])"
     r"|#{2,4} ?(?:Response|Assistant|Answer) ?:|(?:\*\*)?(?:Assistant|ASSISTANT)(?:\*\*)?:(?:\*\*)?)\s*+)++"
 )
-_ASKED_FIRST = re.compile(rf"(?:(?:{_SPECIAL_MARK})\s*+)*+(?:{_ASKER}|{_ASKER_HEADING})|\[INST\]")
+_ASKED_FIRST = re.compile(rf"(?:(?!{_ASKER})(?:{_SPECIAL_MARK})\s*+)*+(?:{_ASKER}|{_ASKER_HEADING})")
 _ANSWERED = re.compile(rf"{_ANSWERER}|\[/INST\]|\n#{{2,4}} ?(?:Response|Assistant) ?:")
 
 _TURN = re.compile(
     rf"(?P<certain>{_ASKER}|\n{_ASKER_HEADING}|(?:(?<=[^\w\s])|\n)(?:user|human)\n)"
-    r"|\n[ \t]{0,4}\**(?P<label>User|USER|Human|HUMAN|Question|QUESTION|Q) ?\d{0,2}\**:"
+    r"|\n[ \t]{0,4}\*{0,3}(?P<label>User|USER|Human|HUMAN|Question|QUESTION|Q) ?\d{0,2}\*{0,3}:"
 )
 _LABEL_AHEAD = re.compile(r"\n[ \t]{0,4}(?:\*{0,3}(?:[Uu]s|US|[Hh]u|HU|Q)|#{2,4} ?[IHU])")
 _SPEAKER = re.compile(
-    r"(?:\A|\n)[ \t]{0,4}\**(?:User|USER|Human|HUMAN|Question|QUESTION|Q|A|AI|Answer|ANSWER|Assistant|ASSISTANT|Bot|"
-    r"Chatbot)(?: ?\d{1,2})?\**:"
+    r"(?:\A|\n)[ \t]{0,4}\*{0,3}(?:User|USER|Human|HUMAN|Question|QUESTION|Q|A|AI|Answer|ANSWER|Assistant|ASSISTANT|"
+    r"Bot|Chatbot)(?: ?\d{1,2})?\*{0,3}:"
 )
-_REPLY = re.compile(r"\n[ \t]{0,4}\**(?:Assistant|ASSISTANT|AI|Bot|Chatbot|Answer|ANSWER|A|Response)(?: ?\d{1,2})?\**:")
+_REPLY = re.compile(
+    r"\n[ \t]{0,4}\*{0,3}(?:Assistant|ASSISTANT|AI|Bot|Chatbot|Answer|ANSWER|A|Response)(?: ?\d{1,2})?\*{0,3}:"
+)
 _HEADING = re.compile(
     r"#{1,6} |\*\*[^*\n]{1,200}\*\*:?\Z|\[[^\]\n]{1,200}\]\Z|\([^)\n]{1,200}\)\Z|[-*_]{3,}\Z"
     r"|[\w ]{1,20}:[^\n]{0,40}[^\n.!?]\Z"
@@ -68,7 +70,7 @@ def cut_template_start(text: str) -> str | None:
 
 def without_special_tokens(text: str) -> str:
     """The text without the special tokens of the usual chat templates."""
-    return _SPECIAL.sub("\n", text)
+    return _SPECIAL.sub("\n", text) if "<" in text or "[" in text else text
 
 
 def find_next_turn(text: str) -> int | None:
@@ -76,6 +78,8 @@ def find_next_turn(text: str) -> int | None:
 
     A label such as `User:` counts only where it is no part of a dialogue that the answer presents.
     """
+    if not ("<" in text or "[INST]" in text or may_hold_turns(text)):
+        return None
     said, end = False, 0
     for found in _TURN.finditer(text):
         said = said or any(map(str.isalnum, without_special_tokens(text[end : found.start()])))
