@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_MOST = 8
-"""So many words are few."""
+_MOST, _LONGEST = 8, 200
+"""So many words, in fewer characters than this, are few."""
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)?")
 _SENTENCE = re.compile(r"[^.!?\n]{1,1000}[.!?\n]{0,9}")
@@ -76,8 +76,8 @@ def find_fragment(prompt: str, text: str, raw: str) -> str:
     A name, a number, a yes answers what asks for it. `raw` is the text as it was written: what begins small and ends
     without a mark is the midst of something.
     """
-    words = _WORD.findall(text[:200])
-    if not words or len(words) > _MOST or len(text) >= 200:
+    words = _WORD.findall(text) if len(text) < _LONGEST else []
+    if not words or len(words) > _MOST:
         return ""
     if len(set(words)) == 1:
         return _find_lone_word(prompt, words[0], raw)

@@ -14,15 +14,15 @@ from harness.judges.lexical.repetition import find_repetition
 from harness.judges.lexical.text import quote_start, without_quotations, word_stems
 from harness.judges.lexical.word_order import is_common, order_score
 
-_READ = 700
+_READ = 500
 """So many characters from the start are read for the order of words."""
 
 _ORDER_BOUNDS = ((50, 0.0), (25, -0.03), (15, -0.07), (10, -0.15), (7, -0.3), (4, -0.55))
 """From so many words on, an order score below this is that of words without order."""
 
-_ENGLISH, _BEGINS_FLUENT, _BEGINNING = 0.2, 0.2, 250
+_ENGLISH, _BEGINS_FLUENT, _BEGINNING = 0.2, 0.2, 200
 """Where less than a fifth of the words is common English, the bound is lowered by three times what lacks, as it may be
-another language; a text whose first 250 characters run well began as an answer."""
+another language; a text whose first 200 characters run well began as an answer."""
 
 _TORN = re.compile(r"[a-z]{2}[A-Z]\w")
 _TORN_SHARE, _TORN_BOUND = 0.05, 0.2
@@ -72,7 +72,7 @@ def find_no_answer(prompt: str, text: str, raw: str) -> str | None:
 
 def says_nothing(prompt: str, text: str) -> bool:
     """Whether a plain text is no answer in any language: an echo, a repetition, scripts at random."""
-    return is_echo(prompt, text) or find_repetition(text) is not None or mixes_scripts(text[:_READ])
+    return is_echo(prompt, text) or find_repetition(text) is not None or mixes_scripts(text[:1000])
 
 
 def without_echo(prompt: str, text: str) -> str:
@@ -122,7 +122,7 @@ def is_echo(prompt: str, text: str) -> bool:
         return True
     if len(text) > 3 * len(prompt) + 200 and prompt not in text:
         return False
-    said, asked = _WORD.findall(text[: 4 * len(prompt) + _READ]), _WORD.findall(prompt)
+    said, asked = _WORD.findall(text[: 4 * len(prompt) + 1000]), _WORD.findall(prompt)
     joined, whole = f" {' '.join(said)} ", f" {' '.join(asked)} "
     if len(asked) >= 3 and whole in joined and set(joined.replace(whole, " ").split()) <= _ABOUT_THE_PROMPT:
         return True

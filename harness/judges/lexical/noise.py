@@ -53,7 +53,7 @@ def find_noise(prompt: str, text: str) -> str:
         left = _FIELD.sub("\n", _BLANK.sub(" ", text))
         if left != text and len(_WORD.findall(left)) * 4 <= len(_WORD.findall(text)):
             return "only blanks to fill in"
-    if english_share(_WORD.findall(text[:400])) >= 0.2:
+    if english_share(text[:300].split()) >= 0.2:
         return ""
     if is_gibberish(text) or _is_signs(text):
         return "gibberish"

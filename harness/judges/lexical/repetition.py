@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
 
 from harness.judges.lexical.text import is_repetitive, quote_start
 
@@ -18,10 +18,9 @@ _ENOUGH_BEFORE, _ENOUGH_A_TURN = 12, 40
 
 def find_repetition(text: str) -> str | None:
     """Why a plain text says nothing but the same words; None where it does not."""
-    words = text.split()
-    if len(words) > 1 and not _may_loop(words):
+    if not _may_loop(text) and " " in text:
         return None
-    found = is_repetitive(words) or _is_one_word(text) or (_loop(text) and before_loop(text) == text)
+    found = is_repetitive(_WORD.findall(text)) or _is_one_word(text) or (_loop(text) and before_loop(text) == text)
     return f"repeats itself: {quote_start(text)}" if found else None
 
 
@@ -42,13 +41,15 @@ def _is_one_word(text: str) -> bool:
     return len(words) >= 4 or any(word[size:] == word[:-size] for size in range(1, len(word) // 3 + 1))
 
 
-def _may_loop(words: Sequence[str]) -> bool:
+@lru_cache(maxsize=2)
+def _may_loop(text: str) -> bool:
+    words = text.split()
     return len(set(words)) <= max(2, len(words) / 2)
 
 
 def _loop(text: str) -> tuple[int, int, int] | None:
     """The words before the loop, those in one turn, and where in the text the first turn ends; None without one."""
-    if not _may_loop(text.split()):
+    if not _may_loop(text):
         return None
     spans = [(match[0], match.end()) for match in _WORD.finditer(text)]
     words = [word for word, _ in spans]
