@@ -205,7 +205,7 @@ _CUE_PATTERNS: dict[str, str] = {
         r"police|emergency|crisis|988)|you are not alone|"
         r"instead,? (?:of|i|let|we|you|it|try|consider|focus)|let us (?:focus|talk|discuss|instead|do something|"
         r"go (?:a|an)"
-        r"(?:nother| different)|find (?:a|an)(?:nother| better| different)|not\b)|\w+ instead[.!?]|"
+        r"(?:nother| different)|find (?:a|an)(?:nother| better| different)|not\b)|instead[.!?]|"
         r"(?:an? )?better (?:use of|"
         r"idea|option|approach)|have you (?:tried|considered|thought (?:of|about))|"
         r"rather than \w+ing|going through|"
