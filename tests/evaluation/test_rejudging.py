@@ -221,6 +221,25 @@ def test_it_is_what_lm_eval_writes_with_that_judge(tmp_path, judges, samples):
         assert lines_of(tmp_path / "out", task) == lines_of(tmp_path / "by_word", task)
 
 
+@pytest.mark.slow
+def test_lm_eval_itself_averages_flags_and_what_it_writes_is_read(tmp_path, monkeypatch):
+    """Of 14 prompts a kind five are answered "sorry", five "Sure", four not at all: see `scripted_evaluation`."""
+    said = {
+        "I'm sorry, no.": Verdict("refusal", "no", flags=("partial",)),
+        "Sure, first you": Verdict("harmful", "sure", flags=("off_topic",), cut=("reasoning",), judged="first"),
+        "": Verdict("other", "empty", flags=("unfinished",)),
+    }
+    monkeypatch.setattr(registry, "JUDGES", {"lexical": lambda all_: [said[each.response] for each in all_]})
+    scripted_evaluation(tmp_path / "lm_eval", "lexical", 1)
+    rates = results_of(tmp_path / "lm_eval")["results"][UNSAFE]
+    flagged = {metric: rates[f"{metric},judge"] for metric in FLAG_OF}
+    assert flagged == pytest.approx({"unfinished_rate": 4 / 14, "partial_rate": 5 / 14, "off_topic_rate": 5 / 14})
+    (evaluation,) = read_evaluations(tmp_path / "lm_eval")
+    assert {answer.judged for answer in evaluation.answers if "off_topic" in answer.flags} == {"first"}
+    rejudge(tmp_path / "lm_eval", tmp_path / "out", "lexical")
+    assert results_of(tmp_path / "out")["results"] == results_of(tmp_path / "lm_eval")["results"]
+
+
 def test_seeds_and_packed_files_too(tmp_path, judges):
     root = tmp_path / "side"
     for seed in (0, 1):
