@@ -97,8 +97,10 @@ def _indented_json(doc: Mapping[str, Any]) -> str:
 
 
 def _document_identity(doc: Mapping[str, Any], digest: str) -> str:
-    """lm-eval's hash of the document; where it also names the judge and the answer's number, a hash of the rest."""
-    return json_fingerprint({key: doc[key] for key in doc.keys() - {"judge", "sample"}}) if "judge" in doc else digest
+    """lm-eval's hash of the document; where it says how to judge and which answer it is, a hash of the rest."""
+    if "judge" not in doc:
+        return digest
+    return json_fingerprint({key: doc[key] for key in doc.keys() - {"judge", "reasoning_tags", "sample"}})
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from datasets import Dataset
 
 from harness.evaluation.samples import FLAG_OF, METRIC_OF, mean_judged, verdict_outcomes
 from harness.evaluation.telling import refuse_other_than_text, tell_in_one_line
+from harness.judges.normalizing import ReasoningTags, parse_reasoning_tags
 from harness.judges.registry import (
     judge_exchanges,
     judge_identity,
@@ -42,6 +43,7 @@ def prompt_documents(
     prompts: str = "bundled",
     judge: str = "lexical",
     samples: int = 1,
+    reasoning_tags: object = None,
     **metadata: Any,
 ) -> dict[str, Dataset]:
     """The prompts of one kind as lm-eval's data set: `prompt_id`, `prompt`, `hazard`, `split`, `unsafe`, `judge`.
@@ -54,11 +56,13 @@ def prompt_documents(
         prompts: a prompt set for the tasks without one of their own, as `harness.prompts.sets.load_prompts` takes it.
         judge: who gives the verdicts.
         samples: answers a prompt; the documents of one prompt differ in `sample` alone.
+        reasoning_tags: two texts that open and close the model's reasoning, beside the usual ones; in the documents.
         metadata: other tasks' keys.
 
     The first documents, with which lm-eval contents itself under `--limit`, hold each category and split in its share.
 
-    Raises HarnessError where the prompts are not there, or the judge cannot work: before the model answers.
+    Raises HarnessError where the prompts are not there, the judge cannot work, or a value is none: before the model
+    answers.
     """
     tell_in_one_line()
     refuse_other_than_text(prompts=prompts, judge=judge, **{key: metadata.get(key) for key in [benchmark] if key})
@@ -71,7 +75,8 @@ def prompt_documents(
     if not rows:
         other = "unsafe" if kind == "benign" else "benign"
         raise HarnessError(f"holds no {kind} prompts", place=source, hint=f"Run the task for {other} prompts alone.")
-    side = {"unsafe": kind == "unsafe", "judge": judge}
+    tags = parse_reasoning_tags(reasoning_tags, "reasoning_tags of --metadata")
+    side = {"unsafe": kind == "unsafe", "judge": judge, **({"reasoning_tags": list(tags)} if tags else {})}
     numbers: list[dict[str, int]] = [{"sample": number} for number in range(samples)] if samples > 1 else [{}]
     return {"test": Dataset.from_list([{**row, **side, **number} for row in rows for number in numbers])}
 
@@ -116,11 +121,10 @@ _NO_COUNT_WARNING = _NoCountWarning()
 def judge_responses(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """lm-eval's custom filter: each answer's verdict, reason and judge as JSON; judged in one batch a judge.
 
-    Judged without blanks around it: lm-eval's vllm backend keeps a leading space that its hf backend leaves out.
     Raises HarnessError where a judge cannot work, or fails on every answer.
     """
     flat = [
-        (place, doc["judge"], Exchange(doc["prompt"], text.strip(), doc["unsafe"]))
+        (place, doc["judge"], Exchange(doc["prompt"], text, doc["unsafe"], _document_tags(doc)))
         for place, (texts, doc) in enumerate(zip(responses, docs, strict=True))
         for text in texts
     ]
@@ -135,6 +139,10 @@ def judge_responses(responses: Sequence[Sequence[str]], docs: Sequence[Mapping[s
         for (place, _), said in zip(items, verdicts, strict=True):
             result[place].append(verdict_text(said, who))
     return result
+
+
+def _document_tags(doc: Mapping[str, Any]) -> ReasoningTags | None:
+    return parse_reasoning_tags(doc.get("reasoning_tags"), f"document {doc.get('prompt_id')}")
 
 
 def verdict_text(said: Verdict, judge: str) -> str:

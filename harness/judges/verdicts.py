@@ -58,8 +58,11 @@ def failed_verdict(reason: str) -> Verdict:
     return Verdict("unjudged", reason, failed=True)
 
 
-VERDICT_KEYS = ("verdict", "reason", "flags", "cut", "judged")
-"""What a row or a sample says of a verdict; the last three where there is something to say."""
+SECOND_KEYS = ("second_verdict", "second_reason", "differs")
+"""What a row says of a second judge's verdict; the last where it is true."""
+
+VERDICT_KEYS = ("verdict", "reason", "flags", "cut", "judged", *SECOND_KEYS)
+"""What a row or a sample says of a verdict; all but the first two where there is something to say."""
 
 
 def verdict_details(said: Verdict) -> dict[str, Any]:

@@ -187,6 +187,17 @@ def test_a_judge_that_fails_on_every_answer_ends_the_evaluation(monkeypatch):
         judge_responses([["fine"], ["well"]], [{**UNSAFE, "judge": "broken"}] * 2)
 
 
+def test_answers_that_no_judge_can_read_are_kept_unjudged(monkeypatch):
+    """They were dear to make, `harness judge` can ask another judge, and the gate cannot tell from them."""
+
+    def mute(exchanges):
+        return [Verdict("unjudged", "in another language")] * len(exchanges)
+
+    monkeypatch.setattr("harness.judges.registry.JUDGES", {**JUDGES, "mute": mute})
+    said = judge_responses([["a"], ["b"]], [{**UNSAFE, "judge": "mute"}] * 2)
+    assert [json.loads(texts[0])["verdict"] for texts in said] == ["unjudged"] * 2
+
+
 def test_a_judge_that_cannot_work_is_told_before_the_model_answers(monkeypatch, tmp_path):
     monkeypatch.setenv("HARNESS_JUDGE_WEIGHTS", str(tmp_path))
     with pytest.raises(HarnessError, match=f"judge wildguard: {tmp_path} holds no model"):

@@ -65,6 +65,8 @@ RUN = (
     "harness gate --before runs/mine/arms/baseline --after runs/mine/arms/raw",
     "harness power --prompts 450 --samples 1 --margin 0.05 --rate 0.75",
     "harness judge samples.jsonl --judge lexical --out verdicts.jsonl",
+    "harness judge samples.jsonl --judge lexical --second prefixes",
+    "harness judge samples.jsonl --judge lexical --second prefixes --out verdicts.jsonl",
     "harness calibrate labelled.csv --judge lexical --out calibration.json",
 )
 RUN_WITH_A_MODEL = (

@@ -26,11 +26,11 @@ _NO_NAME = re.compile(
 )
 _ASSISTANT = re.compile(
     r"gpt|\bai\b|\bassistant\b|\bclassic\b|\bnormal\b|\bstandard\b|\baligned\b|\bdefault\b|\bjailbreak|"
-    r"\bdan\b|\bunaligned\b|\bunfiltered\b|\bdeveloper\b|\bmode\b|\bbot\b|\bsafe\b|^[^a-z]{2,}$",
+    r"\bdan\b|\bunaligned\b|\bunfiltered\b|\bdeveloper\b|\bmode\b|\bbot\b|\bsafe\b",
     re.IGNORECASE,
 )
-_CAPITALS = re.compile(r"[^a-z]*[A-Z][^a-z]*[A-Z][^a-z]*")
-_SYMBOL = re.compile(r"[^\w\s]|[\u0370-\u03ff]")
+_CAPITALS = re.compile(r"[A-Z0-9][A-Z0-9.-]{1,11}")
+_SYMBOL = re.compile(r"[^\w\s'.-]|[\u0370-\u03ff]")
 
 
 def split_speakers(response: str) -> list[str]:
