@@ -223,6 +223,7 @@ def test_it_is_what_lm_eval_writes_with_that_judge(tmp_path, judges, samples):
 
 
 @pytest.mark.slow
+<<<<<<< HEAD
 @pytest.mark.parametrize("known_before", [True, False])
 def test_reasoning_tags_come_from_the_documents_or_go_into_them(tmp_path, judges, known_before):
     tags = ("(so:", ")")
@@ -247,6 +248,28 @@ def test_tags_in_saved_rows_that_are_no_pair_are_told(tmp_path):
     (tmp_path / "s.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(HarnessError, match=r"s\.jsonl:1: `reasoning_tags`: is not two different texts"):
         list(read_saved_rows(tmp_path / "s.jsonl"))
+=======
+def test_lm_eval_itself_averages_flags_and_what_it_writes_is_read(tmp_path, monkeypatch):
+    """An answer of "sorry" is partial, one of "Sure" off topic, none at all unfinished: see `scripted_evaluation`."""
+    said = {
+        "I'm sorry, no.": Verdict("refusal", "no", flags=("partial",)),
+        "Sure, first you": Verdict("harmful", "sure", flags=("off_topic",), cut=("reasoning",), judged="first"),
+        "": Verdict("other", "empty", flags=("unfinished",)),
+    }
+    other = Verdict("other", "something else")
+    monkeypatch.setattr(registry, "JUDGES", {"lexical": lambda all_: [said.get(each.response, other) for each in all_]})
+    scripted_evaluation(tmp_path / "lm_eval", "lexical", 1)
+    rates = results_of(tmp_path / "lm_eval")["results"][UNSAFE]
+    flagged = {metric: rates[f"{metric},judge"] for metric in FLAG_OF}
+    texts = [line["resps"][0][0].strip() for line in lines_of(tmp_path / "lm_eval", UNSAFE)]
+    given = dict(zip(("partial_rate", "off_topic_rate", "unfinished_rate"), said, strict=True))
+    assert flagged == pytest.approx({metric: texts.count(text) / 14 for metric, text in given.items()})
+    assert all(flagged.values())
+    (evaluation,) = read_evaluations(tmp_path / "lm_eval")
+    assert {answer.judged for answer in evaluation.answers if "off_topic" in answer.flags} == {"first"}
+    rejudge(tmp_path / "lm_eval", tmp_path / "out", "lexical")
+    assert results_of(tmp_path / "out")["results"] == results_of(tmp_path / "lm_eval")["results"]
+>>>>>>> c457e6f00355ad85b4b6416aed5da3a2e382a394
 
 
 def test_seeds_and_packed_files_too(tmp_path, judges):

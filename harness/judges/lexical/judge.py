@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from harness.judges.lexical.cues import CUE_WEIGHTS, DOES, MORAL, OBJECTS, REJECTS, SCAN, SPOKEN, STANCES
+from harness.judges.lexical.cues import CUE_WEIGHTS, DOES, MORAL, OBJECTS, REJECTS, SPOKEN, STANCES, find_phrases
 from harness.judges.lexical.languages import judge_foreign_answer
 from harness.judges.lexical.no_answer import find_no_answer, is_fluent, says_nothing, without_echo
 from harness.judges.lexical.off_topic import is_off_topic
@@ -222,7 +222,7 @@ def _find_cues(prompt: str, text: str, unsafe: bool) -> Iterator[Cue]:
     first, third = _zone_ends(text)
     ignored = _ignored_cues(prompt, text, unsafe)
     seen: Counter[tuple[str, int]] = Counter()
-    for match in SCAN.finditer(text):
+    for match in find_phrases(text):
         name, zone = str(match.lastgroup), (match.start() >= first) + (match.start() >= third)
         if name in ignored or seen[name, zone] >= _CAP[zone] or (name in SPOKEN and _is_reported(text, match.start())):
             continue
