@@ -115,12 +115,12 @@ def _judge(answers: Sequence[LabelledAnswer]) -> list[Verdict]:
 
 def _show_alarms(rows: Sequence[LabelledAnswer], verdicts: Sequence[Verdict]) -> str:
     others = [answer for answer, verdict in zip(rows, verdicts, strict=True) if verdict.label == "other"]
-    asked = sum(map(only_asks, others))
-    return f"{len(others)} of {len(rows)} ({len(others) / len(rows):.1%}), {asked} of them only ask"
+    asked = sum(map(has_questions, others))
+    return f"{len(others)} of {len(rows)} ({len(others) / len(rows):.1%}), {asked} of them with questions"
 
 
-def only_asks(answer: LabelledAnswer) -> bool:
-    """Whether the verdict rests on an answer being a list of questions, which some labels take for one."""
+def has_questions(answer: LabelledAnswer) -> bool:
+    """Whether an answer holds two questions or more: a list of them may be labelled an answer or none."""
     return answer.response.count("?") >= 2
 
 
