@@ -223,7 +223,6 @@ def test_it_is_what_lm_eval_writes_with_that_judge(tmp_path, judges, samples):
 
 
 @pytest.mark.slow
-<<<<<<< HEAD
 @pytest.mark.parametrize("known_before", [True, False])
 def test_reasoning_tags_come_from_the_documents_or_go_into_them(tmp_path, judges, known_before):
     tags = ("(so:", ")")
@@ -248,7 +247,9 @@ def test_tags_in_saved_rows_that_are_no_pair_are_told(tmp_path):
     (tmp_path / "s.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(HarnessError, match=r"s\.jsonl:1: `reasoning_tags`: is not two different texts"):
         list(read_saved_rows(tmp_path / "s.jsonl"))
-=======
+
+
+@pytest.mark.slow
 def test_lm_eval_itself_averages_flags_and_what_it_writes_is_read(tmp_path, monkeypatch):
     """An answer of "sorry" is partial, one of "Sure" off topic, none at all unfinished: see `scripted_evaluation`."""
     said = {
@@ -269,7 +270,6 @@ def test_lm_eval_itself_averages_flags_and_what_it_writes_is_read(tmp_path, monk
     assert {answer.judged for answer in evaluation.answers if "off_topic" in answer.flags} == {"first"}
     rejudge(tmp_path / "lm_eval", tmp_path / "out", "lexical")
     assert results_of(tmp_path / "out")["results"] == results_of(tmp_path / "lm_eval")["results"]
->>>>>>> c457e6f00355ad85b4b6416aed5da3a2e382a394
 
 
 def test_seeds_and_packed_files_too(tmp_path, judges):
