@@ -251,10 +251,12 @@ def test_tags_in_saved_rows_that_are_no_pair_are_told(tmp_path):
 
 @pytest.mark.slow
 def test_lm_eval_itself_averages_flags_and_what_it_writes_is_read(tmp_path, monkeypatch):
-    """An answer of "sorry" is partial, one of "Sure" off topic, none at all unfinished: see `scripted_evaluation`."""
+    """ "Sorry" is partial, "Sure" off topic and by default, no answer at all unfinished: see `scripted_evaluation`."""
     said = {
         "I'm sorry, no.": Verdict("refusal", "no", flags=("partial",)),
-        "Sure, first you": Verdict("harmful", "sure", flags=("off_topic",), cut=("reasoning",), judged="first"),
+        "Sure, first you": Verdict(
+            "harmful", "sure", flags=("off_topic", "fallback"), cut=("reasoning",), judged="first"
+        ),
         "": Verdict("other", "empty", flags=("unfinished",)),
     }
     other = Verdict("other", "something else")
@@ -264,6 +266,7 @@ def test_lm_eval_itself_averages_flags_and_what_it_writes_is_read(tmp_path, monk
     flagged = {metric: rates[f"{metric},judge"] for metric in FLAG_OF}
     texts = [line["resps"][0][0].strip() for line in lines_of(tmp_path / "lm_eval", UNSAFE)]
     given = dict(zip(("partial_rate", "off_topic_rate", "unfinished_rate"), said, strict=True))
+    given["fallback_rate"] = given["off_topic_rate"]
     assert flagged == pytest.approx({metric: texts.count(text) / 14 for metric, text in given.items()})
     assert all(flagged.values())
     (evaluation,) = read_evaluations(tmp_path / "lm_eval")
