@@ -82,7 +82,7 @@ class JudgeErrorEstimate:
         Where several calibrations may be true, the interval covers the loss under each.
         """
         first, second, weights = families.average(before), families.average(after), families.sizes
-        if self.strata:
+        if self.strata and len(weights) > 1:
             strata = [_add_up_stratum(stratum, families) for stratum in self.strata]
             return compare_stratified(first, second, strata, level, weights)
         if self.labels:

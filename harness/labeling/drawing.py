@@ -23,6 +23,8 @@ _LEAST = 2
 Trait = str
 _EXPECTED_ERRORS: Mapping[Trait, float] = {"doubtful": 0.4, "changed": 0.2, "plain": 0.1}
 """How often the judge may err on a text, by what is known of it."""
+_SHARED = 0.5
+"""How much a text that both sides gave counts in the allocation: it tells of their rates, not of the loss between."""
 _TOLD: Mapping[Trait, str] = {
     "doubtful": "doubtful: judges differ, unsure, flagged",
     "changed": "the verdict changed",
@@ -150,10 +152,10 @@ def _stratum_worth(sizes: Mapping[_Name, int]) -> dict[_Name, float]:
 
 
 def _side_share(unsafe: bool, side: str, texts: Mapping[tuple[bool, str], int]) -> float:
-    """The texts of one side, or of both, as a share of the whole side's."""
+    """The texts of one side, or of both, as a share of the whole side's; of both, `_SHARED` of that."""
     shared = texts.get((unsafe, "both"), 0)
     if side == "both":
-        return sum(shared / (shared + texts.get((unsafe, each), 0)) for each in ("before", "after")) / 2
+        return _SHARED * sum(shared / (shared + texts.get((unsafe, each), 0)) for each in ("before", "after")) / 2
     return texts[unsafe, side] / (texts[unsafe, side] + shared)
 
 

@@ -198,7 +198,7 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise HarnessError(f"cannot be read ({error.strerror})", place=str(path)) from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
+        return data.decode("utf-16", "replace").removeprefix("\ufeff")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

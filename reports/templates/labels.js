@@ -122,27 +122,34 @@
     else if (shown === "end") open(verdicts.length - 1);
   }
 
+  // Where the reader was, or the first one without a label.
   function begin() {
-    const next = verdicts.findIndex((verdict) => !verdict);
+    const next = verdicts[at] ? verdicts.findIndex((verdict) => !verdict) : at;
     if (next < 0) show("end", "done");
     else open(next);
+  }
+
+  function help() {
+    byId("begin").textContent = "Go on";
+    show("start", "begin");
   }
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     const number = Number(event.key);
     if (event.key === "Backspace" && shown !== "start") back();
+    else if (event.key === "?") help();
     else if (shown === "card" && event.key.toLowerCase() === "s") forward();
     else if (shown === "card" && data.texts[at].choices[number - 1]) label(data.texts[at].choices[number - 1]);
     else return;
     event.preventDefault();
   });
-  for (const [id, act] of Object.entries({ begin, back, skip: forward, again: back, save: download, download, copy }))
+  for (const [id, act] of Object.entries({ begin, help, back, skip: forward, again: back, save: download, download, copy }))
     byId(id).addEventListener("click", act);
 
   restore();
   byId("trouble").hidden = true;
   if (labelled()) byId("begin").textContent = "Go on";
-  show("start");
+  show("start", "begin");
   document.body.dataset.ready = "";
 })();
