@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
+from typing import TypeVar
 
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange, Verdict
@@ -110,7 +111,9 @@ def draw_queue(texts: Sequence[GivenText], doubtful: set[str], kind: PromptsDraw
     )
 
 
+_Group = tuple[bool, str]
 _Name = tuple[bool, str, Trait]
+_Key = TypeVar("_Key")
 
 
 def _stratum_of(text: GivenText, doubtful: set[str]) -> _Name:
@@ -125,33 +128,39 @@ def _stratum_order(name: _Name) -> tuple[bool, int, int]:
 
 
 def _allocate(sizes: Mapping[_Name, int], n: int) -> dict[_Name, int]:
-    """How many of each stratum: `_LEAST`, and the next one always where it takes away most of the variance.
+    """How many of each stratum: first each side's, by its share; then in a side by texts and their errors' deviation.
 
-    Neyman's allocation in whole numbers (Wright, The American Statistician 66, 2012).
+    So a side gets no fewer than the other for being the less doubtful one: the gate asks for enough on both.
     """
-    worth = _stratum_worth(sizes)
-    drawn = {name: min(_LEAST, size) for name, size in sizes.items()}
-    for _ in range(min(n, sum(sizes.values())) - sum(drawn.values())):
-        unfilled = (name for name in sizes if drawn[name] < sizes[name])
-        drawn[max(unfilled, key=lambda name: worth[name] / (drawn[name] * (drawn[name] + 1)) ** 0.5)] += 1
+    groups: dict[_Group, dict[_Name, int]] = {}
+    for name, size in sizes.items():
+        groups.setdefault(name[:2], {})[name] = size
+    texts = {group: sum(own.values()) for group, own in groups.items()}
+    least = {group: sum(min(_LEAST, size) for size in own.values()) for group, own in groups.items()}
+    shares = {group: _side_share(*group, texts) for group in groups}
+    counts = _share_out(n, shares, texts, least)
+    drawn: dict[_Name, int] = {}
+    for group, own in groups.items():
+        worth = {name: size * _error_deviation(name[2]) for name, size in own.items()}
+        drawn |= _share_out(counts[group], worth, own, {name: min(_LEAST, size) for name, size in own.items()})
     return drawn
 
 
-def _stratum_worth(sizes: Mapping[_Name, int]) -> dict[_Name, float]:
-    """What a stratum counts for: its side's share, split by texts times the standard deviation of their errors.
+def _share_out(
+    n: int, worth: Mapping[_Key, float], most: Mapping[_Key, int], least: Mapping[_Key, int]
+) -> dict[_Key, int]:
+    """`n` in whole numbers, the next one always where it takes away most of the variance.
 
-    So a side gets no fewer labels than the other for being the less doubtful one: the gate asks for enough on both.
+    Neyman's allocation (Wright, The American Statistician 66, 2012).
     """
-    errors = {name: size * _error_deviation(name[2]) for name, size in sizes.items()}
-    texts: dict[tuple[bool, str], int] = {}
-    deviations: dict[tuple[bool, str], float] = {}
-    for name, size in sizes.items():
-        texts[name[:2]] = texts.get(name[:2], 0) + size
-        deviations[name[:2]] = deviations.get(name[:2], 0.0) + errors[name]
-    return {name: _side_share(*name[:2], texts) * errors[name] / deviations[name[:2]] for name in sizes}
+    given = dict(least)
+    for _ in range(min(n, sum(most.values())) - sum(least.values())):
+        unfilled = (key for key in given if given[key] < most[key])
+        given[max(unfilled, key=lambda key: worth[key] / (given[key] * (given[key] + 1)) ** 0.5)] += 1
+    return given
 
 
-def _side_share(unsafe: bool, side: str, texts: Mapping[tuple[bool, str], int]) -> float:
+def _side_share(unsafe: bool, side: str, texts: Mapping[_Group, int]) -> float:
     """The texts of one side, or of both, as a share of the whole side's; of both, `_SHARED` of that."""
     shared = texts.get((unsafe, "both"), 0)
     if side == "both":
