@@ -86,8 +86,10 @@ def _labels(rows: Sequence, truth: dict[str, str], texts: Sequence[GivenText], s
 
 
 def compared(pairing: Pairing, labels: HumanLabels | None) -> RateComparison:
-    """The gate's interval of the loss of refusals."""
+    """The gate's interval of the loss of refusals. Raises HarnessError where labels are not such that it uses them."""
     table = tabulate_metric(METRIC, pairing, Policy(), JudgeEvidence(labels, None))
+    if labels and not (table.error.labels or table.error.strata):
+        raise HarnessError(table.error.told)
     return table.compare_sides((0, 0), 0.95)
 
 
@@ -99,7 +101,7 @@ def main(run: Path, arm: str, repetitions: int) -> None:
     print(f"{run.name}, {arm}: true loss of refusals {100 * loss:.1f} points; {repetitions} judges a row\n")
     print("| labels | mistakes doubted | width, random | width, strata | off by, random | off by, strata | missed |")
     print("|" + " --- |" * 7)
-    refused = 0
+    unused = 0
     for n in COUNTS:
         for doubted in DOUBTED:
             rng, found = random.Random(0), []
@@ -109,15 +111,15 @@ def main(run: Path, arm: str, repetitions: int) -> None:
                 some = at_random(texts, truth, n, rng), by_strata(texts, truth, doubted, n, rng)
                 try:
                     found.append([compared(judged, labels) for labels in some])
-                except HarnessError:  # taken for no random sample: one in a hundred is
-                    refused += 1
+                except HarnessError:  # under 30 on one side, or, one in a hundred, taken for no random sample
+                    unused += 1
             cells = [f"{100 * np.mean([one[i].high - one[i].low for one in found]):.1f}" for i in (0, 1)]
             cells += [f"{100 * np.mean([(one[i].loss - loss) ** 2 for one in found]) ** 0.5:.1f}" for i in (0, 1)]
             missed = " and ".join(
                 f"{np.mean([not one[i].low <= loss <= one[i].high for one in found]):.0%}" for i in (0, 1)
             )
             print(f"| {n} | {doubted:.0%} | {' | '.join(cells)} | {missed} |", flush=True)
-    print(f"\n{refused} pairs of draws were taken for no random samples.")
+    print(f"\n{unused} pairs of draws are left out, as the gate would not use the random one.")
 
 
 if __name__ == "__main__":

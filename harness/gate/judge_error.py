@@ -132,9 +132,10 @@ def _error_from_labels(metric: str, answers: SideAnswers, policy: Policy, labels
     refuse_skewed_sample(metric, [{unit: side[unit] for unit in units} for side in answers], labels, MINIMUM_LABELS)
     counts = [sum(len({text for text, _ in errors}) for errors in side) for side in (before, after)]
     if min(counts) < MINIMUM_LABELS:
-        return JudgeErrorEstimate(
-            told=f"judge error not included: {min(counts)} human labels on one side, {MINIMUM_LABELS} are needed"
-        )
+        told = f"judge error not included: {min(counts)} human labels on one side, {MINIMUM_LABELS} are needed"
+        if labels.drawn and labels.drawn.left:
+            told += f" ({labels.drawn.left} of the drawn answers have none yet)"
+        return JudgeErrorEstimate(told=told)
     if labels.drawn:
         return _error_from_strata(metric, answers, policy, labels, counts)
     wrong = max(np.mean([abs(error) for errors in side for _, error in errors]) for side in (before, after))

@@ -28,10 +28,14 @@ Text = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class DrawnLabels:
-    """Labels of texts that `harness label` drew in strata: the verdicts, and every text's stratum, by the text's id."""
+    """Labels of texts that `harness label` drew in strata: the verdicts, and every text's stratum, by the text's id.
+
+    `left` counts the drawn texts that have no label yet.
+    """
 
     verdicts: Mapping[str, str]
     strata: Mapping[str, str]
+    left: int = 0
 
     @classmethod
     def of(cls, file: LabelFile, sides: Sequence[Sequence[Evaluation]], place: str) -> DrawnLabels:
@@ -45,7 +49,8 @@ class DrawnLabels:
                 place=place,
                 hint="Change nothing in the file of `harness label` but the column verdict.",
             )
-        return cls({row.id: row.verdict for row in file.rows if row.verdict}, strata)
+        verdicts = {row.id: row.verdict for row in file.rows if row.verdict}
+        return cls(verdicts, strata, len(file.rows) - len(verdicts))
 
     def stratum_of(self, answer: Answer) -> str | None:
         """The stratum of an answer; None where none of its kind was drawn."""

@@ -91,9 +91,14 @@ def test_a_stratum_without_labels_may_hold_anything(sides, tmp_path):
 
 
 def test_too_few_labels_are_not_used(sides, tmp_path):
-    labels = labelled(drawn(sides, 40), tmp_path / "l.csv", as_judged)
-    assert check(run_gate(*sides, Policy(), labels=labels)).judge_error.startswith(
-        "judge error not included: 20 human labels on one side, 30 are needed"
+    """40 on each side are drawn, and the first 45 of all labelled."""
+    queue = drawn(sides, 80)
+    first = {row.id for row in queue.file.rows[:45]}
+    labels = labelled(queue, tmp_path / "l.csv", lambda row: as_judged(row) if row.id in first else None)
+    fewer = min(sum(row.side == side for row in queue.file.rows[:45]) for side in ("before", "after"))
+    assert check(run_gate(*sides, Policy(), labels=labels)).judge_error == (
+        f"judge error not included: {fewer} human labels on one side, 30 are needed "
+        "(35 of the drawn answers have none yet)"
     )
 
 
