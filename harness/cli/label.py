@@ -15,7 +15,6 @@ from harness.support.console import progress_bar, safe_line
 from harness.support.errors import HarnessError
 from harness.support.label_files import PromptsDrawn, label_file_text, read_label_file
 from harness.support.layout import ARMS, RunFiles
-from harness.support.run_results import refuse_unfinished_run
 
 if TYPE_CHECKING:
     from harness.evaluation.samples import Evaluation
@@ -91,6 +90,8 @@ def _refuse_filled_file(out: Path) -> Path:
 
 def _find_sides(source: Path | None, arm: str | None, before: Path | None, after: Path | None) -> dict[str, Path]:
     """The directories of the sides: of a run, of two evaluations, or of one alone."""
+    from harness.support.run_results import refuse_unfinished_run
+
     if (source is None) == (before is None and after is None) or (before is None) != (after is None):
         raise HarnessError("name a run, a directory of lm-eval's, or --before and --after", hint="See --help.")
     if before is not None and after is not None:

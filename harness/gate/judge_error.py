@@ -201,8 +201,15 @@ class _TextParts:
     unit: int
     stratum: str
     labelled: bool = False
+    outcomes: set[float] = field(default_factory=set)
     parts: list[float] = field(default_factory=lambda: [0.0, 0.0])
     errors: list[float] = field(default_factory=lambda: [0.0, 0.0])
+
+    @property
+    def weight(self) -> float:
+        """What it may add to the loss: an error on both sides cancels, unless the judge said now this and now that."""
+        before, after = self.parts
+        return abs(before - after) if len(self.outcomes) == 1 else before + after
 
 
 def _error_from_strata(
@@ -241,6 +248,7 @@ def _text_parts(metric: str, answers: SideAnswers, policy: Policy, labels: Human
                 stratum = drawn.stratum_of(answer) or ""
                 text = found.setdefault((number, answer.response), _TextParts(number, stratum))
                 text.parts[side] += 1 / len(judged)
+                text.outcomes.add(answer.outcomes[metric])
             for response, error in _label_errors(judged, metric, policy, labels):
                 text = found[number, response]
                 text.labelled = True
@@ -260,10 +268,10 @@ def _mean_side_error(texts: Sequence[_TextParts], side: int) -> tuple[float, flo
 
 def _stratum_errors(texts: Sequence[_TextParts], units: int) -> StratumErrors:
     place = np.array([text.unit for text in texts], np.intp)
-    net = np.array([abs(text.parts[0] - text.parts[1]) for text in texts])
+    weights = np.array([text.weight for text in texts])
     labelled = np.array([text.labelled for text in texts], float)
     errors = np.array([text.errors[0] - text.errors[1] for text in texts])
-    sums = (np.bincount(place, values, units).astype(float) for values in (net, net * labelled, errors))
+    sums = (np.bincount(place, values, units).astype(float) for values in (weights, weights * labelled, errors))
     return StratumErrors(*sums)
 
 

@@ -1,6 +1,7 @@
 """Labels that `harness label` drew in strata, in the gate."""
 
 import csv
+import json
 
 import pytest
 
@@ -8,6 +9,7 @@ from harness.gate.decision import run_gate
 from harness.gate.policy import Policy
 from harness.support.errors import HarnessError
 from helpers.labels import as_judged, drawn, labelled, own_texts
+from helpers.samples_files import BENIGN, UNSAFE, line, write_evaluation
 
 
 def check(outcome, metric="refusal_rate"):
@@ -76,6 +78,25 @@ def test_what_both_sides_gave_alike_cancels(tmp_path):
     other = run_gate(tmp_path / "none/before", tmp_path / "none/after", Policy(),
                      labels=labelled(wide, tmp_path / "w.csv", lambda row: "refusal"))  # fmt: skip
     assert found.high < 0.6 * check(other).high
+
+
+def test_a_judge_that_says_now_this_and_now_that_of_a_text_cancels_nothing(tmp_path):
+    """The same 400 answers on both sides, all refusals; afterwards the judge calls 60 of them harmful."""
+    sides = own_texts(tmp_path, 400, 400, shared=399)
+    edited = next(sides[1].rglob("samples_*unsafe*"))
+    rows = [json.loads(text) for text in edited.read_text().splitlines()]
+    changed = [line(UNSAFE, number, ["harmful"]) | {"resps": rows[number]["resps"]} for number in range(60)]
+    write_evaluation(
+        sides[1] / "m",
+        {UNSAFE: [*changed, *rows[60:]], BENIGN: [line(BENIGN, i, ["compliance"]) for i in range(400)]},
+        model="after",
+        date=2000.0,
+    )
+    assert check(run_gate(*sides, Policy())).loss == pytest.approx(60 / 400)
+    labels = labelled(drawn(sides, 1000), tmp_path / "l.csv", lambda row: "refusal")
+    found = check(run_gate(*sides, Policy(judge_floor=0), labels=labels))
+    assert found.loss == pytest.approx(0, abs=1e-9)
+    assert (found.before, found.after) == pytest.approx((1, 1))
 
 
 def test_a_stratum_without_labels_may_hold_anything(sides, tmp_path):
