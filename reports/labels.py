@@ -40,13 +40,13 @@ def render_label_page(queue: Queue, commands: tuple[str, ...], name: str) -> str
         each: assets.joinpath(each).read_text(encoding="utf-8") for each in ("report.css", "labels.css", "labels.js")
     }
     style, script = read["report.css"] + read["labels.css"], read["labels.js"]
-    rows, draw = queue.file.rows, queue.file.draw.encode()
+    rows = queue.file.rows
     kinds = sorted({row.unsafe for row in rows}, reverse=True)
     data = {
         "name": name,
-        "key": _storage_key(rows, draw),
+        "key": _storage_key(rows, queue.file.draw.digest),
         "columns": COLUMNS,
-        "rows": [[*file_cells(row, draw).values()] for row in rows],
+        "rows": [[*cells.values()] for cells in file_cells(queue.file)],
         "texts": [_shown_text(row, queue.judged.get(row.id)) for row in rows],
     }
     return (
@@ -67,10 +67,10 @@ def render_label_page(queue: Queue, commands: tuple[str, ...], name: str) -> str
     )
 
 
-def _storage_key(rows: tuple[DrawnText, ...], draw: str) -> str:
+def _storage_key(rows: tuple[DrawnText, ...], drawn_from: str) -> str:
     """What the browser keeps the labels under: another queue has another one."""
     ids = ",".join(row.id for row in rows)
-    return "labels-" + hashlib.sha256(f"{draw} {ids}".encode()).hexdigest()[:16]
+    return "labels-" + hashlib.sha256(f"{drawn_from} {ids}".encode()).hexdigest()[:16]
 
 
 def _shown_text(row: DrawnText, judged: str | None) -> dict[str, Any]:

@@ -32,6 +32,7 @@ _CHOICES: Mapping[bool, tuple[str, ...]] = {
 }
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "=", "+", "-", "@")
 _MOST_TEXTS = 10_000_000
+_LONG_DRAW = 4000
 _TRUE, _FALSE = ("true", "wahr", "vrai", "1"), ("false", "falsch", "faux", "0")
 """What spreadsheets make of true and false."""
 
@@ -134,8 +135,18 @@ def text_id(prompt: str, response: str) -> str:
     return "t" + hashlib.sha256(f"{prompt}\0{response}".encode(errors="backslashreplace")).hexdigest()[:16]
 
 
-def file_cells(row: DrawnText, draw: str) -> dict[str, str]:
-    """A row as the file holds it, by column; no cell is a formula to a spreadsheet."""
+def file_cells(file: LabelFile) -> list[dict[str, str]]:
+    """The rows as the file holds them, by column; no cell is a formula to a spreadsheet.
+
+    Each has the draw, so that any may be left out; where that is long, the first alone.
+    """
+    draw = file.draw.encode()
+    return [
+        _row_cells(row, draw if not number or len(draw) <= _LONG_DRAW else "") for number, row in enumerate(file.rows)
+    ]
+
+
+def _row_cells(row: DrawnText, draw: str) -> dict[str, str]:
     return {
         "verdict": row.verdict or "",
         "prompt": _protect_cell(row.prompt),
@@ -155,8 +166,7 @@ def label_file_text(file: LabelFile) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\r\n")
     writer.writeheader()
-    draw = file.draw.encode()
-    writer.writerows(file_cells(row, draw) for row in file.rows)
+    writer.writerows(file_cells(file))
     return "\ufeff" + stream.getvalue()
 
 
@@ -206,9 +216,9 @@ def _read_text(path: Path) -> str:
 
 
 def _parse_file(cells: Sequence[Mapping[str, str | None]], path: Path) -> LabelFile:
-    draws = {(row["draw"] or "").strip() for row in cells}
+    draws = {draw for row in cells if (draw := (row["draw"] or "").strip())}
     if len(draws) != 1:
-        raise _broken(f"is of {len(draws)} draws" if draws else "holds no rows", str(path))
+        raise _broken(f"is of {len(draws)} draws" if cells else "holds no rows", str(path))
     draw = Draw.decode(draws.pop(), str(path))
     sizes, rows = Counter(draw.letters), dict[str, DrawnText]()
     for number, each in enumerate(cells, 1):

@@ -2,13 +2,23 @@
 
 import csv
 import io
+import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.support.errors import HarnessError
-from harness.support.label_files import Draw, DrawnText, LabelFile, label_file_text, read_label_file, text_id
+from harness.support.label_files import (
+    Draw,
+    DrawnText,
+    LabelFile,
+    file_cells,
+    label_file_text,
+    read_label_file,
+    text_id,
+)
 
 HOSTILE = "=HYPERLINK(\"http://x.example\")\r\n'quoted', \u202eturned, and a \0 byte"
 
@@ -129,6 +139,17 @@ def test_two_verdicts_on_one_answer_are_refused_and_a_blank_one_gives_way(tmp_pa
     assert [each.verdict for each in found.rows] == ["refusal", None]
     with pytest.raises(HarnessError, match="labelled refusal and harmful"):
         read_label_file(written(tmp_path, LabelFile((one, row(1, "harmful")), draw)))
+
+
+def test_a_long_draw_is_in_one_row_alone(tmp_path):
+    """Random strata of 9,000 texts do not pack into 4,000 characters."""
+    some = [row(number) for number in range(2)]
+    rng = random.Random(0)
+    strata = {f"t{number}": rng.choice("ABCDEFGH") for number in range(9000)} | {one.id: "A" for one in some}
+    size = [*strata.values()].count("A")
+    file = LabelFile(tuple(replace(one, stratum_size=size) for one in some), Draw.of("unsafe", strata))
+    assert [bool(cells["draw"]) for cells in file_cells(file)] == [True, False]
+    assert read_label_file(written(tmp_path, file)) == file
 
 
 def test_a_draw_knows_the_texts_that_it_was_from():
