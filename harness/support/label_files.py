@@ -216,7 +216,7 @@ def _read_text(path: Path) -> str:
 
 
 def _parse_file(cells: Sequence[Mapping[str, str | None]], path: Path) -> LabelFile:
-    draws = {draw for row in cells if (draw := (row["draw"] or "").strip())}
+    draws = {(row["draw"] or "").strip() for row in cells} - {""}
     if len(draws) != 1:
         raise _broken(f"is of {len(draws)} draws" if cells else "holds no rows", str(path))
     draw = Draw.decode(draws.pop(), str(path))
