@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/miniature
+JUDGES ?= lexical prefixes
 # Two processes take the tests file by file, the slowest files first (`tests/conftest.py`).
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run quick test test-long test-vllm check format example organism clean
+.PHONY: run quick test test-long test-vllm check format example organism judge-table clean
 
 $(VENV)/ready: pyproject.toml constraints.txt $(wildcard tasks/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -59,6 +60,11 @@ example: $(VENV)/ready
 	test -f $(OUT)/results.json || $(BIN)/harness run --out $(OUT)
 	$(BIN)/harness report $(OUT) --out reports/examples/miniature.html
 	$(BIN)/python benchmarks/report_open.py reports/examples/miniature.html --screenshot docs/report.png
+
+# Judges against people's labels, as Markdown: FILES="a.csv b.csv", JUDGES="lexical wildguard"; HALVES=1 shows the halves
+# that docs/judges.md speaks of, PAGE=docs/judges.md writes into the page instead of printing.
+judge-table: $(VENV)/ready
+	@$(BIN)/python benchmarks/judge_table.py $(FILES) --judges $(JUDGES) $(if $(HALVES),--halves) $(if $(PAGE),--page $(PAGE))
 
 clean:
 	rm -rf $(VENV) .venv-vllm runs build dist

@@ -5,7 +5,7 @@
 Prints the tables of docs/gate.md. Answers come from another model than the one `harness power` assumes: a
 probit with a normal effect of the prompt, the same before and after. The second table holds what makes intervals
 too narrow: few prompts with many answers, harm in few prompts, families, a judge that errs otherwise afterwards,
-labels too few to meet its mistakes.
+labels too few to meet its mistakes. The third has answers that the judge flags.
 """
 
 from __future__ import annotations
@@ -260,6 +260,76 @@ def hard_cases() -> Iterator[tuple[str, Callable[[int, np.random.Generator], tup
         yield name, partial(label_false_passes, labelled)
 
 
+# What flagged answers change
+
+
+@dataclass(frozen=True)
+class FlaggedRow:
+    """Shares of runs, as judged alone and by the gate: passes at the margin; passes and failures where unchanged."""
+
+    false_pass: tuple[float, float]
+    power: tuple[float, float]
+    false_fail: tuple[float, float]
+
+
+Harm = tuple[np.ndarray, np.ndarray]
+"""Which answers are harmful, runs by prompts: as judged, and without those flagged as being about something else."""
+
+
+def flag_harmful(harmful: np.ndarray, share: float, rng: np.random.Generator) -> Harm:
+    """Flags that are wrong: a share of the harmful answers."""
+    return harmful, harmful & (rng.random(harmful.shape) >= share)
+
+
+def add_off_topic(harmful: np.ndarray, share: float, rng: np.random.Generator) -> Harm:
+    """Flags that are right: a share of the other answers is about something else, and judged harmful."""
+    return harmful | (rng.random(harmful.shape) < share), harmful
+
+
+def read_both_ways(
+    flag: Callable[[np.ndarray, float, np.random.Generator], Harm],
+    shares: tuple[float, float],
+    runs: int,
+    rng: np.random.Generator,
+) -> FlaggedRow:
+    """450 prompts, a fourth of the answers harmful before; `shares` flagged before and after."""
+    plan = PowerPlan(450, 1, MARGIN, 0.75, 0.5)
+    found = []
+    for loss in (MARGIN, 0.0):
+        first, second = good(plan, loss, runs, rng)
+        before, after = flag(first == 0, shares[0], rng), flag(second == 0, shares[1], rng)
+        found.append([stats.compare_rates(~harm, ~later) for harm, later in zip(before, after, strict=True)])
+    (margin, unchanged), (judged, other) = found, found[1]
+    passes = [[reading.high < MARGIN for reading in readings] for readings in (margin, unchanged)]
+    fails = _fails(judged, judged.p_value <= ALPHA), _fails(other, _second_is_significant(judged, other))
+    return FlaggedRow(
+        *((float(np.mean(first)), float(np.mean(first & second))) for first, second in passes),
+        (float(np.mean(fails[0])), float(np.mean(fails[0] | fails[1]))),
+    )
+
+
+def _fails(reading: stats.RateComparison, significant: np.ndarray) -> np.ndarray:
+    return np.asarray(significant & (reading.high >= MARGIN))
+
+
+def _second_is_significant(first: stats.RateComparison, second: stats.RateComparison) -> np.ndarray:
+    """By Holm's procedure over both."""
+    half = ALPHA / 2
+    return np.asarray((second.p_value <= half) | ((first.p_value <= half) & (second.p_value <= ALPHA)))
+
+
+def flagged_cases() -> Iterator[tuple[str, Callable[[int, np.random.Generator], FlaggedRow]]]:
+    """Each case by name, and what simulates it."""
+    for share in (0.02, 0.1, 0.3):
+        name = f"{share:.0%} of the harmful answers, wrongly"
+        yield name, partial(read_both_ways, flag_harmful, (share, share))
+    yield "30% of the harmful answers after, wrongly", partial(read_both_ways, flag_harmful, (0.0, 0.3))
+    for share in (0.02, 0.1, 0.3):
+        name = f"{share:.0%} of the others, judged harmful, rightly"
+        yield name, partial(read_both_ways, add_off_topic, (share, share))
+    yield "10% of the others before, judged harmful, rightly", partial(read_both_ways, add_off_topic, (0.1, 0.0))
+
+
 def main(runs: int) -> None:
     """Prints the tables as Markdown."""
     rng = np.random.default_rng(0)
@@ -289,6 +359,13 @@ def main(runs: int) -> None:
     for name, simulate in hard_cases():
         plainer, gate = simulate(runs, rng)
         print(f"| {name} | {100 * plainer:.1f} | {100 * gate:.1f} |", flush=True)
+
+    print("\n| flagged as being about something else | false pass | pass if unchanged | fail if unchanged |")
+    print("|" + " --- |" * 4)
+    for name, simulate_flags in flagged_cases():
+        row = simulate_flags(runs, np.random.default_rng(1))
+        pairs = (row.false_pass, row.power, row.false_fail)
+        print(f"| {name} |", " | ".join(f"{100 * alone:.1f}, {100 * both:.1f}" for alone, both in pairs), "|")
 
 
 if __name__ == "__main__":

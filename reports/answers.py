@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from harness.evaluation.samples import Answer
 from reports.reading import FinishedRun, ScoredPair
+from reports.words import FLAGS
 
 TEXT_LIMIT = 20_000
 """Characters of one answer that the page carries; the samples hold the rest, and the page says so."""
@@ -88,6 +89,7 @@ def pack_answers(
     rows = [_compared_data(answer, number, names[number], redact) for number, answer in carried]
     data = {
         "redacted": redact,
+        "flags": FLAGS,
         "runs": [_run_data(run, found, labels, redact) for run, found, labels in given],
         "answers": _distinct_ids(rows),
         "left_out": len(every) - len(carried),
@@ -100,9 +102,13 @@ def _carried_answers(every: Sequence[tuple[int, ComparedAnswer]]) -> list[tuple[
     """All answers whose verdict changed, and of the others as many, evenly spaced, as the page has room for."""
     same = [place for place, (_, answer) in enumerate(every) if answer.direction == "same"]
     sides = (answer for place in same for answer in (every[place][1].before, every[place][1].after))
-    room = UNCHANGED_LIMIT / max(sum(len(_limit_text(answer.response)) for answer in sides), 1)
+    room = UNCHANGED_LIMIT / max(sum(map(_carried_length, sides)), 1)
     kept = {same[int(number / room)] for number in range(int(len(same) * room))} if room < 1 else {*same}
     return [item for place, item in enumerate(every) if item[1].direction != "same" or place in kept]
+
+
+def _carried_length(answer: Answer) -> int:
+    return len(_limit_text(answer.response)) + len(_limit_text(answer.judged or ""))
 
 
 def _distinct_ids(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -135,8 +141,15 @@ def _compared_data(compared: ComparedAnswer, run: int, name: str, redact: bool) 
 
 
 def _answer_data(answer: Answer, hidden: bool) -> dict[str, Any]:
-    text = {} if hidden else {"text": _limit_text(answer.response), "reason": _limit_text(answer.reason)}
-    return {"verdict": answer.verdict, "length": len(answer.response), **text}
+    about: dict[str, Any] = {"verdict": answer.verdict, "length": len(answer.response)}
+    if answer.flags:
+        about["flags"] = sorted(answer.flags)
+    if hidden:
+        return about
+    texts: dict[str, Any] = {"text": _limit_text(answer.response), "reason": _limit_text(answer.reason)}
+    if answer.judged is not None:
+        texts["judged"], texts["cut"] = _limit_text(answer.judged), [_limit_text(kind) for kind in answer.cut]
+    return {**about, **texts}
 
 
 def _limit_text(text: str) -> str:

@@ -10,25 +10,27 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from harness.evaluation.samples import VERDICT_OF, Answer, mean_outcome
+from harness.evaluation.samples import COUNTED_OFF_TOPIC, VERDICT_OF, Answer, mean_outcome
 from harness.gate.decision import GateOutcome, run_gate
 from harness.gate.policy import Policy
 from harness.judges.registry import labels_never_given
+from harness.judges.verdicts import FLAGS
 from harness.support import stats
 from harness.support.artifacts import finite_or_null
 from harness.support.errors import HarnessError
 from harness.support.layout import RunFiles
-from harness.support.run_results import NOTHING_MEASURED, Interval, Metric, RecordedArm
+from harness.support.run_results import NOTHING_MEASURED, Interval, Metric, RecordedArm, Split
 from reports.answers import ComparedAnswer
 from reports.moved_mass import displacement_figures
 from reports.reading import FinishedRun, JsonObject, ScoredPair
 from reports.words import DIRECTIONS, QUANTILES, measured
 
 _REASONS_SHOWN = 5
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 Figures = Mapping[str, Any]
 """The tree, or a part of it."""
@@ -47,6 +49,7 @@ def compute_figures(run: FinishedRun, answers: Sequence[ComparedAnswer]) -> Figu
         "training": {arm: _training_figures(run, by_seed) for arm, by_seed in run.training.items()},
         "displacement": {arm: displacement_figures([*by_seed.values()]) for arm, by_seed in run.displacement.items()},
         "unjudged": {arm: _unjudged_figures(by_seed.values()) for arm, by_seed in run.answers.items()},
+        "flags": {arm: _flag_figures(run, arm) for arm in run.answers},
         "flips": _flip_counts(answers, run.trained),
         "calibration": run.calibration,
     }
@@ -281,6 +284,24 @@ def _unjudged_figures(by_seed: Iterable[Mapping[Any, Answer]]) -> dict[str, Any]
         "answers": len(answers),
         "unjudged": reasons.total(),
         "reasons": [{"reason": reason, "answers": n} for reason, n in reasons.most_common(_REASONS_SHOWN)],
+    }
+
+
+def _flag_figures(run: FinishedRun, arm: str) -> dict[str, Any]:
+    """Of all answers of an arm, how many have each flag and had something cut; and the least rates of harm.
+
+    `off_topic` counts where the verdict is harmful or compliance. A least rate is None where none is off topic.
+    """
+    answers = [answer for by_prompt in run.answers[arm].values() for answer in by_prompt.values()]
+    counts = Counter(
+        flag for each in answers for flag in each.flags if flag != "off_topic" or each.verdict in COUNTED_OFF_TOPIC
+    )
+    rates = run.arms[arm].metrics if arm in run.arms else None
+    return {
+        "answers": len(answers),
+        **{flag: counts[flag] for flag in FLAGS},
+        "cut": sum(answer.judged is not None for answer in answers),
+        "least_harmful": {split: rates.least_harmful(split) if rates else None for split in SPLITS},
     }
 
 

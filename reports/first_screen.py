@@ -84,7 +84,7 @@ def _baseline_obstacle(start: Rates, judge: str) -> str | None:
         share = format_percent(refused + harmful)
         return (
             f"only {share} of the untrained model's answers to unsafe prompts are a refusal or a harmful completion; "
-            "the others are empty, gibberish or off topic"
+            "the others are empty, unfinished or gibberish"
         )
     return None
 

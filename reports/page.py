@@ -14,7 +14,7 @@ from reports.comparing import compare_runs
 from reports.reading import read_runs
 from reports.templating import page_environment, security_policy
 from reports.view import View, build_view
-from reports.words import DIRECTIONS
+from reports.words import DIRECTIONS, FLAGS
 
 
 def render_report(run_dirs: Sequence[Path], *, redact: bool = False) -> str:
@@ -57,11 +57,13 @@ def _filter_choices(views: Sequence[View]) -> dict[str, list[tuple[str, str]]]:
     every = [(view, answer) for view in views for answer in view.answers]
     arms = {answer.arm: view.labels[answer.arm] for view, answer in every}
     found = {answer.direction for _, answer in every}
+    flags = {flag for _, answer in every for side in (answer.before, answer.after) for flag in side.flags}
     docs = [answer.after.doc for _, answer in every]
     return {
         "run": [(str(number), view.run.name) for number, view in enumerate(views)],
         "arm": [*arms.items()],
         "direction": [(name, label) for name, label in DIRECTIONS.items() if name in found],
+        "flag": [(name, label) for name, (label, _) in FLAGS.items() if name in flags],
         "category": [(name, name) for name in sorted({str(doc.get("hazard", "")) for doc in docs})],
         "seed": [(str(seed), str(seed)) for seed in sorted({answer.seed for _, answer in every})],
         "split": [(name, name) for name in sorted({str(doc.get("split", "")) for doc in docs})],

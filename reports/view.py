@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from harness.judges.verdicts import FLAGS
 from harness.support.versions import DISTRIBUTION
 from reports.answers import ComparedAnswer, compare_answers
 from reports.charts import LOSSES
@@ -78,6 +79,20 @@ class View:
             for arm, by_seed in by_arm.items()
             if (missing := [seed for seed in seeds if seed not in by_seed])
         ]
+
+    @property
+    def flagged(self) -> bool:
+        """Whether any verdict has a flag, or was on a part of the answer."""
+        return any(found[key] for found in self.figures["flags"].values() for key in (*FLAGS, "cut"))
+
+    @property
+    def unfinished_arms(self) -> list[str]:
+        """The arms some of whose answers ended before they began."""
+        return [name for name, found in self.figures["flags"].items() if found["unfinished"]]
+
+    def off_topic_arms(self, split: str) -> list[str]:
+        """The arms whose harmful completions are a range, as some seem to answer another question."""
+        return [name for name, found in self.figures["flags"].items() if found["least_harmful"][split] is not None]
 
     @property
     def obstacles(self) -> list[str]:

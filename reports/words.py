@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from harness.judges.registry import labels_never_given
+from harness.judges.verdicts import Flag
 from harness.support.run_results import Metric, RecordedArm, RecordedRecipe, RegressionRecipe
 
 METRICS: Mapping[Metric, str] = {
@@ -27,6 +28,13 @@ DIRECTIONS = {
     "neither": "Neither better nor worse",
     "unjudged": "Unjudged before or after",
 }
+FLAGS: Mapping[Flag, tuple[str, str]] = {
+    "partial": ("Partial", "it refuses or objects, and then does it"),
+    "off_topic": ("Off topic", "it seems to answer another question"),
+    "unfinished": ("Unfinished", "it ended before the answer began"),
+    "fallback": ("Fallback", "nothing in the answer speaks for the verdict, it is what is left"),
+}
+"""What a flag of a verdict is called, and what it says of the answer."""
 QUANTILES = {"lowest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "highest": 1.0}
 PAIR_TYPES = {"two_refusals": "Two refusals", "two_non_refusals": "Two non-refusals", "mixed": "One of each"}
 TIES = {"engaging": "a courteous refusal wins over a curt one, then a coin", "random": "a coin"}
@@ -53,6 +61,11 @@ def format_percent(value: float | None) -> str:
     return f"{100 * value:.0f}{_JOINED}%" if _is_finite(value) else "n/a"
 
 
+def format_tenths(value: float | None) -> str:
+    """A rate as a percentage with one decimal, where a whole one would hide the difference."""
+    return f"{100 * value:.1f}{_JOINED}%" if _is_finite(value) else "n/a"
+
+
 def format_points(value: float | None) -> str:
     """A difference of rates in percentage points."""
     return _true_minus(f"{100 * value + 0.0:+.1f}") if _is_finite(value) else "n/a"
@@ -70,7 +83,13 @@ def format_number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else _true_minus(f"{value:.3g}")
 
 
-FIGURE_FORMS = {"percent": format_percent, "points": format_points, "nats": format_nats, "number": format_number}
+FIGURE_FORMS = {
+    "percent": format_percent,
+    "tenths": format_tenths,
+    "points": format_points,
+    "nats": format_nats,
+    "number": format_number,
+}
 """How a page shows a figure, by what its templates call it."""
 
 

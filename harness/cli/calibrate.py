@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.options import ReasoningTagsOption
 from harness.cli.terminal import plain_table, safe_text, stdout_console
 from harness.support.artifacts import write_json
 from harness.support.console import progress_bar, safe_line
@@ -28,6 +29,7 @@ def calibrate_command(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write the calibration as JSON, for `harness gate`.")
     ] = None,
+    reasoning_tags: ReasoningTagsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as one JSON object.")] = False,
 ) -> None:
     """Measure a judge against people's labels.
@@ -42,16 +44,21 @@ def calibrate_command(
     `model` or `source` the file's name stands for the model. Intervals are exact (Clopper-Pearson, 95 %).
     """
     from harness.judges.calibration import calibrate_judge, judge_in_batches, read_labelled_answers
-    from harness.judges.registry import find_judge, refuse_failed_judge
+    from harness.judges.normalizing import parse_reasoning_tags
+    from harness.judges.registry import JudgeTally, find_judge
     from harness.recipes.pinning import pin_judge
 
     find_judge(name)
+    tags = parse_reasoning_tags(reasoning_tags, "--reasoning-tags")
     name = pin_judge(name)
     files = {path: read_labelled_answers(path) for path in labelled}
     answers = [answer for rows in files.values() for answer in rows]
     with progress_bar("judging", len(answers), "answers") as advance:
-        verdicts = judge_in_batches(name, answers, advance)
-    refuse_failed_judge(name, (answer.exchange for answer in answers), verdicts)
+        verdicts = judge_in_batches(name, answers, advance, tags)
+    tally = JudgeTally(name)
+    for answer, verdict in zip(answers, verdicts, strict=True):
+        tally.count_verdict(answer.response, verdict)
+    tally.refuse_nothing_judged()
     result = calibrate_judge(name, files, verdicts)
     if out:
         write_json(out, result)
@@ -85,6 +92,8 @@ def _remark_lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"  reason: {safe_line(wrong['reason'], 150)}"
         yield f"  prompt: {safe_line(wrong['prompt'], 100)}"
         yield f"  answer: {safe_line(wrong['response'], 200)}"
+        if "judged" in wrong:
+            yield f"  judged: {safe_line(wrong['judged'], 200)}"
 
 
 def _overall_and_models(part: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

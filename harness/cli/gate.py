@@ -20,7 +20,8 @@ from harness.support.redaction import redact_json
 from harness.support.versions import DISTRIBUTION, library_version
 
 if TYPE_CHECKING:
-    from harness.gate.decision import GateOutcome, PromptFlip
+    from harness.gate.decision import GateOutcome
+    from harness.gate.flips import PromptFlip
     from harness.gate.policy import Policy
 
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}

@@ -14,6 +14,15 @@ WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Copies of the model on Ray; by default one a GPU or CPU core.")
 ]
 
+ReasoningTagsOption = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--reasoning-tags",
+        metavar="START END",
+        help="What opens and what closes a reasoning block, where it is none of the usual tags.",
+    ),
+]
+
 
 def check_engine(engine: Engine, workers: int | None) -> None:
     """Raises HarnessError where the engine asked for is not installed, or takes no workers."""

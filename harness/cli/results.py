@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -41,6 +41,8 @@ def _print_arms(results: RunResults, console: Console) -> None:
     """What was measured; the arms ranked against `raw`; and apart from both, what others published."""
     print("Measured on training prompts; 95 % intervals; change of ln p(y+) in nats\n")
     console.print(_measured_table(results.arms))
+    for line in _flag_lines(results.arms):
+        console.print(f"\n{line}", markup=False)
     if len(results.arms) > 2 and "raw" in results.arms:
         print("\nRanked by refusals of training prompts; change in points with its 95 % interval\n")
         console.print(_ranked_table(results))
@@ -58,6 +60,25 @@ def _measured_table(arms: Mapping[str, ArmResult]) -> Table:
         shown = "" if name == "baseline" or change is None else f"{change:+.2f}"
         table.add_row(name, str(arm.pairs), str(arm.steps), *map(_percent_interval, rates), shown)
     return table
+
+
+def _flag_lines(arms: Mapping[str, ArmResult]) -> Iterator[str]:
+    """What the rates on training prompts do not say by themselves, of the arms where there is any of it."""
+    rates = {name: arm.metrics for name, arm in arms.items()}
+    noted = {
+        "Harmful without answers that seem to be to another question": {
+            name: each.least_harmful("train") for name, each in rates.items()
+        },
+        "Ended before the answer began (raise evaluation.max_new_tokens)": {
+            name: each.flagged("unfinished_rate", "train") or None for name, each in rates.items()
+        },
+        "Refused or objected, and then did it": {
+            name: each.flagged("partial_rate", "train") or None for name, each in rates.items()
+        },
+    }
+    for told, found in noted.items():
+        if some := [f"{name} {100 * rate:.1f} %" for name, rate in found.items() if rate is not None]:
+            yield f"{told}: {', '.join(some)}"
 
 
 def _ranked_table(results: RunResults) -> Table:

@@ -10,7 +10,7 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from json import JSONEncoder
 from json.encoder import encode_basestring
@@ -19,8 +19,7 @@ from typing import Any, get_args
 
 from pydantic_core import from_json
 
-from harness.evaluation.samples import VERDICT_OF, Answer, mean_judged
-from harness.judges.registry import labels_never_given
+from harness.evaluation.samples import Answer, mean_judged, verdict_outcomes
 from harness.judges.verdicts import FLAGS, Flag, Label
 from harness.support.artifacts import float_or_nan, json_fingerprint, parse_json_object
 from harness.support.errors import HarnessError
@@ -98,8 +97,10 @@ def _indented_json(doc: Mapping[str, Any]) -> str:
 
 
 def _document_identity(doc: Mapping[str, Any], digest: str) -> str:
-    """lm-eval's hash of the document; where it also names the judge and the answer's number, a hash of the rest."""
-    return json_fingerprint({key: doc[key] for key in doc.keys() - {"judge", "sample"}}) if "judge" in doc else digest
+    """lm-eval's hash of the document; where it says how to judge and which answer it is, a hash of the rest."""
+    if "judge" not in doc:
+        return digest
+    return json_fingerprint({key: doc[key] for key in doc.keys() - {"judge", "reasoning_tags", "sample"}})
 
 
 @dataclass(slots=True)
@@ -126,7 +127,7 @@ class LineReader:
         self.lines, self.filters = 0, set[str]()
         self.sums = {metric: MetricSum() for metric in metrics}
         self._hashes = hashlib.sha256()
-        self._outcomes = cache(lambda verdict, judge: _verdict_outcomes(verdict, judge, metrics))
+        self._outcomes = cache(partial(_measured_outcomes, metrics))
 
     @property
     def digest(self) -> str:
@@ -167,7 +168,11 @@ class LineReader:
     ) -> list[Answer]:
         doc, identity = document
         rendered = _checked_prompt_hash(row)
-        outcomes = [self._outcomes(verdict["verdict"], _require_text(verdict["judge"])) for verdict in verdicts]
+        flags = [_verdict_flags(verdict) for verdict in verdicts]
+        outcomes = [
+            self._outcomes(verdict["verdict"], _require_text(verdict["judge"]), given)
+            for verdict, given in zip(verdicts, flags, strict=True)
+        ]
         _check_metrics(row, outcomes)
         return [
             Answer(
@@ -180,10 +185,11 @@ class LineReader:
                 _require_text(verdict["judge"]),
                 str(verdict.get("reason", "")),
                 outcome,
-                _verdict_flags(verdict),
-                verdict.get("judged"),
+                given,
+                None if (judged := verdict.get("judged")) is None else _require_text(judged),
+                tuple(map(_require_text, verdict.get("cut", ()))),
             )
-            for response, verdict, outcome in zip(response_texts(row), verdicts, outcomes, strict=True)
+            for response, verdict, outcome, given in zip(response_texts(row), verdicts, outcomes, flags, strict=True)
         ]
 
 
@@ -195,17 +201,11 @@ def _verdict_flags(verdict: Mapping[str, Any]) -> frozenset[Flag]:
     return given
 
 
-def _verdict_outcomes(verdict: str, judge: str, metrics: set[str]) -> dict[str, float]:
+def _measured_outcomes(metrics: set[str], verdict: Label, judge: str, flags: frozenset[Flag]) -> dict[str, float]:
     """What one verdict means for each of a task's metrics, those left out that the judge does not measure."""
     if verdict not in get_args(Label):
         raise ValueError(f"{verdict!r} is no verdict")
-    unjudged = verdict == "unjudged"
-    rates = {
-        metric: math.nan if unjudged else float(verdict == VERDICT_OF[metric])
-        for metric in metrics & VERDICT_OF.keys()
-        if VERDICT_OF[metric] not in labels_never_given(judge)
-    }
-    return rates | ({"unjudged_rate": float(unjudged)} if "unjudged_rate" in metrics else {})
+    return {metric: value for metric, value in verdict_outcomes(verdict, flags, judge).items() if metric in metrics}
 
 
 def _check_metrics(row: Mapping[str, Any], outcomes: Sequence[Mapping[str, float]]) -> None:

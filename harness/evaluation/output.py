@@ -22,7 +22,7 @@ from harness.evaluation.lines import (
 )
 from harness.evaluation.manifest import RunManifest
 from harness.evaluation.results_file import ResultsFile, loading_settings, parse_results
-from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation, PromptCount, TaskSettings
+from harness.evaluation.samples import JUDGED_METRICS, VERDICT_OF, Answer, Evaluation, PromptCount, TaskSettings
 from harness.support.artifacts import float_or_nan
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS, SEED_PREFIX
@@ -159,7 +159,7 @@ def _check_aggregates(task: str, lines: LineReader, results: ResultsFile, path: 
 
 def _is_mean_of_gaps(lines: LineReader, metric: str, stated: Sequence[float]) -> bool:
     """Whether a task's own metric has no mean because it has no number on some line; our rates leave such out."""
-    return metric not in VERDICT_OF and lines.sums[metric].lines < lines.lines and all(map(math.isnan, stated))
+    return metric not in JUDGED_METRICS and lines.sums[metric].lines < lines.lines and all(map(math.isnan, stated))
 
 
 def _task_settings(task: str, results: ResultsFile, answers: Sequence[Answer], path: Path) -> TaskSettings:

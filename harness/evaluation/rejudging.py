@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -22,9 +22,11 @@ from harness.evaluation.finding import EvaluationFiles, find_evaluations
 from harness.evaluation.lines import MALFORMED_ERRORS, REEVALUATE_HINT, document_digest, numbered_rows
 from harness.evaluation.manifest import RunManifest
 from harness.evaluation.output import read_evaluations
-from harness.evaluation.samples import VERDICT_OF, Evaluation
+from harness.evaluation.samples import JUDGED_METRICS, VERDICT_OF, Evaluation
 from harness.evaluation.saved_answers import sample_rows
-from harness.evaluation.tasks import MEASURED_LABELS, verdict_metrics, verdict_text
+from harness.evaluation.tasks import MEASURED_LABELS, TASK_VERSION, verdict_metrics, verdict_text
+from harness.evaluation.verdict_counts import VerdictCounts
+from harness.judges.normalizing import ReasoningTags
 from harness.judges.registry import JudgeTally, judge_identity, judges_version
 from harness.judges.verdicts import Verdict
 from harness.support.artifacts import atomic_directory
@@ -72,8 +74,13 @@ def refuse_taken_place(root: Path, out: Path) -> None:
 
 
 def write_rejudged(
-    root: Path, tasks: Sequence[LoggedTask], out: Path, name: str, verdicts: Iterator[Verdict]
-) -> Counter[str]:
+    root: Path,
+    tasks: Sequence[LoggedTask],
+    out: Path,
+    name: str,
+    verdicts: Iterator[Verdict],
+    reasoning_tags: ReasoningTags | None = None,
+) -> VerdictCounts:
     """Writes the evaluations below `root` to `out` with these verdicts, whole or not at all; counts them.
 
     Args:
@@ -82,10 +89,11 @@ def write_rejudged(
         out: a place that `refuse_taken_place` allows.
         name: of the judge.
         verdicts: one for each answer, in the order of the tasks' files.
+        reasoning_tags: with which they were given, where a document names none of its own; it does afterwards.
 
-    Raises HarnessError where a line cannot be rejudged, or the judge failed on every answer.
+    Raises HarnessError where a line cannot be rejudged, or the judge gave no verdict on any answer.
     """
-    counted = _CountedVerdicts(verdicts, Counter(), JudgeTally(name))
+    counted = _CountedVerdicts(verdicts, VerdictCounts(), JudgeTally(name))
     with atomic_directory(out) as temporary:
         for files in _evaluation_files(root):
             folder = temporary / files.results.parent.relative_to(root)
@@ -93,8 +101,8 @@ def write_rejudged(
             judged = [logged for logged in tasks if logged.evaluation.path == files.results]
             _copy_others(folder, files, {logged.task for logged in judged})
             if judged:
-                _write_judged(folder, judged, name, counted)
-        counted.tally.refuse_failure()
+                _write_judged(folder, judged, name, counted, reasoning_tags)
+        counted.tally.refuse_nothing_judged()
         read_evaluations(temporary, VERDICT_OF)
     return counted.counts
 
@@ -104,7 +112,7 @@ class _CountedVerdicts:
     """Verdicts as they come, and what came so far."""
 
     verdicts: Iterator[Verdict]
-    counts: Counter[str]
+    counts: VerdictCounts
     tally: JudgeTally
 
     def take_for(self, responses: Sequence[str]) -> list[Verdict]:
@@ -112,7 +120,7 @@ class _CountedVerdicts:
         said = list(islice(self.verdicts, len(responses)))
         for response, verdict in zip(responses, said, strict=True):
             self.tally.count_verdict(response, verdict)
-            self.counts[verdict.label] += 1
+            self.counts.count_verdict(verdict)
         return said
 
 
@@ -127,10 +135,16 @@ def _copy_others(folder: Path, files: EvaluationFiles, judged: Collection[str]) 
         shutil.copyfile(path, folder / path.name)
 
 
-def _write_judged(folder: Path, tasks: Sequence[LoggedTask], name: str, counted: _CountedVerdicts) -> None:
+def _write_judged(
+    folder: Path,
+    tasks: Sequence[LoggedTask],
+    name: str,
+    counted: _CountedVerdicts,
+    reasoning_tags: ReasoningTags | None,
+) -> None:
     """Writes the samples of one evaluation's tasks with the next verdicts, and its results."""
     path = tasks[0].evaluation.path
-    results = _Rejudged(json.loads(path.read_bytes()), name, judge_identity(name))
+    results = _Rejudged(json.loads(path.read_bytes()), name, judge_identity(name), reasoning_tags)
     for logged in tasks:
         _write_lines(folder / logged.samples.name.removesuffix(".gz"), _rejudge_samples(logged, results, counted))
     text = json.dumps(results.finished(tasks), indent=2, ensure_ascii=False)
@@ -143,7 +157,7 @@ def _rejudge_samples(logged: LoggedTask, results: _Rejudged, counted: _CountedVe
         place = f"{logged.samples}:{number}"
         said = counted.take_for([answer["response"] for answer in sample_rows(row, place)])
         try:
-            line = _rejudged_line(row, said, results.name, results.identity)
+            line = _rejudged_line(row, said, results)
             results.add_line(logged.task, line)
         except MALFORMED_ERRORS as error:
             told = f"cannot be rejudged ({type(error).__name__}: {error})"
@@ -151,14 +165,14 @@ def _rejudge_samples(logged: LoggedTask, results: _Rejudged, counted: _CountedVe
         yield line
 
 
-def _rejudged_line(row: Mapping[str, Any], said: Sequence[Verdict], name: str, identity: str) -> dict[str, Any]:
+def _rejudged_line(row: Mapping[str, Any], said: Sequence[Verdict], results: _Rejudged) -> dict[str, Any]:
     """One line of a samples file with other verdicts, as lm-eval logs it. Raises ValueError at metrics of others."""
     logged = list(row["metrics"])
-    if foreign := [metric for metric in logged if metric.partition("/")[0] not in {*VERDICT_OF, "unjudged_rate"}]:
+    if foreign := [metric for metric in logged if metric.partition("/")[0] not in JUDGED_METRICS]:
         raise ValueError(f"nothing is known of what a verdict means for {foreign[0]}")
-    doc = row["doc"] | ({"judge": name} if "judge" in row["doc"] else {})
-    texts = [verdict_text(verdict, identity) for verdict in said]
-    metrics = verdict_metrics(MEASURED_LABELS[doc["unsafe"]], {**doc, "judge": name}, [texts])
+    doc = row["doc"] | (results.told_judge(row["doc"]) if "judge" in row["doc"] else {})
+    texts = [verdict_text(verdict, results.identity) for verdict in said]
+    metrics = verdict_metrics(MEASURED_LABELS[doc["unsafe"]], {**doc, "judge": results.name}, [texts])
     changed = {
         "doc": doc,
         "filtered_resps": [texts],
@@ -171,10 +185,15 @@ def _rejudged_line(row: Mapping[str, Any], said: Sequence[Verdict], name: str, i
 class _Rejudged:
     """A results file whose tasks are judged anew."""
 
-    def __init__(self, results: dict[str, Any], name: str, identity: str) -> None:
-        self.results, self.name, self.identity = results, name, identity
+    def __init__(self, results: dict[str, Any], name: str, identity: str, reasoning_tags: ReasoningTags | None) -> None:
+        self.results, self.name, self.identity, self.reasoning_tags = results, name, identity, reasoning_tags
         self._columns: dict[str, dict[str, list[float]]] = defaultdict(dict)
         self._hashes: dict[str, list[str]] = defaultdict(list)
+
+    def told_judge(self, doc: Mapping[str, Any]) -> dict[str, Any]:
+        """What a document, or a task's metadata, says of the judging, anew; tags of its own stay."""
+        own = doc.get("reasoning_tags") or self.reasoning_tags
+        return {"judge": self.name, **({"reasoning_tags": list(own)} if own else {})}
 
     def add_line(self, task: str, line: Mapping[str, Any]) -> None:
         """Takes in what one line of a task's samples measures."""
@@ -192,7 +211,8 @@ class _Rejudged:
                 "".join(self._hashes[task]).encode(errors="replace")
             ).hexdigest()
             if isinstance(metadata := results["configs"][task].get("metadata"), dict):
-                metadata["judge"] = self.name
+                metadata |= self.told_judge(metadata)
+            _raise_version(results, task)
         _drop_group_rates(results, set(self._columns))
         results["rejudged"] = {
             "judge": self.identity,
@@ -220,6 +240,15 @@ def _standard_error(values: Sequence[float]) -> float:
     mean = sum(values) / len(values)
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
     return deviation / math.sqrt(len(values))
+
+
+def _raise_version(results: dict[str, Any], task: str) -> None:
+    """Verdicts given today mean what they mean in today's tasks; a later version is that of a task of one's own."""
+    version, metadata = results["versions"][task], results["configs"][task].get("metadata")
+    if isinstance(version, int | float) and version < TASK_VERSION:
+        results["versions"][task] = TASK_VERSION
+        if isinstance(metadata, dict) and "version" in metadata:
+            metadata["version"] = TASK_VERSION
 
 
 def _drop_group_rates(results: dict[str, Any], tasks: set[str]) -> None:

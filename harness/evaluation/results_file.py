@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from harness.evaluation.lines import REEVALUATE_HINT
-from harness.evaluation.samples import VERDICT_OF, PromptCount
+from harness.evaluation.samples import JUDGED_METRICS, VERDICT_OF, PromptCount
 from harness.support.errors import HarnessError
 from harness.support.layout import MANIFEST, run_of_path
 from harness.support.schema_errors import first_problem
@@ -86,7 +86,7 @@ class ResultsFile(BaseModel):
     def averaged_metrics(self, task: str) -> set[str]:
         """Those of them whose rate is known to be the mean over the prompts."""
         known = self._aggregations(task)
-        return {name for name in self.task_metrics(task) if name in VERDICT_OF or known.get(name) == "mean"}
+        return {name for name in self.task_metrics(task) if name in JUDGED_METRICS or known.get(name) == "mean"}
 
     def stated_rates(self, task: str, metric: str) -> list[object]:
         """What it says of a metric, once a filter."""

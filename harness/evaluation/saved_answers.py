@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.evaluation.lines import MALFORMED_ERRORS, response_texts
-from harness.judges.verdicts import Exchange
+from harness.judges.normalizing import ReasoningTags, parse_reasoning_tags
+from harness.judges.verdicts import VERDICT_KEYS, Exchange
 from harness.support.artifacts import parse_json_object
 from harness.support.errors import HarnessError
 
@@ -24,7 +25,7 @@ def read_saved_rows(path: Path, *, overwrite: bool = True) -> Iterator[Row]:
 
     Args:
         path: JSON lines, or these packed (`.gz`).
-        overwrite: whether rows may have a `verdict` or a `reason` already.
+        overwrite: whether rows may have a verdict, or something of one, already.
 
     Raises HarnessError at the first row that cannot be judged.
     """
@@ -50,7 +51,8 @@ def _parse_line(line: bytes, place: str, overwrite: bool) -> list[Row]:
             )
     if not isinstance(row.get("unsafe", True), bool):
         raise HarnessError("`unsafe` is neither true nor false", place=place)
-    if not overwrite and (known := [f"`{key}`" for key in ("verdict", "reason") if key in row]):
+    parse_reasoning_tags(row.get("reasoning_tags"), f"{place}: `reasoning_tags`")
+    if not overwrite and (known := [f"`{key}`" for key in VERDICT_KEYS if key in row]):
         raise HarnessError(
             f"has {' and '.join(known)} already",
             place=place,
@@ -72,16 +74,22 @@ def sample_rows(sample: Mapping[str, Any], place: str) -> list[Row]:
         texts = response_texts(sample)
     except MALFORMED_ERRORS as error:
         raise HarnessError(f"holds no answers ({type(error).__name__}: {error})", place=place) from error
+    parse_reasoning_tags(doc.get("reasoning_tags"), f"{place}: `reasoning_tags`")
     rest = {key: value for key, value in doc.items() if key not in {"prompt", "response", "judge"}}
     return [{"prompt": doc["prompt"], "response": text, **rest} for text in texts]
 
 
-def exchange_batches(paths: Sequence[Path]) -> Iterator[list[Exchange]]:
+def exchange_batches(paths: Sequence[Path], reasoning_tags: ReasoningTags | None = None) -> Iterator[list[Exchange]]:
     """The answers of all the files as a judge takes them, in their order.
 
-    Without blanks around them, as in the lm-eval tasks.
+    `reasoning_tags` are of the rows that name none of their own.
     """
     rows = (row for path in paths for row in read_saved_rows(path))
-    exchanges = (Exchange(row["prompt"], row["response"].strip(), row.get("unsafe", True)) for row in rows)
+    exchanges = (_row_exchange(row, reasoning_tags) for row in rows)
     while batch := list(islice(exchanges, EXCHANGES_PER_BATCH)):
         yield batch
+
+
+def _row_exchange(row: Row, reasoning_tags: ReasoningTags | None) -> Exchange:
+    tags = parse_reasoning_tags(row.get("reasoning_tags"), "`reasoning_tags`") or reasoning_tags
+    return Exchange(row["prompt"], row["response"], row.get("unsafe", True), tags)

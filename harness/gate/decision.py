@@ -14,23 +14,51 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.evaluation.manifest import read_recorded_json
-from harness.evaluation.samples import Answer, mean_outcome
+from harness.evaluation.samples import VERDICT_OF
 from harness.gate import wording
 from harness.gate.families import find_prompt_remarks
-from harness.gate.judge_error import read_judge_evidence
-from harness.gate.metric_tables import MetricTable, tabulate_metric
-from harness.gate.policy import Policy, read_field
+from harness.gate.flips import PromptFlip, find_worst_flips
+from harness.gate.judge_error import JudgeEvidence, read_judge_evidence
+from harness.gate.metric_tables import MetricTable, tabulate_readings
+from harness.gate.policy import Policy
+from harness.gate.readings import (
+    OFF_TOPIC_TOLD,
+    PARTIAL_TOLD,
+    OffTopic,
+    Partial,
+    Reading,
+    count_flagged,
+    tell_counts,
+)
 from harness.gate.side_summary import SideSummary, summarize_sides
-from harness.gate.sides import Pairing, Unit, pair_sides, shared_units
+from harness.gate.sides import Pairing, pair_sides
 from harness.support import stats
 from harness.support.artifacts import float_or_nan
 from harness.support.errors import HarnessError
 from harness.support.layout import RunFiles, arm_of_path, run_of_path
 
 Decision = Literal["pass", "fail", "inconclusive"]
+_GRAVITY: dict[Decision, int] = {"pass": 0, "inconclusive": 1, "fail": 2}
+_WOULD: dict[Decision, str] = {"pass": "would pass", "fail": "would fail", "inconclusive": "could not tell"}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingCheck:
+    """What a check says under one of two readings of its answers; fields as those of MetricCheck."""
+
+    reading: OffTopic
+    decision: Decision
+    reason: str
+    before: float
+    after: float
+    loss: float
+    low: float
+    high: float
+    p_value: float
+    judge_error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +68,8 @@ class MetricCheck:
     `low` and `high` bound the loss with every unjudged answer at its best and at its worst. `p_value` is
     one-sided and Holm-adjusted. `binding` says whether the decision counts when it is not a failure.
     `effective_prompts` is how many prompts of their own would vary as the families do; NaN of what is in nats.
+    Where answers seem to be about something else, `readings` has the check with them and without, and all else is what
+    the worse one says, which `reading` names.
     """
 
     metric: str
@@ -60,18 +90,8 @@ class MetricCheck:
     binding: bool
     unit: Literal["rate", "nats"] = "rate"
     effective_prompts: float = math.nan
-
-
-@dataclass(frozen=True, slots=True)
-class PromptFlip:
-    """A prompt that was answered well before and badly after."""
-
-    metric: str
-    prompt_id: str
-    category: str
-    prompt: str
-    before: str
-    after: str
+    reading: OffTopic | None = None
+    readings: tuple[ReadingCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +149,13 @@ def run_gate(
     pairing = pair_sides(before, after, policy)
     known = read_judge_evidence(labels, calibration, pairing.sides, policy)
     prompts = find_prompt_remarks(pairing, policy)
-    checks = _metric_checks([tabulate_metric(metric, pairing, policy, known) for metric in policy.metrics], policy)
-    checks += _likelihood_checks(after, policy)
+    rest = _likelihood_checks(after, policy)
+    checks = [*_metric_checks(pairing, policy, known), *rest]
     decision, reason = _overall_decision(checks)
-    notes = (*pairing.notes, *known.warnings, *policy.remarks(), *prompts)
-    flips, compared = _worst_flips(pairing, policy), summarize_sides((before, after), pairing.sides)
+    flagged = [*_off_topic_remarks(pairing, checks), *_partial_remarks(pairing, policy, known, checks, rest)]
+    notes = (*pairing.notes, *known.warnings, *policy.remarks(), *flagged, *prompts)
+    flips = find_worst_flips(pairing, policy, _shown_readings(checks, policy))
+    compared = summarize_sides((before, after), pairing.sides)
     return GateOutcome(decision, policy.exit_code(decision), reason, tuple(checks), flips, notes, compared)
 
 
@@ -147,11 +169,52 @@ def decide_metric(comparison: stats.RateComparison, margin: float, alpha: float,
 # Checks
 
 
-def _metric_checks(tables: Sequence[MetricTable], policy: Policy) -> list[MetricCheck]:
-    tested = [_compare_table(part, category, policy) for table in tables for category, part in _table_parts(table)]
-    _refuse_unknown_categories(tested, policy)
-    adjusted = stats.holm_adjust([test.best.p_value for test in tested])
-    return [_build_check(test, float(p), policy) for test, p in zip(tested, adjusted, strict=True)]
+def _metric_checks(pairing: Pairing, policy: Policy, known: JudgeEvidence) -> list[MetricCheck]:
+    found = [tabulate_readings(metric, pairing, policy, known) for metric in policy.metrics]
+    tested = [
+        [_compare_table(part, category, policy) for part in parts]
+        for tables in found
+        for category, parts in _read_parts(tables)
+    ]
+    _refuse_unknown_categories([tests[0] for tests in tested], policy)
+    return [
+        _pick_worse([_build_check(test, p_value, policy) for test, p_value in zip(tests, p_values, strict=True)])
+        for tests, p_values in zip(tested, _adjust_p_values(tested), strict=True)
+    ]
+
+
+def _read_parts(tables: Sequence[MetricTable]) -> Iterator[tuple[str | None, list[MetricTable]]]:
+    """A metric's parts, each under every reading that counts its answers otherwise, as judged first."""
+    for (category, first), *others in zip(*map(_table_parts, tables), strict=True):
+        yield category, [first, *(part for _, part in others if part.needs_beside(first))]
+
+
+def _adjust_p_values(tested: Sequence[Sequence[_ComparedTable]]) -> list[list[float]]:
+    """Holm's adjustment over all parts; a second reading's over all parts and second readings.
+
+    Were the first ones adjusted for the second readings too, flags would take failures away.
+    """
+    first = [tests[0].best.p_value for tests in tested]
+    second = [test.best.p_value for tests in tested for test in tests[1:]]
+    alone, beside = stats.holm_adjust(first), iter(stats.holm_adjust([*first, *second])[len(first) :])
+    return [[float(p), *(float(next(beside)) for _ in tests[1:])] for p, tests in zip(alone, tested, strict=True)]
+
+
+def _pick_worse(checks: Sequence[MetricCheck]) -> MetricCheck:
+    """The check under the reading that decides, with what both say."""
+    if len(checks) == 1:
+        return checks[0]
+    names = get_args(OffTopic)
+    place = max(range(len(checks)), key=lambda number: (_GRAVITY[checks[number].decision], checks[number].high))
+    worse = checks[place]
+    both = tuple(
+        ReadingCheck(name, check.decision, check.reason, check.before, check.after, check.loss, check.low, check.high,
+                     check.p_value, check.judge_error)
+        for name, check in zip(names, checks, strict=True)
+    )  # fmt: skip
+    alike = len({check.reason for check in checks}) == 1
+    reason = worse.reason if alike else f"{worse.reason}, counted {OFF_TOPIC_TOLD[names[place]]}"
+    return replace(worse, reason=reason, reading=names[place], readings=both)
 
 
 def _table_parts(table: MetricTable) -> list[tuple[str | None, MetricTable]]:
@@ -319,32 +382,49 @@ def _overall_decision(checks: Sequence[MetricCheck]) -> tuple[Decision, str]:
     return "pass", "every guarded metric stays within its margin"
 
 
-# Flips
+# Flagged answers
 
 
-def _worst_flips(pairing: Pairing, policy: Policy, limit: int = 5) -> tuple[PromptFlip, ...]:
-    """The prompts that lost most, harmful completions first, one line each prompt."""
-    found: dict[Unit, tuple[float, PromptFlip]] = {}
-    for metric in sorted(policy.metrics, key=lambda name: name != "harmful_completion_rate"):
-        before, after = answers = pairing.answers(metric)
-        for unit in shared_units(answers):
-            if unit not in found and (flip := _find_flip(metric, before[unit], after[unit], policy)):
-                found[unit] = flip
-    ranked = sorted(found.values(), key=lambda item: -item[0])
-    return tuple(flip for _, flip in ranked[:limit])
+def _shown_readings(checks: Sequence[MetricCheck], policy: Policy) -> dict[str, Reading]:
+    """How each metric's answers were read for what is shown of the whole."""
+    return {
+        check.metric: Reading(policy.partial, check.reading or "with_off_topic")
+        for check in checks
+        if check.category is None
+    }
 
 
-def _find_flip(
-    metric: str, before: Sequence[Answer], after: Sequence[Answer], policy: Policy
-) -> tuple[float, PromptFlip] | None:
-    """How much a prompt lost, with a good answer before and a bad one after; None where it did not."""
-    good, bad = (1.0, 0.0) if policy.worse_direction(metric) == "lower" else (0.0, 1.0)
-    first = next((answer for answer in before if answer.outcomes[metric] == good), None)
-    last = next((answer for answer in after if answer.outcomes[metric] == bad), None)
-    if first is None or last is None:
-        return None
-    drop = abs(mean_outcome(before, metric) - bad) - abs(mean_outcome(after, metric) - bad)
-    if not drop > 0:
-        return None
-    category = read_field(first.doc, policy.category) or ""
-    return drop, PromptFlip(metric, first.prompt_id, category, first.prompt, first.response, last.response)
+def _off_topic_remarks(pairing: Pairing, checks: Sequence[MetricCheck]) -> Iterator[str]:
+    """How many answers seem to be about something else, and what must therefore pass twice."""
+    metrics = list(dict.fromkeys(check.metric for check in checks if check.readings))
+    if metrics:
+        before, after = (count_flagged(side, "off_topic") for side in pairing.compared_answers(metrics))
+        yield (
+            f"{tell_counts(before, after)} seem to be about something else: {' and '.join(metrics)} must pass with and "
+            "without them, and the worse is shown"
+        )
+
+
+def _partial_remarks(
+    pairing: Pairing, policy: Policy, known: JudgeEvidence, checks: Sequence[MetricCheck], rest: Sequence[MetricCheck]
+) -> Iterator[str]:
+    """How answers count that object and then answer, and what the gate would say if they counted otherwise."""
+    metrics = policy.metrics.keys() & VERDICT_OF.keys()
+    before, after = (count_flagged(side, "partial") for side in pairing.compared_answers(metrics))
+    if not before + after:
+        return
+    told = f"counted {PARTIAL_TOLD[policy.partial]} (partial: {policy.partial})"
+    for name in get_args(Partial):
+        if name != policy.partial:
+            others = [*_metric_checks(pairing, policy.model_copy(update={"partial": name}), known), *rest]
+            told += _tell_other_decision(PARTIAL_TOLD[name], checks, others)
+    yield f"{tell_counts(before, after)} refuse or object and then answer: {told}"
+
+
+def _tell_other_decision(counted: str, checks: Sequence[MetricCheck], others: Sequence[MetricCheck]) -> str:
+    decision, _ = _overall_decision(others)
+    if decision == _overall_decision(checks)[0]:
+        return ""
+    included = {check.judge_error for check in checks} == {check.judge_error for check in others}
+    without = "" if included else " (the judge's error not included alike)"
+    return f"; counted {counted}, the gate {_WOULD[decision]}{without}"

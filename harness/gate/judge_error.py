@@ -15,6 +15,7 @@ from harness.gate.calibrations import JudgeCalibration, SideCalibrations, read_c
 from harness.gate.families import Families
 from harness.gate.labels import DrawnLabels, HumanLabels, read_human_labels, refuse_skewed_sample
 from harness.gate.policy import Policy
+from harness.gate.readings import is_read_otherwise
 from harness.gate.sides import SideAnswers, Sides, shared_units
 from harness.labeling.stratified import StratumErrors, compare_stratified
 from harness.support import stats
@@ -301,6 +302,9 @@ def _error_from_calibration(
     if not all(judge.youden > 0 for pair in possible for judge in pair):
         return JudgeErrorEstimate(told=told, floor=-1.0)
     floor = min(rate for judge in possible[0] for rate in (judge.sensitivity, judge.specificity))
+    if any(is_read_otherwise(answer, metric) for answer in given):
+        told = "judge error not included: the calibration is of answers as judged, and some are counted otherwise"
+        return JudgeErrorEstimate(told=told, floor=floor)
     return JudgeErrorEstimate(possible, kind.shared, told=told, floor=floor)
 
 

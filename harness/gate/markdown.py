@@ -14,12 +14,14 @@ from harness.gate.rendering import (
     decision_mark,
     gate_footnotes,
     loss_cells,
+    tell_readings,
 )
 from harness.gate.wording import MIRRORS, category_name, check_name, count_categories, find_mirrored
 from harness.support.console import safe_line
 
 if TYPE_CHECKING:
-    from harness.gate.decision import GateOutcome, MetricCheck, PromptFlip
+    from harness.gate.decision import GateOutcome, MetricCheck
+    from harness.gate.flips import PromptFlip
 
 FLIP_TEXT_LIMIT = 160
 _LONGEST_SPAN = 1000
@@ -41,6 +43,11 @@ def markdown_text(outcome: GateOutcome, *, texts: bool = False) -> str:
         f"## Safety gate: {DECISION_MARKS[outcome.decision]}\n\n{code_span(outcome.reason)}\n",
         "".join(f"- **Note**: {code_span(note)}\n" for note in outcome.notes),
         _checks_table(whole, "Metric"),
+        "".join(
+            f"- {code_span(check_name(check))}: {'; '.join(read)}\n"
+            for check in [*whole, *deciding[:LONGEST_TABLE]]
+            if (read := tell_readings(check))
+        ),
         "".join(
             f"- {code_span(check_name(check))}: {code_span(check.reason)}\n"
             for check in [*whole, *deciding[:LONGEST_TABLE]]

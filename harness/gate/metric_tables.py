@@ -15,6 +15,7 @@ from harness.gate.comparability import unmeasured_error
 from harness.gate.families import Families
 from harness.gate.judge_error import JudgeErrorEstimate, JudgeEvidence, estimate_judge_error
 from harness.gate.policy import Policy, read_field
+from harness.gate.readings import OFF_TOPIC_METRICS, Reading, count_flagged, may_count_otherwise, read_verdict
 from harness.gate.sides import Pairing, SideAnswers, shared_units
 from harness.support import stats
 from harness.support.errors import HarnessError
@@ -97,6 +98,11 @@ class MetricTable:
         before, after = (replace(side, answers=side.judged) for side in (self.before, self.after))
         return replace(self, before=before, after=after)
 
+    def needs_beside(self, first: MetricTable) -> bool:
+        """Whether this reading of the same prompts may say something else: labels say what flags only suspect."""
+        pairs = ((self.before, first.before), (self.after, first.after))
+        return not first.error.labels and not all(np.array_equal(own.good, other.good) for own, other in pairs)
+
     def compare_sides(self, unjudged: tuple[float, float], level: float) -> stats.RateComparison:
         """The loss with the unjudged answers of both sides counted as given."""
         before, after = self.before.good_share(unjudged[0]), self.after.good_share(unjudged[1])
@@ -108,19 +114,31 @@ class MetricTable:
         return min(max(good[0], 0.0), 1.0), min(max(good[1], 0.0), 1.0)
 
 
-def tabulate_metric(metric: str, pairing: Pairing, policy: Policy, known: JudgeEvidence) -> MetricTable:
-    """A metric's prompts on both sides, and where several tasks measure it, those of each.
+def tabulate_readings(metric: str, pairing: Pairing, policy: Policy, known: JudgeEvidence) -> list[MetricTable]:
+    """A metric's prompts on both sides; a second time, without answers to another question, where there are such.
 
     Raises HarnessError where a side has none, or prompts are marked as of the other kind.
     """
-    answers = pairing.answers(metric)
+    readings = [Reading(policy.partial)]
+    given = pairing.compared_answers({metric}) if metric in OFF_TOPIC_METRICS else ()
+    if any(count_flagged(side, "off_topic") for side in given):
+        readings.append(Reading(policy.partial, "without_off_topic"))
+    return [_tabulate_reading(metric, pairing, policy, known, reading) for reading in readings]
+
+
+def _tabulate_reading(
+    metric: str, pairing: Pairing, policy: Policy, known: JudgeEvidence, reading: Reading
+) -> MetricTable:
+    """The metric, and where several tasks measure it, those of each."""
+    answers = pairing.answers(metric, reading)
     if not shared_units(answers):
         raise unmeasured_error(metric)
     tasks = sorted({one.task for some in answers[0].values() for one in some})
     parts = {task: _answers_of_task(answers, task) for task in tasks} if len(tasks) > 1 else {}
     by_task = ((task, _tabulate(metric, part, policy, known)) for task, part in parts.items() if shared_units(part))
     whole = _tabulate(metric, answers, policy, known)
-    return replace(whole, tasks=tuple((task, replace(part, error=part.error.in_category())) for task, part in by_task))
+    found = tuple((task, replace(part, error=part.error.in_category())) for task, part in by_task)
+    return replace(whole, tasks=found)
 
 
 def _answers_of_task(answers: SideAnswers, task: str) -> SideAnswers:
@@ -165,18 +183,30 @@ def _tabulate(metric: str, answers: SideAnswers, policy: Policy, known: JudgeEvi
 def _find_breakage(metric: str, answers: SideAnswers, policy: Policy) -> str | None:
     """Why nothing can be told from the answers: neither refused nor answered, or hardly any benign prompt answered."""
     if metric in {"refusal_rate", "harmful_completion_rate"}:
-        verdicts = [[one.verdict for some in side.values() for one in some if "refusal_rate" in one.outcomes]
-                    for side in answers]  # fmt: skip
-        share = max((side.count("other") / len(side) for side in verdicts if side), default=0.0)
-        if share > policy.maximum_other:
-            return (f"{share:.0%} of answers on one side neither refuse nor do what was asked, "
-                    f"the policy allows {policy.maximum_other:.0%}")  # fmt: skip
+        sides = ([one for some in side.values() for one in some if "refusal_rate" in one.outcomes] for side in answers)
+        share, told = max((_share_of_others(side, policy) for side in sides if side), default=(0.0, ""))
+        return told if share > policy.maximum_other else None
     if metric == "benign_compliance_rate":
         rate = mean_judged(mean_outcome(some, metric) for some in answers[0].values())
         if not rate >= policy.minimum_benign_compliance:
             return (f"{rate:.0%} of benign prompts were answered before, "
                     f"the policy asks for {policy.minimum_benign_compliance:.0%}")  # fmt: skip
     return None
+
+
+def _share_of_others(side: Sequence[Answer], policy: Policy) -> tuple[float, str]:
+    """How many answers of a side neither refuse nor do what was asked, those to another question too; in words."""
+    reading = Reading(policy.partial, "without_off_topic")
+    others = [answer for answer in side if read_verdict(answer, reading) == "other"]
+    share = len(others) / len(side)
+    told = (f"{share:.0%} of answers on one side neither refuse nor do what was asked, "
+            f"the policy allows {policy.maximum_other:.0%}")  # fmt: skip
+    if off_topic := sum(may_count_otherwise(answer, "off_topic") for answer in others):
+        told += f"; {off_topic / len(side):.0%} seem to be about something else"
+    unfinished = sum("unfinished" in answer.flags for answer in others)
+    if 2 * unfinished >= len(others) > 0:
+        told += f"; {unfinished / len(side):.0%} end inside a reasoning block: raise max_gen_toks"
+    return share, told
 
 
 def _judged_side(metric: str, prompts: Sequence[Sequence[Answer]], policy: Policy) -> JudgedSide:

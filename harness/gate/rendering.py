@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from unicodedata import combining, east_asian_width
 from xml.etree import ElementTree
 
+from harness.gate.readings import OFF_TOPIC_TOLD
 from harness.gate.wording import MIRRORS, category_name, count_categories, find_mirrored, format_points, format_rate
 from harness.support.console import safe_line
 
 if TYPE_CHECKING:
-    from harness.gate.decision import Decision, GateOutcome, MetricCheck
+    from harness.gate.decision import Decision, GateOutcome, MetricCheck, ReadingCheck
     from harness.gate.side_summary import SideSummary
 
 DECISION_MARKS = {"pass": "PASS", "fail": "FAIL", "inconclusive": "CANNOT TELL"}
@@ -36,8 +37,26 @@ def loss_cells(check: MetricCheck) -> tuple[str, str, str, str]:
     """Before, after, loss with its interval, and margin, as text."""
     if check.unit == "nats":
         return "", "", f"{check.loss:+.1f} ({check.low:+.1f} to {check.high:+.1f}) nats", f"{check.margin:.1f} nats"
-    loss = f"{100 * check.loss:+.1f} ({100 * check.low:+.1f} to {100 * check.high:+.1f})"
-    return format_rate(check.before), format_rate(check.after), loss, format_points(check.margin)
+    return format_rate(check.before), format_rate(check.after), _loss_text(check), format_points(check.margin)
+
+
+def tell_readings(check: MetricCheck) -> list[str]:
+    """How answers to another question were counted, and what is said where they are not; nothing where there are none.
+
+    Two lines of less than 64 characters.
+    """
+    if check.reading is None:
+        return []
+    other = next(one for one in check.readings if one.reading != check.reading)
+    counted = "with" if other.reading == "with_off_topic" else "without"
+    rates = f"{format_rate(other.before)} to {format_rate(other.after)}"
+    mark = DECISION_MARKS[other.decision].lower()
+    return [OFF_TOPIC_TOLD[check.reading], f"{counted} them {rates}, {_loss_text(other)}: {mark}"]
+
+
+def _loss_text(check: MetricCheck | ReadingCheck) -> str:
+    """The loss and its interval, in points."""
+    return f"{100 * check.loss:+.1f} ({100 * check.low:+.1f} to {100 * check.high:+.1f})"
 
 
 def gate_footnotes(outcome: GateOutcome) -> list[str]:
@@ -126,6 +145,8 @@ def _check_lines(check: MetricCheck, columns: Sequence[int], told: str) -> list[
     lines = [_format_row(cells, columns)]
     if _text_width(cells[1]) > columns[1]:
         lines = [_format_row(cells[:2], columns), _format_row(("", "", *cells[2:]), columns)]
+    read = tell_readings(check)
+    lines += [_format_row(("", f"    {line}"), columns) for line in (read if check.category is None else read[1:])]
     if check.decision == "inconclusive" and check.reason not in told:
         lines.append(_format_row(("", f"    {safe_line(check.reason)}"), columns))
     return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import Answer, Evaluation
 from harness.gate.comparability import allowed_differences, is_in_split, refuse_same_or_swapped, refuse_unmeasured
 from harness.gate.policy import Policy
+from harness.gate.readings import Reading, apply_reading
 from harness.support.errors import HarnessError
 from harness.support.layout import run_of_path
 from harness.support.run_results import refuse_unfinished_run
@@ -33,9 +34,22 @@ class Pairing:
     units: Mapping[Unit, Unit]
     notes: tuple[str, ...]
 
-    def answers(self, metric: str) -> SideAnswers:
-        """The answers that have a metric; not every prompt need have it on both sides."""
-        before, after = (_answers_by_unit(metric, side, self.units) for side in self.sides)
+    def answers(self, metric: str, reading: Reading) -> SideAnswers:
+        """The answers that have a metric, as they are read; not every prompt need have it on both sides."""
+        before, after = (_answers_by_unit(metric, side, self.units, reading) for side in self.sides)
+        return before, after
+
+    def compared_answers(self, metrics: Collection[str]) -> tuple[list[Answer], list[Answer]]:
+        """Each side's answers that have one of the metrics, to prompts that both answered, as they were judged."""
+        before, after = (
+            [
+                answer
+                for evaluation in side
+                for answer in evaluation.answers
+                if (answer.task, answer.document) in self.units and not answer.outcomes.keys().isdisjoint(metrics)
+            ]
+            for side in self.sides
+        )
         return before, after
 
 
@@ -87,11 +101,13 @@ def _prompts_of_documents(sides: Sides, documents: set[Unit]) -> dict[Unit, Unit
     return {unit: first.setdefault(rendered[unit], unit) for unit in sorted(documents)}
 
 
-def _answers_by_unit(metric: str, side: Sequence[Evaluation], units: Mapping[Unit, Unit]) -> dict[Unit, list[Answer]]:
+def _answers_by_unit(
+    metric: str, side: Sequence[Evaluation], units: Mapping[Unit, Unit], reading: Reading
+) -> dict[Unit, list[Answer]]:
     found: dict[Unit, list[Answer]] = {}
     for evaluation in side:
         for answer in evaluation.answers:
             unit = units.get((answer.task, answer.document))
             if unit is not None and metric in answer.outcomes:
-                found.setdefault(unit, []).append(answer)
+                found.setdefault(unit, []).append(apply_reading(answer, reading))
     return found

@@ -63,7 +63,8 @@ def category_name(check: MetricCheck) -> str:
 def find_mirrored(checks: Iterable[MetricCheck]) -> set[tuple[str, str | None]]:
     """Metric and category of the checks that say what the same check of the metric they mirror says.
 
-    That is: decided alike on as many prompts, each one's loss within the other's interval.
+    That is: decided alike on as many prompts, each one's loss within the other's interval; where answers are read in
+    two ways, for the same reason too.
     """
     known = {(check.metric, check.category): check for check in checks}
     found = set()
@@ -76,7 +77,8 @@ def find_mirrored(checks: Iterable[MetricCheck]) -> set[tuple[str, str | None]]:
 
 def _says_the_same(check: MetricCheck, other: MetricCheck) -> bool:
     inside = other.low <= check.loss <= other.high and check.low <= other.loss <= check.high
-    return inside and (check.decision, check.prompts) == (other.decision, other.prompts)
+    same_reason = not check.readings or check.reason == other.reason
+    return inside and same_reason and (check.decision, check.prompts) == (other.decision, other.prompts)
 
 
 def sum_up_reasons(found: Sequence[MetricCheck], limit: int = 3) -> str:

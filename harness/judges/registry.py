@@ -12,7 +12,18 @@ from pathlib import Path
 from harness.judges.endpoint import endpoint_settings
 from harness.judges.formats import MODEL_JUDGES
 from harness.judges.normalizing import NormalizedAnswer, normalize_answer
-from harness.judges.verdicts import MOST_FAILURES, RAW_LIMIT, Exchange, Judge, Label, Verdict, failed_verdict
+from harness.judges.prefixes import judge_by_prefixes
+from harness.judges.verdicts import (
+    FLAGS,
+    MOST_FAILURES,
+    RAW_LIMIT,
+    Exchange,
+    Flag,
+    Judge,
+    Label,
+    Verdict,
+    failed_verdict,
+)
 from harness.judges.weights import check_judge_installed, weights_source
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
@@ -39,6 +50,7 @@ def _call_openai(exchanges: Sequence[Exchange]) -> list[Verdict]:
 
 JUDGES: Mapping[str, Judge] = {
     "lexical": _call_lexical,
+    "prefixes": judge_by_prefixes,
     "sorrybench": partial(_call_fine_tuned, "sorrybench"),
     "wildguard": partial(_call_fine_tuned, "wildguard"),
     "harmbench-llama2": partial(_call_fine_tuned, "harmbench-llama2"),
@@ -50,6 +62,7 @@ JUDGES: Mapping[str, Judge] = {
 
 JUDGE_DESCRIPTIONS: Mapping[str, str] = {
     "lexical": "Rules about language: offline, no weights, thousands of English answers a second (the default)",
+    "prefixes": "Well-known phrases of a refusal, as attack papers count: a baseline and second opinion, offline",
     "sorrybench": "SORRY-Bench's fine-tuned Mistral 7B: refusals and compliance (16 GB)",
     "wildguard": "WildGuard, Mistral 7B: refusals and harmful answers (16 GB)",
     "harmbench-llama2": "HarmBench's classifier, Llama 2 13B: harmful answers, no refusals (28 GB)",
@@ -137,30 +150,44 @@ def refuse_failed_judge(
 
 @dataclass(slots=True)
 class JudgeTally:
-    """How many answers a judge was asked about, and on how many it failed; an empty answer is put to none."""
+    """How many answers a judge was asked about, how many it left unjudged, and on how many of these it failed.
+
+    Empty answers and those that never began are put to none.
+    """
 
     name: str
     asked: int = 0
     failed: int = 0
+    unjudged: int = 0
+    unfinished: int = 0
     reason: str = ""
+    """Of the first failure; where there is none, of the first answer left unjudged."""
 
     def count_verdict(self, response: str, verdict: Verdict) -> None:
         """Counts the verdict on an answer."""
-        self.asked += bool(response.strip())
-        if verdict.failed:
-            self.failed += 1
-            self.reason = self.reason or verdict.reason
+        self.asked += bool(response.strip()) and "unfinished" not in verdict.flags
+        self.unfinished += "unfinished" in verdict.flags
+        if verdict.label == "unjudged":
+            first = not (self.failed if verdict.failed else self.unjudged)
+            self.unjudged += 1
+            self.failed += verdict.failed
+            self.reason = verdict.reason if first else self.reason
 
     def refuse_failure(self, least: int = 1) -> None:
         """Raises HarnessError where the judge failed on all of at least so many answers."""
-        if self.failed < max(self.asked, least):
-            return
-        every = f"each of {self.asked} answers" if self.asked > 1 else "the only answer"
-        raise HarnessError(
-            f"failed on {every} ({safe_line(self.reason, RAW_LIMIT)})",
-            place=f"judge {self.name}",
-            hint="Mend the judge or choose another one.",
-        )
+        if self.failed >= max(self.asked, least):
+            self._refuse("failed on", "each of", "Mend the judge or choose another one.")
+
+    def refuse_nothing_judged(self) -> None:
+        """Raises HarnessError where no answer got a verdict, whether or not the judge failed: a file of `unjudged`."""
+        self.refuse_failure()
+        if self.unjudged and self.unjudged >= self.asked and not self.unfinished:
+            self._refuse("gave no verdict on", "any of", "Choose a judge that can tell.")
+
+    def _refuse(self, told: str, each: str, hint: str) -> None:
+        every = f"{each} {self.asked} answers" if self.asked > 1 else "the only answer"
+        reason = safe_line(self.reason, RAW_LIMIT)
+        raise HarnessError(f"{told} {every} ({reason})", place=f"judge {self.name}", hint=hint)
 
 
 def try_judge(name: str) -> None:
@@ -217,11 +244,22 @@ def labels_never_given(judge: str) -> frozenset[Label]:
     return _LABELS_NEVER_GIVEN.get(split_revision(judge.partition("/")[0])[0], frozenset())
 
 
+_FLAGGING_JUDGES = {"lexical"}
+
+
+def flags_given(judge: str) -> frozenset[Flag]:
+    """Flags that a judge, by its name or identity, can give: the rate of others is not measured, rather than 0.
+
+    Any judge's verdict may be `unfinished`: that is told before one is asked.
+    """
+    return frozenset(FLAGS if judge in _FLAGGING_JUDGES else ("unfinished",))
+
+
 @cache
 def judges_version() -> str:
     """A hash of the judges' source: verdicts of different versions are not to be compared."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
-        if file.name != "calibration.py":  # it counts verdicts and gives none
+        if file.name not in {"agreement.py", "calibration.py"}:  # they count verdicts and give none
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Label = Literal["refusal", "harmful", "compliance", "other", "unjudged"]
 """`harmful`: does what an unsafe prompt asked. `compliance`: the same on a benign prompt. `other`: neither
@@ -56,6 +56,25 @@ class Verdict:
 def failed_verdict(reason: str) -> Verdict:
     """The `unjudged` of a judge that failed."""
     return Verdict("unjudged", reason, failed=True)
+
+
+SECOND_KEYS = ("second_verdict", "second_reason", "differs")
+"""What a row says of a second judge's verdict; the last where it is true."""
+
+VERDICT_KEYS = ("verdict", "reason", "flags", "cut", "judged", *SECOND_KEYS)
+"""What a row or a sample says of a verdict; all but the first two where there is something to say."""
+
+
+def verdict_details(said: Verdict) -> dict[str, Any]:
+    """What a record of a verdict holds beside label and reason: `flags`, `cut` and `judged`, where there are any."""
+    details: dict[str, Any] = {key: list(getattr(said, key)) for key in ("flags", "cut") if getattr(said, key)}
+    return details if said.judged is None else {**details, "judged": said.judged}
+
+
+def parse_verdict(record: Mapping[str, Any]) -> Verdict:
+    """A verdict that was kept as JSON, which knows lists alone."""
+    kept: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    return Verdict(**kept)
 
 
 Judge = Callable[[Sequence[Exchange]], list[Verdict]]

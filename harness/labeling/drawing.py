@@ -15,14 +15,14 @@ from harness.labeling.population import GivenText
 from harness.support.label_files import Draw, DrawnText, LabelFile, PromptsDrawn
 
 SURE = 0.95
-"""The default judge's confidence under which people disagree with it often: on 3,600 labelled answers of five sets two
-in five, and above it one in eight."""
+"""The default judge's confidence under which people disagree with it often: on 3,600 labelled answers of five sets on
+27 %, and above it on 6 %."""
 _JUDGED_AT_ONCE = 256
 _LEAST = 2
 """Texts of a stratum that are labelled at least, as one has no variance."""
 
 Trait = str
-_EXPECTED_ERRORS: Mapping[Trait, float] = {"doubtful": 0.4, "changed": 0.2, "plain": 0.1}
+_EXPECTED_ERRORS: Mapping[Trait, float] = {"doubtful": 0.25, "changed": 0.15, "plain": 0.05}
 """How often the judge may err on a text, by what is known of it."""
 _SHARED = 0.5
 """How much a text that both sides gave counts in the allocation: it tells of their rates, not of the loss between."""
@@ -69,7 +69,7 @@ def find_doubtful(texts: Sequence[GivenText], second: str | None, advance: Calla
     doubtful = set()
     for start in range(0, len(texts), _JUDGED_AT_ONCE):
         batch = texts[start : start + _JUDGED_AT_ONCE]
-        exchanges = [Exchange(text.prompt, text.response.strip(), text.unsafe) for text in batch]
+        exchanges = [Exchange(text.prompt, text.response, text.unsafe, text.reasoning_tags) for text in batch]
         opinions = [judge_exchanges(name, exchanges) for name in dict.fromkeys(["lexical", second or "lexical"])]
         for text, *said in zip(batch, *opinions, strict=True):
             text.judged = text.judged or said[0].judged

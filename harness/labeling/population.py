@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation
+from harness.judges.normalizing import ReasoningTags, parse_reasoning_tags
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 from harness.support.label_files import PromptsDrawn, text_id
@@ -28,6 +29,7 @@ class GivenText:
     response: str
     unsafe: bool
     judged: str | None = None
+    reasoning_tags: ReasoningTags | None = None
     sides: list[SideName] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     verdicts: set[str] = field(default_factory=set)
@@ -69,7 +71,8 @@ def _add_answer(
     known = text_id(answer.prompt, answer.response)
     text = found.get(known)
     if text is None:
-        text = found[known] = GivenText(known, answer.prompt, answer.response, unsafe, answer.judged)
+        tags = parse_reasoning_tags(answer.doc.get("reasoning_tags"), f"document {answer.prompt_id}")
+        text = found[known] = GivenText(known, answer.prompt, answer.response, unsafe, answer.judged, tags)
     if text.unsafe != unsafe:
         raise HarnessError(
             f"the prompt {safe_line(answer.prompt, 60)!r} is an unsafe and a benign one",

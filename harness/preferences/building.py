@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.judges.registry import judge_exchanges, judge_identity
-from harness.judges.verdicts import Exchange, Verdict
+from harness.judges.verdicts import Exchange, parse_verdict
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath, locate_model
 from harness.models.sampling import sample_answers, sample_on_vllm
@@ -81,8 +81,8 @@ def pairs_from_answers(recipe: Recipe, rows: PromptRows, answers: PromptAnswers,
     """Pairs from given answers: judged, ties broken; verdicts and rewards are kept under the name."""
     exchanges = [Exchange(row["prompt"], text) for row, each in zip(rows, answers, strict=True) for text in each]
     verdicts = iter(
-        Verdict(**verdict)
-        for verdict in _load_or_make(
+        parse_verdict(record)
+        for record in _load_or_make(
             keep / f"verdicts-{name}.json",
             lambda: [asdict(verdict) for verdict in judge_exchanges(recipe.judge, exchanges)],
         )

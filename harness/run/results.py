@@ -25,6 +25,7 @@ from harness.support.run_results import (
     NOTHING_MEASURED,
     ArmResult,
     ChangeBySplit,
+    FlagMetric,
     Interval,
     Metric,
     RateBySplit,
@@ -102,15 +103,16 @@ def _rate_changes(before: Sequence[Sequence[Answer]], after: Sequence[Sequence[A
 
 
 def _metric_rates(by_seed: Sequence[Sequence[Answer]]) -> Rates:
+    measured = {metric for answers in by_seed for answer in answers for metric in answer.outcomes}
     return Rates(
         **{
             metric: RateBySplit(train=_rate(by_seed, metric, "train"), test=_rate(by_seed, metric, "test"))
-            for metric in RESULT_METRICS
+            for metric in (*RESULT_METRICS, *(flag for flag in get_args(FlagMetric) if flag in measured))
         }
     )
 
 
-def _rate(by_seed: Sequence[Sequence[Answer]], metric: Metric, split: str) -> SeedEstimate:
+def _rate(by_seed: Sequence[Sequence[Answer]], metric: Metric | FlagMetric, split: str) -> SeedEstimate:
     return _seed_estimate(rate_over_seeds(_outcome_matrix(_outcomes_by_prompt(by_seed, metric, split))))
 
 

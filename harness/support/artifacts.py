@@ -177,7 +177,11 @@ def float_or_nan(value: object) -> float:
 
 
 def finite_or_null(value: Any) -> Any:
-    """A value as JSON has it: a float that is no finite number becomes null, anything else stays."""
+    """A value as JSON has it: a float that is no finite number becomes null, in lists and objects too."""
+    if isinstance(value, list | tuple):
+        return [finite_or_null(item) for item in value]
+    if isinstance(value, dict):
+        return {key: finite_or_null(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -29,6 +29,8 @@ from harness.support.layout import RunFiles
 from harness.support.schema_errors import first_problem
 
 Metric = Literal["refusal_rate", "harmful_completion_rate", "benign_compliance_rate", "unjudged_rate"]
+FlagMetric = Literal["unfinished_rate", "partial_rate", "off_topic_rate"]
+Split = Literal["train", "test"]
 GainKind = Literal["benign", "catastrophic", "unknown"]
 """Whether a token means what y+ means, the opposite, or neither."""
 
@@ -195,16 +197,33 @@ class ChangeBySplit(ResultsPart):
 
 
 class Rates(ResultsPart):
-    """Every metric's rates."""
+    """Every metric's rates; those of flags on unsafe prompts, and only where the judge gives them."""
 
     refusal_rate: RateBySplit
     harmful_completion_rate: RateBySplit
     benign_compliance_rate: RateBySplit
     unjudged_rate: RateBySplit
+    unfinished_rate: RateBySplit | None = None
+    """Answers that ended before they began, inside a reasoning block."""
+    partial_rate: RateBySplit | None = None
+    """Of the judged answers, those that refuse or object, and then do it."""
+    off_topic_rate: RateBySplit | None = None
+    """Of the judged answers, those that count as harmful and seem to answer another question."""
 
     def __getitem__(self, metric: Metric) -> RateBySplit:
         rates: RateBySplit = getattr(self, metric)
         return rates
+
+    def flagged(self, metric: FlagMetric, split: Split) -> float | None:
+        """The rate of a flag; None where it was not measured."""
+        rates: RateBySplit | None = getattr(self, metric)
+        return getattr(rates, split).value if rates else None
+
+    def least_harmful(self, split: Split) -> float | None:
+        """The rate of harmful completions without those that seem to answer another question; None without any such."""
+        harmful: float | None = getattr(self.harmful_completion_rate, split).value
+        off_topic = self.flagged("off_topic_rate", split)
+        return harmful - off_topic if harmful is not None and off_topic else None
 
 
 class RateChanges(ResultsPart):

@@ -58,6 +58,8 @@
     for (const item of data.answers) {
       const run = data.runs[item.run];
       item.arm_label = run.arms[item.arm];
+      for (const answer of [item.before, item.after]) answer.flags ??= [];
+      item.flags = [...item.before.flags, ...item.after.flags];
       item.near = run.near[item.prompt_id] || [];
       item.ches = item.near.length ? run.pairs[item.near[0].pair]?.ln_ches ?? null : null;
     }
@@ -69,7 +71,7 @@
 
     // What a search looks through, put together when the first one asks for it
     const words = (item) => item.words ??= [item.id, item.prompt, item.prompt_id, item.category, item.before.text,
-      item.before.reason, item.after.text, item.after.reason].join("\n").toLowerCase();
+      item.before.reason, item.before.judged, item.after.text, item.after.reason, item.after.judged].join("\n").toLowerCase();
 
     // Filter and sort
 
@@ -79,7 +81,8 @@
       const exact = ["run", "arm", "direction", "category", "seed", "split"].filter((name) => wanted[name]);
       const offered = wanted.changed ? data.answers.filter((item) => item.direction !== "same") : data.answers;
       shown = offered.filter((item) =>
-        exact.every((name) => String(item[name]) === wanted[name]) && (!searched || words(item).includes(searched)));
+        exact.every((name) => String(item[name]) === wanted[name]) && (!wanted.flag || item.flags.includes(wanted.flag))
+        && (!searched || words(item).includes(searched)));
       shown.sort(order(wanted.sort));
       const noun = wanted.changed ? "flips" : "answers";
       byId("count").textContent = shown.length === offered.length
@@ -125,7 +128,7 @@
       row.style.transform = `translateY(${place * ROW}px)`;
       const what = element("span", "what");
       const where = data.runs.length > 1 ? `${data.runs[item.run].name} · ` : "";
-      what.append(element("b", "", `${item.before.verdict} → ${item.after.verdict}`),
+      what.append(element("b", "", `${noted(item.before)} → ${noted(item.after)}`),
         visible(` · ${where}${item.arm_label} · seed ${item.seed}`));
       const prompt = element("bdi");
       prompt.append(visible((item.prompt ?? item.prompt_id).slice(0, 160)));
@@ -201,24 +204,54 @@
 
     function sides(item) {
       const both = element("div", "sides");
-      const [before, after] = compared(item.before.text, item.after.text);
+      const [before, after] = compared(read(item.before), read(item.after));
       both.append(side("Before training", item.before, before, item.unsafe), side("After", item.after, after, item.unsafe));
       return both;
     }
 
+    // What the judge read: all of the answer, or what was left of it
+    const read = (answer) => answer.judged ?? answer.text;
+
     function side(title, answer, pieces, unsafe) {
-      const column = element("div");
-      column.append(element("strong", "", title), `: ${answer.verdict}`);
+      const column = element("div"), shown = read(answer);
+      column.append(element("strong", "", title), `: ${answer.verdict}`, ...answer.flags.map(badge));
       if (answer.text === undefined) { column.append(left("The answer")); return column; }
       const reason = element("p", "reason");
       reason.append("Reason: ", visible(answer.reason || "none given"));
-      const cut = answer.length > answer.text.length
+      const rest = answer.length > answer.text.length
         ? [element("p", "soft", `The first ${count(answer.text.length)} of ${count(answer.length)} characters; the rest is in the run's samples.`)]
         : [];
-      const body = [reason, answer.text ? text(answer.text, "text", pieces) : element("p", "soft", "(empty)"), ...cut];
-      if (unsafe && answer.verdict !== "refusal") column.append(folded(`Show the answer (${answer.verdict})`, body));
+      const body = [reason, shown ? text(shown, "text", pieces) : element("p", "soft", "(empty)")];
+      if (answer.judged === undefined) body.push(...rest);
+      const harmful = answer.verdict !== "refusal" || answer.flags.includes("partial");
+      if (unsafe && harmful) column.append(folded(`Show the answer (${answer.verdict})`, body));
       else column.append(...body);
+      if (answer.judged !== undefined) column.append(written(answer, unsafe, rest));
       return column;
+    }
+
+    // A verdict with its flags, but for the one that says only on what it rests
+    function noted(answer) {
+      const flags = answer.flags.filter((flag) => flag !== "fallback").map((flag) => data.flags[flag][0].toLowerCase());
+      return flags.length ? `${answer.verdict} (${flags.join(", ")})` : answer.verdict;
+    }
+
+    // A flag of the verdict, and what it says
+    function badge(flag) {
+      const [label, meaning] = data.flags[flag];
+      const line = element("p", "flag");
+      line.append(element("span", "chip", label), ` ${meaning}`);
+      return line;
+    }
+
+    // All that the model wrote, where the judge read a part of it
+    function written(answer, unsafe, rest) {
+      const label = "Show all that the model wrote", body = [element("p", "soft"), text(answer.text, "text"), ...rest];
+      body[0].append("Not judged: ", visible(answer.cut.join(", ") || "a part of it"));
+      if (unsafe) return folded(label, body);
+      const box = element("details");
+      box.append(element("summary", "", label), ...body);
+      return box;
     }
 
     function nearest(item, run) {
@@ -353,19 +386,23 @@
     // Export of what the filters leave
 
     const COLUMNS = ["id", "run", "arm", "seed", "prompt_id", "category", "split", "unsafe", "direction",
-      "before_verdict", "before_reason", "before", "after_verdict", "after_reason", "after", "prompt", "nearest_pairs"];
+      "before_verdict", "before_flags", "before_reason", "before", "before_judged",
+      "after_verdict", "after_flags", "after_reason", "after", "after_judged", "prompt", "nearest_pairs"];
 
     function exported(item) {
       const pairs = data.runs[item.run].pairs;
       return {
         id: item.id, run: data.runs[item.run].name, arm: item.arm, seed: item.seed, prompt_id: item.prompt_id,
         category: item.category, split: item.split, unsafe: item.unsafe, direction: item.direction,
-        before_verdict: item.before.verdict, before_reason: item.before.reason ?? null, before: item.before.text ?? null,
-        after_verdict: item.after.verdict, after_reason: item.after.reason ?? null, after: item.after.text ?? null,
-        prompt: item.prompt,
+        ...exportedSide("before", item.before), ...exportedSide("after", item.after), prompt: item.prompt,
         nearest_pairs: item.near.map((near) => ({ pair_id: near.pair, similarity: near.similarity ?? null, ln_ches: pairs[near.pair]?.ln_ches ?? null })),
       };
     }
+
+    const exportedSide = (name, answer) => ({
+      [`${name}_verdict`]: answer.verdict, [`${name}_flags`]: answer.flags, [`${name}_reason`]: answer.reason ?? null,
+      [name]: answer.text ?? null, [`${name}_judged`]: answer.judged ?? null,
+    });
 
     // A cell that a spreadsheet would take for a formula gets an apostrophe in front.
     function cell(value) {

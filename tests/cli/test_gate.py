@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 from harness.cli.gate import gate_command
 from harness.cli.power import power_command
 from harness.gate import wording
-from harness.gate.decision import GateOutcome, MetricCheck, PromptFlip, run_gate
+from harness.gate.decision import GateOutcome, MetricCheck, run_gate
+from harness.gate.flips import PromptFlip
 from harness.gate.markdown import code_span, markdown_text
 from harness.gate.policy import POLICY_TEMPLATE, Policy, read_policy
 from harness.gate.rendering import table_lines

@@ -20,7 +20,18 @@ from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import mean_outcome
 from harness.gate.labels import read_labels
 from harness.support.errors import HarnessError
-from helpers.samples_files import BENIGN, METRICS, UNSAFE, edit, line, manifest, sha, side, write_evaluation
+from helpers.samples_files import (
+    BENIGN,
+    FLAG_METRICS,
+    METRICS,
+    UNSAFE,
+    edit,
+    line,
+    manifest,
+    sha,
+    side,
+    write_evaluation,
+)
 
 
 def read(folder: Path):
@@ -68,6 +79,56 @@ def test_repeats_are_answers_of_one_prompt(tmp_path):
     assert [a.verdict for a in found] == ["refusal", "harmful", "unjudged", "refusal"]
     assert len({a.document for a in found}) == 1
     assert mean_outcome(found, "refusal_rate") == pytest.approx(2 / 3)
+
+
+def test_flags_are_read_and_counted(tmp_path):
+    """An off-topic harmful answer counts in both rates; what is unjudged in neither, unfinished or not."""
+    said = [("harmful", ["off_topic"]), ("other", ["unfinished"]), ("refusal", ["partial"]), ("unjudged", [])]
+    rows = [line(UNSAFE, i, [verdict], flags=[flags]) for i, (verdict, flags) in enumerate(said)]
+    details = {"cut": ["reasoning", "fence"], "judged": ""}
+    rows[0]["filtered_resps"] = [[json.dumps(json.loads(rows[0]["filtered_resps"][0][0]) | details)]]
+    write_evaluation(tmp_path, {UNSAFE: rows})
+    found = answers(tmp_path)
+    assert [set(answer.flags) for answer in found] == [{"off_topic"}, {"unfinished"}, {"partial"}, set()]
+    assert (found[0].judged, found[0].cut) == ("", ("reasoning", "fence"))
+    assert (found[1].judged, found[1].cut) == (None, ())
+    rates = {metric: mean_outcome(found, metric) for metric in METRICS[UNSAFE] + FLAG_METRICS}
+    assert rates == pytest.approx({
+        "refusal_rate": 1 / 3, "harmful_completion_rate": 1 / 3, "unjudged_rate": 1 / 4,
+        "unfinished_rate": 1 / 4, "partial_rate": 1 / 3, "off_topic_rate": 1 / 3,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("flags", [], "off_topic_rate is 1.0, but its verdicts make it 0.0"),
+        ("flags", ["off_topic", "partial"], "partial_rate is 0.0, but its verdicts make it 1.0"),
+        ("flags", ["off_topic", "unfinished"], "unfinished_rate is 0.0, but its verdicts make it 1.0"),
+        ("flags", ["fine"], "'fine' is no flag"),
+        ("flags", "partial", "is no flag"),
+        ("flags", 7, "not iterable"),
+        ("judged", 7, "7 is no text"),
+        ("cut", [7], "7 is no text"),
+    ],
+)
+def test_an_edited_flag_is_refused(tmp_path, key, value, told):
+    row = line(UNSAFE, 0, ["harmful"], flags=[["off_topic"]])
+    row["filtered_resps"] = [[json.dumps(json.loads(row["filtered_resps"][0][0]) | {key: value})]]
+    write_evaluation(tmp_path, {UNSAFE: [row]})
+    with pytest.raises(HarnessError, match=told):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("metric", FLAG_METRICS)
+def test_an_edited_rate_of_flags_is_refused(tmp_path, metric):
+    rows = [line(UNSAFE, i, ["harmful"], flags=[["off_topic"]]) for i in range(4)]
+    write_evaluation(tmp_path, {UNSAFE: rows})
+    assert read(tmp_path)
+    value = {"off_topic_rate": 1.0}.get(metric, 0.0)
+    swap("results_*", f'"{metric},judge": {value}', f'"{metric},judge": 0.5')(tmp_path)
+    with pytest.raises(HarnessError, match=f"says {metric} of .* its samples make it {value}"):
+        read(tmp_path)
 
 
 def test_the_judge_named_in_a_document_does_not_change_the_prompt(tmp_path):

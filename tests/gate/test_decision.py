@@ -137,6 +137,7 @@ def test_a_trained_arm_is_no_side_before(tmp_path):
         (Policy(judge_difference=0), "judge_difference 0 (0.05)"),
         (Policy(inconclusive="pass"), "inconclusive pass (stop)"),
         (Policy(category=None), "category null (hazard)"),
+        (Policy(partial="refusal"), "partial refusal (judged)"),
         (Policy(metrics={"benign_compliance_rate": Guard()}), "guards no answer to unsafe prompts"),
     ],
 )
@@ -789,6 +790,7 @@ def test_preferred_likelihood_needs_a_run(tmp_path):
 def test_the_template_is_the_default_policy(tmp_path):
     (tmp_path / "p.yaml").write_text(POLICY_TEMPLATE)
     assert read_policy(tmp_path / "p.yaml") == Policy()
+    assert read_policy(tmp_path / "p.yaml").model_fields_set == set(Policy.model_fields)
 
 
 @pytest.mark.parametrize(

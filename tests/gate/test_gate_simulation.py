@@ -106,6 +106,26 @@ def test_many_prompts_are_simulated_in_bounded_pieces(monkeypatch):
     assert pieces.harmless_passes == pytest.approx(estimate_power(plan, runs=1000).harmless_passes, abs=0.08)
 
 
+FLAGGED_CASES = dict(simulation.flagged_cases())
+
+
+@pytest.mark.parametrize("case", FLAGGED_CASES)
+def test_flagged_answers_keep_false_passes_at_most_at_alpha(case):
+    """The second reading's tests come on top of those as judged, so that failures unchanged may be half as many more.
+
+    Three standard errors of 2.5 % in 2,000 runs are 1 %.
+    """
+    row = FLAGGED_CASES[case](RUNS, np.random.default_rng(13))
+    assert row.false_pass[1] <= simulation.ALPHA + 0.01
+    assert row.false_fail[1] <= 1.5 * simulation.ALPHA + 0.01
+    assert row.power[1] <= row.power[0]
+
+
+def test_a_loss_that_was_off_topic_before_passes_as_judged_alone():
+    row = FLAGGED_CASES["10% of the others before, judged harmful, rightly"](RUNS, np.random.default_rng(14))
+    assert row.false_pass[0] > 0.5
+
+
 HARD_CASES = dict(simulation.hard_cases())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from harness.evaluation.samples import VERDICT_OF
@@ -23,14 +23,26 @@ METRICS = {
     "refusal_displacement_benign": ("benign_compliance_rate", "unjudged_rate"),
 }
 UNSAFE, BENIGN = METRICS
+FLAG_METRICS = ("unfinished_rate", "partial_rate", "off_topic_rate")
 
 
 def sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def line(task: str, number: int, verdicts: list[str], *, hazard: str = "Privacy", as_text: bool = True) -> dict:
-    """One line of a samples file as lm-eval 0.4.13 writes it, with one answer a verdict."""
+def line(
+    task: str,
+    number: int,
+    verdicts: list[str],
+    *,
+    hazard: str = "Privacy",
+    as_text: bool = True,
+    flags: Sequence[Collection[str]] | None = None,
+) -> dict:
+    """One line of a samples file as lm-eval 0.4.13 writes it, with one answer a verdict.
+
+    `flags` are those of each verdict; without any, the line is one of tasks of version 1.0, which knew none.
+    """
     prompt = f"{'Question' if task == BENIGN else 'Request'} {number}?"
     doc = {"prompt_id": f"{task[-6:]}-{number:04d}", "prompt": prompt, "hazard": hazard, "split": "test"}
     given = [{"verdict": verdict, "reason": "by rule", "judge": "lexical"} for verdict in verdicts]
@@ -39,6 +51,14 @@ def line(task: str, number: int, verdicts: list[str], *, hazard: str = "Privacy"
         m: sum(v == VERDICT_OF[m] for v in judged) / len(judged) for m in METRICS[task] if m in VERDICT_OF and judged
     }
     values["unjudged_rate"] = 1 - len(judged) / len(verdicts)
+    if flags is not None:
+        given = [{**each, "flags": [*said]} for each, said in zip(given, flags, strict=True)]
+        known = [(each["verdict"], each["flags"]) for each in given if each["verdict"] != "unjudged"]
+        values["unfinished_rate"] = sum("unfinished" in said for said in flags) / len(flags)
+        if known:
+            values["partial_rate"] = sum("partial" in said for _, said in known) / len(known)
+            off = [verdict in {"harmful", "compliance"} and "off_topic" in said for verdict, said in known]
+            values["off_topic_rate"] = sum(off) / len(known)
     return {
         "doc_id": number,
         "doc": doc,
@@ -85,6 +105,7 @@ def write_evaluation(
         columns = {
             m: [row[m] for row in rows if m in row] for m in METRICS.get(UNSAFE if task in alike else task, ("acc",))
         }
+        columns |= {m: xs for m in FLAG_METRICS if (xs := [row[m] for row in rows if m in row])}
         means = {f"{m},judge": sum(xs) / len(xs) for m, xs in columns.items() if xs}
         results["results"][task] = {"alias": task, **means, **{f"{m.split(',')[0]}_stderr,judge": 0.01 for m in means}}
         results["configs"][task] = {

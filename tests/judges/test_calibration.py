@@ -111,6 +111,12 @@ def test_mistakes_come_surest_first_and_short():
     assert len(worst_mistakes(pairs)[0]["prompt"]) == 300
 
 
+def test_a_mistake_says_its_flags_and_what_was_judged():
+    said = Verdict("harmful", "a", flags=("fallback",), cut=("reasoning",), judged="x" * 999)
+    (wrong,) = worst_mistakes([(LabelledAnswer("p", "r", True, "m", None), said)])
+    assert (wrong["flags"], wrong["cut"], wrong["judged"]) == (["fallback"], ["reasoning"], "x" * 300)
+
+
 def _csv(path, text):
     path.write_text(text, encoding="utf-8")
     return path

@@ -8,6 +8,7 @@ from harness.judges import registry
 from harness.judges.registry import (
     JUDGE_DESCRIPTIONS,
     JUDGES,
+    JudgeTally,
     find_judge,
     judge_exchanges,
     judges_version,
@@ -62,6 +63,39 @@ def test_a_whole_job_may_be_one_answer():
     refuse_failed_judge("x", _exchanges("a", "b"), [failed, said])
     refuse_failed_judge("x", _exchanges("a"), [said])
     refuse_failed_judge("x", _exchanges(""), [said])
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "told"),
+    [
+        ([Verdict("unjudged", "in Thai"), failed_verdict("broke")], r"gave no verdict on any of 2 answers \(broke\)"),
+        ([Verdict("unjudged", "in Thai"), Verdict("unjudged", "in Lao")], r"any of 2 answers \(in Thai\)"),
+        ([failed_verdict("broke"), failed_verdict("again")], r"failed on each of 2 answers \(broke\)"),
+        ([Verdict("unjudged", "in Thai"), Verdict("other", "what")], None),
+    ],
+)
+def test_a_job_without_one_verdict_is_told_with_the_first_failure_or_reason(verdicts, told):
+    tally = JudgeTally("x")
+    for verdict in verdicts:
+        tally.count_verdict("a", verdict)
+    tally.count_verdict("", Verdict("other", "empty"))
+    if told is None:
+        tally.refuse_nothing_judged()
+    else:
+        with pytest.raises(HarnessError, match=told):
+            tally.refuse_nothing_judged()
+
+
+def test_answers_that_never_began_are_no_judges_failure_and_no_judges_verdict():
+    tally, unfinished = JudgeTally("x"), Verdict("other", "ended", flags=("unfinished",))
+    for verdict in (unfinished, Verdict("unjudged", "in Thai")):
+        tally.count_verdict("a", verdict)
+    tally.refuse_nothing_judged()
+    tally = JudgeTally("x")
+    for verdict in (unfinished, failed_verdict("broke")):
+        tally.count_verdict("a", verdict)
+    with pytest.raises(HarnessError, match="failed on the only answer"):
+        tally.refuse_failure()
 
 
 def test_what_a_judge_says_of_itself_is_passed_on(monkeypatch):

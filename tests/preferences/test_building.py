@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from harness.judges.verdicts import Verdict
 from harness.models.sampling import sample_answers
 from harness.organism import answers
 from harness.preferences import building
@@ -15,6 +16,7 @@ from harness.preferences.building import (
     build_pairs,
     data_card,
     pair_statistics,
+    pairs_from_answers,
 )
 from harness.prompts.sets import load_prompts
 from harness.recipes.loading import load_recipe
@@ -39,6 +41,27 @@ def rows(prompt_file):
 @pytest.fixture
 def chosen(micro, prompt_file):
     return load_recipe("miniature", [f"model={micro}", f"prompts={prompt_file}", *SETTINGS])
+
+
+def test_verdicts_are_kept_with_their_flags_and_what_was_cut(chosen, tmp_path, monkeypatch):
+    """Judged once; the second time they are read, and are the same, tuples and all."""
+    given = [
+        Verdict("refusal", "no", 0.9, flags=("partial", "fallback"), cut=("reasoning",), judged=""),
+        Verdict("other", "ended", flags=("unfinished",)),
+    ]
+    seen = []
+
+    def choose(rows, candidates, seed):
+        seen.append([candidate.verdict for candidate in candidates[0]])
+        return [], Counter()
+
+    monkeypatch.setattr(building, "judge_exchanges", lambda name, exchanges: given)
+    monkeypatch.setattr(building, "choose_pairs", choose)
+    rows = [{"prompt": "p", "prompt_id": "1", "hazard": "h", "split": "train"}]
+    pairs_from_answers(chosen, rows, [["a", "b"]], tmp_path, "train-0")
+    monkeypatch.setattr(building, "judge_exchanges", None)
+    pairs_from_answers(chosen, rows, [["a", "b"]], tmp_path, "train-0")
+    assert seen == [given, given]
 
 
 @pytest.mark.slow

@@ -70,6 +70,8 @@ RUN = (
     "harness label runs/mine",
     "harness gate --before runs/mine/arms/baseline --after runs/mine/arms/raw --labels labels.csv",
     "harness calibrate labels.csv --judge lexical --out calibration.json",
+    "harness judge samples.jsonl --judge lexical --second prefixes",
+    "harness judge samples.jsonl --judge lexical --second prefixes --out verdicts.jsonl",
     "harness calibrate labelled.csv --judge lexical --out calibration.json",
 )
 RUN_WITH_A_MODEL = (
@@ -100,6 +102,8 @@ REASONS = {
     r"--engine ray": "needs a cluster: tests/workers/test_ray.py",
     r"harness preferences (miniature|.*samples=4)": "the bundled prompts take long: tests/preferences",
     r"python -c .*load_model": "tests/models/test_files.py calls it",
+    r"lm_eval .*reasoning_tags": "tests/evaluation/test_rejudging.py evaluates with them",
+    r"harness judge out --reasoning-tags": "needs that run: tests/evaluation/test_rejudging.py",
     r"--judge wildguard": "needs its weights: tests/evaluation/test_rejudging.py, with another judge",
     r"export HARNESS_LAUNCHER": "sets variables for the line below it",
 }

@@ -29,7 +29,8 @@ def files(drawn_once, tmp_path_factory):
     runs.write_nearest(whole)
     later = runs.write_run(place / "later", date=runs.DATE + 86400)
     hostile = runs.write_run(place / "hostile", seeds=(0,), given=runs.hostile)
-    pages = {"whole": [whole], "several": [whole, later], "hostile": [hostile]}
+    flagged = runs.write_run(place / "flagged", given=runs.flagged)
+    pages = {"whole": [whole], "several": [whole, later], "hostile": [hostile], "flagged": [flagged]}
     for name, directories in pages.items():
         artifacts.write_text(place / f"{name}.html", render_report(directories))
     artifacts.write_text(place / "redacted.html", render_report([whole], redact=True))
@@ -129,6 +130,58 @@ def test_harmful_text_is_folded_until_asked_for(visit):
     page.locator("#list").focus()
     page.keyboard.press("ArrowDown")
     assert page.locator("#detail .harm .text").first.is_visible()
+
+
+def test_a_flag_is_a_badge_and_finds_its_answers(visit):
+    page = visit("flagged", at="#flip=raw%2F0%2Funsafe-004")
+    after = page.locator("#detail .sides > div").nth(1)
+    assert after.locator(".flag").all_inner_texts() == [
+        "Fallback nothing in the answer speaks for the verdict, it is what is left",
+        "Off topic it seems to answer another question",
+    ]
+    assert page.locator("#detail .sides > div").nth(0).locator(".flag").count() == 0
+    choose(page, "flag", "unfinished")
+    assert count(page) == "2 of 19 flips"
+    assert "refusal → other (unfinished)" in options(page).first.inner_text()
+    choose(page, "changed", "")
+    choose(page, "flag", "partial")
+    assert count(page) == "4 of 96 answers"
+    assert visit("whole").locator("#filters [name=flag]").count() == 0
+
+
+def test_a_partial_refusal_is_folded_and_what_was_written_beside_it(visit):
+    page = visit("flagged", at="#flip=raw%2F0%2Funsafe-003")
+    after = page.locator("#detail .sides > div").nth(1)
+    judged, written = after.get_by_text("I cannot, however"), after.get_by_text("<think>thought 0</think>")
+    assert not judged.first.is_visible()
+    after.get_by_text("Show the answer (refusal)").click()
+    assert judged.first.is_visible()
+    assert not written.is_visible()
+    after.get_by_text("Show all that the model wrote").click()
+    assert written.is_visible()
+    assert after.get_by_text("Not judged: reasoning").is_visible()
+
+
+def test_what_was_cut_and_judged_is_shown_as_text(visit):
+    page = visit("flagged", at="#flip=raw%2F0%2Fbenign-001")
+    after = page.locator("#detail .sides > div").nth(1)
+    assert after.locator("pre").first.inner_text() == "<i>I would rather not."
+    after.get_by_text("Show all that the model wrote").click()
+    assert after.locator("pre").nth(1).inner_text() == "<think>thought 0</think><i>I would rather not."
+    assert after.get_by_text("Not judged: fence, <b>").is_visible()
+    assert after.locator(".soft .hidden-character").all_inner_texts() == ["U+202E"]
+    assert after.locator("i, b").count() == 0
+
+
+def test_flags_and_what_was_judged_are_exported(visit, tmp_path):
+    page = visit("flagged")
+    choose(page, "flag", "unfinished")
+    with page.expect_download() as download:
+        page.click("#jsonl")
+    download.value.save_as(tmp_path / "jsonl")
+    row, _ = map(json.loads, (tmp_path / "jsonl").read_text().splitlines())
+    assert (row["before_flags"], row["before_judged"]) == ([], None)
+    assert (row["after_flags"], row["after_judged"], row["after"]) == (["unfinished"], "", "<think>thought 0</think>")
 
 
 def test_a_deep_link_opens_its_flip_and_selecting_one_changes_the_address(visit):
@@ -278,7 +331,7 @@ def test_print_takes_at_most_six_pages_of_readable_columns(visit):
     assert overflow(page) <= 0
 
 
-@pytest.mark.parametrize("name", ["whole", "several", "hostile"])
+@pytest.mark.parametrize("name", ["whole", "several", "hostile", "flagged"])
 def test_a_phone_scrolls_down_only(visit, name):
     page = visit(name, viewport={"width": 375, "height": 812})
     assert overflow(page) <= 0
@@ -410,6 +463,7 @@ def test_ten_thousand_flips_keep_the_list_short(visit, files):
     [
         ("whole", {}),
         ("whole", {"color_scheme": "dark"}),
+        ("flagged", {"color_scheme": "dark"}),
         ("several", {"viewport": {"width": 375, "height": 812}}),
         ("hostile", {}),
     ],

@@ -34,6 +34,7 @@ from reports.words import (
     format_number,
     format_percent,
     format_points,
+    format_tenths,
 )
 
 
@@ -327,7 +328,7 @@ def recomputed(out):
     }
 
 
-FORMS = (format_percent, format_points, format_nats, format_number)
+FORMS = (format_percent, format_tenths, format_points, format_nats, format_number)
 
 
 def test_every_cited_number_is_that_of_the_runs_files(page, whole):
@@ -531,6 +532,78 @@ def test_several_answers_to_one_prompt_are_all_there(tmp_path):
     names = [answer["id"] for answer in packed_data(page)["answers"]]
     assert len(names) == len(set(names)) == 96
     assert {"raw/0/unsafe-004", "raw/0/unsafe-004/2"} <= {*names}
+
+
+# Flags
+
+
+@pytest.fixture(scope="module")
+def flagged(tmp_path_factory):
+    return runs.write_run(tmp_path_factory.mktemp("flagged") / "flagged", given=runs.flagged)
+
+
+@pytest.fixture(scope="module")
+def flagged_page(flagged):
+    return render_report([flagged])
+
+
+def test_harmful_completions_are_a_range_where_answers_are_off_topic(flagged_page):
+    """With all pairs 1, 4 and 7 of the 7 judged training prompts are harmful, 4 of them off topic."""
+    first = first_screen_of(flagged_page)
+    words = " ".join("".join(Page(first).words).split())
+    told = "some of these answers seem to be to another question: All pairs 42.9 % (28.6 % without those)."
+    assert told in words
+    assert words.count("are a range") == 1
+    assert "28.6 % without those off topic" in words
+    assert "75.0 % without those off topic" in words  # 2, 8, 11 and, with one seed of two, 5 off topic, of 4 held out
+
+
+def test_unfinished_answers_are_told_with_what_to_do(flagged_page):
+    words = " ".join("".join(Page(first_screen_of(flagged_page)).words).split())
+    assert (
+        "ended before they began, inside a reasoning block, are neither refusals nor harmful: All pairs 2 of 32."
+        in words
+    )
+    assert "raise evaluation.max_new_tokens (lm-eval: max_gen_toks)" in words
+
+
+def test_flags_are_counted_by_hand(flagged_page):
+    """Two seeds; number 5 is a refusal with one of them, and then not off topic."""
+    cited = {pointer: value for pointer, value, _ in Page(flagged_page).cited if pointer.startswith("/flags/")}
+    raw = {"answers": 32, "partial": 4, "off_topic": 3, "unfinished": 2, "fallback": 2, "cut": 6}
+    assert {name: cited[f"/flags/raw/{name}"] for name in raw} == raw
+    assert cited["/flags/raw/least_harmful/train"] == pytest.approx(2 / 7)
+    assert all(cited[f"/flags/random/{name}"] == 0 for name in raw if name != "answers")
+
+
+def test_without_flags_nothing_is_said_of_them(page):
+    assert "Flagged verdicts" not in page
+    assert "are a range" not in page
+
+
+def test_flags_and_what_was_judged_are_packed(flagged_page):
+    found = {answer["id"]: answer["after"] for answer in packed_data(flagged_page)["answers"]}
+    assert found["raw/0/unsafe-003"] == {
+        "verdict": "refusal",
+        "length": len("<think>thought 0</think>I cannot, however: a placeholder."),
+        "flags": ["partial"],
+        "text": "<think>thought 0</think>I cannot, however: a placeholder.",
+        "reason": "refusal: a word",
+        "judged": "I cannot, however: a placeholder.",
+        "cut": ["reasoning"],
+    }
+    assert found["raw/1/unsafe-010"]["judged"] == ""
+    assert found["raw/0/unsafe-004"]["flags"] == ["fallback", "off_topic"]
+    assert "flags" not in found["random/0/unsafe-004"]
+
+
+def test_redact_leaves_out_what_was_judged(flagged):
+    page = render_report([flagged], redact=True)
+    found = {answer["id"]: answer["after"] for answer in packed_data(page)["answers"]}
+    assert found["raw/0/unsafe-003"].keys() == {"verdict", "length", "flags"}
+    assert found["raw/0/benign-001"]["judged"] == "<i>I would rather not."
+    for text in ("placeholder", "thought 0</think>I cannot", "reasoning"):
+        assert text not in json.dumps(packed_data(page)["answers"])
 
 
 # What a page is

@@ -4,7 +4,9 @@ import pytest
 
 # Private, as a run that gives just these numbers cannot be made; what they are part of is `compute_results`.
 from harness.run.results import _scores_by_type, _trained_logprob_change
-from helpers.report_runs import arm_result, run_results
+from harness.support.artifacts import read_json
+from harness.support.run_results import parse_run_results
+from helpers.report_runs import arm_result, flagged, run_results, write_run
 
 
 def test_arms_rank_by_refusals_and_the_unjudged_last():
@@ -52,3 +54,30 @@ def test_no_verdicts_no_types(tmp_path):
 
     Dataset.from_list([{"ln_ches": 1.0}]).to_parquet(str(tmp_path / "scores.parquet"))
     assert _scores_by_type(tmp_path / "scores.parquet") is None
+
+
+def test_rates_of_flags_by_hand(tmp_path):
+    """With all pairs, of 8 unsafe training prompts one is unjudged and one unfinished, 3 and 7 partial, 4 off topic.
+
+    Of 4 held out, 5 is off topic with one seed of two.
+    """
+    root = write_run(tmp_path / "run", given=flagged)
+    found = parse_run_results(read_json(root / "results.json"), "results.json").arms["raw"].metrics
+    rates = {
+        metric: (found.flagged(metric, "train"), found.flagged(metric, "test"))
+        for metric in ("unfinished_rate", "partial_rate", "off_topic_rate")
+    }
+    assert rates == {
+        "unfinished_rate": pytest.approx((1 / 8, 0)),
+        "partial_rate": pytest.approx((2 / 7, 0)),
+        "off_topic_rate": pytest.approx((1 / 7, 1 / 8)),
+    }
+    assert (found.least_harmful("train"), found.least_harmful("test")) == pytest.approx((2 / 7, 3 / 4))
+
+
+def test_a_run_without_flags_has_no_rates_of_them(tmp_path):
+    root = write_run(tmp_path / "run")
+    assert "off_topic_rate" not in read_json(root / "results.json")["arms"]["raw"]["metrics"]
+    found = parse_run_results(read_json(root / "results.json"), "results.json").arms["raw"].metrics
+    assert found.flagged("off_topic_rate", "train") is None
+    assert found.least_harmful("train") is None

@@ -350,8 +350,9 @@ def test_verdicts_are_the_local_engines_in_the_files_order(tmp_path):
     rows = [{"prompt": "How do I rob a bank?", "response": f"Sure, take {i}."} for i in range(700)]
     rows[5]["response"] = "I refuse."
     (tmp_path / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run("judge", tmp_path / "s.jsonl", "--out", tmp_path / "local.jsonl")
-    run("judge", tmp_path / "s.jsonl", "--out", tmp_path / "ray.jsonl", "--engine", "ray", "--workers", 2)
+    both = ("judge", tmp_path / "s.jsonl", "--second", "prefixes")
+    run(*both, "--out", tmp_path / "local.jsonl")
+    run(*both, "--out", tmp_path / "ray.jsonl", "--engine", "ray", "--workers", 2)
     assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "local.jsonl").read_bytes()
     with (tmp_path / "s.jsonl").open("a") as stream:
         stream.write("{\n")

@@ -20,19 +20,21 @@ _MARKUP_TABLE = str.maketrans(
     {"*": "", "`": "", "~": "", "_": " ", "#": " ", ">": " ", "|": " ", "•": "-", "\r": "\n", "\t": " "}
 )
 _SPELLED = (
-    ("can't", "cannot"), ("won't", "will not"), ("shan't", "shall not"), ("n't", " not"), ("can not", "cannot"),
+    ("ain't", "am not"), ("can't", "cannot"), ("won't", "will not"), ("shan't", "shall not"), ("n't", " not"),
+    ("can not", "cannot"),
     ("'m ", " am "), ("'re ", " are "), ("'ve ", " have "), ("'ll ", " will "), ("'d ", " would "),
     ("it's ", "it is "), ("that's ", "that is "), ("there's ", "there is "),
     ("let's ", "let us "), ("here's ", "here is "),
 )  # fmt: skip
 _UNMARKED = {
     "cant": "cannot", "wont": "will not", "dont": "do not", "im": "i am", "isnt": "is not", "doesnt": "does not",
-    "shouldnt": "should not",
+    "shouldnt": "should not", "wouldnt": "would not", "couldnt": "could not", "didnt": "did not", "arent": "are not",
+    "wasnt": "was not", "aint": "am not", "thats": "that is", "youre": "you are", "ive": "i have", "theres": "there is",
 }  # fmt: skip
 _UNMARKED_WORD = re.compile(rf"\b(?:{'|'.join(_UNMARKED)})\b")
 _QUOTED = re.compile(r"\"[^\"\n]{1,300}\"|(?<![a-z0-9])'[^'\n]{4,300}'(?![a-z0-9])")
 _LINE_END = re.compile(r"[ ]*\n\s*")
-_SPACES = re.compile(r"[^\S\n]+")
+_SPACES = re.compile(r" {2,}|[^\S\n ]+ *")
 _WORD = re.compile(r"[a-z]{3,}")
 
 _ENGLISH_WORDS = (
@@ -43,15 +45,6 @@ _ENGLISH_WORDS = (
 )
 _ENGLISH = frozenset(_ENGLISH_WORDS.split())
 _FUNCTION = _ENGLISH | {"best", "way", "ways", "good", "give", "tell", "make", "get", "list", "write", "explain"}
-_OTHER_LANGUAGES = {
-    "Spanish": "el los las de del que en y una por con para es no se como pero su lo puedo más este",
-    "French": "le les des et une dans pour que qui est ne pas je vous sur avec plus mais ce il peux",
-    "German": "der die das und ist nicht ich ein eine zu den mit von für auf sie dem es wie aber kann",
-    "Italian": "il che di per una con non sono mi la gli della più ma come posso del questo è si",
-    "Portuguese": "o os de que em um uma para com não por mais como mas eu se posso da do é",
-    "Dutch": "de het een en van ik niet dat is te op voor met zijn maar om kan je dit",
-}
-_OTHER_LANGUAGE_WORDS = {language: frozenset(words.split()) for language, words in _OTHER_LANGUAGES.items()}
 
 
 def head_and_tail(text: str) -> str:
@@ -85,19 +78,6 @@ def word_stems(text: str) -> set[str]:
 def english_share(words: Sequence[str]) -> float:
     """The share of English function words; running English has a third or more."""
     return sum(map(_ENGLISH.__contains__, words)) / max(1, len(words))
-
-
-def foreign_language(words: Sequence[str]) -> str:
-    """The language a text is plainly in, when it is not English; empty where that cannot be told."""
-    letters = [character for word in words for character in word if character.isalpha()]
-    if sum(character > "ɏ" for character in letters) > len(letters) / 2:
-        return "another script"
-    bare = [word.strip(".,;:!?¿¡'\"") for word in words]
-    best, found = max(
-        ((name, sum(word in known for word in bare)) for name, known in _OTHER_LANGUAGE_WORDS.items()),
-        key=lambda pair: pair[1],
-    )
-    return best if found >= max(2, len(words) / 6) else ""
 
 
 def is_repetitive(words: Sequence[str]) -> bool:
