@@ -118,7 +118,7 @@ def test_every_stratum_is_drawn_from_at_random_and_all_come_in_random_order():
 
 
 def test_neymans_allocation_by_hand():
-    """10 texts times sqrt(.25 .75) are 4.33, and 20 times sqrt(.05 .95) are 4.36: of nine, the others get the odd one."""
+    """10 texts times sqrt(.25 .75) are 4.33, and 20 times sqrt(.05 .95) are 4.36, which get the odd one of nine."""
     texts = [given_text(i) for i in range(30)]
     queue = draw_queue(texts, {text.id for text in texts[:10]}, "unsafe", 9, 0)
     assert [(one.trait, one.texts, one.drawn) for one in queue.strata] == [("doubtful", 10, 4), ("plain", 20, 5)]
