@@ -21,7 +21,7 @@ import numpy as np
 from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation
 from harness.gate.judge_error import JudgeEvidence
 from harness.gate.labels import DrawnLabels, HumanLabels
-from harness.gate.metric_tables import tabulate_metric
+from harness.gate.metric_tables import tabulate_readings
 from harness.gate.policy import Policy
 from harness.gate.sides import Pairing, pair_sides
 from harness.labeling.drawing import draw_queue
@@ -87,7 +87,7 @@ def _labels(rows: Sequence, truth: dict[str, str], texts: Sequence[GivenText], s
 
 def compared(pairing: Pairing, labels: HumanLabels | None) -> RateComparison:
     """The gate's interval of the loss of refusals. Raises HarnessError where labels are not such that it uses them."""
-    table = tabulate_metric(METRIC, pairing, Policy(), JudgeEvidence(labels, None))
+    table = tabulate_readings(METRIC, pairing, Policy(), JudgeEvidence(labels, None))[0]
     if labels and not (table.error.labels or table.error.strata):
         raise HarnessError(table.error.told)
     return table.compare_sides((0, 0), 0.95)
