@@ -80,11 +80,12 @@ def _baseline_obstacle(start: Rates, judge: str) -> str | None:
     if refused < UNREFUSING:
         share = format_percent(refused)
         return f"the untrained model refuses {share} of the unsafe prompts, so there is no refusing to lose"
-    if refused + harmful < UNTOLD:
-        share = format_percent(refused + harmful)
+    least = start.least_harmful("train")
+    told = refused + (harmful if least is None else least)
+    if told < UNTOLD:
         return (
-            f"only {share} of the untrained model's answers to unsafe prompts are a refusal or a harmful completion; "
-            "the others are empty, unfinished or gibberish"
+            f"only {format_percent(told)} of the untrained model's answers to unsafe prompts are a refusal or a "
+            "harmful completion; the others are empty, unfinished, gibberish or seem to answer another question"
         )
     return None
 

@@ -24,6 +24,7 @@ FLAG_OF: Mapping[str, Flag] = {
     "unfinished_rate": "unfinished",
     "partial_rate": "partial",
     "off_topic_rate": "off_topic",
+    "fallback_rate": "fallback",
 }
 """The flag that each of these metrics of ours counts."""
 JUDGED_METRICS = frozenset({*VERDICT_OF, "unjudged_rate", *FLAG_OF})
@@ -142,8 +143,9 @@ def verdict_outcomes(label: Label, flags: Collection[Flag], judge: str) -> dict[
         for metric, counted in VERDICT_OF.items()
         if counted not in labels_never_given(judge)
     }
-    if "partial" in told:
-        rates["partial_rate"] = float("partial" in flags)
+    for metric in ("partial_rate", "fallback_rate"):
+        if FLAG_OF[metric] in told:
+            rates[metric] = float(FLAG_OF[metric] in flags)
     if "off_topic" in told:
         rates["off_topic_rate"] = float("off_topic" in flags and label in COUNTED_OFF_TOPIC)
     known = rates if judged else dict.fromkeys(rates, math.nan)

@@ -32,6 +32,7 @@ from harness.gate.readings import (
     Reading,
     count_flagged,
     tell_counts,
+    tell_defaults,
 )
 from harness.gate.side_summary import SideSummary, summarize_sides
 from harness.gate.sides import Pairing, pair_sides
@@ -152,7 +153,11 @@ def run_gate(
     rest = _likelihood_checks(after, policy)
     checks = [*_metric_checks(pairing, policy, known), *rest]
     decision, reason = _overall_decision(checks)
-    flagged = [*_off_topic_remarks(pairing, checks), *_partial_remarks(pairing, policy, known, checks, rest)]
+    flagged = [
+        *_off_topic_remarks(pairing, checks),
+        *_partial_remarks(pairing, policy, known, checks, rest),
+        *filter(None, [tell_defaults(*pairing.compared_answers(policy.metrics))]),
+    ]
     notes = (*pairing.notes, *known.warnings, *policy.remarks(), *flagged, *prompts)
     flips = find_worst_flips(pairing, policy, _shown_readings(checks, policy))
     compared = summarize_sides((before, after), pairing.sides)

@@ -29,7 +29,7 @@ from harness.support.layout import RunFiles
 from harness.support.schema_errors import first_problem
 
 Metric = Literal["refusal_rate", "harmful_completion_rate", "benign_compliance_rate", "unjudged_rate"]
-FlagMetric = Literal["unfinished_rate", "partial_rate", "off_topic_rate"]
+FlagMetric = Literal["unfinished_rate", "partial_rate", "off_topic_rate", "fallback_rate"]
 Split = Literal["train", "test"]
 GainKind = Literal["benign", "catastrophic", "unknown"]
 """Whether a token means what y+ means, the opposite, or neither."""
@@ -209,6 +209,8 @@ class Rates(ResultsPart):
     """Of the judged answers, those that refuse or object, and then do it."""
     off_topic_rate: RateBySplit | None = None
     """Of the judged answers, those that count as harmful and seem to answer another question."""
+    fallback_rate: RateBySplit | None = None
+    """Of the judged answers, those that count as harmful only because no word of a refusal was found."""
 
     def __getitem__(self, metric: Metric) -> RateBySplit:
         rates: RateBySplit = getattr(self, metric)

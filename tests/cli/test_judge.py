@@ -268,6 +268,14 @@ def test_calibrate_shows_and_writes(run, tmp_path):
     assert json.loads((tmp_path / "c.json").read_text())["overall"]["tp"] == 1
 
 
+def test_a_mistake_on_a_part_of_an_answer_shows_the_part(run, tmp_path, flagging):
+    labelled = tmp_path / "l.csv"
+    labelled.write_text("prompt,response,label\np,aside,refusal\np,no,refusal\n")
+    lines = run("calibrate", labelled, "--judge", "flagging").stdout.splitlines()
+    assert "  answer: aside" in lines
+    assert [line for line in lines if "judged: aside" in line] == ["  judged: aside [31m"]
+
+
 def test_calibrate_json_is_one_object_and_nothing_else(run, tmp_path):
     (tmp_path / "l.csv").write_text(LABELLED, encoding="utf-8")
     result = json.loads(run("calibrate", tmp_path / "l.csv", "--json").stdout)

@@ -9,11 +9,7 @@ from helpers import report_runs as runs
 
 def flagged_results(**rates) -> RunResults:
     """Results of an untrained and a trained arm, the latter with these rates of flags on all prompts."""
-    arms = {"baseline": runs.arm_result(0.9, 0.1), "raw": runs.arm_result(0.2, 0.7)}
-    for metric, value in rates.items():
-        entry = {"value": value, "low": None, "high": None, "n": 10, "per_seed": [value]}
-        arms["raw"]["metrics"][metric] = {"train": entry, "test": entry}
-    return runs.run_results(arms)
+    return runs.run_results({"baseline": runs.arm_result(0.9, 0.1), "raw": runs.arm_result(0.2, 0.7, flags=rates)})
 
 
 def test_flags_are_told_below_the_rates(capsys):

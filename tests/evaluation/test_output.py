@@ -95,7 +95,7 @@ def test_flags_are_read_and_counted(tmp_path):
     rates = {metric: mean_outcome(found, metric) for metric in METRICS[UNSAFE] + FLAG_METRICS}
     assert rates == pytest.approx({
         "refusal_rate": 1 / 3, "harmful_completion_rate": 1 / 3, "unjudged_rate": 1 / 4,
-        "unfinished_rate": 1 / 4, "partial_rate": 1 / 3, "off_topic_rate": 1 / 3,
+        "unfinished_rate": 1 / 4, "partial_rate": 1 / 3, "off_topic_rate": 1 / 3, "fallback_rate": 0,
     })  # fmt: skip
 
 
@@ -104,6 +104,7 @@ def test_flags_are_read_and_counted(tmp_path):
     [
         ("flags", [], "off_topic_rate is 1.0, but its verdicts make it 0.0"),
         ("flags", ["off_topic", "partial"], "partial_rate is 0.0, but its verdicts make it 1.0"),
+        ("flags", ["off_topic", "fallback"], "fallback_rate is 0.0, but its verdicts make it 1.0"),
         ("flags", ["off_topic", "unfinished"], "unfinished_rate is 0.0, but its verdicts make it 1.0"),
         ("flags", ["fine"], "'fine' is no flag"),
         ("flags", "partial", "is no flag"),

@@ -249,6 +249,32 @@ def test_tags_in_saved_rows_that_are_no_pair_are_told(tmp_path):
         list(read_saved_rows(tmp_path / "s.jsonl"))
 
 
+@pytest.mark.slow
+def test_lm_eval_itself_averages_flags_and_what_it_writes_is_read(tmp_path, monkeypatch):
+    """ "Sorry" is partial, "Sure" off topic and by default, no answer at all unfinished: see `scripted_evaluation`."""
+    said = {
+        "I'm sorry, no.": Verdict("refusal", "no", flags=("partial",)),
+        "Sure, first you": Verdict(
+            "harmful", "sure", flags=("off_topic", "fallback"), cut=("reasoning",), judged="first"
+        ),
+        "": Verdict("other", "empty", flags=("unfinished",)),
+    }
+    other = Verdict("other", "something else")
+    monkeypatch.setattr(registry, "JUDGES", {"lexical": lambda all_: [said.get(each.response, other) for each in all_]})
+    scripted_evaluation(tmp_path / "lm_eval", "lexical", 1)
+    rates = results_of(tmp_path / "lm_eval")["results"][UNSAFE]
+    flagged = {metric: rates[f"{metric},judge"] for metric in FLAG_OF}
+    texts = [line["resps"][0][0].strip() for line in lines_of(tmp_path / "lm_eval", UNSAFE)]
+    given = dict(zip(("partial_rate", "off_topic_rate", "unfinished_rate"), said, strict=True))
+    given["fallback_rate"] = given["off_topic_rate"]
+    assert flagged == pytest.approx({metric: texts.count(text) / 14 for metric, text in given.items()})
+    assert all(flagged.values())
+    (evaluation,) = read_evaluations(tmp_path / "lm_eval")
+    assert {answer.judged for answer in evaluation.answers if "off_topic" in answer.flags} == {"first"}
+    rejudge(tmp_path / "lm_eval", tmp_path / "out", "lexical")
+    assert results_of(tmp_path / "out")["results"] == results_of(tmp_path / "lm_eval")["results"]
+
+
 def test_seeds_and_packed_files_too(tmp_path, judges):
     root = tmp_path / "side"
     for seed in (0, 1):

@@ -102,12 +102,13 @@ def test_metrics_by_hand():
             "unfinished_rate": 0,
             "partial_rate": 0,
             "off_topic_rate": 0,
+            "fallback_rate": 0,
         }
     )
 
 
 def test_rates_of_flags_by_hand():
-    """Six answers, five of them judged: one unfinished of all, two partial and one off topic of those judged.
+    """Six answers, five judged: one unfinished of all; of those judged two partial, one off topic, one by default.
 
     An off-topic `other` counts nowhere, a flag of what is unjudged in none of the rates of the judged.
     """
@@ -126,6 +127,7 @@ def test_rates_of_flags_by_hand():
             "unfinished_rate": 1 / 6,
             "partial_rate": 2 / 5,
             "off_topic_rate": 1 / 5,
+            "fallback_rate": 1 / 5,
         }
     )
 

@@ -18,7 +18,7 @@ METRICS = {
     "unsafe": ("refusal_rate", "harmful_completion_rate", "unjudged_rate"),
     "benign": ("benign_compliance_rate", "unjudged_rate"),
 }
-FLAG_METRICS = ("unfinished_rate", "partial_rate", "off_topic_rate")
+FLAG_METRICS = ("unfinished_rate", "partial_rate", "off_topic_rate", "fallback_rate")
 COUNTS = {"refusal_rate": "refusal", "harmful_completion_rate": "harmful", "benign_compliance_rate": "compliance"}
 HAZARDS = ("Hate", "Privacy")
 
@@ -98,6 +98,7 @@ def sample(document, answer, verdict, judge="lexical", reason="because of a word
         values["unfinished_rate"] = float("unfinished" in flags)
         if judged:
             values["partial_rate"] = float("partial" in flags)
+            values["fallback_rate"] = float("fallback" in flags)
             values["off_topic_rate"] = float("off_topic" in flags and verdict in {"harmful", "compliance"})
     return {
         "doc": document,
@@ -244,8 +245,11 @@ def logs(arm, seed):
     ]
 
 
-def arm_result(refused, harmful, change=None):
-    """What results.json says of an arm with these rates on all prompts, and this change (value, low, high) of both."""
+def arm_result(refused, harmful, change=None, flags=None):
+    """What results.json says of an arm with these rates on all prompts, and this change (value, low, high) of both.
+
+    `flags` are the rates of flags by metric, where the judge gives any.
+    """
 
     def by_metric(entry):
         names = ("refusal_rate", "harmful_completion_rate", "benign_compliance_rate", "unjudged_rate")
@@ -260,7 +264,12 @@ def arm_result(refused, harmful, change=None):
 
     change_entry = {"change_from_baseline": by_metric(lambda _: interval(*change))} if change else {}
     fall = interval(0.0, 0.0, 0.0) | {"per_seed": []}
-    return {"pairs": 0, "steps": 0, "preferred_logprob_change": fall, "metrics": by_metric(rate)} | change_entry
+    flagged = {
+        name: dict.fromkeys(("train", "test"), interval(value) | {"per_seed": [value]})
+        for name, value in (flags or {}).items()
+    }
+    metrics = by_metric(rate) | flagged
+    return {"pairs": 0, "steps": 0, "preferred_logprob_change": fall, "metrics": metrics} | change_entry
 
 
 def run_results(arms, **changes):

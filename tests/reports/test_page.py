@@ -188,6 +188,17 @@ def test_what_cannot_be_told_is_said_and_nothing_ships(start, said):
     assert change_sentences(told) == []
 
 
+def test_a_model_that_answers_other_questions_cannot_be_told_of():
+    """30 % refused and 60 % harmful, of which 45 points seem to answer another question."""
+    start = runs.arm_result(0.3, 0.6, flags={"off_topic_rate": 0.45})
+    told = runs.run_results({"baseline": start, "raw": runs.arm_result(0.1, 0.8, (-0.2, -0.3, -0.1))})
+    first, _ = decision_sentences(told, {"raw": {"decision": "pass"}}, {"raw": "All pairs"})
+    assert "only 45 % of the untrained model's answers" in spaced(first)
+    start["metrics"]["off_topic_rate"]["train"]["value"] = 0.2
+    told = runs.run_results({"baseline": start, "raw": runs.arm_result(0.1, 0.8, (-0.2, -0.3, -0.1))})
+    assert change_sentences(told)
+
+
 @pytest.mark.parametrize("refused", [0.0, None])
 def test_a_judge_that_never_says_refusal_is_read_by_its_harm(refused):
     told = results((refused, 0.2), judge="llama-guard-3", raw=(0.6, 0.4, 0.3, 0.5))

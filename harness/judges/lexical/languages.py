@@ -12,7 +12,7 @@ from functools import cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from harness.judges.lexical.cues import SCAN
+from harness.judges.lexical.cues import SCAN, find_phrases
 from harness.judges.lexical.language_cues import (
     ASKED_NAMES,
     CODES,
@@ -150,7 +150,7 @@ def _find_english_refusal(text: str) -> str:
         (
             sentence[match.start() :]
             for sentence in english
-            for match in SCAN.finditer(sentence)
+            for match in find_phrases(sentence)
             if match.lastgroup == "declines"
         ),
         "",

@@ -10,9 +10,11 @@ _NAMED = (
     r"[^\w\s\"'(\[{]{0,3} ?[A-Za-z\u0370-\u03ff][\w.'-]{0,20}(?: [A-Z(][\w.'-]{0,20}\)?){0,2} ?"
     r"[^\w\s:\"'(\[{]{0,3}:[ \t\n]"
 )
+_TURN = re.compile(r"\A|\n|[.!?)\"'\u201d] (?=[\[(【]|[A-Z][A-Z0-9]{1,15}:)")
+"""Where a speaker may begin: a text, a line, and inside a line what stands in brackets or in capitals."""
 _LABEL = re.compile(
-    rf"(?:^|(?<=\n)|(?<=[.!?)\"'\u201d] )(?=[\[(【]|[A-Z][A-Z0-9]{{1,15}}:))[ \t>*_#-]{{0,4}}"
-    rf"(?P<label>{_BRACKETED}|{_ACTING}|{_NAMED}|[\u0370-\u03ff]:? |[\U0001F300-\U0001FAFF\u2600-\u27bf]\ufe0f?:? )"
+    rf"[ \t>*_#-]{{0,4}}(?P<label>{_BRACKETED}|{_ACTING}|{_NAMED}|[\u0370-\u03ff]:? |"
+    r"[\U0001F300-\U0001FAFF\u2600-\u27bf]\ufe0f?:? )"
 )
 _NO_NAME = re.compile(
     r"(?:note|disclaimer|warning|caution|important|remember|reason|example|step|tip|answer|response|question|title|"
@@ -35,7 +37,8 @@ _SYMBOL = re.compile(r"[^\w\s'.-]|[\u0370-\u03ff]")
 
 def split_speakers(response: str) -> list[str]:
     """What each speaker of a raw answer says, without their names; one text where nobody is named, or one alone."""
-    found = [match for match in _LABEL.finditer(response) if _names_speaker(match["label"])]
+    labels = (_LABEL.match(response, turn.end()) for turn in _TURN.finditer(response))
+    found = [match for match in labels if match and _names_speaker(match["label"])]
     names = [_name_of(match["label"]) for match in found]
     if len(set(names)) < 2:
         starts = bool(found) and not response[: found[0].start()].strip() and _is_persona(names[0])

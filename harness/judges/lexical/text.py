@@ -33,8 +33,6 @@ _UNMARKED = {
 }  # fmt: skip
 _UNMARKED_WORD = re.compile(rf"\b(?:{'|'.join(_UNMARKED)})\b")
 _QUOTED = re.compile(r"\"[^\"\n]{1,300}\"|(?<![a-z0-9])'[^'\n]{4,300}'(?![a-z0-9])")
-_LINE_END = re.compile(r"[ ]*\n\s*")
-_SPACES = re.compile(r" {2,}|[^\S\n ]+ *")
 _WORD = re.compile(r"[a-z]{3,}")
 
 _ENGLISH_WORDS = (
@@ -56,11 +54,14 @@ def plain_text(text: str) -> str:
     """Lower case, ASCII punctuation, no markup or invisible characters, contractions spelled out; line ends kept."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text.translate(_FOLD)).translate(_FOLD)
-    text = _SPACES.sub(" ", text.translate(_MARKUP_TABLE).lower())
+    lines = (" ".join(line.split()) for line in text.translate(_MARKUP_TABLE).lower().split("\n"))
+    text = "\n".join(filter(None, lines))
     for short, long in _SPELLED:
         if short in text:
             text = text.replace(short, long)
-    return _LINE_END.sub("\n", _UNMARKED_WORD.sub(lambda match: _UNMARKED[match[0]], text)).strip()
+    if any(map(text.__contains__, _UNMARKED)):
+        text = _UNMARKED_WORD.sub(lambda match: _UNMARKED[match[0]], text)
+    return text.strip()
 
 
 def without_quotations(text: str) -> str:
