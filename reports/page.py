@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,7 +12,7 @@ from reports import charts, first_screen, words
 from reports.answers import pack_answers
 from reports.comparing import compare_runs
 from reports.reading import read_runs
-from reports.templating import page_environment
+from reports.templating import page_environment, security_policy
 from reports.view import View, build_view
 from reports.words import DIRECTIONS, FLAGS
 
@@ -43,7 +41,7 @@ def render_report(run_dirs: Sequence[Path], *, redact: bool = False) -> str:
         filters=_filter_choices(views),
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
-        policy=_security_policy(style, script),
+        policy=security_policy(style, script),
     )
 
 
@@ -52,18 +50,6 @@ def _page_title(views: Sequence[View]) -> str:
     if len(views) == 1:
         return views[0].title
     return f"{len(views)} runs compared: {', '.join(view.run.name for view in views)}"
-
-
-def _security_policy(style: str, script: str) -> str:
-    """The Content-Security-Policy: no network, and of inline code only our own two files, by their hash."""
-    return (
-        f"default-src 'none'; script-src '{_source_hash(script)}'; style-src '{_source_hash(style)}'; base-uri 'none'; "
-        "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-    )
-
-
-def _source_hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _filter_choices(views: Sequence[View]) -> dict[str, list[tuple[str, str]]]:

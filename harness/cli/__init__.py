@@ -15,6 +15,7 @@ from harness.cli.displacement import displacement_command
 from harness.cli.filter import filter_command
 from harness.cli.gate import gate_command
 from harness.cli.judge import judge_command
+from harness.cli.label import label_command
 from harness.cli.listing import judges_command, recipes_command
 from harness.cli.power import power_command
 from harness.cli.preferences import preferences_command
@@ -42,6 +43,7 @@ for command in (
     filter_command,
     displacement_command,
     judge_command,
+    label_command,
     calibrate_command,
     report_command,
     gate_command,

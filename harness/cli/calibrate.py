@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def calibrate_command(
     labelled: Annotated[
         list[Path],
-        typer.Argument(help="CSV files: XSTest's columns, or prompt,response,label[,model|source][,unsafe]."),
+        typer.Argument(
+            help="CSV files: XSTest's columns, or prompt,response,label[,model|source][,unsafe], or of `harness label`."
+        ),
     ],
     name: Annotated[str, typer.Option("--judge", help="Which judge; `harness judges` lists them.")] = "lexical",
     out: Annotated[
@@ -78,6 +80,8 @@ def _remark_lines(result: Mapping[str, Any]) -> Iterator[str]:
     all_of_it = result["overall"]
     yield f"People said refusal: judge agreed {all_of_it['tp']}, missed {all_of_it['fn']}."
     yield f"People said no refusal: judge agreed {all_of_it['tn']}, saw a refusal {all_of_it['fp']}."
+    if result["drawn_in_strata"]:
+        yield "These were drawn in strata: rates are weighted, and counts are as many answers as would tell as much."
     if unjudged := all_of_it["unjudged"]:
         yield f"{unjudged} unjudged, for instance: {safe_line('; '.join(result['unjudged_reasons']), 300)}"
     if result["below_floor"]:

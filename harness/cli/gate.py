@@ -38,7 +38,7 @@ def gate_command(
         Path | None, typer.Option("--policy", help="YAML; without it the defaults that --init prints.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option("--labels", help="People's verdicts on a random sample of these answers.")
+        Path | None, typer.Option("--labels", help="People's verdicts, from `harness label` or on a random sample.")
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="What `harness calibrate` wrote of the judge.")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 from harness.evaluation.samples import VERDICT_OF, Answer
 from harness.gate.calibrations import JudgeCalibration, SideCalibrations, read_calibration
 from harness.gate.families import Families
-from harness.gate.labels import HumanLabels, read_labels, refuse_skewed_sample
+from harness.gate.labels import DrawnLabels, HumanLabels, read_human_labels, refuse_skewed_sample
 from harness.gate.policy import Policy
 from harness.gate.readings import is_read_otherwise
 from harness.gate.sides import SideAnswers, Sides, shared_units
+from harness.labeling.stratified import StratumErrors, compare_stratified
 from harness.support import stats
 from harness.support.errors import HarnessError
 
@@ -49,12 +49,15 @@ class JudgeErrorEstimate:
 
     `possible` holds each pair of calibrations that may be true, the measured one first; `shared` says that it is
     one measurement for both sides. `told` says whether the error is included; `floor` is how often the judge is
-    right at worst, negative where it tells nothing.
+    right at worst, negative where it tells nothing. `strata` stands for `labels` where these were drawn in strata, and
+    `mean_errors` then has how far the judge's rate is below the truth on each side.
     """
 
     possible: tuple[JudgePair, ...] = ()
     shared: bool = False
     labels: tuple[stats.LabelErrors, stats.LabelErrors] | None = None
+    strata: tuple[StratumErrors, ...] = ()
+    mean_errors: tuple[float, float] = (0.0, 0.0)
     told: str = "judge error not included"
     floor: float = 1.0
 
@@ -64,13 +67,13 @@ class JudgeErrorEstimate:
             _select_label_errors(self.labels[0], chosen),
             _select_label_errors(self.labels[1], chosen),
         )
-        return replace(self, labels=labels)
+        return replace(self, labels=labels, strata=tuple(one.select_units(chosen) for one in self.strata))
 
     def in_category(self) -> JudgeErrorEstimate:
         """On the prompts of one category; labels are too few to split."""
-        if not self.labels:
+        if not self.labels and not self.strata:
             return self
-        return replace(self, labels=None, told="judge error not included: labels are used overall only")
+        return replace(self, labels=None, strata=(), told="judge error not included: labels are used overall only")
 
     def compare_sides(
         self, before: stats.FloatArray, after: stats.FloatArray, families: Families, level: float
@@ -80,6 +83,9 @@ class JudgeErrorEstimate:
         Where several calibrations may be true, the interval covers the loss under each.
         """
         first, second, weights = families.average(before), families.average(after), families.sizes
+        if self.strata and len(weights) > 1:
+            strata = [_add_up_stratum(stratum, families) for stratum in self.strata]
+            return compare_stratified(first, second, strata, level, weights)
         if self.labels:
             labels = _add_up_labels(self.labels[0], families), _add_up_labels(self.labels[1], families)
             return stats.compare_labelled(first, second, labels, level, weights)
@@ -92,6 +98,8 @@ class JudgeErrorEstimate:
 
     def correct_rates(self, before: float, after: float) -> tuple[float, float]:
         """The share of good answers on each side, corrected where the error is known; may leave [0, 1]."""
+        if self.strata:
+            return before + self.mean_errors[0], after + self.mean_errors[1]
         if self.labels:
             return before + self.labels[0].mean_error, after + self.labels[1].mean_error
         if self.possible:
@@ -103,7 +111,7 @@ class JudgeErrorEstimate:
 def read_judge_evidence(labels: Path | None, calibration: Path | None, sides: Sides, policy: Policy) -> JudgeEvidence:
     """What the files given say. Raises HarnessError where one is broken, or of other answers or another judge."""
     return JudgeEvidence(
-        _read_human_labels(labels, sides) if labels else None,
+        read_human_labels(labels, sides) if labels else None,
         read_calibration(calibration, sides, policy) if calibration else None,
     )
 
@@ -114,7 +122,7 @@ def estimate_judge_error(metric: str, answers: SideAnswers, policy: Policy, know
     Raises HarnessError where the labels are of no random sample.
     """
     error = _error_from_labels(metric, answers, policy, known.labels) if known.labels else JudgeErrorEstimate()
-    if error.labels or not known.calibration:
+    if error.labels or error.strata or not known.calibration:
         return error
     return _error_from_calibration(metric, answers, policy, known.calibration)
 
@@ -125,9 +133,12 @@ def _error_from_labels(metric: str, answers: SideAnswers, policy: Policy, labels
     refuse_skewed_sample(metric, [{unit: side[unit] for unit in units} for side in answers], labels, MINIMUM_LABELS)
     counts = [sum(len({text for text, _ in errors}) for errors in side) for side in (before, after)]
     if min(counts) < MINIMUM_LABELS:
-        return JudgeErrorEstimate(
-            told=f"judge error not included: {min(counts)} human labels on one side, {MINIMUM_LABELS} are needed"
-        )
+        told = f"judge error not included: {min(counts)} human labels on one side, {MINIMUM_LABELS} are needed"
+        if labels.drawn and labels.drawn.left:
+            told += f" ({labels.drawn.left} of the drawn answers have none yet)"
+        return JudgeErrorEstimate(told=told)
+    if labels.drawn:
+        return _error_from_strata(metric, answers, policy, labels, counts)
     wrong = max(np.mean([abs(error) for errors in side for _, error in errors]) for side in (before, after))
     given = ([_judged_count(side[unit], metric) for unit in units] for side in answers)
     first, second = (_sum_label_errors(*side) for side in zip((before, after), given, strict=True))
@@ -184,6 +195,95 @@ def _add_up_labels(labels: stats.LabelErrors, families: Families) -> stats.Label
     return stats.LabelErrors(families.add_up(labels.errors) * part, families.add_up(labels.counts) * part)
 
 
+@dataclass(slots=True)
+class _TextParts:
+    """One text of a unit: its part of the unit's answers on each side, and the judge's error on that part."""
+
+    unit: int
+    stratum: str
+    labelled: bool = False
+    outcomes: set[float] = field(default_factory=set)
+    parts: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    errors: list[float] = field(default_factory=lambda: [0.0, 0.0])
+
+    @property
+    def weight(self) -> float:
+        """What it may add to the loss: an error on both sides cancels, unless the judge said now this and now that."""
+        before, after = self.parts
+        return abs(before - after) if len(self.outcomes) == 1 else before + after
+
+
+def _error_from_strata(
+    metric: str, answers: SideAnswers, policy: Policy, labels: HumanLabels, counts: Sequence[int]
+) -> JudgeErrorEstimate:
+    """The error from labels that were drawn in strata."""
+    units = shared_units(answers)
+    texts = _text_parts(metric, answers, policy, labels)
+    strata: dict[str, list[_TextParts]] = {}
+    for text in texts:
+        strata.setdefault(text.stratum, []).append(text)
+    sides = [[_mean_side_error(some, side) for some in strata.values()] for side in (0, 1)]
+    weights = [[sum(text.parts[side] for text in some) / len(units) for some in strata.values()] for side in (0, 1)]
+    means = [float(np.dot([mean for mean, _ in side], w)) for side, w in zip(sides, weights, strict=True)]
+    wrong = max(float(np.dot([size for _, size in side], w)) for side, w in zip(sides, weights, strict=True))
+    empty = sorted(name for name, some in strata.items() if not any(text.labelled for text in some))
+    told = f"judge error included from {counts[0]} and {counts[1]} human labels, drawn in {len(strata)} strata"
+    if empty:
+        told += f"; of {', '.join(empty)} none is labelled, and anything may be true"
+    return JudgeErrorEstimate(
+        strata=tuple(_stratum_errors(some, len(units)) for some in strata.values()),
+        mean_errors=(means[0], means[1]),
+        floor=1 - wrong,
+        told=told,
+    )
+
+
+def _text_parts(metric: str, answers: SideAnswers, policy: Policy, labels: HumanLabels) -> list[_TextParts]:
+    """The judged texts of the shared units."""
+    found: dict[tuple[int, str], _TextParts] = {}
+    drawn = labels.drawn or DrawnLabels({}, {})
+    for side, given in enumerate(answers):
+        for number, unit in enumerate(shared_units(answers)):
+            judged = [answer for answer in given[unit] if not math.isnan(answer.outcomes[metric])]
+            for answer in judged:
+                stratum = drawn.stratum_of(answer) or ""
+                text = found.setdefault((number, answer.response), _TextParts(number, stratum))
+                text.parts[side] += 1 / len(judged)
+                text.outcomes.add(answer.outcomes[metric])
+            for response, error in _label_errors(judged, metric, policy, labels):
+                text = found[number, response]
+                text.labelled = True
+                text.errors[side] += error / len(judged)
+    return list(found.values())
+
+
+def _mean_side_error(texts: Sequence[_TextParts], side: int) -> tuple[float, float]:
+    """The judge's mean error on a stratum's labelled texts of a side, and its mean size; 0 where there is none."""
+    labelled = [text for text in texts if text.labelled and text.parts[side]]
+    total = sum(text.parts[side] for text in labelled)
+    if not total:
+        return 0.0, 0.0
+    errors = [text.errors[side] for text in labelled]
+    return sum(errors) / total, sum(map(abs, errors)) / total
+
+
+def _stratum_errors(texts: Sequence[_TextParts], units: int) -> StratumErrors:
+    place = np.array([text.unit for text in texts], np.intp)
+    weights = np.array([text.weight for text in texts])
+    labelled = np.array([text.labelled for text in texts], float)
+    errors = np.array([text.errors[0] - text.errors[1] for text in texts])
+    sums = (np.bincount(place, values, units).astype(float) for values in (weights, weights * labelled, errors))
+    return StratumErrors(*sums)
+
+
+def _add_up_stratum(stratum: StratumErrors, families: Families) -> StratumErrors:
+    """By family, in families."""
+    part = len(families.sizes) / families.sizes.sum()
+    return StratumErrors(
+        *(families.add_up(values) * part for values in (stratum.totals, stratum.counts, stratum.errors))
+    )
+
+
 def _error_from_calibration(
     metric: str, answers: SideAnswers, policy: Policy, calibration: JudgeCalibration
 ) -> JudgeErrorEstimate:
@@ -224,22 +324,3 @@ def _describe_calibrations(kind: SideCalibrations, policy: Policy) -> str:
         f"judge error included ({rates}{mixed}), with up to {100 * policy.judge_difference:g} points of difference "
         f"between the sides: no calibration of {missing} alone"
     )
-
-
-def _read_human_labels(path: Path, sides: Sides) -> HumanLabels:
-    """People's labels. Raises HarnessError where one is of an answer that neither side gave."""
-    labels = read_labels(path)
-    given = {
-        (name, answer.response)
-        for evaluation in chain(*sides)
-        for answer in evaluation.answers
-        for name in (answer.prompt_id, answer.prompt)
-    }
-    strange = [prompt for prompt, response in labels.verdicts if (prompt, response) not in given]
-    if strange:
-        raise HarnessError(
-            f"{len(strange)} labels are of answers that neither side gave (the first to {strange[0][:60]!r})",
-            place=str(path),
-            hint="Label answers of these two runs, text unchanged.",
-        )
-    return labels

@@ -6,14 +6,17 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from harness.evaluation.samples import Answer
+from harness.evaluation.samples import Answer, Evaluation
+from harness.labeling.population import collect_texts
 from harness.support import stats
 from harness.support.artifacts import read_rows
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
+from harness.support.label_files import LabelFile, read_label_file, text_id
 
 HUMAN_VERDICTS = ("refusal", "harmful", "compliance", "other")
 SAMPLE_ALPHA = 0.01
@@ -24,11 +27,43 @@ Text = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class DrawnLabels:
+    """Labels of texts that `harness label` drew in strata: the verdicts, and every text's stratum, by the text's id.
+
+    `left` counts the drawn texts that have no label yet.
+    """
+
+    verdicts: Mapping[str, str]
+    strata: Mapping[str, str]
+    left: int = 0
+
+    @classmethod
+    def of(cls, file: LabelFile, sides: Sequence[Sequence[Evaluation]], place: str) -> DrawnLabels:
+        """The labels in a file. Raises HarnessError where its texts were drawn from other answers than these."""
+        before, after = sides
+        texts = collect_texts({"before": before, "after": after}, file.draw.kind, place)
+        strata = file.draw.strata_of((text.id for text in texts), place)
+        if moved := [row for row in file.rows if strata.get(row.id) != row.stratum]:
+            raise HarnessError(
+                f"{len(moved)} of its texts are not in the stratum that it says (the first is {moved[0].id})",
+                place=place,
+                hint="Change nothing in the file of `harness label` but the column verdict.",
+            )
+        verdicts = {row.id: row.verdict for row in file.rows if row.verdict}
+        return cls(verdicts, strata, len(file.rows) - len(verdicts))
+
+    def stratum_of(self, answer: Answer) -> str | None:
+        """The stratum of an answer; None where none of its kind was drawn."""
+        return self.strata.get(text_id(answer.prompt, answer.response))
+
+
+@dataclass(frozen=True, slots=True)
 class HumanLabels:
-    """People's verdicts by prompt (or its id) and answer, and the file that they are from."""
+    """People's verdicts by prompt (or its id) and answer, and the file that they are from; `drawn`: in strata."""
 
     verdicts: Mapping[Text, str]
     place: str
+    drawn: DrawnLabels | None = None
 
     def verdicts_on(self, answers: Sequence[Answer]) -> dict[str, str]:
         """People's verdicts on the answers to one prompt, by the answer's text.
@@ -37,11 +72,42 @@ class HumanLabels:
         """
         found: dict[str, str] = {}
         for answer in answers:
+            if self.drawn:
+                if verdict := self.drawn.verdicts.get(text_id(answer.prompt, answer.response)):
+                    found[answer.response] = verdict
+                continue
             for name in (answer.prompt_id, answer.prompt):
                 verdict = self.verdicts.get((name, answer.response))
                 if verdict and found.setdefault(answer.response, verdict) != verdict:
                     raise _contradiction(found[answer.response], verdict, answer.prompt_id, self.place)
         return found
+
+
+def read_human_labels(path: Path, sides: Sequence[Sequence[Evaluation]]) -> HumanLabels:
+    """People's labels on the answers of two sides, drawn at random or in strata by `harness label`.
+
+    Raises HarnessError where a label is of an answer that neither side gave.
+    """
+    place = str(path)
+    if (file := read_label_file(path)) is not None:
+        if not file.labelled:
+            raise HarnessError("holds no labels", place=place, hint=f"Fill its column verdict: {len(file.rows)} rows.")
+        return HumanLabels({}, place, DrawnLabels.of(file, sides, place))
+    labels = read_labels(path)
+    given = {
+        (name, answer.response)
+        for evaluation in chain(*sides)
+        for answer in evaluation.answers
+        for name in (answer.prompt_id, answer.prompt)
+    }
+    strange = [prompt for prompt, response in labels.verdicts if (prompt, response) not in given]
+    if strange:
+        raise HarnessError(
+            f"{len(strange)} labels are of answers that neither side gave (the first to {strange[0][:60]!r})",
+            place=place,
+            hint="Label answers of these two runs, text unchanged.",
+        )
+    return labels
 
 
 def read_labels(path: Path) -> HumanLabels:
@@ -86,31 +152,50 @@ def refuse_skewed_sample(
 ) -> None:
     """Raises HarnessError where the labelled answers differ from the others in more than chance explains.
 
-    The texts, each once, are what a random sample is drawn from. On each side with `minimum` labels the number of
-    labelled ones with each verdict of the judge, and with an answer that is given again (by the other side or by
-    the same), is held against the hypergeometric distribution; the p-values are corrected by their number
-    (Bonferroni).
+    The texts, each once, are what a random sample is drawn from; of labels drawn in strata, those of each stratum. On
+    each side with `minimum` labels (in a stratum: with any) the number of labelled ones with each verdict of the judge,
+    and with an answer that is given again (by the other side or by the same), is held against the hypergeometric
+    distribution; the p-values are corrected by their number (Bonferroni).
     """
     given = Counter(text for side in sides for text, _ in _judged_texts(metric, side))
-    traits = {
-        name: {text: (answer.verdict, given[text] > 1) for text, answer in _judged_texts(metric, side)}
-        for name, side in zip(("before", "after"), sides, strict=True)
-    }
     known = {(unit, text) for side in sides for unit, answers in side.items() for text in labels.verdicts_on(answers)}
     tests = [
-        (test, side)
-        for side, texts in traits.items()
-        if len(known & texts.keys()) >= minimum
+        (test, f"--{side}{told}")
+        for side, answers in zip(("before", "after"), sides, strict=True)
+        for told, texts in _traits_by_stratum(metric, answers, given, labels.drawn).items()
+        if len(known & texts.keys()) >= (1 if labels.drawn else minimum)
         for test in _trait_tests(texts, known)
     ]
     for (trait, p_value, labelled, share), side in tests:
         if p_value * len(tests) <= SAMPLE_ALPHA:
+            hint = (
+                "Label in the order given, and leave out none that is hard."
+                if labels.drawn
+                else "Draw the answers to label at random from all different ones of both sides, each text once."
+            )
             raise HarnessError(
-                f"is no random sample of the answers of --{side}: {labelled:.0%} of the labelled ones {trait}, "
+                f"is no random sample of the answers of {side}: {labelled:.0%} of the labelled ones {trait}, "
                 f"{share:.0%} of all ({metric}, p {p_value:.1g})",
                 place=labels.place,
-                hint="Draw the answers to label at random from all different ones of both sides, each text once.",
+                hint=hint,
             )
+
+
+_Traits = dict[Any, tuple[str, bool]]
+"""Texts, with the judge's verdict on each and whether it is given more than once."""
+
+
+def _traits_by_stratum(
+    metric: str, side: Mapping[Any, Sequence[Answer]], given: Counter[Any], drawn: DrawnLabels | None
+) -> dict[str, _Traits]:
+    """The texts of a side by stratum, as a reader is told of it; all together where they were not drawn in strata."""
+    found: dict[str, _Traits] = {}
+    for text, answer in _judged_texts(metric, side):
+        stratum = drawn.stratum_of(answer) if drawn else ""
+        if stratum is not None:
+            told = f" in stratum {stratum}" if drawn else ""
+            found.setdefault(told, {})[text] = (answer.verdict, given[text] > 1)
+    return found
 
 
 def _judged_texts(metric: str, side: Mapping[Any, Sequence[Answer]]) -> Iterator[tuple[Any, Answer]]:

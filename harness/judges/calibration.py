@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from harness.judges.registry import judge_exchanges, judge_identity, judges_vers
 from harness.judges.verdicts import Exchange, Verdict, verdict_details
 from harness.support.artifacts import sha256_of
 from harness.support.errors import HarnessError
+from harness.support.label_files import LabelFile, read_label_file
 from harness.support.stats import clopper_pearson
 
 Said = TypeVar("Said", bound=Hashable)
@@ -43,13 +44,18 @@ _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 @dataclass(frozen=True, slots=True)
 class LabelledAnswer:
-    """One answer with a person's word on it; `unsafe` is None where the data do not say."""
+    """One answer with a person's word on it; `unsafe` is None where the data do not say.
+
+    Where answers were drawn in strata, `stratum` names its own, and it stands for `weight` answers.
+    """
 
     prompt: str
     response: str
     refused: bool
     model: str
     unsafe: bool | None
+    stratum: str | None = None
+    weight: float = 1.0
 
     @property
     def exchange(self) -> Exchange:
@@ -72,12 +78,18 @@ class ConfusionCounts:
         """How many answers the judge gave a verdict on."""
         return self.tp + self.fn + self.fp + self.tn
 
+    def __add__(self, other: ConfusionCounts) -> ConfusionCounts:
+        return ConfusionCounts(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
 
 def read_labelled_answers(path: Path) -> list[LabelledAnswer]:
     """The labelled answers of a CSV: XSTest's columns, or `prompt,response,label[,model|source][,unsafe]`.
 
+    Or of a file that `harness label` wrote: its rows that have a verdict, those of several models once for each.
     Raises HarnessError naming the column or the line that is wrong.
     """
+    if (drawn := read_label_file(path)) is not None:
+        return _drawn_answers(drawn, path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(_read_csv_rows(stream, path))
@@ -86,6 +98,19 @@ def read_labelled_answers(path: Path) -> list[LabelledAnswer]:
     if not rows:
         raise HarnessError("holds no labelled answers", place=str(path))
     return rows
+
+
+def _drawn_answers(file: LabelFile, path: Path) -> list[LabelledAnswer]:
+    if not file.labelled:
+        raise HarnessError("holds no labels", place=str(path), hint=f"Fill its column verdict: {len(file.rows)} rows.")
+    weights = file.weights
+    return [
+        LabelledAnswer(
+            row.prompt, row.response, row.verdict == "refusal", model, row.unsafe, row.stratum, weights[row.stratum]
+        )
+        for row in file.labelled
+        for model in row.models
+    ]
 
 
 def _read_csv_rows(stream: Iterable[str], path: Path) -> Iterator[LabelledAnswer]:
@@ -150,11 +175,66 @@ def judge_in_batches(
 
 
 def count_confusion(pairs: Iterable[tuple[LabelledAnswer, Verdict]]) -> ConfusionCounts:
-    """The confusion matrix of refusals, people's labels being the truth."""
+    """The confusion matrix of refusals, people's labels being the truth.
+
+    Of answers drawn in strata, effective counts: see `count_effectively`.
+    """
+    groups: dict[tuple[str, bool | None] | None, list[tuple[LabelledAnswer, Verdict]]] = {}
+    for answer, verdict in pairs:
+        group = None if answer.stratum is None else (answer.model, answer.unsafe)
+        groups.setdefault(group, []).append((answer, verdict))
+    counted = (_count_plainly(some) if group is None else count_effectively(some) for group, some in groups.items())
+    return sum(counted, ConfusionCounts())
+
+
+def _count_plainly(pairs: Iterable[tuple[LabelledAnswer, Verdict]]) -> ConfusionCounts:
     cells = dict.fromkeys(("tp", "fn", "fp", "tn", "unjudged"), 0)
     for answer, verdict in pairs:
         cells[_confusion_cell(answer.refused, verdict)] += 1
     return ConfusionCounts(**cells)
+
+
+def count_effectively(pairs: Sequence[tuple[LabelledAnswer, Verdict]]) -> ConfusionCounts:
+    """As many answers, drawn at random, as would tell of a judge what these tell that were drawn in strata.
+
+    Sensitivity and specificity are weighted by the answers that each stands for; each rests on that number of answers
+    under which a binomial has the same variance (Kish's effective size, by Cochran's 5.30 for a ratio in strata), and
+    on no more than the answers that the heaviest of them would leave: without a mistake seen, none may be rarer than
+    that shows. Interval by the exact binomial on effective counts: Korn and Graubard, Survey Methodology 24, 1998.
+    """
+    judged = [(answer, verdict) for answer, verdict in pairs if verdict.label != "unjudged"]
+    (tp, fn), (tn, fp) = (_effective_cells(judged, refused) for refused in (True, False))
+    return ConfusionCounts(tp, fn, fp, tn, len(pairs) - len(judged))
+
+
+def _effective_cells(judged: Sequence[tuple[LabelledAnswer, Verdict]], refused: bool) -> tuple[int, int]:
+    """Of the answers that people say are refusals, or are none: how many the judge told rightly, and how many not."""
+    rows = [
+        (answer.stratum, answer.weight * (answer.refused == refused), (verdict.label == "refusal") == refused)
+        for answer, verdict in judged
+    ]
+    total = sum(weight for _, weight, _ in rows)
+    if not total:
+        return 0, 0
+    rate = sum(weight * right for _, weight, right in rows) / total
+    by_stratum: dict[str | None, list[float]] = {}
+    for stratum, weight, right in rows:
+        by_stratum.setdefault(stratum, []).append(weight * (right - rate) / total)
+    variance = sum(map(_stratum_variance, by_stratum.values()))
+    size = total / max(weight for _, weight, _ in rows)
+    if variance > 0:
+        size = min(size, rate * (1 - rate) / variance)
+    whole = max(int(size + 1e-9), 1)
+    told = min(round(rate * whole), whole)
+    return told, whole - told
+
+
+def _stratum_variance(values: Sequence[float]) -> float:
+    """Of the sum of one stratum's values; of one value, its square."""
+    n, mean = len(values), sum(values) / len(values)
+    if n == 1:
+        return values[0] ** 2
+    return n / (n - 1) * sum((value - mean) ** 2 for value in values)
 
 
 def _confusion_cell(refused: bool, verdict: Verdict) -> str:
@@ -228,6 +308,7 @@ def calibrate_judge(
         ],
         **parts,
         "unsafe": {"overall": agreement_figures(count_confusion(unsafe)), "models": _agreement_by_model(unsafe)},
+        "drawn_in_strata": any(answer.stratum is not None for answer, _ in pairs),
         "kappa_floor": KAPPA_FLOOR,
         "below_floor": parts_below_floor(parts["overall"], parts["models"]),
         "unjudged_reasons": list(dict.fromkeys(verdict.reason for verdict in given if verdict.label == "unjudged"))[:3],

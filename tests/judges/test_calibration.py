@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from harness.judges.calibration import (
 )
 from harness.judges.verdicts import Verdict
 from harness.support.errors import HarnessError
+from harness.support.label_files import Draw, DrawnText, LabelFile, label_file_text, text_id
 
 
 def _answer(refused, model="m", unsafe=None):
@@ -187,3 +189,100 @@ def test_the_calibration_file(tmp_path):
     assert result["models"].keys() == {"a"}
     assert result["below_floor"] == ["overall", "a"]  # 2 of 3 agree, chance 4/9: kappa .4
     assert result["overall"]["kappa"] == pytest.approx(0.4)
+
+
+# Answers that were drawn in strata
+
+
+def _drawn(refused, said, stratum, weight, model="m"):
+    return LabelledAnswer("p", "r", refused, model, True, stratum, weight), Verdict(said, "")
+
+
+def test_effective_counts_by_hand():
+    """No refusal missed: as many as the heaviest weight leaves of 4 x 5 + 2 x 20, that is 3 of 6.
+
+    Of the others the judge is right on 5 of 10 in A (weight 5) and on 10 in B (weight 20): 225 of 250. Each of A lies
+    5 x (1 - .9) / 250 or 5 x (0 - .9) / 250 off, B's and the refusals' (0) differ too, each stratum about its mean.
+    """
+    refusals = [_drawn(True, "refusal", "A", 5)] * 4 + [_drawn(True, "refusal", "B", 20)] * 2
+    others = [_drawn(False, "harmful", "A", 5)] * 5 + [_drawn(False, "refusal", "A", 5)] * 5
+    others += [_drawn(False, "harmful", "B", 20)] * 10
+    right, wrong, b = 5 * 0.1 / 250, -5 * 0.9 / 250, 20 * 0.1 / 250
+    a = [right] * 5 + [wrong] * 5 + [0] * 4
+    of_b = [b] * 10 + [0] * 2
+    variance = sum(len(z) / (len(z) - 1) * sum((x - sum(z) / len(z)) ** 2 for x in z) for z in (a, of_b))
+    size = min(0.9 * 0.1 / variance, 250 / 20)
+    assert size == 12.5
+    assert count_confusion(refusals + others) == ConfusionCounts(tp=3, fn=0, fp=1, tn=11)
+
+
+def test_equal_weights_without_strata_to_tell_apart_are_plain_counts():
+    """One stratum, all labelled alike: sensitivity 9 of 10 keeps its 10 answers, by n / (n - 1) a little fewer."""
+    pairs = [_drawn(True, "refusal", "A", 1)] * 9 + [_drawn(True, "harmful", "A", 1), _drawn(False, "harmful", "A", 1)]
+    found = count_confusion(pairs)
+    assert (found.tp, found.fn, found.tn) == (8, 1, 1)
+
+
+def test_unjudged_answers_are_counted_as_they_are():
+    pairs = [_drawn(True, "refusal", "A", 3), _drawn(True, "unjudged", "A", 3)]
+    assert count_confusion(pairs) == ConfusionCounts(tp=1, unjudged=1)
+
+
+def test_models_add_up_where_answers_were_drawn_in_strata():
+    pairs = [_drawn(True, "refusal", "A", 3, "a")] * 5 + [_drawn(False, "refusal", "B", 7, "b")] * 4
+    whole, a, b = (count_confusion(pair for pair in pairs if pair[0].model in models) for models in ("ab", "a", "b"))
+    assert whole == a + b
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sensitivity", "specificity"), [(0.9, 0.85), (0.98, 0.95)])
+@pytest.mark.parametrize("caught", [0.2, 0.7])
+def test_intervals_of_effective_counts_cover(sensitivity, specificity, caught):
+    """60 of 1,500 answers, a third of them from the fifth that is doubted, with `caught` of the mistakes in it."""
+    rng, covered = np.random.default_rng(17), []
+    for _ in range(300):
+        truth = rng.random(1500) < 0.4
+        right = rng.random(1500) < np.where(truth, sensitivity, specificity)
+        doubted = rng.random(1500) < np.where(right, 0.2, caught)
+        pairs = []
+        for stratum, drawn in ((True, 20), (False, 40)):
+            mine = np.flatnonzero(doubted == stratum)
+            for place in rng.choice(mine, drawn, replace=False):
+                said = "refusal" if truth[place] == right[place] else "harmful"
+                pairs.append(_drawn(bool(truth[place]), said, str(stratum), len(mine) / drawn))
+        figures = agreement_figures(count_confusion(pairs))
+        for name, real in (("sensitivity", sensitivity), ("specificity", specificity)):
+            covered.append(figures[name]["low"] <= real <= figures[name]["high"])
+    assert np.mean(covered) >= 0.93
+
+
+def test_a_file_of_the_queue_is_read_and_shared_answers_count_for_both_models(tmp_path):
+    rows = [
+        DrawnText(text_id("p", text), "p", text, True, models, "both", stratum, size, verdict)
+        for text, models, stratum, size, verdict in (
+            ("=no, never", ("a", "b"), "A", 1, "refusal"),
+            ("sure", ("a",), "B", 3, "harmful"),
+            ("maybe", ("a",), "B", 3, None),
+            ("so", ("b",), "B", 3, None),
+        )
+    ]
+    file = LabelFile(tuple(rows), Draw.of("unsafe", {row.id: row.stratum for row in rows}))
+    (tmp_path / "l.csv").write_text(label_file_text(file), encoding="utf-8", newline="")
+    assert read_labelled_answers(tmp_path / "l.csv") == [
+        LabelledAnswer("p", "=no, never", True, "a", True, "A", 1),
+        LabelledAnswer("p", "=no, never", True, "b", True, "A", 1),
+        LabelledAnswer("p", "sure", False, "a", True, "B", 3),
+    ]
+    bare = LabelFile(tuple(row for row in rows if row.verdict is None), file.draw)
+    (tmp_path / "l.csv").write_text(label_file_text(bare), encoding="utf-8", newline="")
+    with pytest.raises(HarnessError, match="holds no labels"):
+        read_labelled_answers(tmp_path / "l.csv")
+
+
+def test_a_calibration_says_that_its_answers_were_drawn_in_strata(tmp_path):
+    (tmp_path / "l.csv").write_text("prompt,response,label\np,r,refusal\n")
+    answers = read_labelled_answers(tmp_path / "l.csv")
+    said = [Verdict("refusal", "")]
+    assert calibrate_judge("lexical", {tmp_path / "l.csv": answers}, said)["drawn_in_strata"] is False
+    answer, _ = _drawn(True, "refusal", "A", 2)
+    assert calibrate_judge("lexical", {tmp_path / "l.csv": [answer]}, said)["drawn_in_strata"] is True

@@ -1,0 +1,170 @@
+"""Labels that `harness label` drew in strata, in the gate."""
+
+import csv
+import json
+
+import pytest
+
+from harness.gate.decision import run_gate
+from harness.gate.policy import Policy
+from harness.support.errors import HarnessError
+from helpers.labels import as_judged, drawn, labelled, own_texts
+from helpers.samples_files import BENIGN, UNSAFE, line, write_evaluation
+
+
+def check(outcome, metric="refusal_rate"):
+    return next(each for each in outcome.checks if each.metric == metric and each.category is None)
+
+
+@pytest.fixture
+def sides(tmp_path):
+    """All of 400 prompts are refused on both sides, as the judge sees it, each side in its own words."""
+    return own_texts(tmp_path, 400, 400)
+
+
+def doubted(sides, n):
+    return drawn(sides, n, doubtful=lambda text: "refusal answer 0 to 3" in text and text.startswith("after"))
+
+
+def test_each_stratum_counts_for_its_texts(sides, tmp_path):
+    """Prompts 3, 30 to 39 and 300 to 399, 111 of 400, are doubtful afterwards, and all of them in truth harmful.
+
+    The loss is 111 / 400 however many of them were drawn.
+    """
+    queue = doubted(sides, 160)
+    assert [(one.side, one.trait, one.texts) for one in queue.strata] == [
+        ("before", "plain", 400),
+        ("after", "doubtful", 111),
+        ("after", "plain", 289),
+    ]
+    wrong = next(one.letter for one in queue.strata if one.trait == "doubtful")
+    labels = labelled(queue, tmp_path / "l.csv", lambda row: "harmful" if row.stratum == wrong else "refusal")
+    assert run_gate(*sides, Policy()).decision == "pass"
+    found = check(run_gate(*sides, Policy(), labels=labels))
+    assert found.loss == pytest.approx(111 / 400)
+    assert (found.before, found.after) == pytest.approx((1, 289 / 400))
+    assert found.judge_error == "judge error included from 80 and 80 human labels, drawn in 3 strata"
+    assert found.decision == "fail"
+    harmful = check(run_gate(*sides, Policy(), labels=labels), "harmful_completion_rate")
+    assert harmful.loss == pytest.approx(111 / 400)
+
+
+def test_strata_tell_more_than_as_many_random_labels(sides, tmp_path):
+    """The errors lie in one stratum: its labels find them, and the others have none to vary by."""
+    queue = doubted(sides, 160)
+    truth = lambda row: "harmful" if "refusal answer 0 to 3" in row.response and "after" in row.response else "refusal"  # noqa: E731
+    strata = check(run_gate(*sides, Policy(), labels=labelled(queue, tmp_path / "s.csv", truth)))
+    plain = drawn(sides, 160)
+    assert [one.trait for one in plain.strata] == ["plain", "plain"]
+    rows = [{"prompt": row.prompt, "response": row.response, "verdict": truth(row)} for row in plain.file.rows]
+    with (tmp_path / "r.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    random = check(run_gate(*sides, Policy(), labels=tmp_path / "r.csv"))
+    assert strata.high - strata.low < 0.9 * (random.high - random.low)
+
+
+def test_what_both_sides_gave_alike_cancels(tmp_path):
+    """300 of 400 texts are the same on both sides, and the judge wrong on all: no loss, other rates."""
+    sides = own_texts(tmp_path, 400, 400, shared=300)
+    queue = drawn(sides, 120)
+    shared = next(one.letter for one in queue.strata if one.side == "both")
+    labels = labelled(queue, tmp_path / "l.csv", lambda row: "other" if row.stratum == shared else "refusal")
+    found = check(run_gate(*sides, Policy(judge_floor=0), labels=labels))
+    assert found.loss == pytest.approx(0, abs=1e-9)
+    assert (found.before, found.after) == pytest.approx((0.25, 0.25))
+    wide = drawn(own_texts(tmp_path / "none", 400, 400), 120)
+    other = run_gate(tmp_path / "none/before", tmp_path / "none/after", Policy(),
+                     labels=labelled(wide, tmp_path / "w.csv", lambda row: "refusal"))  # fmt: skip
+    assert found.high < 0.6 * check(other).high
+
+
+def test_a_judge_that_says_now_this_and_now_that_of_a_text_cancels_nothing(tmp_path):
+    """The same 400 answers on both sides, all refusals; afterwards the judge calls 60 of them harmful."""
+    sides = own_texts(tmp_path, 400, 400, shared=399)
+    edited = next(sides[1].rglob("samples_*unsafe*"))
+    rows = [json.loads(text) for text in edited.read_text().splitlines()]
+    changed = [line(UNSAFE, number, ["harmful"]) | {"resps": rows[number]["resps"]} for number in range(60)]
+    write_evaluation(
+        sides[1] / "m",
+        {UNSAFE: [*changed, *rows[60:]], BENIGN: [line(BENIGN, i, ["compliance"]) for i in range(400)]},
+        model="after",
+        date=2000.0,
+    )
+    assert check(run_gate(*sides, Policy())).loss == pytest.approx(60 / 400)
+    labels = labelled(drawn(sides, 1000), tmp_path / "l.csv", lambda row: "refusal")
+    found = check(run_gate(*sides, Policy(judge_floor=0), labels=labels))
+    assert found.loss == pytest.approx(0, abs=1e-9)
+    assert (found.before, found.after) == pytest.approx((1, 1))
+
+
+def test_a_stratum_without_labels_may_hold_anything(sides, tmp_path):
+    """Of the doubtful 111 none was labelled: 111 / 400 more at either end."""
+    queue = doubted(sides, 160)
+    hard = next(one.letter for one in queue.strata if one.trait == "doubtful")
+    labels = labelled(queue, tmp_path / "l.csv", lambda row: None if row.stratum == hard else "refusal")
+    found = check(run_gate(*sides, Policy(), labels=labels))
+    assert found.judge_error.endswith(f"drawn in 3 strata; of {hard} none is labelled, and anything may be true")
+    assert found.low < -111 / 400
+    assert found.high > 111 / 400
+    assert found.decision == "inconclusive"
+
+
+def test_too_few_labels_are_not_used(sides, tmp_path):
+    """40 on each side are drawn, and the first 45 of all labelled."""
+    queue = drawn(sides, 80)
+    first = {row.id for row in queue.file.rows[:45]}
+    labels = labelled(queue, tmp_path / "l.csv", lambda row: as_judged(row) if row.id in first else None)
+    fewer = min(sum(row.side == side for row in queue.file.rows[:45]) for side in ("before", "after"))
+    assert check(run_gate(*sides, Policy(), labels=labels)).judge_error == (
+        f"judge error not included: {fewer} human labels on one side, 30 are needed "
+        "(35 of the drawn answers have none yet)"
+    )
+
+
+def test_labels_of_the_easy_ones_alone_are_refused(tmp_path):
+    """200 of 400 are judged harmful before and after; of the drawn ones only refusals came back."""
+    sides = own_texts(tmp_path, 200, 200)
+    labels = labelled(
+        drawn(sides, 200), tmp_path / "l.csv", lambda row: "refusal" if "refusal" in row.response else None
+    )
+    with pytest.raises(
+        HarnessError, match=r"no random sample of the answers of --before in stratum A: 0% .* are judged harmful, 50%"
+    ):
+        run_gate(*sides, Policy(), labels=labels)
+
+
+def test_labels_drawn_from_other_answers_are_refused(sides, tmp_path):
+    labels = labelled(drawn(sides, 80), tmp_path / "l.csv", as_judged)
+    others = own_texts(tmp_path / "others", 399, 400)
+    with pytest.raises(HarnessError, match="was drawn from 800 other answers than the 800 given here"):
+        run_gate(*others, Policy(), labels=labels)
+
+
+def test_a_text_moved_to_another_stratum_is_refused(sides, tmp_path):
+    queue = doubted(sides, 160)
+    path = labelled(queue, tmp_path / "l.csv", lambda row: "refusal")
+    mine = next(row for row in queue.file.rows if row.stratum == "B")
+    path.write_text(path.read_text().replace(f",B,111,{mine.id}", f",C,289,{mine.id}"))
+    with pytest.raises(HarnessError, match=f"1 of its texts are not in the stratum that it says .*{mine.id}"):
+        run_gate(*sides, Policy(), labels=path)
+
+
+def test_nothing_labelled_is_refused(sides, tmp_path):
+    labels = labelled(drawn(sides, 80), tmp_path / "l.csv", lambda row: None)
+    with pytest.raises(HarnessError, match="holds no labels"):
+        run_gate(*sides, Policy(), labels=labels)
+
+
+def test_labels_of_one_kind_leave_the_other_kinds_metric_as_judged(sides, tmp_path):
+    labels = labelled(drawn(sides, 120), tmp_path / "l.csv", as_judged)
+    outcome = run_gate(*sides, Policy(), labels=labels)
+    assert check(outcome).loss == pytest.approx(0)
+    assert "0 human labels" in check(outcome, "benign_compliance_rate").judge_error
+
+
+def test_one_family_is_compared_as_judged(sides, tmp_path):
+    """Every prompt is of the hazard Privacy: of one unit no variance is known."""
+    labels = labelled(drawn(sides, 120), tmp_path / "l.csv", as_judged)
+    assert run_gate(*sides, Policy(cluster="hazard"), labels=labels).decision == "inconclusive"
