@@ -101,7 +101,8 @@ class MetricTable:
     def needs_beside(self, first: MetricTable) -> bool:
         """Whether this reading of the same prompts may say something else: labels say what flags only suspect."""
         pairs = ((self.before, first.before), (self.after, first.after))
-        return not first.error.labels and not all(np.array_equal(own.good, other.good) for own, other in pairs)
+        by_labels = first.error.labels or first.error.strata
+        return not by_labels and not all(np.array_equal(own.good, other.good) for own, other in pairs)
 
     def compare_sides(self, unjudged: tuple[float, float], level: float) -> stats.RateComparison:
         """The loss with the unjudged answers of both sides counted as given."""
