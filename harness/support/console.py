@@ -30,8 +30,15 @@ def safe_line(text: str, limit: int | None = None) -> str:
     shortens to that many characters, the last one an ellipsis.
     """
     head = redact_text(text if limit is None else text[: 4 * limit + _LONGEST_SECRET])
-    head = head if limit is None else head[: 4 * limit]
-    line = " ".join("".join(" " if unicodedata.category(c) in _INVISIBLE_CATEGORIES else c for c in head).split())
+    return printable_line(head, limit)
+
+
+def printable_line(text: str, limit: int | None = None) -> str:
+    """Text that holds no secrets, or is kept as data, as one printable line; otherwise like `safe_line`."""
+    head = text if limit is None else text[: 4 * limit]
+    if not head.isprintable():
+        head = "".join(" " if unicodedata.category(c) in _INVISIBLE_CATEGORIES else c for c in head)
+    line = " ".join(head.split())
     return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
 
 

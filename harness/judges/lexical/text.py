@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from harness.support.console import safe_line
+from harness.support.console import printable_line
 
 HEAD, TAIL = 6000, 2000
 """How many characters of an answer are read, from its start and from its end; what lies between is not."""
@@ -100,4 +100,4 @@ _UNSPEAKABLE = re.compile(r"^[^aeiouy]+$|[bcdfghjklmnpqrstvwxz]{5,}|(.)\1{5,}")
 
 def quote_start(text: str) -> str:
     """The start of a text, as a reason quotes it."""
-    return f"“{safe_line(text[:100], 70)}”"
+    return f"“{printable_line(text[:100], 70)}”"
