@@ -39,7 +39,7 @@ _SYMBOL = re.compile(r"[^\w\s'.-]|[\u0370-\u03ff]")
 
 
 def split_speakers(response: str) -> list[str]:
-    """What each speaker of a raw answer says, without their names; one text where nobody is named, or one alone, or a crowd."""
+    """What each speaker of a raw answer says, without names; one text where none, one alone or a crowd is named."""
     labels = (_LABEL.match(response, turn.end()) for turn in _TURN.finditer(response))
     found = [match for match in labels if match and _names_speaker(match["label"])]
     names = [_name_of(match["label"]) for match in found]
