@@ -33,7 +33,7 @@ _SERVE = (
     r"grant|satisfy|supply|disclos|reveal|guid|instruct|list|complet|carry out|go there|allow|accept|entertain|mak|tak|"
     r"contribut|compos|draft|perform|play|pretend|role|simulat|act|speculat|justif|agree|tolerat|access|determin|"
     r"look up|search|find|identify|locat|obtain|go along|go into|follow|design|develop|meet|handle|execut|process|say|"
-    r"talk|teach|convinc|confirm|verify|get|harm|hurt|draw|translat|code|plan|advocat|cover|"
+    r"talk|convinc|confirm|verify|get|harm|hurt|draw|translat|code|plan|advocat|cover|"
     r"be (?:do|help|writ|shar|giv|provid|assist)in|spread|speak|walk|do (?:that|this|it|so|any|what|such)|"
     r"be (?:of help|of assistance|able to|part|a part|involved|used|complicit|responsible))"
 )
