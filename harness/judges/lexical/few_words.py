@@ -67,7 +67,7 @@ _LAST, _AFTER_VERB = (
     "the a an and or of my your our their its because although if than into very",
     "the a an it them him her this that your my his their some up down out into off",
 )
-_NEVER_LAST, _OBJECTS = frozenset(_LAST.split()), frozenset(_AFTER_VERB.split())
+_NEVER_LAST, _OBJECT_STARTS = frozenset(_LAST.split()), frozenset(_AFTER_VERB.split())
 
 
 def find_fragment(prompt: str, text: str, raw: str) -> str:
@@ -87,7 +87,7 @@ def find_fragment(prompt: str, text: str, raw: str) -> str:
     starts_small = next((letter.islower() for letter in raw if letter.isalpha()), False)
     if ended or not starts_small or "`" in raw or words[0] in _OPENERS or _BEGINS_AN_ANSWER.match(text):
         return ""
-    if words[0] not in DANGLING and not _VERB_FORM.match(words[0]) and words[1] in _OBJECTS:
+    if words[0] not in DANGLING and not _VERB_FORM.match(words[0]) and words[1] in _OBJECT_STARTS:
         return ""
     return "" if _asks_for_word(prompt) and words[0] not in _MIDSTREAM else "a fragment"
 
