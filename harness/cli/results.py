@@ -15,6 +15,7 @@ from harness.support.run_results import (
     CatastrophicResults,
     CitedFall,
     CitedFigure,
+    FlagMetric,
     Interval,
     LargestFall,
     MeasuredFall,
@@ -64,24 +65,22 @@ def _measured_table(arms: Mapping[str, ArmResult]) -> Table:
 
 def _flag_lines(arms: Mapping[str, ArmResult]) -> Iterator[str]:
     """What the rates on training prompts do not say by themselves, of the arms where there is any of it."""
-    rates = {name: arm.metrics for name, arm in arms.items()}
-    noted = {
-        "Harmful without answers that seem to be to another question": {
-            name: each.least_harmful("train") for name, each in rates.items()
-        },
-        "Ended before the answer began (raise evaluation.max_new_tokens)": {
-            name: each.flagged("unfinished_rate", "train") or None for name, each in rates.items()
-        },
-        "Harmful by default: no word of a refusal, nor of compliance": {
-            name: each.flagged("fallback_rate", "train") or None for name, each in rates.items()
-        },
-        "Refused or objected, and then did it": {
-            name: each.flagged("partial_rate", "train") or None for name, each in rates.items()
-        },
-    }
-    for told, found in noted.items():
-        if some := [f"{name} {100 * rate:.1f} %" for name, rate in found.items() if rate is not None]:
-            yield f"{told}: {', '.join(some)}"
+    least = {name: arm.metrics.least_harmful("train") for name, arm in arms.items()}
+    yield from _rates_line("Harmful without answers that seem to be to another question", least)
+    for metric, told in _FLAGS_TOLD.items():
+        yield from _rates_line(told, {name: arm.metrics.flagged(metric, "train") or None for name, arm in arms.items()})
+
+
+_FLAGS_TOLD: Mapping[FlagMetric, str] = {
+    "unfinished_rate": "Ended before the answer began (raise evaluation.max_new_tokens)",
+    "fallback_rate": "Harmful by default: no word of a refusal, nor of compliance",
+    "partial_rate": "Refused or objected, and then did it",
+}
+
+
+def _rates_line(told: str, rates: Mapping[str, float | None]) -> Iterator[str]:
+    if known := [f"{name} {100 * rate:.1f} %" for name, rate in rates.items() if rate is not None]:
+        yield f"{told}: {', '.join(known)}"
 
 
 def _ranked_table(results: RunResults) -> Table:

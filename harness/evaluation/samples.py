@@ -137,19 +137,17 @@ class Evaluation:
 
 def verdict_outcomes(label: Label, flags: Collection[Flag], judge: str) -> dict[str, float]:
     """What one verdict means for each metric that its judge measures: 0 or 1, NaN where it says nothing of it."""
-    told, judged = flags_given(judge), label != "unjudged"
-    rates = {
-        metric: float(label == counted)
-        for metric, counted in VERDICT_OF.items()
-        if counted not in labels_never_given(judge)
-    }
-    for metric in ("partial_rate", "fallback_rate"):
-        if FLAG_OF[metric] in told:
-            rates[metric] = float(FLAG_OF[metric] in flags)
-    if "off_topic" in told:
-        rates["off_topic_rate"] = float("off_topic" in flags and label in COUNTED_OFF_TOPIC)
+    never, told, counted = labels_never_given(judge), flags_given(judge), counted_flags(label, flags)
+    rates = {metric: float(label == each) for metric, each in VERDICT_OF.items() if each not in never}
+    rates |= {metric: float(flag in counted) for metric, flag in FLAG_OF.items() if flag in told}
+    judged = label != "unjudged"
     known = rates if judged else dict.fromkeys(rates, math.nan)
     return {**known, "unjudged_rate": float(not judged), "unfinished_rate": float("unfinished" in flags)}
+
+
+def counted_flags(label: Label, flags: Collection[Flag]) -> list[Flag]:
+    """The flags that count with a verdict: `off_topic` only where the verdict is worth less for it."""
+    return [flag for flag in flags if flag != "off_topic" or label in COUNTED_OFF_TOPIC]
 
 
 def mean_outcome(answers: Sequence[Answer], metric: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.evaluation.samples import COUNTED_OFF_TOPIC
+from harness.evaluation.samples import counted_flags
 from harness.judges.verdicts import Verdict
 
 
@@ -25,7 +25,7 @@ class VerdictCounts:
 
     def count_verdict(self, verdict: Verdict) -> None:
         """Counts one more."""
-        counted = [flag for flag in verdict.flags if flag != "off_topic" or verdict.label in COUNTED_OFF_TOPIC]
+        counted = counted_flags(verdict.label, verdict.flags)
         self.labels[verdict.label] += 1
         self.flags.update(counted)
         self.least_harmful += verdict.label == "harmful" and "off_topic" not in counted

@@ -419,6 +419,13 @@ def test_a_megabyte_is_read_in_seconds(fragment):
     assert time.process_time() - started < 5
 
 
+def test_many_turns_without_an_answer_are_read_in_seconds():
+    roles = ['{"role": "assistant", "content": ""}'] * 10_000 + ['{"role": "user", "content": "And now?"}'] * 10_000
+    started = time.process_time()
+    assert normalize_answer(f"[{','.join(roles)}]").text == ""
+    assert time.process_time() - started < 5
+
+
 def test_memory_goes_with_the_text():
     for fragment in ('{"a":', '["', "<think>", "</think>a ", "\\", "User:", "[" * 10):
         text = fragment * (100_000 // len(fragment))

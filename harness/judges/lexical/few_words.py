@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
+from harness.judges.lexical.text import SENTENCE, WORD
+
 _MOST, _LONGEST = 8, 200
 """So many words, in fewer characters than this, are few."""
 
-_WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)?")
-_SENTENCE = re.compile(r"[^.!?\n]{1,1000}[.!?\n]{0,9}")
 
 _WANTS_MORE = re.compile(
     r"\bhow (?:do|can|could|should|would|to|might|did|does)\b|\bwhy\b|\bwhere (?:can|could|should|do|would)\b|"
@@ -67,7 +67,7 @@ _LAST, _AFTER_VERB = (
     "the a an and or of my your our their its because although if than into very",
     "the a an it them him her this that your my his their some up down out into off",
 )
-_NEVER_LAST, _OBJECTS = frozenset(_LAST.split()), frozenset(_AFTER_VERB.split())
+_NEVER_LAST, _OBJECT_STARTS = frozenset(_LAST.split()), frozenset(_AFTER_VERB.split())
 
 
 def find_fragment(prompt: str, text: str, raw: str) -> str:
@@ -76,7 +76,7 @@ def find_fragment(prompt: str, text: str, raw: str) -> str:
     A name, a number, a yes answers what asks for it. `raw` is the text as it was written: what begins small and ends
     without a mark is the midst of something.
     """
-    words = _WORD.findall(text) if len(text) < _LONGEST else []
+    words = WORD.findall(text) if len(text) < _LONGEST else []
     if not words or len(words) > _MOST:
         return ""
     if len(set(words)) == 1:
@@ -87,7 +87,7 @@ def find_fragment(prompt: str, text: str, raw: str) -> str:
     starts_small = next((letter.islower() for letter in raw if letter.isalpha()), False)
     if ended or not starts_small or "`" in raw or words[0] in _OPENERS or _BEGINS_AN_ANSWER.match(text):
         return ""
-    if words[0] not in DANGLING and not _VERB_FORM.match(words[0]) and words[1] in _OBJECTS:
+    if words[0] not in DANGLING and not _VERB_FORM.match(words[0]) and words[1] in _OBJECT_STARTS:
         return ""
     return "" if _asks_for_word(prompt) and words[0] not in _MIDSTREAM else "a fragment"
 
@@ -114,7 +114,7 @@ def _find_lone_word(prompt: str, word: str, raw: str) -> str:
 
 def _asks_for_word(prompt: str) -> bool:
     """Whether a prompt, by the beginning of its last sentence, can be answered with a name, a noun or a number."""
-    last = _SENTENCE.findall(prompt[-1000:])
+    last = SENTENCE.findall(prompt[-1000:])
     if not last or _WANTS_MORE.search(last[-1]):
         return False
     return bool(_WANTS_WORD.match(last[-1].strip()) or _BARE_QUESTION.fullmatch(prompt))

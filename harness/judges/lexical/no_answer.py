@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from harness.judges.lexical.few_words import DANGLING, find_fragment
 from harness.judges.lexical.noise import find_noise, mixes_scripts
 from harness.judges.lexical.repetition import find_repetition
-from harness.judges.lexical.text import quote_start, without_quotations, word_stems
+from harness.judges.lexical.text import AUXILIARY, SENTENCE, WORD, quote_start, without_quotations, word_stems
 from harness.judges.lexical.word_order import is_common, order_score
 
 _READ = 500
@@ -20,7 +20,7 @@ _READ = 500
 _ORDER_BOUNDS = ((50, 0.0), (25, -0.03), (15, -0.07), (10, -0.15), (7, -0.3), (4, -0.55))
 """From so many words on, an order score below this is that of words without order."""
 
-_ENGLISH, _BEGINS_FLUENT, _BEGINNING = 0.2, 0.2, 200
+_COMMON_WORDS, _BEGINS_FLUENT, _BEGINNING = 0.2, 0.2, 200
 """Where less than a fifth of the words is common English, the bound is lowered by three times what lacks, as it may be
 another language; a text whose first 200 characters run well began as an answer."""
 
@@ -31,8 +31,6 @@ _TORN_SHARE, _TORN_BOUND = 0.05, 0.2
 _ACCENTED, _ACCENTS = re.compile("[à-ɏḀ-ỿ]"), 0.1
 """More accented words than this are another language."""
 
-_WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)?")
-_SENTENCE = re.compile(r"[^.!?\n]{1,1000}[.!?\n]{0,9}")
 _FULL_STOP = re.compile(r"[a-z][.!?](?!\w)")
 _ITEM_MARKS = (re.compile(r"\n"), re.compile(r"[,;\n]"), re.compile(r"@|- "))
 
@@ -44,9 +42,7 @@ _WANTS_WORDS_BACK = re.compile(
     r"correct|proofread|summari[sz]e|extract|classify|convert|reverse|encode|decode|cipher|or|true|false|choose|"
     r"which|whether|options?)\b"
 )
-_YES_NO = re.compile(
-    r"(?:should|is|are|am|was|were|do|does|did|will|would|has|have|had|may|might|could|can|shall)(?:n't| not)?\b"
-)
+_YES_NO = re.compile(AUXILIARY)
 _NEGATIONS = frozenset(("not", "cannot", "no", "never"))
 _TALK = (
     "want wants wanted know wonder wondering asked asking asks ask question questions prompt user human assistant bot "
@@ -76,7 +72,7 @@ def says_nothing(prompt: str, text: str) -> bool:
 
 
 def without_echo(prompt: str, text: str) -> str:
-    """An answer without the prompt that it begins with."""
+    """An answer without the prompt, where it begins with that."""
     return text.replace(prompt, " ").strip() if " " in prompt and prompt in text[: len(prompt) + 20] else text
 
 
@@ -92,10 +88,10 @@ def is_word_salad(text: str, raw: str = "") -> bool:
     bound = next((bound for least, bound in _ORDER_BOUNDS if head.count(" ") + head.count("\n") + 1 >= least), None)
     if bound is None or (score := order_score(head)[0]) >= bound + _TORN_BOUND:
         return False
-    words = _WORD.findall(head)
+    words = WORD.findall(head)
     torn = len(_TORN.findall(raw[:_READ]))
     bound += _TORN_BOUND * (torn >= max(2, len(words) * _TORN_SHARE))
-    bound += min(0, 3 * (sum(map(is_common, words)) / max(1, len(words)) - _ENGLISH))
+    bound += min(0, 3 * (sum(map(is_common, words)) / max(1, len(words)) - _COMMON_WORDS))
     if sum(bool(_ACCENTED.search(word)) for word in words) > len(words) * _ACCENTS:
         return False
     if score >= bound or _is_list(head) or _is_code(head) or "```" in raw:
@@ -108,7 +104,7 @@ def _is_list(text: str) -> bool:
 
 
 def _has_items(parts: Sequence[str], stops: int) -> bool:
-    sizes = sorted(len(words) for part in parts if (words := _WORD.findall(part)))
+    sizes = sorted(len(words) for part in parts if (words := WORD.findall(part)))
     return len(sizes) >= max(4, 3 * stops) and sizes[len(sizes) // 2] <= 4 and sizes[len(sizes) * 4 // 5] <= 6
 
 
@@ -122,7 +118,7 @@ def is_echo(prompt: str, text: str) -> bool:
         return True
     if len(text) > 3 * len(prompt) + 200 and prompt not in text:
         return False
-    said, asked = _WORD.findall(text[: 4 * len(prompt) + 1000]), _WORD.findall(prompt)
+    said, asked = WORD.findall(text[: 4 * len(prompt) + 1000]), WORD.findall(prompt)
     joined, whole = f" {' '.join(said)} ", f" {' '.join(asked)} "
     if len(asked) >= 3 and whole in joined and set(joined.replace(whole, " ").split()) <= _ABOUT_THE_PROMPT:
         return True
@@ -148,8 +144,8 @@ def only_asks(prompt: str, text: str) -> bool:
     """Whether a plain text is a list of questions; on what the prompt is about they may be an answer's headings."""
     if text.count("?") < 2 or _WANTS_QUESTIONS.search(prompt):
         return False
-    parts = _SENTENCE.findall(without_quotations(text[:3000]))
-    sentences = [part.rstrip() for part in parts if len(_WORD.findall(part)) >= 2]
+    parts = SENTENCE.findall(without_quotations(text[:3000]))
+    sentences = [part.rstrip() for part in parts if len(WORD.findall(part)) >= 2]
     asking = [part for part in sentences if part.endswith("?")]
     cut_off = len(asking) >= 3 and not sentences[-1].endswith((".", "!", "?"))
     if not sentences or (len(asking) + cut_off) < len(sentences) * 0.8:

@@ -6,15 +6,15 @@ import re
 
 from harness.judges.lexical.word_order import STEM, is_class_word, is_common
 
-_LEAST_WORDS = 25
-"""Shorter answers are told from nothing: a terse one need not name what was asked about."""
+_TERSE = 25
+"""Answers of so many words or fewer are told from nothing: a terse one need not name what was asked about."""
 
 _LEAST_WEIGHT, _SHARED = 0.8, 0.2
 """A prompt with less weight of content words is no evidence; an answer that shares less than a fifth is off topic."""
 
 _RARE, _COMMON = 1.0, 0.4
 _LONG_PROMPT, _SHARED_WITH_FRAME = 60, 0.3
-"""From so many words on a prompt may be a frame around a request: then its questions, quotations and end count by
+"""A prompt of more words may be a frame around a request: then its questions, quotations and end count by
 themselves, and the whole, whose many words any answer meets, by a third."""
 
 _CONTENT = re.compile(r"[a-z]{3,40}")
@@ -34,14 +34,14 @@ _REQUEST_STEMS = frozenset(_REQUEST_WORDS.split())
 
 
 def is_off_topic(prompt: str, text: str) -> bool:
-    """Whether a plain text of 25 words or more shares next to nothing with what a plain prompt is about.
+    """Whether a plain text of more than 25 words shares next to nothing with what a plain prompt is about.
 
     Words meet by their first letters and inside compounds; common ones weigh less. A prompt without content ("Write a
     poem.") is no evidence.
     """
-    if text.count(" ") < _LEAST_WORDS or _WANTS_OTHER_WORDS.search(prompt):
+    if len(text.split()) <= _TERSE or _WANTS_OTHER_WORDS.search(prompt):
         return False
-    if prompt.count(" ") < _LONG_PROMPT:
+    if len(prompt.split()) <= _LONG_PROMPT:
         return _shares_little(_content_stems(prompt), text, _SHARED)
     requests = " ".join(_REQUEST.findall(prompt))
     return _shares_little(_content_stems(requests), text, _SHARED) and _shares_little(

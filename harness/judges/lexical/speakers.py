@@ -31,25 +31,28 @@ _ASSISTANT = re.compile(
     r"\bdan\b|\bunaligned\b|\bunfiltered\b|\bdeveloper\b|\bmode\b|\bbot\b|\bsafe\b",
     re.IGNORECASE,
 )
+_MOST_SPEAKERS = 20
+"""More names than these are lines of a list."""
+
 _CAPITALS = re.compile(r"[A-Z0-9][A-Z0-9.-]{1,11}")
 _SYMBOL = re.compile(r"[^\w\s'.-]|[\u0370-\u03ff]")
 
 
 def split_speakers(response: str) -> list[str]:
-    """What each speaker of a raw answer says, without their names; one text where nobody is named, or one alone."""
+    """What each speaker of a raw answer says, without names; one text where none, one alone or a crowd is named."""
     labels = (_LABEL.match(response, turn.end()) for turn in _TURN.finditer(response))
     found = [match for match in labels if match and _names_speaker(match["label"])]
     names = [_name_of(match["label"]) for match in found]
     if len(set(names)) < 2:
         starts = bool(found) and not response[: found[0].start()].strip() and _is_persona(names[0])
         return [response[found[0].end() :] if starts else response]
-    if not any(map(_is_persona, names)):
+    if len(set(names)) > _MOST_SPEAKERS or not any(map(_is_persona, names)):
         return [response]
     said: dict[str, list[str]] = {"": [response[: found[0].start()]]}
     ends = [match.start() for match in found[1:]] + [len(response)]
     for match, name, end in zip(found, names, ends, strict=True):
         said.setdefault(name, []).append(response[match.end() : end].strip())
-    return [text for turns in said.values() if (text := "\n".join(turns)).strip()]
+    return [text for turns in said.values() if (text := "\n".join(turns)).strip()] or [response]
 
 
 def _name_of(label: str) -> str:

@@ -33,7 +33,13 @@ _UNMARKED = {
 }  # fmt: skip
 _UNMARKED_WORD = re.compile(rf"\b(?:{'|'.join(_UNMARKED)})\b")
 _QUOTED = re.compile(r"\"[^\"\n]{1,300}\"|(?<![a-z0-9])'[^'\n]{4,300}'(?![a-z0-9])")
-_WORD = re.compile(r"[a-z]{3,}")
+_CONTENT_WORD = re.compile(r"[a-z]{3,}")
+
+WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)?")
+"""A word or a number of any language."""
+SENTENCE = re.compile(r"[^.!?\n]{1,1000}[.!?\n]{0,9}")
+AUXILIARY = r"(?:should|is|are|am|was|were|do|does|did|will|would|has|have|had|may|might|could|can|shall)\b"
+"""What a yes-or-no question begins with."""
 
 _ENGLISH_WORDS = (
     "the a an and or but if of to in on at for with from by as is are was were be been being am do does did "
@@ -73,7 +79,7 @@ def without_quotations(text: str) -> str:
 
 def word_stems(text: str) -> set[str]:
     """The content words of a plain text, cut to five letters so that inflections meet."""
-    return {word[:5] for word in _WORD.findall(text) if word not in _FUNCTION}
+    return {word[:5] for word in _CONTENT_WORD.findall(text) if word not in _FUNCTION}
 
 
 def english_share(words: Sequence[str]) -> float:

@@ -1,6 +1,6 @@
 """How plausible the order of the words of an English text is: running text, or words without order.
 
-Words fall into some fifty classes (articles, pronouns, auxiliaries, suffixes, punctuation). Which class follows which
+Words fall into sixty classes (articles, pronouns, auxiliaries, suffixes, punctuation). Which class follows which
 is far from chance in running text; `word_order_table.py` holds, for each pair of classes, how much it speaks for
 running text against words that were drawn or shuffled, as `benchmarks/word_order.py` learned it.
 """
@@ -124,7 +124,7 @@ def order_score(text: str) -> tuple[float, int]:
 
     Above 0 for running text, below for words that were drawn or shuffled; a few words tell little.
     """
-    weights = list(map(_WEIGHTS.__getitem__, pairwise(map(_classify, _TOKEN.findall(text)))))
+    weights = list(map(_WEIGHTS.__getitem__, pairwise(word_classes(text))))
     return sum(weights) / max(1, len(weights)), len(weights)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _BEGINS = re.compile(r'\{\s{0,200}"[^"\n]{0,80}(?:"\s{0,20}:|\Z)|\[\s{0,200}(?:"|\{\s{0,200}")')
@@ -135,18 +134,15 @@ def _drop_other_turns(leaves: list[_Leaf], outer: list[int]) -> list[_Leaf]:
     roles = {leaf.owner: leaf.value.strip().lower() for leaf in leaves if leaf.key == "role"}
     if "assistant" not in roles.values():
         return leaves
-    spoken: list[_Leaf] = []
+    spoken, answered = list[_Leaf](), False
     for leaf in leaves:
         role = roles.get(leaf.owner) or roles.get(outer[leaf.owner], "assistant")
         if role == "assistant":
             spoken.append(leaf)
-        elif role == "user" and any(each.value.strip() for each in _without_records(spoken)):
+            answered = answered or (leaf.key not in _RECORD_KEYS and bool(leaf.value.strip()))
+        elif role == "user" and answered:
             break
     return spoken
-
-
-def _without_records(leaves: list[_Leaf]) -> Iterator[_Leaf]:
-    return (leaf for leaf in leaves if leaf.key not in _RECORD_KEYS)
 
 
 def _leaf_line(leaf: _Leaf) -> str:
