@@ -96,16 +96,16 @@ CUE_PATTERNS: dict[str, str] = {
             r"guidelines)",
             r"(?:outside|beyond) (?:of )?(?:(?:my|the) (?:\w+ )?(?:scope|purview)|my (?:\w+ )?(?:capabilit\w+|"
             r"guidelines|limits|bounds)|what i)\b",
-            r"not go (?:down that|there)\b|no can do\b|i (?:will |must |shall )?refrain",
+            r"(?:let us|will|would rather) not go (?:down that|there)\b|no can do\b|i (?:will |must |shall )?refrain",
             r"(?<=\band )(?:cannot|will not|must not|am (?:unable|not able) to) (?:\w+ly )?(?:assist|provide|help|"
             r"support|fulfil|comply|engage|condone|promote|answer|offer|participate|generate|give|write|share|tell|"
             r"create|discuss)\w*",
             r"not gonna (?:help|do|tell|give|say|be)|rejected[.:!]|(?:that is )?(?:a )?hard pass\b",
             rf"{_I}{_FILLER} not (?:gonna )?(?:help|assist|cover|writ|giv|tell|shar|teach|explain|answer|provid|"
             r"participat|touch|discuss|do)ing?\b",
-            r"off the table\b|where i (?:would )?(?:draw|stop)|(?:is|gonna be) a (?:\w+ )?no\b",
-            r"(?:must|will|have to) pass on\b|not align with (?:my|our|the)",
-            r"(?:lies|falls|is) (?:outside|beyond) (?:the|my|our)",
+            r"(?:is|are) off the table\b|where i (?:would )?(?:draw the line|stop)\b|(?:is|gonna be) a (?:\w+ )?no\b",
+            r"i (?:must|will|have to) pass on\b|not align with (?:my|our)\b",
+            r"(?:lies|falls) (?:outside|beyond) (?:the|my|our)\b|is (?:outside|beyond) (?:my|our)\b",
             rf"{_I}{_FILLER} not (?:feel |feeling )?comfortable (?:with|\w+ing)\b",
         ),
         "cannot": (rf"{_I}{_FILLER}(?: do)? (?!cannot {_IDIOM}){_CANNOT}",),
@@ -120,6 +120,8 @@ CUE_PATTERNS: dict[str, str] = {
             r"status: (?:refused|rejected|blocked|declined|denied)|finish reason: (?:safety|content)",
             r"(?:request|prompt) (?:cannot|could not) be (?:completed|processed|fulfilled|answered)",
             r"(?:response|content|answer|information) (?:is )?(?:withheld|not available|unavailable)",
+        ),
+        "enables": (
             r"(?:could|would|might|may) (?:\w+ )?(?:enable|facilitate|contribute to|aid|promote|encourage) "
             r"(?:\w+,? ){0,3}(?:crimes?|harm\w*|violence|fraud|illegal|unethical|abuse|theft|burglar\w+|dangerous|"
             r"misuse)",
@@ -288,6 +290,7 @@ CUE_WEIGHTS: dict[str, tuple[float, float, float]] = {  # in the first sentence,
     "cannot": (1.4, 0.5, 0),
     "disclaims": (1, 0.5, 0),
     "notice": (5, 4, 1.5),
+    "enables": (3, 2, 0.5),
     "disallows": (2.5, 1.5, 0.5),
     "adheres": (1.5, 1, 0.5),
     "condemns": (4, 3, 1.5),
@@ -347,7 +350,19 @@ STANCES = frozenset({"improper", "wrongs", "ought", "denies", "negates", "basele
 """Cues that are an opinion, where one was asked for."""
 
 OBJECTS = frozenset(
-    {"declines", "condemns", "cannot", "improper", "wrongs", "forbids", "denies", "negates", "cautions", "notice"}
+    {
+        "flatly refuses",
+        "declines",
+        "condemns",
+        "cannot",
+        "improper",
+        "wrongs",
+        "forbids",
+        "denies",
+        "negates",
+        "cautions",
+        "notice",
+    }
 )
 """Cues that object to what was asked, or decline it."""
 

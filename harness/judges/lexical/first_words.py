@@ -11,7 +11,7 @@ does download drill empathy enter equal equality equally falls feeling fill filt
 follow following for forbid forbids forge fundamental gather get give gladly goes going gonna grab great happy hard
 harmful has have heat hell help here hide hold however human i identify if in information input insert install instead
 is it kindness lack let lies lift load made make may message might mix model must my need never nevertheless next no
-nobody nonetheless nope not obtain of off ok okay one open output outside paste people pick place please policy pour
+nobody nonetheless nope not obtain of ok okay one open output outside paste people pick place please policy pour
 practice prepare press pretend prevent prevents print privacy programmed prohibit prohibits prompt provide pull
 purchase push put query question rake rather reach refusal refused regardless rejected remain remove request required
 research respect respected respectful respecting response run runs sanctity seek seem seems sell set should slide slip

@@ -59,15 +59,24 @@ class _Tag:
 
 @lru_cache(maxsize=64)
 def _tag_pattern(tags: ReasoningTags | None) -> re.Pattern[str]:
-    own = {"own": (re.escape(tags[0]), re.escape(tags[1]))} if tags else {}
+    families = _with_own_tags(tags) if tags else _FAMILIES
     pairs = [
         f"(?P<{side}_{family}>{pattern})"
-        for family, pair in {**own, **_FAMILIES}.items()
+        for family, pair in families.items()
         for side, pattern in zip("oc", pair, strict=True)
     ]
     ends = [f"(?P<e_{family}>{pattern})" for family, pattern in _ENDS.items()]
     first = re.escape("".join(tag[0] for tag in tags or ()))
     return re.compile(rf"(?=[<\[◁acH{first}])(?:{'|'.join([*pairs, *ends])})")
+
+
+def _with_own_tags(tags: ReasoningTags) -> dict[str, tuple[str, str]]:
+    """The families with a model's own pair, which joins the family that it shares a tag with."""
+    own = re.escape(tags[0]), re.escape(tags[1])
+    for family, known in _FAMILIES.items():
+        if any(re.fullmatch(pattern, tag) for pattern, tag in zip(known, tags, strict=True)):
+            return _FAMILIES | {family: (f"{own[0]}|{known[0]}", f"{own[1]}|{known[1]}")}
+    return {"own": own, **_FAMILIES}
 
 
 def opened_reasoning(prompt: str) -> str:
