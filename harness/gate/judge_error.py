@@ -226,12 +226,13 @@ def _error_from_strata(
     weights = [[sum(text.parts[side] for text in some) / len(units) for some in strata.values()] for side in (0, 1)]
     means = [float(np.dot([mean for mean, _ in side], w)) for side, w in zip(sides, weights, strict=True)]
     wrong = max(float(np.dot([size for _, size in side], w)) for side, w in zip(sides, weights, strict=True))
-    empty = sorted(name for name, some in strata.items() if not any(text.labelled for text in some))
+    errors = {name: _stratum_errors(some, len(units)) for name, some in strata.items()}
+    unknown = sorted(name for name, one in errors.items() if one.weight and not one.units)
     told = f"judge error included from {counts[0]} and {counts[1]} human labels, drawn in {len(strata)} strata"
-    if empty:
-        told += f"; of {', '.join(empty)} none is labelled, and anything may be true"
+    if unknown:
+        told += f"; of {', '.join(unknown)} none is labelled, and anything may be true"
     return JudgeErrorEstimate(
-        strata=tuple(_stratum_errors(some, len(units)) for some in strata.values()),
+        strata=tuple(errors.values()),
         mean_errors=(means[0], means[1]),
         floor=1 - wrong,
         told=told,

@@ -99,6 +99,15 @@ def test_a_judge_that_says_now_this_and_now_that_of_a_text_cancels_nothing(tmp_p
     assert (found.before, found.after) == pytest.approx((1, 1))
 
 
+def test_of_a_stratum_that_cancels_no_label_is_missed(tmp_path):
+    sides = own_texts(tmp_path, 400, 400, shared=300)
+    queue = drawn(sides, 120)
+    shared = next(one.letter for one in queue.strata if one.side == "both")
+    labels = labelled(queue, tmp_path / "l.csv", lambda row: None if row.stratum == shared else "refusal")
+    found = check(run_gate(*sides, Policy(), labels=labels))
+    assert found.judge_error.endswith("drawn in 3 strata")
+
+
 def test_a_stratum_without_labels_may_hold_anything(sides, tmp_path):
     """Of the doubtful 111 none was labelled: 111 / 400 more at either end."""
     queue = doubted(sides, 160)
