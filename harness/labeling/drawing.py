@@ -22,7 +22,7 @@ _LEAST = 2
 """Texts of a stratum that are labelled at least, as one has no variance."""
 
 Trait = str
-_EXPECTED_ERRORS: Mapping[Trait, float] = {"doubtful": 0.25, "changed": 0.15, "plain": 0.05}
+_EXPECTED_ERRORS: Mapping[Trait, float] = {"doubtful": 0.25, "changed": 0.15, "plain": 0.05, "shared": 0.05}
 """How often the judge may err on a text, by what is known of it."""
 _SHARED = 0.5
 """How much a text that both sides gave counts in the allocation: it tells of their rates, not of the loss between."""
@@ -87,7 +87,9 @@ def _is_doubtful(text: GivenText, opinions: Sequence[Verdict]) -> bool:
 
 
 def draw_queue(texts: Sequence[GivenText], doubtful: set[str], kind: PromptsDrawn, n: int, seed: int) -> Queue:
-    """Draws `n` texts (all, where there are fewer), by stratum at random and without replacement, in random order.
+    """Draws `n` texts, by stratum at random and without replacement, in random order.
+
+    All, where there are fewer; more, where `n` leaves a stratum without two.
 
     So a text has the chance drawn / texts of its stratum, and what was labelled when a person stops early is of each
     stratum a random part.
@@ -136,13 +138,13 @@ def _allocate(sizes: Mapping[_Name, int], n: int) -> dict[_Name, int]:
     for name, size in sizes.items():
         groups.setdefault(name[:2], {})[name] = size
     texts = {group: sum(own.values()) for group, own in groups.items()}
-    least = {group: sum(min(_LEAST, size) for size in own.values()) for group, own in groups.items()}
+    least = {group: {name: min(_LEAST, size) for name, size in own.items()} for group, own in groups.items()}
     shares = {group: _side_share(*group, texts) for group in groups}
-    counts = _share_out(n, shares, texts, least)
+    counts = _share_out(n, shares, texts, {group: sum(own.values()) for group, own in least.items()})
     drawn: dict[_Name, int] = {}
     for group, own in groups.items():
         worth = {name: size * _error_deviation(name[2]) for name, size in own.items()}
-        drawn |= _share_out(counts[group], worth, own, {name: min(_LEAST, size) for name, size in own.items()})
+        drawn |= _share_out(counts[group], worth, own, least[group])
     return drawn
 
 
@@ -169,7 +171,7 @@ def _side_share(unsafe: bool, side: str, texts: Mapping[_Group, int]) -> float:
 
 
 def _error_deviation(trait: Trait) -> float:
-    expected = _EXPECTED_ERRORS.get(trait, _EXPECTED_ERRORS["plain"])
+    expected = _EXPECTED_ERRORS[trait]
     return float((expected * (1 - expected)) ** 0.5)
 
 
