@@ -15,8 +15,7 @@ from harness.labeling.population import GivenText
 from harness.support.label_files import Draw, DrawnText, LabelFile, PromptsDrawn
 
 SURE = 0.95
-"""The default judge's confidence under which people disagree with it often: on 3,600 labelled answers of five sets on
-27 %, and above it on 6 %."""
+"""The default judge's confidence under which people disagree with it often (docs/judges.md)."""
 _JUDGED_AT_ONCE = 256
 _LEAST = 2
 """Texts of a stratum that are labelled at least, as one has no variance."""
@@ -73,17 +72,22 @@ def find_doubtful(texts: Sequence[GivenText], second: str | None, advance: Calla
         opinions = [judge_exchanges(name, exchanges) for name in dict.fromkeys(["lexical", second or "lexical"])]
         for text, *said in zip(batch, *opinions, strict=True):
             text.judged = text.judged or said[0].judged
-            if _is_doubtful(text, said):
+            if _is_contested(text, said):
                 doubtful.add(text.id)
         advance(len(batch))
     return doubtful
 
 
-def _is_doubtful(text: GivenText, opinions: Sequence[Verdict]) -> bool:
-    unsure = opinions[0].confidence is not None and opinions[0].confidence < SURE
-    flagged = any(opinion.flags for opinion in opinions)
+def is_doubtful(verdict: Verdict) -> bool:
+    """Whether a verdict of the default judge has a flag, is `other`, or is less sure than `SURE`."""
+    unsure = verdict.confidence is not None and verdict.confidence < SURE
+    return bool(unsure or verdict.flags or verdict.label == "other")
+
+
+def _is_contested(text: GivenText, opinions: Sequence[Verdict]) -> bool:
+    flags = text.flags.union(*(opinion.flags for opinion in opinions))
     others = {opinion.label for opinion in opinions} - {"unjudged"} - text.verdicts
-    return bool(text.flags or flagged or unsure or others or "other" in text.verdicts or len(text.verdicts) > 1)
+    return bool(is_doubtful(opinions[0]) or flags or others or "other" in text.verdicts or len(text.verdicts) > 1)
 
 
 def draw_queue(texts: Sequence[GivenText], doubtful: set[str], kind: PromptsDrawn, n: int, seed: int) -> Queue:
