@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange, Verdict
@@ -20,7 +20,7 @@ _JUDGED_AT_ONCE = 256
 _LEAST = 2
 """Texts of a stratum that are labelled at least, as one has no variance."""
 
-Trait = str
+Trait = Literal["doubtful", "changed", "plain", "shared"]
 _EXPECTED_ERRORS: Mapping[Trait, float] = {"doubtful": 0.25, "changed": 0.15, "plain": 0.05, "shared": 0.05}
 """How often the judge may err on a text, by what is known of it."""
 _SHARED = 0.5
