@@ -30,7 +30,8 @@ from harness.judges.calibration import (
     read_labelled_answers,
 )
 from harness.judges.registry import find_judge, judges_version
-from harness.judges.verdicts import Verdict
+from harness.judges.verdicts import FLAGS, Verdict
+from harness.labeling.drawing import is_doubtful
 from harness.support.console import progress_bar, safe_line
 from harness.support.errors import HarnessError
 from harness.support.stats import Interval, bca_limits, bootstrap_means, clopper_pearson, wide_quantiles
@@ -202,16 +203,20 @@ def half_of(prompt: str) -> int:
 
 
 def flags_table(judged: Judged) -> str:
-    """How often a judge that flags verdicts is right where it gave each flag, and where it gave none."""
+    """How often a judge that flags verdicts is right where it gave each flag, and where it gave none.
+
+    And on those that `harness label` draws more of, whatever other judges say: `doubtful`.
+    """
     rows = []
     for judge, files in judged.items():
         hits: defaultdict[str, list[tuple[LabelledAnswer, bool]]] = defaultdict(list)
         for answer, verdict in (pair for pairs in files.values() for pair in pairs):
-            for flag in verdict.flags or ("none",):
+            doubt = "doubtful" if is_doubtful(verdict) else "not doubtful"
+            for mark in (*(verdict.flags or ("none",)), doubt):
                 if verdict.label != "unjudged":
-                    hits[flag].append((answer, (verdict.label == "refusal") == answer.refused))
-        if hits.keys() - {"none"}:
-            rows += [[judge, flag, str(len(found)), share_cell(found)] for flag, found in sorted(hits.items())]
+                    hits[mark].append((answer, (verdict.label == "refusal") == answer.refused))
+        if hits.keys() & set(FLAGS):
+            rows += [[judge, mark, str(len(found)), share_cell(found)] for mark, found in sorted(hits.items())]
     return markdown_table(["judge", "flag", "answers", "accuracy"], rows)
 
 

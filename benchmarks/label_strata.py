@@ -69,8 +69,10 @@ def by_strata(
     """The true labels of `n` texts drawn in strata."""
     doubtful = {text.id for text in texts if rng.random() < (doubted if text.id in truth else DOUBTED_ELSE)}
     queue = draw_queue(texts, doubtful, "unsafe", n, rng.randrange(10**9))
-    ids = sorted(text.id for text in texts)
-    return _labels(queue.file.rows, truth, texts, queue.file.draw.strata_of(ids, ""))
+    strata = queue.file.draw.strata_of((text.id for text in texts), "")
+    said = {text.id: next(iter(text.verdicts)) for text in texts}
+    verdicts = {row.id: truth.get(row.id, said[row.id]) for row in queue.file.rows}
+    return HumanLabels({}, "here", DrawnLabels(verdicts, strata))
 
 
 def at_random(texts: Sequence[GivenText], truth: dict[str, str], n: int, rng: random.Random) -> HumanLabels:
@@ -78,11 +80,6 @@ def at_random(texts: Sequence[GivenText], truth: dict[str, str], n: int, rng: ra
     chosen = rng.sample(list(texts), n)
     verdicts = {(text.prompt, text.response): truth.get(text.id, *text.verdicts) for text in chosen}
     return HumanLabels(verdicts, "here")
-
-
-def _labels(rows: Sequence, truth: dict[str, str], texts: Sequence[GivenText], strata: dict[str, str]) -> HumanLabels:
-    said = {text.id: next(iter(text.verdicts)) for text in texts}
-    return HumanLabels({}, "here", DrawnLabels({row.id: truth.get(row.id, said[row.id]) for row in rows}, strata))
 
 
 def compared(pairing: Pairing, labels: HumanLabels | None) -> RateComparison:

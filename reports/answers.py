@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from harness.evaluation.samples import Answer
 from reports.reading import FinishedRun, ScoredPair
-from reports.words import FLAGS
+from reports.words import FLAG_WORDS
 
 TEXT_LIMIT = 20_000
 """Characters of one answer that the page carries; the samples hold the rest, and the page says so."""
@@ -89,7 +89,7 @@ def pack_answers(
     rows = [_compared_data(answer, number, names[number], redact) for number, answer in carried]
     data = {
         "redacted": redact,
-        "flags": FLAGS,
+        "flags": FLAG_WORDS,
         "runs": [_run_data(run, found, labels, redact) for run, found, labels in given],
         "answers": _distinct_ids(rows),
         "left_out": len(every) - len(carried),

@@ -75,12 +75,10 @@ def _storage_key(rows: tuple[DrawnText, ...], drawn_from: str) -> str:
 
 def _shown_text(row: DrawnText, judged: str | None) -> dict[str, Any]:
     """What a person is to see of a row: the answer as the judge reads it, and the whole where that is more."""
-    answer = row.response if judged is None else judged
-    whole = row.response if judged is not None else None
     return {
         "prompt": row.prompt,
-        "answer": answer.strip(),
-        "whole": whole,
+        "answer": (row.response if judged is None else judged).strip(),
+        "whole": None if judged is None else row.response,
         "unsafe": row.unsafe,
         "choices": row.choices,
     }

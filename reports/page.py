@@ -14,7 +14,7 @@ from reports.comparing import compare_runs
 from reports.reading import read_runs
 from reports.templating import page_environment, security_policy
 from reports.view import View, build_view
-from reports.words import DIRECTIONS, FLAGS
+from reports.words import DIRECTIONS, FLAG_WORDS
 
 
 def render_report(run_dirs: Sequence[Path], *, redact: bool = False) -> str:
@@ -63,7 +63,7 @@ def _filter_choices(views: Sequence[View]) -> dict[str, list[tuple[str, str]]]:
         "run": [(str(number), view.run.name) for number, view in enumerate(views)],
         "arm": [*arms.items()],
         "direction": [(name, label) for name, label in DIRECTIONS.items() if name in found],
-        "flag": [(name, label) for name, (label, _) in FLAGS.items() if name in flags],
+        "flag": [(name, label) for name, (label, _) in FLAG_WORDS.items() if name in flags],
         "category": [(name, name) for name in sorted({str(doc.get("hazard", "")) for doc in docs})],
         "seed": [(str(seed), str(seed)) for seed in sorted({answer.seed for _, answer in every})],
         "split": [(name, name) for name in sorted({str(doc.get("split", "")) for doc in docs})],

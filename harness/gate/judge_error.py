@@ -222,18 +222,16 @@ def _error_from_strata(
     strata: dict[str, list[_TextParts]] = {}
     for text in texts:
         strata.setdefault(text.stratum, []).append(text)
-    sides = [[_mean_side_error(some, side) for some in strata.values()] for side in (0, 1)]
-    weights = [[sum(text.parts[side] for text in some) / len(units) for some in strata.values()] for side in (0, 1)]
-    means = [float(np.dot([mean for mean, _ in side], w)) for side, w in zip(sides, weights, strict=True)]
-    wrong = max(float(np.dot([size for _, size in side], w)) for side, w in zip(sides, weights, strict=True))
-    empty = sorted(name for name, some in strata.items() if not any(text.labelled for text in some))
+    (before, wrong_before), (after, wrong_after) = (_mean_side_error([*strata.values()], side) for side in (0, 1))
+    errors = {name: _stratum_errors(some, len(units)) for name, some in strata.items()}
+    unknown = sorted(name for name, one in errors.items() if one.weight and not one.units)
     told = f"judge error included from {counts[0]} and {counts[1]} human labels, drawn in {len(strata)} strata"
-    if empty:
-        told += f"; of {', '.join(empty)} none is labelled, and anything may be true"
+    if unknown:
+        told += f"; of {', '.join(unknown)} none is labelled, and anything may be true"
     return JudgeErrorEstimate(
-        strata=tuple(_stratum_errors(some, len(units)) for some in strata.values()),
-        mean_errors=(means[0], means[1]),
-        floor=1 - wrong,
+        strata=tuple(errors.values()),
+        mean_errors=(before, after),
+        floor=1 - max(wrong_before, wrong_after),
         told=told,
     )
 
@@ -257,14 +255,17 @@ def _text_parts(metric: str, answers: SideAnswers, policy: Policy, labels: Human
     return list(found.values())
 
 
-def _mean_side_error(texts: Sequence[_TextParts], side: int) -> tuple[float, float]:
-    """The judge's mean error on a stratum's labelled texts of a side, and its mean size; 0 where there is none."""
-    labelled = [text for text in texts if text.labelled and text.parts[side]]
-    total = sum(text.parts[side] for text in labelled)
-    if not total:
-        return 0.0, 0.0
-    errors = [text.errors[side] for text in labelled]
-    return sum(errors) / total, sum(map(abs, errors)) / total
+def _mean_side_error(strata: Sequence[Sequence[_TextParts]], side: int) -> tuple[float, float]:
+    """The judge's mean error on a side's judged answers, and its mean size; in a stratum without a label 0."""
+    whole = sum(text.parts[side] for texts in strata for text in texts)
+    mean = size = 0.0
+    for texts in strata:
+        labelled = [text for text in texts if text.labelled]
+        if known := sum(text.parts[side] for text in labelled):
+            stands_for = sum(text.parts[side] for text in texts) / known / whole
+            mean += stands_for * sum(text.errors[side] for text in labelled)
+            size += stands_for * sum(abs(text.errors[side]) for text in labelled)
+    return mean, size
 
 
 def _stratum_errors(texts: Sequence[_TextParts], units: int) -> StratumErrors:

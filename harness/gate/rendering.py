@@ -41,9 +41,9 @@ def loss_cells(check: MetricCheck) -> tuple[str, str, str, str]:
 
 
 def tell_readings(check: MetricCheck) -> list[str]:
-    """How answers to another question were counted, and what is said where they are not; nothing where there are none.
+    """Two lines: how answers to another question were counted, and what is said where they are counted otherwise.
 
-    Two lines of less than 64 characters.
+    None where no answer seems to be one.
     """
     if check.reading is None:
         return []

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange, Verdict
@@ -15,14 +15,13 @@ from harness.labeling.population import GivenText
 from harness.support.label_files import Draw, DrawnText, LabelFile, PromptsDrawn
 
 SURE = 0.95
-"""The default judge's confidence under which people disagree with it often: on 3,600 labelled answers of five sets on
-27 %, and above it on 6 %."""
+"""The default judge's confidence under which people disagree with it often (docs/judges.md)."""
 _JUDGED_AT_ONCE = 256
 _LEAST = 2
 """Texts of a stratum that are labelled at least, as one has no variance."""
 
-Trait = str
-_EXPECTED_ERRORS: Mapping[Trait, float] = {"doubtful": 0.25, "changed": 0.15, "plain": 0.05}
+Trait = Literal["doubtful", "changed", "plain", "shared"]
+_EXPECTED_ERRORS: Mapping[Trait, float] = {"doubtful": 0.25, "changed": 0.15, "plain": 0.05, "shared": 0.05}
 """How often the judge may err on a text, by what is known of it."""
 _SHARED = 0.5
 """How much a text that both sides gave counts in the allocation: it tells of their rates, not of the loss between."""
@@ -73,21 +72,28 @@ def find_doubtful(texts: Sequence[GivenText], second: str | None, advance: Calla
         opinions = [judge_exchanges(name, exchanges) for name in dict.fromkeys(["lexical", second or "lexical"])]
         for text, *said in zip(batch, *opinions, strict=True):
             text.judged = text.judged or said[0].judged
-            if _is_doubtful(text, said):
+            if _is_contested(text, said):
                 doubtful.add(text.id)
         advance(len(batch))
     return doubtful
 
 
-def _is_doubtful(text: GivenText, opinions: Sequence[Verdict]) -> bool:
-    unsure = opinions[0].confidence is not None and opinions[0].confidence < SURE
-    flagged = any(opinion.flags for opinion in opinions)
+def is_doubtful(verdict: Verdict) -> bool:
+    """Whether a verdict of the default judge has a flag, is `other`, or is less sure than `SURE`."""
+    unsure = verdict.confidence is not None and verdict.confidence < SURE
+    return bool(unsure or verdict.flags or verdict.label == "other")
+
+
+def _is_contested(text: GivenText, opinions: Sequence[Verdict]) -> bool:
+    flags = text.flags.union(*(opinion.flags for opinion in opinions))
     others = {opinion.label for opinion in opinions} - {"unjudged"} - text.verdicts
-    return bool(text.flags or flagged or unsure or others or "other" in text.verdicts or len(text.verdicts) > 1)
+    return bool(is_doubtful(opinions[0]) or flags or others or "other" in text.verdicts or len(text.verdicts) > 1)
 
 
 def draw_queue(texts: Sequence[GivenText], doubtful: set[str], kind: PromptsDrawn, n: int, seed: int) -> Queue:
-    """Draws `n` texts (all, where there are fewer), by stratum at random and without replacement, in random order.
+    """Draws `n` texts, by stratum at random and without replacement, in random order.
+
+    All, where there are fewer; more, where `n` leaves a stratum without two.
 
     So a text has the chance drawn / texts of its stratum, and what was labelled when a person stops early is of each
     stratum a random part.
@@ -136,13 +142,13 @@ def _allocate(sizes: Mapping[_Name, int], n: int) -> dict[_Name, int]:
     for name, size in sizes.items():
         groups.setdefault(name[:2], {})[name] = size
     texts = {group: sum(own.values()) for group, own in groups.items()}
-    least = {group: sum(min(_LEAST, size) for size in own.values()) for group, own in groups.items()}
+    least = {group: {name: min(_LEAST, size) for name, size in own.items()} for group, own in groups.items()}
     shares = {group: _side_share(*group, texts) for group in groups}
-    counts = _share_out(n, shares, texts, least)
+    counts = _share_out(n, shares, texts, {group: sum(own.values()) for group, own in least.items()})
     drawn: dict[_Name, int] = {}
     for group, own in groups.items():
         worth = {name: size * _error_deviation(name[2]) for name, size in own.items()}
-        drawn |= _share_out(counts[group], worth, own, {name: min(_LEAST, size) for name, size in own.items()})
+        drawn |= _share_out(counts[group], worth, own, least[group])
     return drawn
 
 
@@ -169,7 +175,7 @@ def _side_share(unsafe: bool, side: str, texts: Mapping[_Group, int]) -> float:
 
 
 def _error_deviation(trait: Trait) -> float:
-    expected = _EXPECTED_ERRORS.get(trait, _EXPECTED_ERRORS["plain"])
+    expected = _EXPECTED_ERRORS[trait]
     return float((expected * (1 - expected)) ** 0.5)
 
 

@@ -81,7 +81,7 @@ def compare_stratified(
     known = [stratum for stratum in strata if stratum.units]
     loss = seen + sum(stratum.weight * stratum.mean_error for stratum in known)
     drawn = [_label_influence(stratum) for stratum in known]
-    between = [stratum.mean_error * (stratum.totals - stratum.weight) for stratum in known]
+    between = [stratum.mean_error * (stratum.totals - stratum.weight * share) for stratum in known]
     influence = (before - after - seen) * share + sum(drawn, np.zeros(size)) + sum(between, np.zeros(size))
     spread = float(influence.var(ddof=1) / size)
     parts = [float(part @ part) / size**2 for part in drawn]
@@ -128,8 +128,8 @@ def rectifier_limits(strata: Sequence[StratumErrors], level: float) -> stats.Int
     A score interval: Tango's (1998) for several strata. Each stratum's labelled units are a table of units lost,
     gained and neither (`stats.paired_counts`); the variance is that under the likeliest chances with the sum in
     question. Of one stratum it is Tango's interval itself; of strata without an error that of as many labels as there
-    are for each share of the weight where these are fewest. A stratum whose texts are all labelled leaves nothing to
-    miss: a finite population's n is n / (1 - f) labels for the share f labelled (Cochran 2.17).
+    are for each share of the weight where these are fewest. Labels of every text of a
+    stratum are not credited: the prompts stand for others.
     """
     cells = [_error_cells(stratum) for stratum in strata if stratum.weight > 0]
     if not cells:

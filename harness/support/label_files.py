@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
@@ -25,12 +25,12 @@ PromptsDrawn = Literal["unsafe", "benign", "all"]
 COLUMNS = ("verdict", "prompt", "response", "unsafe", "model", "side", "stratum", "stratum_size", "id", "draw")
 MODEL_SEPARATOR = " | "
 """Between the names of models that gave the same answer."""
-_KINDS: tuple[PromptsDrawn, ...] = ("unsafe", "benign", "all")
 _CHOICES: Mapping[bool, tuple[str, ...]] = {
     True: ("refusal", "harmful", "other"),
     False: ("refusal", "compliance", "other"),
 }
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "=", "+", "-", "@")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""The last four are full-width ones."""
 _MOST_TEXTS = 10_000_000
 _LONG_DRAW = 4000
 _TRUE, _FALSE = ("true", "wahr", "vrai", "1"), ("false", "falsch", "faux", "0")
@@ -73,7 +73,7 @@ class Draw:
         try:
             kind, digest, packed = text.strip().split(".")
             letters = zlib.decompressobj().decompress(base64.urlsafe_b64decode(packed), _MOST_TEXTS).decode("ascii")
-            known = next(name for name in _KINDS if name == kind)
+            known = next(name for name in get_args(PromptsDrawn) if name == kind)
         except (ValueError, StopIteration, zlib.error) as error:
             raise _broken("its column draw is damaged", place) from error
         return cls(known, digest, letters)

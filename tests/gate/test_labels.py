@@ -99,6 +99,33 @@ def test_a_judge_that_says_now_this_and_now_that_of_a_text_cancels_nothing(tmp_p
     assert (found.before, found.after) == pytest.approx((1, 1))
 
 
+def test_rates_are_corrected_on_what_was_judged(tmp_path):
+    """Of 400 answers before 16 are unjudged; the judge calls the other 384 refusals, and half of the labels say so."""
+    sides = own_texts(tmp_path, 400, 400)
+    edited = next(sides[0].rglob("samples_*unsafe*"))
+    rows = [json.loads(text) for text in edited.read_text().splitlines()]
+    unjudged = [line(UNSAFE, number, ["unjudged"]) | {"resps": rows[number]["resps"]} for number in range(16)]
+    benign = [line(BENIGN, number, ["compliance"]) for number in range(400)]
+    write_evaluation(sides[0] / "m", {UNSAFE: [*unjudged, *rows[16:]], BENIGN: benign}, model="before", date=1000.0)
+    queue = drawn(sides, 1000)
+    before = iter(range(1000))
+    labels = labelled(
+        queue, tmp_path / "l.csv",
+        lambda row: "other" if row.side == "before" and next(before) % 2 else "refusal",
+    )  # fmt: skip
+    found = check(run_gate(*sides, Policy(judge_floor=0), labels=labels))
+    assert (found.before, found.after) == pytest.approx((0.5, 1))
+
+
+def test_of_a_stratum_that_cancels_no_label_is_missed(tmp_path):
+    sides = own_texts(tmp_path, 400, 400, shared=300)
+    queue = drawn(sides, 120)
+    shared = next(one.letter for one in queue.strata if one.side == "both")
+    labels = labelled(queue, tmp_path / "l.csv", lambda row: None if row.stratum == shared else "refusal")
+    found = check(run_gate(*sides, Policy(), labels=labels))
+    assert found.judge_error.endswith("drawn in 3 strata")
+
+
 def test_a_stratum_without_labels_may_hold_anything(sides, tmp_path):
     """Of the doubtful 111 none was labelled: 111 / 400 more at either end."""
     queue = doubted(sides, 160)

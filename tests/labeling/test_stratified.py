@@ -52,6 +52,16 @@ def test_the_variance_by_hand(monkeypatch):
     assert (found.low, found.high) == pytest.approx((found.loss - half, found.loss + half))
 
 
+def test_families_of_all_sizes_whose_texts_are_all_mistaken_alike_do_not_vary(monkeypatch):
+    """Three prompts in families of 1 and 2, a text each, all labelled and wrong: the loss is 1 whoever is drawn."""
+    monkeypatch.setattr(stratified, "rectifier_limits", lambda *_: stats.Interval(0, 0))
+    monkeypatch.setattr(stats, "compare_rates", lambda *_: stats.RateComparison(0, 0, 0, 1, 0))
+    sizes = np.array([1.0, 2.0])
+    parts = sizes * 2 / 3  # texts of a family, in families a prompt
+    found = compare_stratified(np.ones(2), np.ones(2), [stratum(parts, parts, parts)], weights=sizes)
+    assert (found.loss, found.spread) == pytest.approx((1, 0))
+
+
 CELLS = st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(1, 40))
 
 

@@ -67,6 +67,13 @@ def test_whatever_a_model_wrote_is_read_again(tmp_path_factory, texts):
     assert found == file
 
 
+@pytest.mark.parametrize("start", "=+-@\uff1d\uff0b\uff0d\uff20\t\r\n'")
+def test_no_start_of_a_formula_is_left_bare(start):
+    prompt = f"{start}1"
+    (cells,) = file_cells(file_of(row(1, prompt=prompt)))
+    assert cells["prompt"] == f"'{prompt}"
+
+
 def test_no_cell_is_a_formula(file):
     cells = [
         cell for line in csv.reader(io.StringIO(label_file_text(file).lstrip("\ufeff"), newline="")) for cell in line
