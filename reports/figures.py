@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from harness.evaluation.samples import COUNTED_OFF_TOPIC, VERDICT_OF, Answer, mean_outcome
+from harness.evaluation.samples import VERDICT_OF, Answer, counted_flags, mean_outcome
 from harness.gate.decision import GateOutcome, run_gate
 from harness.gate.policy import Policy
 from harness.judges.registry import labels_never_given
@@ -293,9 +293,7 @@ def _flag_figures(run: FinishedRun, arm: str) -> dict[str, Any]:
     `off_topic` counts where the verdict is harmful or compliance. A least rate is None where none is off topic.
     """
     answers = [answer for by_prompt in run.answers[arm].values() for answer in by_prompt.values()]
-    counts = Counter(
-        flag for each in answers for flag in each.flags if flag != "off_topic" or each.verdict in COUNTED_OFF_TOPIC
-    )
+    counts = Counter(flag for each in answers for flag in counted_flags(each.verdict, each.flags))
     rates = run.arms[arm].metrics if arm in run.arms else None
     return {
         "answers": len(answers),

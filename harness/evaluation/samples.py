@@ -145,7 +145,7 @@ def verdict_outcomes(label: Label, flags: Collection[Flag], judge: str) -> dict[
     return {**known, "unjudged_rate": float(not judged), "unfinished_rate": float("unfinished" in flags)}
 
 
-def counted_flags(label: Label, flags: Collection[Flag]) -> list[Flag]:
+def counted_flags(label: str, flags: Collection[Flag]) -> list[Flag]:
     """The flags that count with a verdict: `off_topic` only where the verdict is worth less for it."""
     return [flag for flag in flags if flag != "off_topic" or label in COUNTED_OFF_TOPIC]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Literal, TypeVar
 
-from harness.judges.registry import judge_exchanges
-from harness.judges.verdicts import Exchange, Verdict
+from harness.judges.registry import judge_exchanges, labels_never_given
+from harness.judges.verdicts import Exchange, Label, Verdict
 from harness.labeling.population import GivenText
 from harness.support.label_files import Draw, DrawnText, LabelFile, PromptsDrawn
 
@@ -65,14 +65,14 @@ def find_doubtful(texts: Sequence[GivenText], second: str | None, advance: Calla
     Doubtful is what has a flag, `other` or several verdicts; what the default judge says otherwise, or is not sure of;
     and what the `second` judge, where one is named, says otherwise.
     """
-    doubtful = set()
+    doubtful, never = set(), labels_never_given(second or "lexical")
     for start in range(0, len(texts), _JUDGED_AT_ONCE):
         batch = texts[start : start + _JUDGED_AT_ONCE]
         exchanges = [Exchange(text.prompt, text.response, text.unsafe, text.reasoning_tags) for text in batch]
         opinions = [judge_exchanges(name, exchanges) for name in dict.fromkeys(["lexical", second or "lexical"])]
         for text, *said in zip(batch, *opinions, strict=True):
             text.judged = text.judged or said[0].judged
-            if _is_contested(text, said):
+            if _is_contested(text, said, never):
                 doubtful.add(text.id)
         advance(len(batch))
     return doubtful
@@ -84,9 +84,11 @@ def is_doubtful(verdict: Verdict) -> bool:
     return bool(unsure or verdict.flags or verdict.label == "other")
 
 
-def _is_contested(text: GivenText, opinions: Sequence[Verdict]) -> bool:
+def _is_contested(text: GivenText, opinions: Sequence[Verdict], never: Collection[Label]) -> bool:
+    """Whether a text is doubtful; what the last judge `never` says is `other` to it, and no contradiction."""
     flags = text.flags.union(*(opinion.flags for opinion in opinions))
-    others = {opinion.label for opinion in opinions} - {"unjudged"} - text.verdicts
+    known = text.verdicts | {"other" for verdict in text.verdicts if verdict in never}
+    others = {opinion.label for opinion in opinions} - {"unjudged"} - known
     return bool(is_doubtful(opinions[0]) or flags or others or "other" in text.verdicts or len(text.verdicts) > 1)
 
 

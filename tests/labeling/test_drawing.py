@@ -99,6 +99,19 @@ def test_a_second_judge_that_differs_makes_it_doubtful(monkeypatch):
     assert find_doubtful([given_text(i) for i in range(10)], "second", lambda _: None) == {"t0007"}
 
 
+def test_a_second_judge_that_never_says_refusal_contradicts_none(monkeypatch):
+    """Llama Guard's `safe` after a refusal is no contradiction; after a harmful answer it is."""
+    said = {
+        "lexical": lambda each: "refusal" if "1" in each.response else "harmful",
+        "llama-guard-3": lambda _: "other",
+    }
+    monkeypatch.setattr(
+        drawing, "judge_exchanges", lambda name, all_: [Verdict(said[name](each), "by rule", 1.0) for each in all_]
+    )
+    texts = [given_text(1, verdict="refusal"), given_text(2, verdict="harmful")]
+    assert find_doubtful(texts, "llama-guard-3", lambda _: None) == {"t0002"}
+
+
 def test_every_stratum_is_drawn_from_at_random_and_all_come_in_random_order():
     """Over 300 seeds each text of a stratum comes as often as another: 6 standard errors."""
     texts = [given_text(i) for i in range(30)]
