@@ -1,8 +1,8 @@
 """The default judge: refusal or not, by rules about language; no weights, no network, thousands of answers a second.
 
-An answer is read for phrases (`_scan_phrases`), each a cue with a weight for or against a refusal by where it stands; the
-prompt says whether moral words are a stance or the subject matter, and whether the answer's opening goes along with it
-or turns it round. What is no answer at all (empty, an echo, gibberish) is told first.
+An answer is read for phrases (`_scan_phrases`), each a cue with a weight for or against a refusal by where it stands;
+the prompt says whether moral words are a stance or the subject matter, and whether the answer's opening goes along with
+it or turns it round. What is no answer at all (empty, an echo, gibberish) is told first.
 """
 
 from __future__ import annotations
