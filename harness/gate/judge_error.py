@@ -20,6 +20,7 @@ from harness.gate.sides import SideAnswers, Sides, shared_units
 from harness.labeling.stratified import StratumErrors, compare_stratified
 from harness.support import stats
 from harness.support.errors import HarnessError
+from harness.support.label_files import plain_text
 
 MINIMUM_LABELS = 30
 """Labelled texts a side under which the judge's error on it is not estimated from them."""
@@ -158,7 +159,8 @@ def _label_errors(answers: Sequence[Answer], metric: str, policy: Policy, labels
         verdict = known.get(answer.response)
         if verdict and metric in VERDICT_OF and not math.isnan(answer.outcomes[metric]):
             _refuse_other_kind(verdict, metric, answer, labels)
-            found.append((answer.response, sign * (float(verdict == VERDICT_OF[metric]) - answer.outcomes[metric])))
+            error = float(verdict == VERDICT_OF[metric]) - answer.outcomes[metric]
+            found.append((plain_text(answer.response), sign * error))
     return found
 
 
@@ -245,11 +247,11 @@ def _text_parts(metric: str, answers: SideAnswers, policy: Policy, labels: Human
             judged = [answer for answer in given[unit] if not math.isnan(answer.outcomes[metric])]
             for answer in judged:
                 stratum = drawn.stratum_of(answer) or ""
-                text = found.setdefault((number, answer.response), _TextParts(number, stratum))
+                text = found.setdefault((number, plain_text(answer.response)), _TextParts(number, stratum))
                 text.parts[side] += 1 / len(judged)
                 text.outcomes.add(answer.outcomes[metric])
-            for response, error in _label_errors(judged, metric, policy, labels):
-                text = found[number, response]
+            for known, error in _label_errors(judged, metric, policy, labels):
+                text = found[number, known]
                 text.labelled = True
                 text.errors[side] += error / len(judged)
     return list(found.values())

@@ -1,8 +1,8 @@
 """The file that people's labels come back in: a CSV of answers that were drawn in strata, safe for spreadsheets.
 
-A row is a text, a prompt with an answer to it. It is known by its `id`, a hash, so that what a spreadsheet does to line
-ends, encodings and long cells changes nothing. `draw` says the same in every row: of which texts the rows were drawn,
-and the stratum of each of these; so the file needs no other one beside it, and rows may be sorted or left out.
+A row is a text, a prompt with an answer to it. It is known by its `id`, a hash of the text up to line ends and outer
+blanks, which a spreadsheet changes. `draw` says the same in every row: of which texts the rows were drawn, and the
+stratum of each of these; so the file needs no other one beside it, and rows may be sorted or left out.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import io
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NoReturn, get_args
 
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
@@ -87,7 +87,7 @@ def _ids_digest(ids: Sequence[str]) -> str:
 class DrawnText:
     """One row: an answer to be labelled, and what its stratum is; `verdict` is None until somebody says it.
 
-    `models` gave this answer, on the side that `side` names.
+    `models` gave this answer, on the side that `side` names; `number` is the row's in the file that it was read from.
     """
 
     id: str
@@ -99,6 +99,12 @@ class DrawnText:
     stratum: str
     stratum_size: int
     verdict: str | None = None
+    number: int = field(default=0, compare=False)
+
+    @property
+    def has_own_text(self) -> bool:
+        """Whether prompt and response are those of the id."""
+        return text_id(self.prompt, self.response) == self.id
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -132,7 +138,22 @@ class LabelFile:
 
 def text_id(prompt: str, response: str) -> str:
     """What a text is known by; begins with a letter, as a spreadsheet would take digits for a number."""
-    return "t" + hashlib.sha256(f"{prompt}\0{response}".encode(errors="backslashreplace")).hexdigest()[:16]
+    known = f"{plain_text(prompt)}\0{plain_text(response)}"
+    return "t" + hashlib.sha256(known.encode(errors="backslashreplace")).hexdigest()[:16]
+
+
+def plain_text(text: str) -> str:
+    """A prompt or an answer, alike whatever its line ends and outer blanks."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def refuse_other_text(row: DrawnText, path: str | Path) -> NoReturn:
+    """Raises HarnessError: the text of this row is not the one that was drawn."""
+    raise HarnessError(
+        f"its prompt and response are not those of its id {safe_line(row.id, 30)}",
+        place=f"{path}: row {row.number}",
+        hint="Put the verdicts into the file as `harness label` wrote it; sort whole rows, and leave the texts alone.",
+    )
 
 
 def file_cells(file: LabelFile) -> list[dict[str, str]]:
@@ -223,7 +244,7 @@ def _parse_file(cells: Sequence[Mapping[str, str | None]], path: Path) -> LabelF
     sizes, rows = Counter(draw.letters), dict[str, DrawnText]()
     for number, each in enumerate(cells, 1):
         place = f"{path}: row {number}"
-        row = _parse_row(each, place)
+        row = replace(_parse_row(each, place), number=number)
         if row.stratum_size != sizes[row.stratum]:
             raise _broken(
                 f"says that {row.stratum_size} texts are in stratum {row.stratum}, of which there are "
@@ -237,6 +258,8 @@ def _parse_file(cells: Sequence[Mapping[str, str | None]], path: Path) -> LabelF
                 place=place,
                 hint="Keep one verdict for each prompt and answer.",
             )
+        if earlier and text_id(row.prompt, row.response) != text_id(earlier.prompt, earlier.response):
+            refuse_other_text(earlier if row.has_own_text else row, path)
         rows[row.id] = row if row.verdict or not earlier else earlier
     return LabelFile(tuple(rows.values()), draw)
 
