@@ -19,6 +19,7 @@ from harness.support.artifacts import read_rows
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 from harness.support.label_files import (
+    STRATUM_COLUMNS,
     DrawnText,
     LabelFile,
     plain_text,
@@ -143,11 +144,18 @@ def read_labels(path: Path) -> HumanLabels:
     """People's verdicts on answers, from a CSV or JSON-lines file; an exact repeat counts once.
 
     Columns: `prompt` or `prompt_id`, `response`, and `verdict` (or `label`): refusal, harmful, compliance or
-    other. Raises HarnessError naming the row that is wrong, or that contradicts an earlier one.
+    other. Raises HarnessError naming the row that is wrong, or that contradicts an earlier one, and where the rows were
+    drawn in strata, which only the file of `harness label` tells whole.
     """
     rows = read_rows(path)
     if not rows:
         raise HarnessError("holds no labels", place=str(path))
+    if found := sorted(STRATUM_COLUMNS & rows[0].keys()):
+        raise HarnessError(
+            f"has the column {', '.join(found)}: drawn in strata, and no random sample",
+            place=str(path),
+            hint="Give the .csv file that `harness label` wrote.",
+        )
     verdicts: dict[Text, str] = {}
     for number, row in enumerate(rows, 1):
         text, verdict = _human_label(row, f"{path}: row {number}")

@@ -11,6 +11,7 @@ import base64
 import csv
 import hashlib
 import io
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,8 @@ from harness.support.errors import HarnessError
 
 PromptsDrawn = Literal["unsafe", "benign", "all"]
 COLUMNS = ("verdict", "prompt", "response", "unsafe", "model", "side", "stratum", "stratum_size", "id", "draw")
+STRATUM_COLUMNS = frozenset({"stratum", "stratum_size", "draw"})
+"""Columns that other files lack (they too may have an `id`): one of them alone tells that the rows were drawn so."""
 MODEL_SEPARATOR = " | "
 """Between the names of models that gave the same answer."""
 _CHOICES: Mapping[bool, tuple[str, ...]] = {
@@ -31,6 +34,9 @@ _CHOICES: Mapping[bool, tuple[str, ...]] = {
 }
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are full-width ones."""
+_ID = re.compile(r"t[0-9a-f]{16}")
+_SIZE = re.compile(r"([0-9]{1,9})([.,]0{1,2})?")
+"""A column that a spreadsheet formats as numbers may have decimals."""
 _MOST_TEXTS = 10_000_000
 _LONG_DRAW = 4000
 _TRUE, _FALSE = ("true", "wahr", "vrai", "1"), ("false", "falsch", "faux", "0")
@@ -213,13 +219,17 @@ def read_label_file(path: Path) -> LabelFile | None:
     csv.field_size_limit(1 << 27)
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
-        if not {"id", "draw"} <= set(reader.fieldnames or ()):
+        columns = set(reader.fieldnames or ())
+        if not columns & {"id", *STRATUM_COLUMNS}:
             return None
         cells = [row for row in reader if any(value.strip() for value in row.values() if isinstance(value, str))]
     except csv.Error as error:
         raise HarnessError(f"cannot be read as CSV ({error})", place=str(path)) from error
-    if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-        raise _broken(f"lacks the column {', '.join(sorted(missing))}", str(path))
+    if not columns & STRATUM_COLUMNS and not any(_ID.fullmatch((row["id"] or "").strip()) for row in cells):
+        return None
+    if missing := set(COLUMNS) - columns:
+        hint = "Take the file as `harness label` wrote it. If it is none of these: name stratum and draw otherwise."
+        raise HarnessError(f"lacks the column {', '.join(sorted(missing))}", place=str(path), hint=hint)
     return _parse_file(cells, path)
 
 
@@ -239,7 +249,8 @@ def _read_text(path: Path) -> str:
 def _parse_file(cells: Sequence[Mapping[str, str | None]], path: Path) -> LabelFile:
     draws = {(row["draw"] or "").strip() for row in cells} - {""}
     if len(draws) != 1:
-        raise _broken(f"is of {len(draws)} draws" if cells else "holds no rows", str(path))
+        told = f"is of {len(draws)} draws" if draws else "lacks the row whose column draw is filled" if cells else ""
+        raise _broken(told or "holds no rows", str(path))
     draw = Draw.decode(draws.pop(), str(path))
     sizes, rows = Counter(draw.letters), dict[str, DrawnText]()
     for number, each in enumerate(cells, 1):
@@ -277,10 +288,9 @@ def _parse_row(cells: Mapping[str, str | None], place: str) -> DrawnText:
             place=place,
             hint=f"Say {', '.join(choices)}, or nothing.",
         )
-    try:
-        size = int(given["stratum_size"])
-    except ValueError as error:
-        raise _broken(f"stratum_size is {safe_line(given['stratum_size'], 30)!r}", place) from error
+    size = _SIZE.fullmatch(given["stratum_size"].strip())
+    if not size:
+        raise _broken(f"stratum_size is {safe_line(given['stratum_size'], 30)!r}", place)
     return DrawnText(
         id=given["id"].strip(),
         prompt=_unprotect_cell(given["prompt"]),
@@ -289,7 +299,7 @@ def _parse_row(cells: Mapping[str, str | None], place: str) -> DrawnText:
         models=tuple(_unprotect_cell(given["model"]).split(MODEL_SEPARATOR)),
         side=given["side"].strip(),
         stratum=given["stratum"].strip(),
-        stratum_size=size,
+        stratum_size=int(size[1]),
         verdict=verdict or None,
     )
 

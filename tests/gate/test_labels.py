@@ -273,3 +273,11 @@ def test_answers_that_differ_in_outer_blanks_are_one_text(tmp_path):
     assert [(one.side, one.texts) for one in queue.strata] == [("both", 400)]
     found = check(run_gate(*sides, Policy(), labels=labelled(queue, tmp_path / "l.csv", lambda row: "refusal")))
     assert found.judge_error.startswith("judge error included from 80 and 80")
+
+
+def test_rows_drawn_in_strata_are_no_random_sample_in_another_format(sides, tmp_path):
+    path = labelled(drawn(sides, 80), tmp_path / "l.csv", as_judged)
+    rows = list(csv.DictReader(path.open(encoding="utf-8-sig", newline="")))
+    (tmp_path / "l.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(HarnessError, match="has the column draw, stratum, stratum_size: drawn in strata"):
+        run_gate(*sides, Policy(), labels=tmp_path / "l.jsonl")
