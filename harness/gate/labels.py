@@ -44,12 +44,12 @@ Text = tuple[str, str]
 class DrawnLabels:
     """Labels of texts that `harness label` drew in strata: the verdicts, and every text's stratum, by the text's id.
 
-    `left` counts the drawn texts that have no label yet.
+    `left` counts the drawn texts that have no label yet, those to unsafe prompts (True) and to benign ones (False).
     """
 
     verdicts: Mapping[str, str]
     strata: Mapping[str, str]
-    left: int = 0
+    left: Counter[bool]
 
     @classmethod
     def of(cls, file: LabelFile, sides: Sequence[Sequence[Evaluation]], place: str) -> DrawnLabels:
@@ -66,7 +66,7 @@ class DrawnLabels:
         if other := next((row for row in file.labelled if not _has_seen_text(row, texts)), None):
             refuse_other_text(other, place)
         verdicts = {row.id: row.verdict for row in file.rows if row.verdict}
-        return cls(verdicts, strata, len(file.rows) - len(verdicts))
+        return cls(verdicts, strata, Counter(texts[row.id].unsafe for row in file.rows if not row.verdict))
 
     def stratum_of(self, answer: Answer) -> str | None:
         """The stratum of an answer; None where none of its kind was drawn."""

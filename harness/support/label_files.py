@@ -249,7 +249,9 @@ def _read_text(path: Path) -> str:
 def _parse_file(cells: Sequence[Mapping[str, str | None]], path: Path) -> LabelFile:
     draws = {(row["draw"] or "").strip() for row in cells} - {""}
     if len(draws) != 1:
-        told = f"is of {len(draws)} draws" if draws else "lacks the row whose column draw is filled" if cells else ""
+        told = (
+            f"is of {len(draws)} draws" if draws else "lacks the row that carries the draw, its first" if cells else ""
+        )
         raise _broken(told or "holds no rows", str(path))
     draw = Draw.decode(draws.pop(), str(path))
     sizes, rows = Counter(draw.letters), dict[str, DrawnText]()

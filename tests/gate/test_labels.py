@@ -129,6 +129,36 @@ def test_of_a_stratum_that_cancels_no_label_is_missed(tmp_path):
     assert found.judge_error.endswith("drawn in 3 strata")
 
 
+def test_a_stratum_whose_labels_all_cancel_is_labelled(tmp_path):
+    """Of 400 texts that both sides gave, 40 were given by one seed of two before and by both after: these weigh 1/2.
+
+    The labelled ones cancel, so each end is 40 / 2 / 400 = 5 points further out, and the words do not deny the labels.
+    """
+    for name, own, date in (("before", 40, 1000.0), ("after", 0, 2000.0)):
+        for seed in range(2):
+            rows = [line(UNSAFE, i, ["refusal"]) for i in range(400)]
+            for row in rows[: own * seed]:
+                row["resps"] = [[f"{name}, once: {row['resps'][0][0]}"]]
+            tasks = {UNSAFE: rows, BENIGN: [line(BENIGN, i, ["compliance"]) for i in range(400)]}
+            write_evaluation(tmp_path / name / str(seed), tasks, model=name, seed=seed, date=date)
+    sides = tmp_path / "before", tmp_path / "after"
+    queue = drawn(sides, 200)
+    assert [(one.side, one.texts) for one in queue.strata] == [("before", 40), ("both", 400)]
+    shared = queue.strata[-1].letter
+
+    def first(row):
+        return row.side == "both" and int(row.prompt.rstrip("?").split()[-1]) < 40
+
+    labels = labelled(queue, tmp_path / "l.csv", lambda row: None if first(row) else "refusal")
+    some = check(run_gate(*sides, Policy(), labels=labels))
+    assert some.judge_error.endswith(
+        f"; the labels in {shared} are of answers that cancel, and of the others anything may be true"
+    )
+    full = check(run_gate(*sides, Policy(), labels=labelled(queue, tmp_path / "f.csv", lambda row: "refusal")))
+    assert full.judge_error.endswith("drawn in 2 strata")
+    assert some.high > max(full.high, 0.05)
+
+
 def test_a_stratum_without_labels_may_hold_anything(sides, tmp_path):
     """Of the doubtful 111 none was labelled: 111 / 400 more at either end."""
     queue = doubted(sides, 160)
@@ -192,6 +222,25 @@ def test_labels_of_one_kind_leave_the_other_kinds_metric_as_judged(sides, tmp_pa
     outcome = run_gate(*sides, Policy(), labels=labels)
     assert check(outcome).loss == pytest.approx(0)
     assert "0 human labels" in check(outcome, "benign_compliance_rate").judge_error
+
+
+@pytest.mark.parametrize("kind", ["unsafe", "all"])
+def test_what_is_left_to_label_is_told_of_the_kind_that_was_drawn(sides, tmp_path, kind):
+    """Of each kind that was drawn the first ten rows come back labelled."""
+    queue = drawn(sides, 140, kind=kind)
+    rows = {some: [row.id for row in queue.file.rows if row.unsafe == some] for some in (True, False)}
+    first = {*rows[True][:10], *rows[False][:10]}
+    path = labelled(queue, tmp_path / "l.csv", lambda row: as_judged(row) if row.id in first else None)
+    outcome = run_gate(*sides, Policy(), labels=path)
+    said = {
+        some: check(outcome, name).judge_error
+        for some, name in ((True, "refusal_rate"), (False, "benign_compliance_rate"))
+    }
+    assert said[True].endswith(f"({len(rows[True]) - 10} of the drawn answers have none yet)")
+    if kind == "all":
+        assert said[False].endswith(f"({len(rows[False]) - 10} of the drawn answers have none yet)")
+    else:
+        assert said[False].endswith("30 are needed")
 
 
 def test_one_family_is_compared_as_judged(sides, tmp_path):

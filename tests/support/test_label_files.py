@@ -148,7 +148,7 @@ def test_other_files_are_none_of_these(tmp_path):
         ),
         (lambda text: text.replace(",A,2,", ',A,"2,000",'), "stratum_size is '2,000'"),
         (lambda text: text.replace(",A,2,", ",A,,"), "stratum_size is ''"),
-        (lambda text: re.sub(r"unsafe\..*", "", text), "lacks the row whose column draw is filled"),
+        (lambda text: re.sub(r"unsafe\..*", "", text), "lacks the row that carries the draw"),
         (lambda text: text.split("\r\n")[0] + "\r\n", "holds no rows"),
     ],
 )
