@@ -14,6 +14,7 @@ from harness.judges import registry
 from harness.judges.normalizing import NormalizedAnswer, normalize_answer, parse_reasoning_tags
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange, Verdict
+from harness.judges.wrappers import reasoning
 from harness.judges.wrappers.reasoning import opened_reasoning
 from harness.support.errors import HarnessError
 
@@ -437,11 +438,22 @@ def test_much_of_anything_is_read_at_once(fragment):
         assert time.process_time() - started < 1
 
 
-@pytest.mark.parametrize("fragment", ["<think>", "{", "[", '{"a":', "```", "User:", "\nUser: x", "<|user|>", "\\"])
+@pytest.mark.parametrize(
+    "fragment", ["<think>", "{", "[", '{"a":', "```", "User:", "\nUser: x", "<|user|>", "\\", "{'a':", "Q: a\nA: "]
+)
 def test_a_megabyte_is_read_in_seconds(fragment):
     started = time.process_time()
     normalize_answer(fragment * (1_000_000 // len(fragment)))
     assert time.process_time() - started < 5
+
+
+def test_only_tags_that_may_end_a_block_are_looked_at(monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(reasoning, "_is_mention", lambda text, tag, answered: looked_at.append(tag) is not None)
+    said = "Here is my response: " * 1000
+    left = reasoning.cut_reasoning(f"Here is my thought process: {said}", None)
+    assert left == said.strip().partition("response: ")[2]
+    assert len(looked_at) == 2
 
 
 def test_many_turns_without_an_answer_are_read_in_seconds():
