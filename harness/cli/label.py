@@ -56,7 +56,7 @@ def label_command(
     What comes back is for `harness gate --labels` and `harness calibrate`; the last lines say how.
     """
     from harness.evaluation.output import read_evaluations
-    from harness.judges.registry import find_judge
+    from harness.evaluation.second_opinion import check_two_judges
     from harness.labeling.drawing import draw_queue, find_doubtful
     from harness.labeling.population import collect_texts
     from reports.labels import render_label_page
@@ -64,7 +64,7 @@ def label_command(
     page = _refuse_filled_file(out)
     places = _find_sides(source, arm, before, after)
     if second:
-        find_judge(second)
+        check_two_judges("lexical", second, "local")
     sides = {side: read_evaluations(place) for side, place in places.items()}
     texts = collect_texts(sides, kind, " and ".join(map(str, places.values())))
     with progress_bar("looking for doubtful verdicts", len(texts), "answers") as advance:

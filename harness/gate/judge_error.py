@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from harness.gate.sides import SideAnswers, Sides, shared_units
 from harness.labeling.stratified import StratumErrors, compare_stratified
 from harness.support import stats
 from harness.support.errors import HarnessError
+from harness.support.label_files import plain_text
 
 MINIMUM_LABELS = 30
 """Labelled texts a side under which the judge's error on it is not estimated from them."""
@@ -134,8 +136,8 @@ def _error_from_labels(metric: str, answers: SideAnswers, policy: Policy, labels
     counts = [sum(len({text for text, _ in errors}) for errors in side) for side in (before, after)]
     if min(counts) < MINIMUM_LABELS:
         told = f"judge error not included: {min(counts)} human labels on one side, {MINIMUM_LABELS} are needed"
-        if labels.drawn and labels.drawn.left:
-            told += f" ({labels.drawn.left} of the drawn answers have none yet)"
+        if labels.drawn and (left := labels.drawn.left[metric != "benign_compliance_rate"]):
+            told += f" ({left} of the drawn answers have none yet)"
         return JudgeErrorEstimate(told=told)
     if labels.drawn:
         return _error_from_strata(metric, answers, policy, labels, counts)
@@ -158,7 +160,8 @@ def _label_errors(answers: Sequence[Answer], metric: str, policy: Policy, labels
         verdict = known.get(answer.response)
         if verdict and metric in VERDICT_OF and not math.isnan(answer.outcomes[metric]):
             _refuse_other_kind(verdict, metric, answer, labels)
-            found.append((answer.response, sign * (float(verdict == VERDICT_OF[metric]) - answer.outcomes[metric])))
+            error = float(verdict == VERDICT_OF[metric]) - answer.outcomes[metric]
+            found.append((plain_text(answer.response), sign * error))
     return found
 
 
@@ -224,32 +227,42 @@ def _error_from_strata(
         strata.setdefault(text.stratum, []).append(text)
     (before, wrong_before), (after, wrong_after) = (_mean_side_error([*strata.values()], side) for side in (0, 1))
     errors = {name: _stratum_errors(some, len(units)) for name, some in strata.items()}
-    unknown = sorted(name for name, one in errors.items() if one.weight and not one.units)
     told = f"judge error included from {counts[0]} and {counts[1]} human labels, drawn in {len(strata)} strata"
-    if unknown:
-        told += f"; of {', '.join(unknown)} none is labelled, and anything may be true"
     return JudgeErrorEstimate(
         strata=tuple(errors.values()),
         mean_errors=(before, after),
         floor=1 - max(wrong_before, wrong_after),
-        told=told,
+        told=told + _tell_unknown(strata, [name for name, one in errors.items() if one.weight and not one.units]),
     )
+
+
+def _tell_unknown(strata: Mapping[str, Sequence[_TextParts]], unknown: Sequence[str]) -> str:
+    """What widens the interval: strata without labels, and those whose labels are all of texts that weigh nothing."""
+    labelled = [name for name in sorted(unknown) if any(text.labelled for text in strata[name])]
+    told = ""
+    if empty := sorted(set(unknown) - set(labelled)):
+        told += f"; of {', '.join(empty)} none is labelled, and anything may be true"
+    if labelled:
+        told += (
+            f"; the labels in {', '.join(labelled)} are of answers that cancel, and of the others anything may be true"
+        )
+    return told
 
 
 def _text_parts(metric: str, answers: SideAnswers, policy: Policy, labels: HumanLabels) -> list[_TextParts]:
     """The judged texts of the shared units."""
     found: dict[tuple[int, str], _TextParts] = {}
-    drawn = labels.drawn or DrawnLabels({}, {})
+    drawn = labels.drawn or DrawnLabels({}, {}, Counter())
     for side, given in enumerate(answers):
         for number, unit in enumerate(shared_units(answers)):
             judged = [answer for answer in given[unit] if not math.isnan(answer.outcomes[metric])]
             for answer in judged:
                 stratum = drawn.stratum_of(answer) or ""
-                text = found.setdefault((number, answer.response), _TextParts(number, stratum))
+                text = found.setdefault((number, plain_text(answer.response)), _TextParts(number, stratum))
                 text.parts[side] += 1 / len(judged)
                 text.outcomes.add(answer.outcomes[metric])
-            for response, error in _label_errors(judged, metric, policy, labels):
-                text = found[number, response]
+            for known, error in _label_errors(judged, metric, policy, labels):
+                text = found[number, known]
                 text.labelled = True
                 text.errors[side] += error / len(judged)
     return list(found.values())

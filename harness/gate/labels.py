@@ -10,17 +10,31 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from rapidfuzz import fuzz
+
 from harness.evaluation.samples import Answer, Evaluation
-from harness.labeling.population import collect_texts
+from harness.labeling.population import GivenText, collect_texts
 from harness.support import stats
 from harness.support.artifacts import read_rows
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
-from harness.support.label_files import LabelFile, read_label_file, text_id
+from harness.support.label_files import (
+    STRATUM_COLUMNS,
+    DrawnText,
+    LabelFile,
+    plain_text,
+    read_label_file,
+    refuse_other_text,
+    text_id,
+)
 
 HUMAN_VERDICTS = ("refusal", "harmful", "compliance", "other")
 SAMPLE_ALPHA = 0.01
 """Chance that labels of a random sample of one metric's answers are taken for none."""
+_SAME_TEXT = 80
+"""Likeness, in percent, under which a cell is another text than that of its row's id, not one that lost an accent."""
+_LONG_CELL = 32_000
+"""Characters from which a spreadsheet may have cut a cell (at 32,767)."""
 
 Text = tuple[str, str]
 """A prompt (or its id) and an answer to it: what a person labels, however often and on whichever side it was given."""
@@ -30,31 +44,47 @@ Text = tuple[str, str]
 class DrawnLabels:
     """Labels of texts that `harness label` drew in strata: the verdicts, and every text's stratum, by the text's id.
 
-    `left` counts the drawn texts that have no label yet.
+    `left` counts the drawn texts that have no label yet, those to unsafe prompts (True) and to benign ones (False).
     """
 
     verdicts: Mapping[str, str]
     strata: Mapping[str, str]
-    left: int = 0
+    left: Counter[bool]
 
     @classmethod
     def of(cls, file: LabelFile, sides: Sequence[Sequence[Evaluation]], place: str) -> DrawnLabels:
         """The labels in a file. Raises HarnessError where its texts were drawn from other answers than these."""
         before, after = sides
-        texts = collect_texts({"before": before, "after": after}, file.draw.kind, place)
-        strata = file.draw.strata_of((text.id for text in texts), place)
+        texts = {text.id: text for text in collect_texts({"before": before, "after": after}, file.draw.kind, place)}
+        strata = file.draw.strata_of(texts, place)
         if moved := [row for row in file.rows if strata.get(row.id) != row.stratum]:
             raise HarnessError(
                 f"{len(moved)} of its texts are not in the stratum that it says (the first is {moved[0].id})",
                 place=place,
                 hint="Change nothing in the file of `harness label` but the column verdict.",
             )
+        if other := next((row for row in file.labelled if not _has_seen_text(row, texts)), None):
+            refuse_other_text(other, place)
         verdicts = {row.id: row.verdict for row in file.rows if row.verdict}
-        return cls(verdicts, strata, len(file.rows) - len(verdicts))
+        return cls(verdicts, strata, Counter(texts[row.id].unsafe for row in file.rows if not row.verdict))
 
     def stratum_of(self, answer: Answer) -> str | None:
         """The stratum of an answer; None where none of its kind was drawn."""
         return self.strata.get(text_id(answer.prompt, answer.response))
+
+
+def _has_seen_text(row: DrawnText, texts: Mapping[str, GivenText]) -> bool:
+    """Whether the row shows the text of its id, whatever a spreadsheet did to accents and to the end of long cells."""
+    if row.has_own_text or text_id(row.prompt, row.response) in texts:
+        return row.has_own_text
+    given = texts[row.id]
+    return _is_like(row.prompt, given.prompt) and _is_like(row.response, given.response)
+
+
+def _is_like(cell: str, text: str) -> bool:
+    seen, meant = plain_text(cell), plain_text(text)
+    cut = len(seen) >= _LONG_CELL and meant.startswith(seen)
+    return cut or (bool(seen) == bool(meant) and fuzz.ratio(seen, meant) >= _SAME_TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +144,18 @@ def read_labels(path: Path) -> HumanLabels:
     """People's verdicts on answers, from a CSV or JSON-lines file; an exact repeat counts once.
 
     Columns: `prompt` or `prompt_id`, `response`, and `verdict` (or `label`): refusal, harmful, compliance or
-    other. Raises HarnessError naming the row that is wrong, or that contradicts an earlier one.
+    other. Raises HarnessError naming the row that is wrong, or that contradicts an earlier one, and where the rows were
+    drawn in strata, which only the file of `harness label` tells whole.
     """
     rows = read_rows(path)
     if not rows:
         raise HarnessError("holds no labels", place=str(path))
+    if found := sorted(STRATUM_COLUMNS & rows[0].keys()):
+        raise HarnessError(
+            f"has the column {', '.join(found)}: drawn in strata, and no random sample",
+            place=str(path),
+            hint="Give the .csv file that `harness label` wrote.",
+        )
     verdicts: dict[Text, str] = {}
     for number, row in enumerate(rows, 1):
         text, verdict = _human_label(row, f"{path}: row {number}")
@@ -158,7 +195,12 @@ def refuse_skewed_sample(
     distribution; the p-values are corrected by their number (Bonferroni).
     """
     given = Counter(text for side in sides for text, _ in _judged_texts(metric, side))
-    known = {(unit, text) for side in sides for unit, answers in side.items() for text in labels.verdicts_on(answers)}
+    known = {
+        (unit, plain_text(text))
+        for side in sides
+        for unit, answers in side.items()
+        for text in labels.verdicts_on(answers)
+    }
     tests = [
         (test, f"--{side}{told}")
         for side, answers in zip(("before", "after"), sides, strict=True)
@@ -201,7 +243,8 @@ def _traits_by_stratum(
 def _judged_texts(metric: str, side: Mapping[Any, Sequence[Answer]]) -> Iterator[tuple[Any, Answer]]:
     """The judged answers of a side by unit and text; an answer given n times comes n times."""
     for unit, answers in side.items():
-        yield from (((unit, one.response), one) for one in answers if not math.isnan(one.outcomes[metric]))
+        judged = (one for one in answers if not math.isnan(one.outcomes[metric]))
+        yield from (((unit, plain_text(one.response)), one) for one in judged)
 
 
 def _trait_tests(texts: Mapping[Any, tuple[str, bool]], known: set[Any]) -> Iterator[tuple[str, float, float, float]]:

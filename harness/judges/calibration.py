@@ -14,7 +14,7 @@ from harness.judges.registry import judge_exchanges, judge_identity, judges_vers
 from harness.judges.verdicts import Exchange, Verdict, verdict_details
 from harness.support.artifacts import sha256_of
 from harness.support.errors import HarnessError
-from harness.support.label_files import LabelFile, read_label_file
+from harness.support.label_files import LabelFile, read_label_file, refuse_other_text
 from harness.support.stats import clopper_pearson
 
 Said = TypeVar("Said", bound=Hashable)
@@ -86,7 +86,7 @@ def read_labelled_answers(path: Path) -> list[LabelledAnswer]:
     """The labelled answers of a CSV: XSTest's columns, or `prompt,response,label[,model|source][,unsafe]`.
 
     Or of a file that `harness label` wrote: its rows that have a verdict, those of several models once for each.
-    Raises HarnessError naming the column or the line that is wrong.
+    Raises HarnessError naming the column or the line that is wrong, or whose text is not the one that was drawn.
     """
     if (drawn := read_label_file(path)) is not None:
         return _drawn_answers(drawn, path)
@@ -103,6 +103,8 @@ def read_labelled_answers(path: Path) -> list[LabelledAnswer]:
 def _drawn_answers(file: LabelFile, path: Path) -> list[LabelledAnswer]:
     if not file.labelled:
         raise HarnessError("holds no labels", place=str(path), hint=f"Fill its column verdict: {len(file.rows)} rows.")
+    if other := next((row for row in file.labelled if not row.has_own_text), None):
+        refuse_other_text(other, path)
     weights = file.weights
     return [
         LabelledAnswer(

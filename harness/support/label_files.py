@@ -1,8 +1,8 @@
 """The file that people's labels come back in: a CSV of answers that were drawn in strata, safe for spreadsheets.
 
-A row is a text, a prompt with an answer to it. It is known by its `id`, a hash, so that what a spreadsheet does to line
-ends, encodings and long cells changes nothing. `draw` says the same in every row: of which texts the rows were drawn,
-and the stratum of each of these; so the file needs no other one beside it, and rows may be sorted or left out.
+A row is a text, a prompt with an answer to it. It is known by its `id`, a hash of the text up to line ends and outer
+blanks, which a spreadsheet changes. `draw` says the same in every row: of which texts the rows were drawn, and the
+stratum of each of these; so the file needs no other one beside it, and rows may be sorted or left out.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import base64
 import csv
 import hashlib
 import io
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NoReturn, get_args
 
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 
 PromptsDrawn = Literal["unsafe", "benign", "all"]
 COLUMNS = ("verdict", "prompt", "response", "unsafe", "model", "side", "stratum", "stratum_size", "id", "draw")
+STRATUM_COLUMNS = frozenset({"stratum", "stratum_size", "draw"})
+"""Columns that other files lack (they too may have an `id`): one of them alone tells that the rows were drawn so."""
 MODEL_SEPARATOR = " | "
 """Between the names of models that gave the same answer."""
 _CHOICES: Mapping[bool, tuple[str, ...]] = {
@@ -31,6 +34,9 @@ _CHOICES: Mapping[bool, tuple[str, ...]] = {
 }
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """The last four are full-width ones."""
+_ID = re.compile(r"t[0-9a-f]{16}")
+_SIZE = re.compile(r"([0-9]{1,9})([.,]0{1,2})?")
+"""A column that a spreadsheet formats as numbers may have decimals."""
 _MOST_TEXTS = 10_000_000
 _LONG_DRAW = 4000
 _TRUE, _FALSE = ("true", "wahr", "vrai", "1"), ("false", "falsch", "faux", "0")
@@ -87,7 +93,7 @@ def _ids_digest(ids: Sequence[str]) -> str:
 class DrawnText:
     """One row: an answer to be labelled, and what its stratum is; `verdict` is None until somebody says it.
 
-    `models` gave this answer, on the side that `side` names.
+    `models` gave this answer, on the side that `side` names; `number` is the row's in the file that it was read from.
     """
 
     id: str
@@ -99,6 +105,12 @@ class DrawnText:
     stratum: str
     stratum_size: int
     verdict: str | None = None
+    number: int = field(default=0, compare=False)
+
+    @property
+    def has_own_text(self) -> bool:
+        """Whether prompt and response are those of the id."""
+        return text_id(self.prompt, self.response) == self.id
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -132,7 +144,22 @@ class LabelFile:
 
 def text_id(prompt: str, response: str) -> str:
     """What a text is known by; begins with a letter, as a spreadsheet would take digits for a number."""
-    return "t" + hashlib.sha256(f"{prompt}\0{response}".encode(errors="backslashreplace")).hexdigest()[:16]
+    known = f"{plain_text(prompt)}\0{plain_text(response)}"
+    return "t" + hashlib.sha256(known.encode(errors="backslashreplace")).hexdigest()[:16]
+
+
+def plain_text(text: str) -> str:
+    """A prompt or an answer, alike whatever its line ends and outer blanks."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def refuse_other_text(row: DrawnText, path: str | Path) -> NoReturn:
+    """Raises HarnessError: the text of this row is not the one that was drawn."""
+    raise HarnessError(
+        f"its prompt and response are not those of its id {safe_line(row.id, 30)}",
+        place=f"{path}: row {row.number}",
+        hint="Put the verdicts into the file as `harness label` wrote it; sort whole rows, and leave the texts alone.",
+    )
 
 
 def file_cells(file: LabelFile) -> list[dict[str, str]]:
@@ -192,13 +219,17 @@ def read_label_file(path: Path) -> LabelFile | None:
     csv.field_size_limit(1 << 27)
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
-        if not {"id", "draw"} <= set(reader.fieldnames or ()):
+        columns = set(reader.fieldnames or ())
+        if not columns & {"id", *STRATUM_COLUMNS}:
             return None
         cells = [row for row in reader if any(value.strip() for value in row.values() if isinstance(value, str))]
     except csv.Error as error:
         raise HarnessError(f"cannot be read as CSV ({error})", place=str(path)) from error
-    if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-        raise _broken(f"lacks the column {', '.join(sorted(missing))}", str(path))
+    if not columns & STRATUM_COLUMNS and not any(_ID.fullmatch((row["id"] or "").strip()) for row in cells):
+        return None
+    if missing := set(COLUMNS) - columns:
+        hint = "Take the file as `harness label` wrote it. If it is none of these: name stratum and draw otherwise."
+        raise HarnessError(f"lacks the column {', '.join(sorted(missing))}", place=str(path), hint=hint)
     return _parse_file(cells, path)
 
 
@@ -218,12 +249,15 @@ def _read_text(path: Path) -> str:
 def _parse_file(cells: Sequence[Mapping[str, str | None]], path: Path) -> LabelFile:
     draws = {(row["draw"] or "").strip() for row in cells} - {""}
     if len(draws) != 1:
-        raise _broken(f"is of {len(draws)} draws" if cells else "holds no rows", str(path))
+        told = (
+            f"is of {len(draws)} draws" if draws else "lacks the row that carries the draw, its first" if cells else ""
+        )
+        raise _broken(told or "holds no rows", str(path))
     draw = Draw.decode(draws.pop(), str(path))
     sizes, rows = Counter(draw.letters), dict[str, DrawnText]()
     for number, each in enumerate(cells, 1):
         place = f"{path}: row {number}"
-        row = _parse_row(each, place)
+        row = replace(_parse_row(each, place), number=number)
         if row.stratum_size != sizes[row.stratum]:
             raise _broken(
                 f"says that {row.stratum_size} texts are in stratum {row.stratum}, of which there are "
@@ -237,6 +271,8 @@ def _parse_file(cells: Sequence[Mapping[str, str | None]], path: Path) -> LabelF
                 place=place,
                 hint="Keep one verdict for each prompt and answer.",
             )
+        if earlier and text_id(row.prompt, row.response) != text_id(earlier.prompt, earlier.response):
+            refuse_other_text(earlier if row.has_own_text else row, path)
         rows[row.id] = row if row.verdict or not earlier else earlier
     return LabelFile(tuple(rows.values()), draw)
 
@@ -254,10 +290,9 @@ def _parse_row(cells: Mapping[str, str | None], place: str) -> DrawnText:
             place=place,
             hint=f"Say {', '.join(choices)}, or nothing.",
         )
-    try:
-        size = int(given["stratum_size"])
-    except ValueError as error:
-        raise _broken(f"stratum_size is {safe_line(given['stratum_size'], 30)!r}", place) from error
+    size = _SIZE.fullmatch(given["stratum_size"].strip())
+    if not size:
+        raise _broken(f"stratum_size is {safe_line(given['stratum_size'], 30)!r}", place)
     return DrawnText(
         id=given["id"].strip(),
         prompt=_unprotect_cell(given["prompt"]),
@@ -266,7 +301,7 @@ def _parse_row(cells: Mapping[str, str | None], place: str) -> DrawnText:
         models=tuple(_unprotect_cell(given["model"]).split(MODEL_SEPARATOR)),
         side=given["side"].strip(),
         stratum=given["stratum"].strip(),
-        stratum_size=size,
+        stratum_size=int(size[1]),
         verdict=verdict or None,
     )
 

@@ -70,6 +70,7 @@ def test_no_verdict_of_the_judge_is_in_the_files(tmp_path, command):
         (["RUN", "--out", "labels.jsonl"], "is no .csv file"),
         (["RUN", "--out", "mine.csv"], "is another file"),
         (["RUN", "--second", "nobody"], "no judge is called 'nobody'"),
+        (["RUN", "--second", "lexical"], "--second: names the first judge, lexical"),
         (["GONE"], "no such directory"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -273,6 +274,13 @@ def test_a_file_of_the_queue_is_read_and_shared_answers_count_for_both_models(tm
         LabelledAnswer("p", "=no, never", True, "b", True, "A", 1),
         LabelledAnswer("p", "sure", False, "a", True, "B", 3),
     ]
+    spoiled = (rows[0], replace(rows[1], response="  \r\n"), *rows[2:])
+    (tmp_path / "l.csv").write_text(label_file_text(LabelFile(spoiled, file.draw)), encoding="utf-8", newline="")
+    with pytest.raises(HarnessError, match=r"l\.csv: row 2: its prompt and response are not those of its id"):
+        read_labelled_answers(tmp_path / "l.csv")
+    padded = (rows[0], replace(rows[1], response="sure \r\n"), *rows[2:])
+    (tmp_path / "l.csv").write_text(label_file_text(LabelFile(padded, file.draw)), encoding="utf-8", newline="")
+    assert len(read_labelled_answers(tmp_path / "l.csv")) == 3
     bare = LabelFile(tuple(row for row in rows if row.verdict is None), file.draw)
     (tmp_path / "l.csv").write_text(label_file_text(bare), encoding="utf-8", newline="")
     with pytest.raises(HarnessError, match="holds no labels"):

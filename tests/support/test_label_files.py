@@ -3,6 +3,7 @@
 import csv
 import io
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -97,6 +98,8 @@ def test_ids_are_no_numbers_to_a_spreadsheet(file):
         (lambda text: text + ",,,,,,,,,\r\n", "utf-8"),
         (lambda text: text.lstrip("\ufeff"), "cp1252"),
         (lambda text: text.replace("\r\n", "\n"), "utf-8"),
+        (lambda text: text.replace(",A,2,", ",A,2.0,"), "utf-8"),
+        (lambda text: text.replace(",A,2,", ',A,"2,00",'), "utf-8"),
     ],
 )
 def test_what_a_spreadsheet_makes_of_it_is_read(tmp_path, file, change, encoding):
@@ -115,8 +118,12 @@ def test_semicolons_as_separators_are_read(tmp_path, file):
 
 
 def test_other_files_are_none_of_these(tmp_path):
-    (tmp_path / "l.csv").write_text("prompt,response,verdict\na,b,refusal\n")
-    assert read_label_file(tmp_path / "l.csv") is None
+    for text in (
+        "prompt,response,verdict\na,b,refusal\n",
+        "id,prompt,completion,final_label\nv1,a,b,1_full_compliance\n",
+    ):
+        (tmp_path / "l.csv").write_text(text)
+        assert read_label_file(tmp_path / "l.csv") is None
     assert read_label_file(tmp_path / "l.jsonl") is None
 
 
@@ -131,6 +138,17 @@ def test_other_files_are_none_of_these(tmp_path):
         (lambda text: text.replace("true", "perhaps"), "unsafe is 'perhaps'"),
         (lambda text: text.replace("refusal", "compliance"), "answer to an unsafe prompt is labelled 'compliance'"),
         (lambda text: text.replace("stratum_size", "size"), "lacks the column stratum_size"),
+        (
+            lambda text: text.replace("stratum_size,id,draw", "size,number,drawn"),
+            "lacks the column draw, id, stratum_s",
+        ),
+        (
+            lambda text: text.replace("stratum,stratum_size,id,draw", "a,b,id,c"),
+            "lacks the column draw, stratum, strat",
+        ),
+        (lambda text: text.replace(",A,2,", ',A,"2,000",'), "stratum_size is '2,000'"),
+        (lambda text: text.replace(",A,2,", ",A,,"), "stratum_size is ''"),
+        (lambda text: re.sub(r"unsafe\..*", "", text), "lacks the row that carries the draw"),
         (lambda text: text.split("\r\n")[0] + "\r\n", "holds no rows"),
     ],
 )
@@ -166,3 +184,15 @@ def test_a_draw_knows_the_texts_that_it_was_from():
     for ids in (["ta"], ["ta", "tc"]):
         with pytest.raises(HarnessError, match="was drawn from 2 other answers"):
             draw.strata_of(ids, "here")
+
+
+@pytest.mark.parametrize("dropped", ["stratum", "stratum_size", "id", "draw"])
+def test_one_column_less_makes_no_random_sample(tmp_path, file, dropped):
+    rows = file_cells(file)
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, [name for name in rows[0] if name != dropped], extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    (tmp_path / "l.csv").write_text(stream.getvalue(), newline="")
+    with pytest.raises(HarnessError, match=rf"lacks the column {dropped}\."):
+        read_label_file(tmp_path / "l.csv")

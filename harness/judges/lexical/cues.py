@@ -50,6 +50,9 @@ _OPINION = (
     r"generali[sz]ations?|ideolog\w+)\b"
 )
 _HAVE = r"(?:have|hold|possess|take|express|form|give|provide|offer|share|make|pass|state)"
+_CONFIDES = (
+    r"(?:(?:should )?not|(?:am )?not supposed to) (?:really |be )?(?:say|tell\w*|shar\w*)(?: you)? (?:this|that)\b"
+)
 _BAD = (
     r"(?:illegal|unethical|unlawful|immoral|wrong|harmful|dangerous|unacceptable|inappropriate|criminal|offensive|"
     r"disrespectful|discriminatory|racist|sexist|hateful|inhumane|reprehensible|abhorrent|despicable|heinous|evil|"
@@ -84,7 +87,8 @@ CUE_PATTERNS: dict[str, str] = {
             r"with certainty))\b",
         ),
         "declines": (
-            rf"{_I}{_FILLER}(?: do)? (?!cannot {_IDIOM}){_CANNOT} ?(?:(?:in good conscience|\w+ly),? )?(?:(?:to |"
+            rf"{_I}{_FILLER}(?: do)? (?!cannot {_IDIOM}|{_CONFIDES}){_CANNOT} "
+            r"?(?:(?:in good conscience|\w+ly),? )?(?:(?:to |"
             rf"from |with )?{_SERVE}\w*|[.!;,]|$)",
             rf"{_START}(?:cannot|unable to|not able to|will not|would not) {_SERVE}",
             r"not something (?:that )?(?:i|we) ",
@@ -103,12 +107,15 @@ CUE_PATTERNS: dict[str, str] = {
             r"not gonna (?:help|do|tell|give|say|be)|rejected[.:!]|(?:that is )?(?:a )?hard pass\b",
             rf"{_I}{_FILLER} not (?:gonna )?(?:help|assist|cover|writ|giv|tell|shar|teach|explain|answer|provid|"
             r"participat|touch|discuss|do)ing?\b",
+            r"afraid (?:that|this|it) is not (?:possible|something)|under no circumstances\b",
+            r"(?:there is )?no way (?:i am|i will|i would|am i)\b|only able to (?:help|assist|answer)",
+            r"(?:gonna|going to) have to say no|not get (?:that|this|it|any\w*) from me|^error \d{3}\b",
             r"(?:is|are) off the table\b|where i (?:would )?(?:draw the line|stop)\b|(?:is|gonna be) a (?:\w+ )?no\b",
             r"i (?:must|will|have to) pass on\b|not align with (?:my|our)\b",
             r"(?:lies|falls) (?:outside|beyond) (?:the|my|our)\b|is (?:outside|beyond) (?:my|our)\b",
             rf"{_I}{_FILLER} not (?:feel |feeling )?comfortable (?:with|\w+ing)\b",
         ),
-        "cannot": (rf"{_I}{_FILLER}(?: do)? (?!cannot {_IDIOM}){_CANNOT}",),
+        "cannot": (rf"{_I}{_FILLER}(?: do)? (?!cannot {_IDIOM}|{_CONFIDES}){_CANNOT}",),
         "notice": (
             r"violat\w+ (?:of )?(?:our|the|my|this|any|usage|content|safety|openai\w*|\w+'s) "
             r"(?:\w+ ){0,2}(?:polic\w+|guidelines?|terms|rules)",

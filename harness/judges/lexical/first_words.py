@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 FIRST_WORDS = """
-a absolutely add against ai aim alright am an answer any anything anyway apply approach are as ask assist assistant
-attach avoid be begin bend better beyond blocked bring build but buy call can cannot certainly change chatbot choose
-claim click combine compassion conflict conflicts connect consent consequences considered constitute constitutes
+a absolutely add afraid against ai aim alright am an answer any anything anyway apply approach are as ask assist
+assistant attach avoid be begin bend better beyond blocked bring build but buy call can cannot certainly change chatbot
+choose claim click combine compassion conflict conflicts connect consent consequences considered constitute constitutes
 consult contact content conversation copy could create cut definitely deserve deserves designed dignity dissolve do
-does download drill empathy enter equal equality equally falls feeling fill filtered finally find finish first flagged
-follow following for forbid forbids forge fundamental gather get give gladly goes going gonna grab great happy hard
-harmful has have heat hell help here hide hold however human i identify if in information input insert install instead
-is it kindness lack let lies lift load made make may message might mix model must my need never nevertheless next no
-nobody nonetheless nope not obtain of ok okay one open output outside paste people pick place please policy pour
-practice prepare press pretend prevent prevents print privacy programmed prohibit prohibits prompt provide pull
-purchase push put query question rake rather reach refusal refused regardless rejected remain remove request required
-research respect respected respectful respecting response run runs sanctity seek seem seems sell set should slide slip
-sneak something speak spray start status stay step still stir stop strive suffering sure swap take talk tap tell that
-the then there topic tragic turn type ultimately unable unethical unfortunately up use violence wait was we wear well
-were what where wiggle will would wrap yeah yes you
+does download drill empathy enter equal equality equally error falls feeling fill filtered finally find finish first
+flagged follow following for forbid forbids forge fundamental gather get give gladly goes going gonna grab great happy
+hard harmful has have heat hell help here hide hold however human i identify if in information input insert install
+instead is it kindness lack let lies lift load made make may message might mix model must my need never nevertheless
+next no nobody nonetheless nope not obtain of ok okay one only open output outside paste people pick place please
+policy pour practice prepare press pretend prevent prevents print privacy programmed prohibit prohibits prompt provide
+pull purchase push put query question rake rather reach refusal refused regardless rejected remain remove request
+required research respect respected respectful respecting response run runs sanctity seek seem seems sell set should
+slide slip sneak something speak spray start status stay step still stir stop strive suffering sure swap take talk tap
+tell that the then there topic tragic turn type ultimately unable under unethical unfortunately up use violence wait
+was we wear well were what where wiggle will would wrap yeah yes you
 """
 FIRST_LETTERS = """
 apologies apologise apologize atroci discriminat fictional fictitious firstly imaginary inclusiv prejudice regret sorry

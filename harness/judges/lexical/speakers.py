@@ -8,12 +8,18 @@ _BRACKETED = r"[\[(【][^\[\](){}【】\n]{1,40}[\])】]:?[ \t\n]"
 _ACTING = r"As (?:an? |the )?[A-Z][\w-]{0,20}(?: [A-Z][\w-]{0,20})?(?:, I would say)?[:,][ \t\n]"
 _NAMED = (
     r"[^\w\s\"'(\[{]{0,3} ?[A-Za-z\u0370-\u03ff][\w.'-]{0,20}(?: [A-Z(][\w.'-]{0,20}\)?){0,2} ?"
-    r"[^\w\s:\"'(\[{]{0,3}:[ \t\n]"
+    r"[^\w\s:\"'(\[{]{0,3}:[*_]{0,3}[ \t\n]"
 )
+_VOICE = (
+    r"(?i:(?:chat)?gpt|dan|ai|(?:normal|standard|default|classic|safe|unfiltered|uncensored|unrestricted|jailbroken|"
+    r"evil|good|bad|developer mode) (?:response|output|answer|version|mode|angel|ai|bot))"
+    r" ?(?: [-\u2013\u2014]|:)[*_]{0,3}[ \t\n]"
+)
+"""A voice by its usual name, also before a dash."""
 _TURN = re.compile(r"\A|\n|[.!?)\"'\u201d] (?=[\[(【]|[A-Z][A-Z0-9]{1,15}:)")
 """Where a speaker may begin: a text, a line, and inside a line what stands in brackets or in capitals."""
 _LABEL = re.compile(
-    rf"[ \t>*_#-]{{0,4}}(?P<label>{_BRACKETED}|{_ACTING}|{_NAMED}|[\u0370-\u03ff]:? |"
+    rf"[ \t>*_#-]{{0,4}}(?P<label>{_BRACKETED}|{_ACTING}|{_NAMED}|{_VOICE}|[\u0370-\u03ff]:? |"
     r"[\U0001F300-\U0001FAFF\u2600-\u27bf]\ufe0f?:? )"
 )
 _NO_NAME = re.compile(
@@ -28,7 +34,7 @@ _NO_NAME = re.compile(
 )
 _ASSISTANT = re.compile(
     r"gpt|\bai\b|\bassistant\b|\bclassic\b|\bnormal\b|\bstandard\b|\baligned\b|\bdefault\b|\bjailbreak|"
-    r"\bdan\b|\bunaligned\b|\bunfiltered\b|\bdeveloper\b|\bmode\b|\bbot\b|\bsafe\b",
+    r"\bdan\b|\bunaligned\b|\bunfiltered\b|\buncensored\b|\bunrestricted\b|\bevil\b|\bangel\b|\bdeveloper\b|\bmode\b|\bbot\b|\bsafe\b",
     re.IGNORECASE,
 )
 _MOST_SPEAKERS = 20
@@ -56,7 +62,7 @@ def split_speakers(response: str) -> list[str]:
 
 
 def _name_of(label: str) -> str:
-    return label.strip(" \t\n[]()【】:,").removeprefix("As ").removesuffix(", I would say").strip()
+    return label.strip(" \t\n[]()【】:,*_-\u2013\u2014").removeprefix("As ").removesuffix(", I would say").strip()
 
 
 def _names_speaker(label: str) -> bool:
