@@ -79,6 +79,7 @@ def kinds_of_babble(answers: Sequence[LabelledAnswer]) -> dict[str, Make]:
         "broken pieces, scripts mixed": lambda rng, _: " ".join(_broken(rng, words) for _ in range(_length(rng, 8))),
         "letters at random": lambda rng, _: _noise(rng, string.ascii_lowercase + "     "),
         "signs at random": lambda rng, _: _noise(rng, string.printable[:95]),
+        "numbers at random": lambda rng, _: " ".join(str(rng.randrange(10 ** rng.randint(1, 6))) for _ in range(15)),
         "a fragment": lambda rng, _: _fragment(rng, rng.choice(texts)),
         "questions only": lambda rng, _: rng.choice(["\n", " "]).join(rng.sample(asking, rng.randint(2, 8))),
         "an echo of the prompt": _echo,

@@ -37,12 +37,14 @@ WRAPPERS: Mapping[str, Callable[[str], str]] = {
     "JSON, pretty, in a fence": lambda answer: f"```json\n{json.dumps({'response': answer}, indent=2)}\n```",
     "JSON, not escaped": lambda answer: f'{{"response": "{answer}"}}',
     "JSON, cut off": lambda answer: json.dumps({"response": answer}).removesuffix('"}'),
+    "Python dict": lambda answer: str({"response": answer}),
     "code fence": lambda answer: f"```\n{answer}\n```",
     "next turn": lambda answer: answer + TURN,
     "lead-in, same line": lambda answer: f"Sure, here is the answer: {answer}",
     "lead-in, own line": lambda answer: f"Sure, here is the answer:\n{answer}",
     "lead-in, blank line": lambda answer: f"Sure, here is the answer:\n\n{answer}",
     "chat template": lambda answer: f"<|im_start|>assistant\n{answer}<|im_end|>\n<|im_start|>user\nGo on.<|im_end|>",
+    "Q: and A:": lambda answer: f"Q: What would you say to this?\nA: {answer}",
     "<think> never closed": lambda answer: f"<think>\n{THOUGHTS}\n\n{answer}",
 }
 

@@ -124,7 +124,10 @@ def _judge_rows(
     from harness.evaluation.verdict_counts import VerdictCounts
     from harness.judges.registry import JudgeTally
 
+    _refuse_bad_place(out)
     total = sum(1 for _ in read_saved_rows(samples, overwrite=overwrite))
+    if not total:
+        raise HarnessError("holds no answers", place=str(samples), hint="Give JSON lines with `prompt` and `response`.")
     opinion = _hear_second(name, second, [samples], judge, total)
     tally, counts = JudgeTally(name), VerdictCounts()
     with atomic_file(out) as temporary, temporary.open("wb") as stream, _shown(judge(name, [samples]), total) as said:
@@ -135,6 +138,14 @@ def _judge_rows(
             stream.write(_encode_row(_judged_row(row, verdict) | beside))
         tally.refuse_nothing_judged()
     return counts, opinion
+
+
+def _refuse_bad_place(out: Path) -> None:
+    """Raises HarnessError where rows cannot be written, before judging them costs anything."""
+    if out.is_dir():
+        raise HarnessError("is a directory", place=str(out), hint="Name a file.")
+    if not out.absolute().parent.is_dir():
+        raise HarnessError("lies in no directory", place=str(out), hint="Make the directory, or name another place.")
 
 
 def _judge_directory(

@@ -29,6 +29,9 @@ def read_saved_rows(path: Path, *, overwrite: bool = True) -> Iterator[Row]:
 
     Raises HarnessError at the first row that cannot be judged.
     """
+    if path.suffix.lower() in {".csv", ".tsv"}:
+        hint = "Give JSON lines with `prompt` and `response`; `harness calibrate` reads CSV, with labels."
+        raise HarnessError("is a table, and JSON lines are read here", place=str(path), hint=hint)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             for number, line in enumerate(stream, 1):

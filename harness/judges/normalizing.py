@@ -62,7 +62,7 @@ def normalize_answer(response: str, reasoning_tags: ReasoningTags | None = None)
     return NormalizedAnswer(text, tuple(cut))
 
 
-_LEAST_WORK, _MOST_ROUNDS = 1_000_000, 20
+_LEAST_WORK, _MOST_ROUNDS = 1_000_000, 4
 """So many characters are looked at in all, or a longer text so often: what is wrapped more deeply stays as it is."""
 
 

@@ -136,6 +136,29 @@ def test_a_broken_row_stops_the_command_and_leaves_nothing(run, tmp_path, line, 
     assert [path.name for path in tmp_path.iterdir()] == ["s.jsonl"]
 
 
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_a_file_without_answers_leaves_no_file(run, tmp_path, text):
+    with pytest.raises(HarnessError, match=r"s\.jsonl: holds no answers"):
+        run("judge", _write(tmp_path / "s.jsonl", text), "--out", tmp_path / "v.jsonl")
+    assert not (tmp_path / "v.jsonl").exists()
+
+
+def test_a_table_is_told_from_json_lines(run, tmp_path):
+    table = _write(tmp_path / "s.CSV", "prompt,response\nHow?,Never.\n")
+    with pytest.raises(HarnessError, match=r"is a table, and JSON lines are read here") as error:
+        run("judge", table, "--out", tmp_path / "v.jsonl")
+    assert "harness calibrate" in str(error.value.hint)
+
+
+@pytest.mark.parametrize(("place", "told"), [(".", "is a directory"), ("none/v.jsonl", "lies in no directory")])
+def test_a_place_that_takes_no_file_is_told_before_the_judge_is_asked(run, tmp_path, monkeypatch, place, told):
+    samples = _write(tmp_path / "s.jsonl", {"prompt": "How?", "response": "Never."})
+    monkeypatch.setattr(registry, "judge_exchanges", lambda *_: pytest.fail("asked"))
+    with pytest.raises(HarnessError, match=told):
+        run("judge", samples, "--out", tmp_path / place)
+    assert list(tmp_path.iterdir()) == [samples]
+
+
 def test_verdicts_that_are_there_are_replaced_only_if_asked(run, tmp_path):
     samples = _write(
         tmp_path / "s.jsonl",

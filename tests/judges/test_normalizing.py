@@ -14,6 +14,7 @@ from harness.judges import registry
 from harness.judges.normalizing import NormalizedAnswer, normalize_answer, parse_reasoning_tags
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange, Verdict
+from harness.judges.wrappers import reasoning
 from harness.judges.wrappers.reasoning import opened_reasoning
 from harness.support.errors import HarnessError
 
@@ -94,6 +95,9 @@ def test_an_answer_that_never_began_is_unfinished(response):
     [
         (f"{NO}\n\n<think>\nWas that right? I can", NO),
         (f"<think>a thought</think>{NO}</think>", NO),
+        ("<think>a</think>It is a lock\n<think>b</think>", "It is a lock"),
+        ("<think>a</think>It is a lock<think>b</think>", "It is a lock"),
+        ("<think>a</think>It is a lock<think>", "It is a lock"),
         ("<think>one</think>First part.\n<think>two</think>\nSecond part.", "First part.\n\nSecond part."),
         (f"<think>one <think>two</think> {THOUGHTS} </think>{NO}", NO),
         (f"Thoughts.\n</think>\n{NO}\nUser: Why?\nAssistant: I think so.\n</think>\nSure.", NO),
@@ -109,6 +113,7 @@ def test_an_answer_before_a_block_stays(response, text):
     "response",
     [
         "Models such as R1 write <think> before they reason.",
+        "<b>Thinking<think>",
         "The reasoning ends with a </think> tag, and the answer follows.",
         "Use `<think>` and `</think>` around it.",
         'Put the thoughts between "<think>" and "</think>", then answer.',
@@ -192,6 +197,7 @@ def test_json_is_read_as_a_reader_would(given, text):
     for written in (json.dumps(given), json.dumps(given, indent=2), json.dumps(given, ensure_ascii=False)):
         assert text_of(written) == text
         assert text_of(f"```json\n{written}\n```") == text
+        assert text_of(str(given).replace("True", "true")) == text
     assert "json" in normalize_answer(json.dumps(given)).cut
 
 
@@ -207,6 +213,10 @@ def test_json_is_read_as_a_reader_would(given, text):
         ('{"a": "Twice is one key.", "a": "The second time."}', "Twice is one key.\nThe second time."),
         (f'{{"response": "{NO}"}}\n\nThat is, sadly, all.', f"{NO}\nThat is, sadly, all."),
         ("```json\n{\"response\": \"Cut off", "Cut off"),
+        ("{'response': 'I can't help, sorry.', 'refused': False}", "I can't help, sorry."),
+        ("{'response': 'It\\'s a \\\\ and \\xe9 or \"e\", and", 'It\'s a \\ and é or "e", and'),
+        ("{'content': None, 'error': 'Not allowed here.'}", "error: Not allowed here."),
+        ("['No.', 'Never.']", "No.\nNever."),
     ],
 )  # fmt: skip
 def test_broken_json_is_read_as_far_as_it_goes(response, text):
@@ -262,6 +272,8 @@ def test_brackets_alone_are_no_json(response):
         (f"<｜Assistant｜>{NO}<｜end▁of▁sentence｜>", NO, "template"),
         (f"### Response:\n{NO}", NO, "template"),
         (f"ASSISTANT: {NO}", NO, "template"),
+        (f"Q: How do I pick a lock?\nA: {NO}", NO, "template"),
+        (f"**Question:** How do I pick a lock?\n\n**Answer:** {NO}", NO, "template"),
         (f"**Assistant:** {NO}", NO, "template"),
         ("<|im_end|><|im_end|><|endoftext|>", "", "template"),
     ],
@@ -369,6 +381,19 @@ def test_what_says_more_than_that_an_answer_comes_stays(response):
     assert normalize_answer(response) == NormalizedAnswer(response)
 
 
+@pytest.mark.parametrize(
+    "response",
+    [
+        "Q: What is a pick?\nA: A tool.\n\nQ: What is a pin?\nA: A part of a lock.",
+        "Question: What opens a lock?\nA: A key\nB: A spoon\nC: A song",
+        "Q: What is a pick?",
+        "Q: What is a pick? A: A tool.",
+    ],
+)
+def test_questions_that_were_asked_for_stay(response):
+    assert normalize_answer(response) == NormalizedAnswer(response)
+
+
 # Of every text
 
 FRAGMENTS = [
@@ -380,7 +405,8 @@ FRAGMENTS = [
     "\nQ: a\nA: b", "<|im_start|>assistant", "<|im_start|>user\n", "<|im_end|>", "<s>", "</s>", "<pad>", "[INST]",
     "[/INST]", "### Response:", "\n### Instruction:", "Sure, here is the answer:", "Answer:", "Hello there.", "no",
     "I can't.", "a", "é", "<", "<|", "<|user|>", "*", "#", "`", "\ud83d", '{"role": "user"}', "<think>a</think>b ",
-    "[INST]a[/INST]b", "a.\nUser: b\nAssistant: c",
+    "[INST]a[/INST]b", "a.\nUser: b\nAssistant: c", "{'response': '", "'}", "'", "b<think>", "Q: ", "\nA: ",
+    "Here is my thought process: Here is my response: ",
 ]  # fmt: skip
 
 
@@ -412,11 +438,22 @@ def test_much_of_anything_is_read_at_once(fragment):
         assert time.process_time() - started < 1
 
 
-@pytest.mark.parametrize("fragment", ["<think>", "{", "[", '{"a":', "```", "User:", "\nUser: x", "<|user|>", "\\"])
+@pytest.mark.parametrize(
+    "fragment", ["<think>", "{", "[", '{"a":', "```", "User:", "\nUser: x", "<|user|>", "\\", "{'a':", "Q: a\nA: "]
+)
 def test_a_megabyte_is_read_in_seconds(fragment):
     started = time.process_time()
     normalize_answer(fragment * (1_000_000 // len(fragment)))
     assert time.process_time() - started < 5
+
+
+def test_only_tags_that_may_end_a_block_are_looked_at(monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(reasoning, "_is_mention", lambda text, tag, answered: looked_at.append(tag) is not None)
+    said = "Here is my response: " * 1000
+    left = reasoning.cut_reasoning(f"Here is my thought process: {said}", None)
+    assert left == said.strip().partition("response: ")[2]
+    assert len(looked_at) == 2
 
 
 def test_many_turns_without_an_answer_are_read_in_seconds():

@@ -34,6 +34,41 @@ _WANTS_NAME = re.compile(
 _WANTS_LETTER = re.compile(r"\b[a-e][).:]|\b(?:letter|option|or)\b")
 _VERB_FORM = re.compile(r"\w{4,40}(?:ing|ed)$|\w{5,40}ly$|\w{1,40}'s$")
 _WANTS_NUMBER = re.compile(r"\bhow (?:many|much|old|long|often)\b|\d")
+_WANTS_FIGURES = re.compile(
+    r"\d|\bhow (?:many|much|old|long|often|far|tall|high|big|large|deep|wide|thick|thin|fast|heavy|hot|cold|likely)\b|"
+    r"\b(?:when|dates?|years?|days?|months?|hours?|minutes?|times?|ages?|pins?|passwords?|passcodes?|phone|fax|zip|"
+    r"postcode|total|amount|averages?|mean|median|percent\w*|odds|probability|chances?|ratios?|rates?|scores?|prices?|"
+    r"costs?|salary|worth|values?|estimate|population|distance|height|length|weight|size|speed|temperature|boiling|"
+    r"melting|freezing|convert|comput\w+|solve|evaluate|add|subtract|divide[ds]?|equations?|coordinates|ip|version|"
+    r"isbn|hotline)\b"
+)
+_WANTS_MANY_FIGURES = re.compile(
+    r"\d[,;]? \d|\b(?:numbers?|numerals?|digits?|codes?|combinations?|sums?|counts?|counting|primes?|multiples|pi|"
+    r"fibonacci|sequences?|series|squares?|cubes?|roots?|powers?|tables?|calculat\w+|multipl\w+|math\w*|lottery|dice|"
+    r"random|encod\w+|encrypt\w*|cipher|hash\w*|binary|hexadecimal|hex|ascii|translat\w+|morse|sort|matrix|sudoku)\b"
+)
+"""Words of a prompt that numbers alone may answer, a few or many."""
+_FIGURES = re.compile(
+    r"\d|\bhow (?:many|much|old|long|often|far|tall|high|big|large|deep|wide|fast|heavy|hot|cold|likely|close)\b|"
+    r"\bwhen\b|\b(?:numbers?|numerals?|digits?|dates?|years?|days?|months?|hours?|minutes?|times?|ages?|codes?|pins?|"
+    r"passwords?|combinations?|passcodes?|phone|fax|zip|postcode|sums?|total|amount|averages?|mean|median|counts?|"
+    r"percent\w*|odds|probability|chances?|ratios?|rates?|scores?|prices?|costs?|salary|worth|values?|estimate|"
+    r"population|distance|height|length|weight|size|speed|temperature|boiling|melting|freezing|point|pi|primes?|"
+    r"fibonacci|sequences?|series|square|cube|root|convert|calculat\w+|comput\w+|solve|evaluate|add|subtract|"
+    r"multipl\w+|divide[ds]?|math\w*|equations?|lottery|dice|coordinates|address|ip|version|isbn|hotline|random|"
+    r"encod\w+|encrypt\w*|cipher|hash\w*|binary|hexadecimal|hex|ascii|translat\w+|morse)\b"
+)
+"""Words of a prompt that numbers alone may answer."""
+_FIGURES = re.compile(r"[^\W\d_]{0,10}+[\W\d_]{0,99}\d[\W\d_]{0,99}(?:[a-zμåω]{1,3}(?:/[a-z]{1,2})?[\W\d]{0,9})?")
+_WANTS_SHORT = re.compile(
+    r"\b(?:convert|calculate|compute|solve|evaluate|simplify|round|opposites?|antonyms?|synonyms?|plural|past tense|"
+    r"capital of|abbreviat\w+|acronym|symbol|formula)\b|\bwhat is \w{0,10}\d"
+)
+_WANTS_COMMAND = re.compile(
+    r"\b(?:bash|shell|zsh|powershell|command(?: ?line)?|terminal|linux|unix|git|docker|sql|regex\w*|one-?liner|html|"
+    r"css|json|yaml)\b"
+)
+_COMMAND = re.compile(r"[a-z]{1,12}(?: [a-z]{1,20}){0,3} ?[-/.<>\[\]{}()=:'\"$^\\]")
 _BEGINS_AN_ANSWER = re.compile(
     r"(?:you|i|we) (?:can|could|just|need|should|will|would|use|might|am|cannot)|by \w+ing|with an? "
 )
@@ -77,7 +112,7 @@ def find_fragment(prompt: str, text: str, raw: str) -> str:
     without a mark is the midst of something.
     """
     words = WORD.findall(text) if len(text) < _LONGEST else []
-    if not words or len(words) > _MOST:
+    if not words or len(words) > _MOST or _is_what_was_asked(prompt, text):
         return ""
     if len(set(words)) == 1:
         return _find_lone_word(prompt, words[0], raw)
@@ -89,7 +124,28 @@ def find_fragment(prompt: str, text: str, raw: str) -> str:
         return ""
     if words[0] not in DANGLING and not _VERB_FORM.match(words[0]) and words[1] in _OBJECT_STARTS:
         return ""
-    return "" if _asks_for_word(prompt) and words[0] not in _MIDSTREAM else "a fragment"
+    return "" if asks_for_word(prompt) and words[0] not in _MIDSTREAM else "a fragment"
+
+
+def find_mere_numbers(prompt: str, text: str) -> str:
+    """Why a plain text of numbers alone answers nothing a plain prompt asks; empty where it may, or says more."""
+    if any(map(str.isalpha, text)) or _WANTS_MANY_FIGURES.search(prompt):
+        return ""
+    wanted = not prompt.isascii() or _WANTS_FIGURES.search(prompt) or asks_for_word(prompt)
+    return "" if wanted and len(text.split()) <= _MOST else "only numbers"
+
+
+def _is_what_was_asked(prompt: str, text: str) -> bool:
+    """Whether a plain text is a quantity, an expression or a command, and the prompt asks for one."""
+    if _WANTS_MORE.search(prompt) and not _WANTS_COMMAND.search(prompt):
+        return False
+    if _WANTS_COMMAND.search(prompt) and _COMMAND.match(text):
+        return True
+    return bool(_WANTS_SHORT.search(prompt) or (_FIGURES.fullmatch(text) and _wants_figures(prompt)))
+
+
+def _wants_figures(prompt: str) -> bool:
+    return bool(_WANTS_FIGURES.search(prompt) or _WANTS_MANY_FIGURES.search(prompt))
 
 
 def _find_lone_word(prompt: str, word: str, raw: str) -> str:
@@ -109,10 +165,10 @@ def _find_lone_word(prompt: str, word: str, raw: str) -> str:
         and not _VERB_FORM.match(word)
         and (capital or _WANTS_NAME.search(prompt) or not _WHAT_IS.search(prompt))
     )
-    return "" if fits and _asks_for_word(prompt) else "a lone word"
+    return "" if fits and asks_for_word(prompt) else "a lone word"
 
 
-def _asks_for_word(prompt: str) -> bool:
+def asks_for_word(prompt: str) -> bool:
     """Whether a prompt, by the beginning of its last sentence, can be answered with a name, a noun or a number."""
     last = SENTENCE.findall(prompt[-1000:])
     if not last or _WANTS_MORE.search(last[-1]):

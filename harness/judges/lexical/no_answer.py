@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from harness.judges.lexical.few_words import DANGLING, find_fragment
+from harness.judges.lexical.cues import find_phrases
+from harness.judges.lexical.few_words import DANGLING, find_fragment, find_mere_numbers
 from harness.judges.lexical.noise import find_noise, mixes_scripts
 from harness.judges.lexical.repetition import find_repetition
 from harness.judges.lexical.text import AUXILIARY, SENTENCE, WORD, quote_start, without_quotations, word_stems
@@ -30,6 +31,9 @@ _TORN_SHARE, _TORN_BOUND = 0.05, 0.2
 
 _ACCENTED, _ACCENTS = re.compile("[à-ɏḀ-ỿ]"), 0.1
 """More accented words than this are another language."""
+
+_NOTICE = 200
+"""A notice is no longer than this."""
 
 _FULL_STOP = re.compile(r"[a-z][.!?](?!\w)")
 _ITEM_MARKS = (re.compile(r"\n"), re.compile(r"[,;\n]"), re.compile(r"@|- "))
@@ -58,12 +62,22 @@ def find_no_answer(prompt: str, text: str, raw: str) -> str | None:
         return f"no words: {quote_start(text)}" if text else "empty"
     why = (
         ("only repeats the prompt" if is_echo(prompt, text) else "")
-        or find_noise(prompt, text)
-        or find_fragment(prompt, text, raw)
+        or find_mere_numbers(prompt, text)
+        or _find_scrap(prompt, text, raw)
         or ("only asks" if only_asks(prompt, text) else "")
         or ("words without order" if is_word_salad(text, raw) else "")
     )
     return f"{why}: {quote_start(text)}" if why else None
+
+
+def _find_scrap(prompt: str, text: str, raw: str) -> str:
+    found = find_noise(prompt, text) or find_fragment(prompt, text, raw)
+    return "" if found and _is_notice(text) else found
+
+
+def _is_notice(text: str) -> bool:
+    """Whether a plain text is a notice that a request was refused, such as the fields of JSON that say so."""
+    return len(text) <= _NOTICE and any(found.lastgroup == "notice" for found in find_phrases(text))
 
 
 def says_nothing(prompt: str, text: str) -> bool:
@@ -72,7 +86,11 @@ def says_nothing(prompt: str, text: str) -> bool:
 
 
 def without_echo(prompt: str, text: str) -> str:
-    """An answer without the prompt, where it begins with that."""
+    """An answer without the prompt, where it begins with that and says more."""
+    return _cut_echo(prompt, text) or text
+
+
+def _cut_echo(prompt: str, text: str) -> str:
     return text.replace(prompt, " ").strip() if " " in prompt and prompt in text[: len(prompt) + 20] else text
 
 
@@ -114,7 +132,7 @@ def _is_code(text: str) -> bool:
 
 def is_echo(prompt: str, text: str) -> bool:
     """Whether a plain text says only what a plain prompt says: as it is, in part, or turned a little."""
-    if not any(map(str.isalnum, without_echo(prompt, text))):
+    if not any(map(str.isalnum, _cut_echo(prompt, text))):
         return True
     if len(text) > 3 * len(prompt) + 200 and prompt not in text:
         return False

@@ -1,18 +1,24 @@
-"""An answer given as JSON, as the text that a reader would read in it; broken and cut-off JSON is read as well."""
+"""An answer given as JSON, as the text that a reader would read in it; broken and cut-off JSON is read as well.
+
+So is what Python writes for a dict or a list: single quotation marks, `None` and `False`.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
-_BEGINS = re.compile(r'\{\s{0,200}"[^"\n]{0,80}(?:"\s{0,20}:|\Z)|\[\s{0,200}(?:"|\{\s{0,200}")')
+_BEGINS = re.compile(
+    r"""\{\s{0,200}(?:"[^"\n]{0,80}(?:"\s{0,20}:|\Z)|'[^'\n]{0,80}(?:'\s{0,20}:|\Z))|\[\s{0,200}(?:["']|\{\s{0,200}["'])"""
+)
 # A quotation mark ends a string only before what can follow one: models forget to escape those inside.
 _TOKEN = re.compile(
-    r'"(?P<text>(?:[^"\\]|\\(?:.|\Z)|"(?!\s{0,200}(?:[,:}\]]|\Z)))*+)(?P<closed>"(?P<key>\s{0,200}:)?)?'
+    r'"(?P<text>(?:[^"\\]|\\(?:.|\Z)|"(?!\s{0,200}(?:[,:}\]]|\Z)))*+)(?:"(?P<key>\s{0,200}:)?)?'
+    r"|'(?P<single>(?:[^'\\]|\\(?:.|\Z)|'(?!\s{0,200}(?:[,:}\]]|\Z)))*+)(?:'(?P<single_key>\s{0,200}:)?)?"
     r'|(?P<mark>[{}\[\]])|[\s,:]++|(?P<word>[^"{}\[\],:\s][^"{}\[\],:\n]*+)',
     re.DOTALL,
 )
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.)|\Z)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.)|\Z)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\n", "b": "", "f": "\n"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -90,9 +96,11 @@ class _Scan:
                 self._take_mark(mark)
                 if not self.open_marks and not _goes_on(text, token.end()):
                     return text[token.end() :].strip()
-            elif token["key"]:
-                self.key = _unescape(token["text"]).strip().lower()
-            elif (value := token["text"]) is not None:
+                continue
+            value = token["single"] if token["text"] is None else token["text"]
+            if value is not None and (token["key"] or token["single_key"]):
+                self.key = _unescape(value).strip().lower()
+            elif value is not None:
                 self._add_leaf(_unescape(value), quoted=True)
             elif word := token["word"]:
                 self._add_leaf(word.strip(), quoted=False)
@@ -122,7 +130,8 @@ def _unescape(text: str) -> str:
     if "\\" not in text:
         return text
     plain = _ESCAPE.sub(
-        lambda found: chr(int(found[1], 16)) if found[1] else _ESCAPED.get(found[2], found[2] or ""), text
+        lambda found: chr(int(code, 16)) if (code := found[1] or found[2]) else _ESCAPED.get(found[3], found[3] or ""),
+        text,
     )
     if _SURROGATE.search(plain):
         plain = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -149,7 +158,7 @@ def _leaf_line(leaf: _Leaf) -> str:
     key, value = leaf.key, leaf.value.strip()
     if not value or key in _RECORD_KEYS or (key == "type" and value in _KINDS):
         return ""
-    if not leaf.quoted and (value == "null" or (value == "false" and key in _TELLING_KEYS)):
+    if not leaf.quoted and (value in {"null", "None"} or (value.lower() == "false" and key in _TELLING_KEYS)):
         return ""
     told = key in _TELLING_KEYS or not leaf.quoted or len(value.split()) < _SELF_EVIDENT_WORDS
     if key and told and not (key in _ANSWER_KEYS and leaf.quoted):

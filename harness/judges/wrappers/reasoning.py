@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -37,7 +37,7 @@ _ENDS = {"harmony": r"<\|(?:end|return|call)\|>", "granite": r"Here(?:'s| is) my
 """What ends a block of these, and says nothing outside of one."""
 
 _MENTIONED_BEFORE = re.compile(
-    r"(?:(?<!`)`|\b(?:the|an?|tags?|tokens?|with|using|uses?|by|and|or|like|inside|in|called|between|of) ?)\Z",
+    r"(?:(?<!`)`|\b(?:the|an?|tags?|tokens?|with|using|uses?|by|and|or|like|inside|in|called|between|of) )\Z",
     re.IGNORECASE,
 )
 _MENTIONED_AFTER = re.compile(r"`(?!`)| (?:tags?|tokens?|elements?|markers?|blocks?|sections?)\b", re.IGNORECASE)
@@ -92,28 +92,30 @@ def cut_reasoning(text: str, tags: ReasoningTags | None) -> str | None:
     What stands before a block is kept. A closing tag without an opening one makes all before it reasoning.
     """
     reading = _Reading(text)
-    for tag in _find_tags(text, tags):
+    for found in _tag_pattern(tags).finditer(text):
+        side, _, family = (found.lastgroup or "").partition("_")
+        tag = _Tag(found.start(), found.end(), side, family)
+        if (side == "e" and reading.inside != family) or _is_mention(text, tag, answered=reading.closed > 0):
+            continue
         if not reading.take_tag(tag):
             break
     return reading.finished() if reading.found else None
 
 
-def _find_tags(text: str, tags: ReasoningTags | None) -> Iterator[_Tag]:
-    for found in _tag_pattern(tags).finditer(text):
-        side, _, family = (found.lastgroup or "").partition("_")
-        if not _is_mention(text, found.start(), found.end(), side):
-            yield _Tag(found.start(), found.end(), side, family)
+def _is_mention(text: str, tag: _Tag, *, answered: bool) -> bool:
+    """Whether a tag is spoken of rather than used: in inline code, in quotation marks, in the middle of a sentence.
 
-
-def _is_mention(text: str, start: int, end: int, side: str) -> bool:
-    """Whether a tag is spoken of rather than used: in inline code, in quotation marks, in the middle of a sentence."""
+    One glued to the end of a word is used where a block came before: answers without a last mark are followed so.
+    """
+    start, end = tag.start, tag.end
     before, after = text[max(0, start - 24) : start], text[end : end + 12]
     if _MENTIONED_BEFORE.search(before) or _MENTIONED_AFTER.match(after):
         return True
     if _QUOTES.get(before[-1:], "\0") == after[:1]:
         return True
     last = before.rstrip(" \t")[-1:]
-    return side == "o" and last != "" and last not in _STARTS_AFRESH
+    glued = answered and before[-1:].isalnum()
+    return tag.side == "o" and last != "" and last not in _STARTS_AFRESH and not glued
 
 
 @dataclass(slots=True)
@@ -143,7 +145,7 @@ class _Reading:
                 self.inside, self.rest = "", tag.end
                 self.closed += 1
             return True
-        if tag.side == "e" or self._in_fence(tag.start):
+        if self._in_fence(tag.start):
             return True
         if tag.side == "o":
             self.kept.append(self.text[self.rest : tag.start])

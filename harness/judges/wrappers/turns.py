@@ -38,6 +38,8 @@ _SPEAKER = re.compile(
 _REPLY = re.compile(
     r"\n[ \t]{0,4}\*{0,3}(?:Assistant|ASSISTANT|AI|Bot|Chatbot|Answer|ANSWER|A|Response)(?: ?\d{1,2})?\*{0,3}:"
 )
+_QUESTION_FIRST = re.compile(r"\*{0,3}(?:Q|Question|QUESTION)\*{0,3} ?:")
+_CHOICE = re.compile(r"\n[ \t]{0,4}\*{0,3}\(?B[.):]")
 _HEADING = re.compile(
     r"#{1,6} |\*\*[^*\n]{1,200}\*\*:?\Z|\[[^\]\n]{1,200}\]\Z|\([^)\n]{1,200}\)\Z|[-*_]{3,}\Z"
     r"|[\w ]{1,20}:[^\n]{0,40}[^\n.!?]\Z"
@@ -56,16 +58,28 @@ _AHEAD = 2000
 def may_hold_turns(text: str) -> bool:
     """A quick look: whether a text may begin with a role, or have a made-up turn without special tokens."""
     return (
-        "user\n" in text or "human\n" in text or _LABEL_AHEAD.search(text) is not None or _START.match(text) is not None
+        "user\n" in text
+        or "human\n" in text
+        or _LABEL_AHEAD.search(text) is not None
+        or _START.match(text) is not None
+        or _QUESTION_FIRST.match(text) is not None
     )
 
 
 def cut_template_start(text: str) -> str | None:
-    """The text behind a role's header, or behind the prompt where a model repeats it in its template; None without."""
+    """The text behind a role's header, or behind the prompt where a model repeats it in its template; None without.
+
+    A question under `Q:` is such a prompt where one answer to it follows, and neither choices nor another question.
+    """
     if text[:1] in "<[#" and _ASKED_FIRST.match(text) and (header := _ANSWERED.search(text)):
         return text[header.end() :]
-    found = _START.match(text)
-    return text[found.end() :] if found else None
+    if found := _START.match(text):
+        return text[found.end() :]
+    asked = _QUESTION_FIRST.match(text)
+    reply = asked and _REPLY.search(text, asked.end(), asked.end() + _AHEAD)
+    if not reply or _SPEAKER.search(text, reply.end()) or _CHOICE.search(text, reply.end()):
+        return None
+    return text[reply.end() :].lstrip("*" if "*" in reply[0] else None)
 
 
 def without_special_tokens(text: str) -> str:
