@@ -295,8 +295,9 @@ def _first_end(text: str, otherwise: int) -> int:
 
 def _last_start(text: str) -> int:
     """Where the last sentence begins; 0 where it is the first."""
-    before = text.rstrip(" .!?\n").rfind(". ")
-    return before + 2 if before >= 0 else 0
+    end = len(text.rstrip(" .!?\n"))
+    places = ((text.rfind(mark, 0, end), len(mark)) for mark in (". ", "\n"))
+    return max((at + size for at, size in places if at >= 0), default=0)
 
 
 def _zone_ends(text: str) -> tuple[int, int]:
