@@ -18,6 +18,11 @@ PLACE = Path(__file__).parents[2] / "harness" / "judges" / "lexical" / "first_wo
 _BEFORE = ("", "and ")
 """What stands before a cue: nothing, or the one word that a pattern looks back for."""
 _AFTER = " ,.;:!?'\"-\n0("
+_COMMON = (
+    "a", "an", "any", "content", "do", "for", "have", "help", "human", "if", "information", "it", "message", "not",
+    "of", "one", "people", "please", "provide", "that", "the", "there", "what", "you",
+)  # fmt: skip
+"""Words that texts are full of and few cues begin with; each of them goes on with certain words alone."""
 _HEAD = '''"""Words with which cues can begin, whole and by their first letters; by `tests/helpers/first_words.py`."""
 
 from __future__ import annotations
@@ -32,6 +37,16 @@ def derive_first_words() -> tuple[set[str], set[str]]:
     for found, kind in _walk("", patterns):
         (words if kind == "word" else prefixes).add(found)
     return words, prefixes
+
+
+def derive_second_words() -> dict[str, set[str]]:
+    """What may follow each of `_COMMON` in a cue, as `derive_first_words` gives it; beginnings end in an asterisk."""
+    patterns = [regex.compile(pattern) for pattern in CUE_PATTERNS.values()]
+    found = {word: list(_walk(f"{word} ", patterns)) for word in _COMMON}
+    return {
+        word: {f"{text[len(word) + 1 :]}{'*' * (kind == 'prefix')}" for text, kind in pairs if text != f"{word} "}
+        for word, pairs in found.items()
+    }
 
 
 def _walk(start: str, patterns: list[regex.Pattern[str]]) -> Iterator[tuple[str, str]]:
@@ -72,8 +87,13 @@ def _is_done(start: str, patterns: list[regex.Pattern[str]]) -> bool:
 def render_first_words() -> str:
     """The module's text."""
     words, prefixes = derive_first_words()
-    tables = {"FIRST_WORDS": words, "FIRST_LETTERS": prefixes}
-    return _HEAD + "\n".join(f'{name} = """\n{_wrapped(sorted(found))}\n"""' for name, found in tables.items()) + "\n"
+    seconds = "\n".join(f"{word}: {' '.join(sorted(found))}" for word, found in derive_second_words().items())
+    tables = {
+        "FIRST_WORDS": _wrapped(sorted(words)),
+        "FIRST_LETTERS": _wrapped(sorted(prefixes)),
+        "SECOND_WORDS": seconds,
+    }
+    return _HEAD + "\n".join(f'{name} = """\n{table}\n"""' for name, table in tables.items()) + "\n"
 
 
 def _wrapped(words: list[str]) -> str:

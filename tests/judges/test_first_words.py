@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.judges.lexical.cues import SCAN, find_phrases
-from harness.judges.lexical.first_words import FIRST_LETTERS, FIRST_WORDS
+from harness.judges.lexical.first_words import FIRST_LETTERS, FIRST_WORDS, SECOND_WORDS
 from harness.judges.lexical.text import plain_text
 from helpers.first_words import PLACE, derive_first_words, render_first_words
 
@@ -34,7 +34,22 @@ def test_looking_words_up_first_finds_the_same():
 
 @given(
     st.lists(
-        st.sampled_from([*FIRST_WORDS.split(), "cannot help", "'", "-", ".", "2nd", "é", "i", " ", "\n", "x"]),
+        st.sampled_from(
+            [
+                *FIRST_WORDS.split(),
+                *SECOND_WORDS.replace("*", "").replace(":", "").split(),
+                "cannot help",
+                "'",
+                "-",
+                ".",
+                "2nd",
+                "é",
+                "i",
+                " ",
+                "\n",
+                "x",
+            ]
+        ),
         max_size=40,
     )
 )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from harness.judges.lexical.first_words import FIRST_LETTERS, FIRST_WORDS
+from harness.judges.lexical.first_words import FIRST_LETTERS, FIRST_WORDS, SECOND_WORDS
 
 _I = r"(?:i|we|(?:ai|model|assistant|chatbot)(?: language model| model| assistant)?(?:,? and(?: i)?|,? i)?)"
 _FILLER = r"(?: (?:am|are|do|also|just|still|simply|therefore|must|have|\w+ly|\w+ly,))?"
@@ -327,14 +327,29 @@ CUE_WEIGHTS: dict[str, tuple[float, float, float]] = {  # in the first sentence,
 
 SCAN = re.compile(rf"\b(?:{'|'.join(f'(?P<{name}>{pattern})' for name, pattern in CUE_PATTERNS.items())})")
 _WORD = re.compile(r"[a-z]+")
+_NEXT_WORD = re.compile(r" ([a-z]+)")
+_SECOND_WORDS = {
+    word: (
+        frozenset(second for second in seconds.split() if not second.endswith("*")),
+        tuple(second[:-1] for second in seconds.split() if second.endswith("*")),
+    )
+    for word, _, seconds in (line.partition(":") for line in SECOND_WORDS.split("\n") if line)
+}
 _FIRST_WORDS, _FIRST_LETTERS = frozenset(FIRST_WORDS.split()), tuple(FIRST_LETTERS.split())
 
 
 def find_phrases(text: str) -> Iterator[re.Match[str]]:
-    """The phrases of a plain text that are cues, as `SCAN.finditer` finds them, in half the time."""
+    """The phrases of a plain text that are cues, as `SCAN.finditer` finds them, in a third of the time."""
     end = 0
     for word in _WORD.finditer(text):
-        if word.start() >= end and _may_begin_cue(word[0]) and (found := SCAN.match(text, word.start())):
+        start = word.start()
+        if start < end or not _may_begin_cue(word[0]):
+            continue
+        if (seconds := _SECOND_WORDS.get(word[0])) and (after := _NEXT_WORD.match(text, word.end())):
+            known, letters = seconds
+            if after[1] not in known and not after[1].startswith(letters):
+                continue
+        if found := SCAN.match(text, start):
             end = found.end()
             yield found
 

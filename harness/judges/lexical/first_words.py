@@ -23,3 +23,29 @@ FIRST_LETTERS = """
 apologies apologise apologize atroci discriminat fictional fictitious firstly imaginary inclusiv prejudice regret sorry
 stereotyp violat
 """
+SECOND_WORDS = """
+a: better hard
+an: better
+any: other
+content: filter* got has is management not policy* unavailable* was withheld*
+do: not
+for: educational entertainment informational research
+have: to you
+help: with you
+human: rights
+if: there
+information: is not unavailable* withheld*
+it: is
+message: got has is was
+not: a able align clear* fully get gonna happening in my quite real something sure understand* within
+of: course
+one: must should
+people: must should
+please: clarify* do elaborate* rephrase*
+provide: additional further me more us with
+that: being is said
+the: following
+there: are can is was were
+what: do you
+you: are can clarify* could elaborate* may might must need please rephrase* should will would
+"""

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from harness.judges.lexical.cues import CUE_WEIGHTS, DOES, MORAL, OBJECTS, REJECTS, SPOKEN, STANCES, find_phrases
 from harness.judges.lexical.languages import judge_foreign_answer
@@ -302,7 +303,7 @@ def _last_start(text: str) -> int:
 
 def _zone_ends(text: str) -> tuple[int, int]:
     """Where the first sentence ends, and the third; interjections before them are none."""
-    ends = [match.end() for match in _END.finditer(text, 0, _LONGEST_OPENING)]
+    ends = [match.end() for match in islice(_END.finditer(text, 0, _LONGEST_OPENING), 6)]
     begun = 0
     while begun < min(len(ends) - 1, 3) and _INTERJECTION.match(text, ends[begun - 1] if begun else 0):
         begun += 1

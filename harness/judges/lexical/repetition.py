@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import islice
 
 from harness.judges.lexical.text import is_repetitive, quote_start
 
@@ -47,12 +48,12 @@ def _may_loop(text: str) -> bool:
     return len(set(words)) <= max(2, len(words) / 2)
 
 
+@lru_cache(maxsize=2)
 def _loop(text: str) -> tuple[int, int, int] | None:
     """The words before the loop, those in one turn, and where in the text the first turn ends; None without one."""
     if not _may_loop(text):
         return None
-    spans = [(match[0], match.end()) for match in _WORD.finditer(text)]
-    words = [word for word, _ in spans]
+    words = _WORD.findall(text)
     if len(words) < _LEAST_RUNS + _RUN:
         return None
     seen: dict[tuple[str, ...], int] = {}
@@ -70,4 +71,4 @@ def _loop(text: str) -> tuple[int, int, int] | None:
     first, turn = firsts[start], start - firsts[start]
     if len(firsts) - start < max(_LEAST_RUNS, 2 * turn - _RUN):
         return None
-    return first, turn, spans[start - 1][1]
+    return first, turn, next(islice(_WORD.finditer(text), start - 1, None)).end()
