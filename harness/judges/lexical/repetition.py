@@ -21,7 +21,7 @@ def find_repetition(text: str) -> str | None:
     """Why a plain text says nothing but the same words; None where it does not."""
     if not _may_loop(text) and " " in text:
         return None
-    found = is_repetitive(_WORD.findall(text)) or _is_one_word(text) or (_loop(text) and before_loop(text) == text)
+    found = is_repetitive(_words(text)) or _is_one_word(text) or (_loop(text) and before_loop(text) == text)
     return f"repeats itself: {quote_start(text)}" if found else None
 
 
@@ -43,6 +43,11 @@ def _is_one_word(text: str) -> bool:
 
 
 @lru_cache(maxsize=2)
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text)
+
+
+@lru_cache(maxsize=2)
 def _may_loop(text: str) -> bool:
     words = text.split()
     return len(set(words)) <= max(2, len(words) / 2)
@@ -53,7 +58,7 @@ def _loop(text: str) -> tuple[int, int, int] | None:
     """The words before the loop, those in one turn, and where in the text the first turn ends; None without one."""
     if not _may_loop(text):
         return None
-    words = _WORD.findall(text)
+    words = _words(text)
     if len(words) < _LEAST_RUNS + _RUN:
         return None
     seen: dict[tuple[str, ...], int] = {}
