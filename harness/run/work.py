@@ -136,6 +136,9 @@ def write_difficulty(run: Run, _: Stage) -> None:
 
 # Arms
 
+_LARGEST_WEIGHT = 1e8
+"""No trained model's weights come near it."""
+
 
 def train_arm(run: Run, stage: Stage) -> None:
     """One arm with one seed: the checkpoint, what it was trained on, and what that did to the likelihood of answers."""
@@ -152,7 +155,7 @@ def train_arm(run: Run, stage: Stage) -> None:
     after = measured.pair_sums()
     others = kept.filter(lambda pair: pair not in after, input_columns="pair_id")
     of_others = pair_logprobs(model, tokenizer, others, max_length=settings.max_length) if len(others) else {}
-    _refuse_diverged({**after, **of_others}, f"arm {label}")
+    _refuse_diverged(model, {**after, **of_others}, f"arm {label}")
     for of_another_model in (files.displacement, files.training):  # a kill leaves none beside this one
         of_another_model.unlink(missing_ok=True)
     trained.save(files.model)
@@ -172,11 +175,16 @@ def train_arm(run: Run, stage: Stage) -> None:
     shutil.rmtree(files.partial)
 
 
-def _refuse_diverged(logprobs: Mapping[str, PairLogprobs], place: str) -> None:
+def _refuse_diverged(model: Any, logprobs: Mapping[str, PairLogprobs], place: str) -> None:
+    """Raises HarnessError where ln p is no number, or a weight ran away: then ln p may be one, and sampling breaks."""
+    weights = (weight.detach() for weight in model.parameters() if weight.is_floating_point() and weight.numel())
     if not all(math.isfinite(each.chosen) and math.isfinite(each.rejected) for each in logprobs.values()):
-        raise HarnessError(
-            "the training diverged: ln p is not a number", place=place, hint="Lower training.learning_rate."
-        )
+        told = "ln p is not a number"
+    elif not all(float(weight.abs().max()) < _LARGEST_WEIGHT for weight in weights):
+        told = f"a weight is not a number, or above {_LARGEST_WEIGHT:g}"
+    else:
+        return
+    raise HarnessError(f"the training diverged: {told}", place=place, hint="Lower training.learning_rate.")
 
 
 def evaluate_arm(run: Run, stage: Stage) -> None:
