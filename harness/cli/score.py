@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from harness.preferences.pairs import BrokenRow, PreferenceRow
     from harness.scoring.streaming import ScoringJob, ScoringSummary
+    from harness.scoring.targets import InfluenceSettings
     from harness.workers.engines import Engine
     from reports.scores import ScoreOverview
 
@@ -48,6 +49,26 @@ def score_command(
     with_coefficients: Annotated[
         bool, typer.Option("--with-coefficients", help="Also the Theorem 3/6 coefficients (needs the vocabulary).")
     ] = False,
+    probes: Annotated[
+        str | None,
+        typer.Option(
+            "--probes",
+            metavar="bundled|FILE|RUN",
+            help="Also each pair's influence on refusals: prompts to probe the model with, or a run with its answers.",
+        ),
+    ] = None,
+    probe_samples: Annotated[int, typer.Option("--probe-samples", min=1, help="Answers to draw for each prompt.")] = 4,
+    targets: Annotated[
+        str,
+        typer.Option("--targets", help="Influence on what, of refusal, harmful, benign, preferred; commas between."),
+    ] = "refusal",
+    judge: Annotated[str, typer.Option("--judge", help="Who judges the probe answers.")] = "lexical",
+    subspace: Annotated[
+        str | None,
+        typer.Option(
+            "--subspace", metavar="lora:R|last:K", help="Influence over adapters of rank R, or the last K layers, only."
+        ),
+    ] = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     with_text: Annotated[
@@ -60,6 +81,7 @@ def score_command(
     \b
     harness score pairs.jsonl --model ./my-model --out scores.parquet
     harness score trl-lib/ultrafeedback_binarized --split train --model Qwen/Qwen2-0.5B-Instruct --out uf.parquet
+    harness score pairs.jsonl --model ./my-model --probes bundled --out scores.parquet
     harness score s3://bucket/pairs/ --model ./my-model --engine ray --out s3://bucket/scores/
 
     Every row comes out again with its scores, or with the reason why it has none. A killed run goes on where it
@@ -69,11 +91,12 @@ def score_command(
     _refuse_overwriting(preferences, out)
     model = hub.pin_to_commit(model, "model") if hub.is_on_hub(model) else model
     preferences = hub.pin_to_commit(preferences, "dataset") if hub.is_on_hub(preferences) else preferences
-    template = _usable_template(model, chat_template, preferences, config, split)
+    influence = _influence_settings(probes, probe_samples, targets, judge, subspace)
+    template = _usable_template(model, chat_template, preferences, config, split, probed=influence is not None)
     from harness.scoring.streaming import ScoringJob
     from reports.scores import read_score_overview, render_scores
 
-    job = ScoringJob(preferences, config, split, max_length, with_coefficients)
+    job = ScoringJob(preferences, config, split, max_length, with_coefficients, influence)
     summary = _score_table(job, model, out, template, engine, workers)
     seen = read_score_overview(out)
     page = _write_page(render_scores(seen, title=out.rstrip("/").rpartition("/")[2], model=model), out)
@@ -83,17 +106,36 @@ def score_command(
         _print_summary(summary, seen, page, with_text, cut=max_length is not None)
 
 
+def _influence_settings(
+    probes: str | None, samples: int, targets: str, judge: str, subspace: str | None
+) -> InfluenceSettings | None:
+    """What influence is asked for, if any; what is wrong with it is told before torch is loaded."""
+    from harness.judges.registry import judge_identity
+    from harness.scoring.targets import InfluenceSettings, check_subspace, parse_targets
+
+    chosen = parse_targets(targets)
+    if subspace is not None:
+        check_subspace(subspace)
+    if probes is None:
+        return None
+    judge_identity(judge)
+    return InfluenceSettings(probes, samples, chosen, judge, subspace)
+
+
 def _score_table(
     job: ScoringJob, model: str, out: str, template: str | None, engine: Engine, workers: int | None
 ) -> ScoringSummary:
+    from harness.models.paths import locate_model
     from harness.scoring.on_ray import score_file_on_ray
     from harness.scoring.streaming import load_scoring_model, score_file
 
+    content = locate_model(model).content if job.influence else ""
     if engine == "ray":
-        return score_file_on_ray(job, model, out, chat_template=template, workers=workers)
-    loaded, tokenizer = load_scoring_model(model, template)
+        return score_file_on_ray(job, model, out, chat_template=template, workers=workers, content=content)
+    loaded, tokenizer = load_scoring_model(model, template, float32=job.influence is not None)
     return score_file(job.preferences, loaded, tokenizer, out, config=job.config, split=job.split,
-                      max_length=job.max_length, with_coefficients=job.with_coefficients)  # fmt: skip
+                      max_length=job.max_length, with_coefficients=job.with_coefficients, influence=job.influence,
+                      content=content)  # fmt: skip
 
 
 def _refuse_overwriting(preferences: str, out: str) -> None:
@@ -116,7 +158,9 @@ def _same_file(one: str, other: str) -> bool:
     return Path(one).exists() and Path(other).exists() and Path(one).samefile(other)
 
 
-def _usable_template(model: str, file: Path | None, preferences: str, config: str | None, split: str) -> str | None:
+def _usable_template(
+    model: str, file: Path | None, preferences: str, config: str | None, split: str, *, probed: bool
+) -> str | None:
     """The chat template given, None where none is; what table or model lack is told before torch is loaded."""
     from harness.models.paths import locate_model
     from harness.models.templates import check_chat_template
@@ -124,7 +168,7 @@ def _usable_template(model: str, file: Path | None, preferences: str, config: st
 
     check_table(preferences, config, split)
     template, place = _read_template(file), locate_model(model, weights=not hub.is_on_hub(model))
-    if _holds_messages(stream_rows(preferences, config, split)):
+    if probed or _holds_messages(stream_rows(preferences, config, split)):
         hint = "Give --chat-template FILE, the Jinja template that the training will use."
         check_chat_template(place, template, hint=hint)
     return template

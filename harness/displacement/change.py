@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.displacement.openings import OPENING_WAYS, AnswerStart
+from harness.displacement.openings import AnswerStart
 from harness.scoring.logprobs import POSITIONS, FloatArray, Profile
+from harness.scoring.openings import OPENING_WAYS
 from harness.support.errors import HarnessError
 
 TOP_TOKENS = 10

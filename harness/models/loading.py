@@ -135,11 +135,21 @@ def stop_options(generation: GenerationConfig, tokenizer: PreTrainedTokenizerBas
 
     transformers heeds the published tokens alone and runs past the end of a turn that is not among them.
     """
-    published = generation.eos_token_id
-    ends = published if isinstance(published, list) else [published]
-    if tokenizer.eos_token_id in (None, *ends):
+    published = _published_ends(generation)
+    if tokenizer.eos_token_id in (None, *published):
         return {}
-    return {"eos_token_id": [end for end in (*ends, tokenizer.eos_token_id) if end is not None]}
+    return {"eos_token_id": [*published, tokenizer.eos_token_id]}
+
+
+def end_tokens(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The tokens that end an answer, by the model's own generation settings and by the tokenizer."""
+    return {*_published_ends(generation), tokenizer.eos_token_id} - {None}
+
+
+def _published_ends(generation: GenerationConfig | None) -> list[int]:
+    published = getattr(generation, "eos_token_id", None)
+    ends = published if isinstance(published, list) else [published]
+    return [end for end in ends if end is not None]
 
 
 def refuse_encoder_decoder(config: PretrainedConfig) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.models.loading import load_tokenizer, require_chat_template, stop_options
+from harness.models.loading import end_tokens, load_tokenizer, require_chat_template, stop_options
 from harness.models.paths import ModelPath, locate_model
 from harness.models.templates import limit_rendering
 from harness.models.vllm import llm_options, load_vllm, vllm_answers
@@ -80,6 +80,19 @@ def generate_batch(
     max_new_tokens: int,
 ) -> list[str]:
     """One answer to each rendered prompt, all in one batch, drawn from torch's random stream as it stands."""
+    drawn = generate_answer_tokens(model, tokenizer, texts, temperature, max_new_tokens)
+    decoded: list[str] = tokenizer.batch_decode(drawn, skip_special_tokens=True)
+    return decoded
+
+
+def generate_answer_tokens(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    temperature: float,
+    max_new_tokens: int,
+) -> list[list[int]]:
+    """`generate_batch` as token ids: each answer's, the one that ends it included where it came to its end."""
     batch = tokenizer(list(texts), return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False).to(
         model.device
     )
@@ -95,5 +108,10 @@ def generate_batch(
             pad_token_id=tokenizer.pad_token_id,
             **stop_options(model.generation_config, tokenizer),
         )
-    decoded: list[str] = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    return decoded
+    ends = end_tokens(model.generation_config, tokenizer)
+    return [_until_end(row, ends) for row in output[:, batch["input_ids"].shape[1] :].tolist()]
+
+
+def _until_end(tokens: list[int], ends: set[int]) -> list[int]:
+    last = next((place for place, token in enumerate(tokens) if token in ends), len(tokens) - 1)
+    return tokens[: last + 1]

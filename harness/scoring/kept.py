@@ -16,6 +16,7 @@ from harness.preferences.values import JsonForm, given_rows, given_text, json_fo
 from harness.scoring.filtering import Choice
 from harness.scoring.scorer import score_columns
 from harness.scoring.streaming import GIVEN
+from harness.scoring.targets import TARGETS
 from harness.support.artifacts import atomic_file, write_jsonl
 from harness.support.console import print_note
 from harness.support.errors import HarnessError
@@ -23,7 +24,7 @@ from harness.support.errors import HarnessError
 _PAIR = ("prompt", "chosen", "rejected")
 _INTERNAL = ("reason", "unreadable", "prompt_merged", GIVEN)
 """Columns that only scoring needs."""
-_ADDED = tuple(name for name in score_columns(with_coefficients=True) if name not in _INTERNAL)
+_ADDED = tuple(name for name in score_columns(with_coefficients=True, targets=TARGETS) if name not in _INTERNAL)
 """Columns that a kept pair gets beside its own."""
 _BESIDE = "harness_"
 """What an added column is called with, where the pairs have one of its name."""

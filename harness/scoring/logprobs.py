@@ -17,7 +17,8 @@ from harness.models.loading import evaluation_mode
 from harness.preferences.pairs import PreferenceRow, TooLong, Unscorable, check_pair
 from harness.preferences.tokens import Tokens, tokenize_pair
 from harness.scoring.packing import decoder_body, padded_pass
-from harness.scoring.scorer import beyond_model, refuse_scoreless, unembed
+from harness.scoring.scorer import beyond_model, refuse_scoreless
+from harness.scoring.unembedding import split_rows, unembed
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 
@@ -30,9 +31,6 @@ FloatArray = NDArray[np.float64]
 
 POSITIONS = 16
 """Answer positions whose mean next-token distribution is kept; later ones count in the mean over all."""
-
-_LOGITS_AT_ONCE = 2**26
-"""Logits held at once: rows of hidden states are projected to the vocabulary in slices of this many numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +209,7 @@ def _answer_logprobs(
     targets = torch.tensor([token for _, answer in sequences for token in answer])
     positions = torch.cat([torch.arange(len(answer)) for _, answer in sequences])
     taken: list[Tensor] = []
-    rows_at_once = max(1, _LOGITS_AT_ONCE // model.get_output_embeddings().weight.shape[0])
-    slices = [torch.split(part, rows_at_once) for part in (predicting, targets, positions)]
-    for states, target, position in zip(*slices, strict=True):
+    for states, target, position in split_rows(model, predicting, targets, positions):
         logprobs = unembed(model, states).log_softmax(-1)
         taken.append(logprobs.gather(-1, target.to(logprobs.device)[:, None])[:, 0])
         if mass is not None:

@@ -25,7 +25,13 @@ Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
 def score_file_on_ray(
-    job: ScoringJob, model: str, out: str, *, chat_template: str | None = None, workers: int | None = None
+    job: ScoringJob,
+    model: str,
+    out: str,
+    *,
+    chat_template: str | None = None,
+    workers: int | None = None,
+    content: str = "",
 ) -> ScoringSummary:
     """`harness.scoring.streaming.score_file` on Ray: the same packs, the same rows, the same parts to go on from.
 
@@ -35,12 +41,17 @@ def score_file_on_ray(
         out: a Parquet file, or with a `/` at its end a directory of them; either may be in object storage.
         chat_template: in place of the tokenizer's own.
         workers: how many copies of the model; one a GPU, or where there is none, one a CPU core.
+        content: which model it is, to a run whose probe answers are taken.
 
-    Raises HarnessError as the local engine does, and where Ray is missing or has not the workers asked for.
+    The directions of influence are found in this process, and laid among the parts for the workers. Raises
+    HarnessError as the local engine does, and where Ray is missing or has not the workers asked for.
     """
     parts, there = Parts(out), replace(job, preferences=cluster_path(job.preferences))
-    load, noted = partial(load_scoring_model, cluster_path(model), chat_template), set[str]()
+    load = partial(load_scoring_model, cluster_path(model), chat_template, float32=job.influence is not None)
+    noted = set[str]()
     with ray_cluster(), _ensured_folder(parts.folder):
+        if job.influence is not None:
+            _lay_directions(job, parts, load, content)
         share = share_cluster(workers)
         work = partial(_ScoreWriter, there, there.table_mark(), load, cluster_path(out, new=True))
         rows = job.count_rows()
@@ -53,6 +64,13 @@ def score_file_on_ray(
                 meter(done.pairs, done.tokens)
                 meter.catch_up(done.rows)
     return parts.join_parts(job.preferences)
+
+
+def _lay_directions(job: ScoringJob, parts: Parts, load: Callable[[], Loaded], content: str) -> None:
+    """Finds the directions here, once, and leaves them among the parts; the model goes before the workers come."""
+    model, tokenizer = load()
+    parts.resume_or_begin(job.run_identity(model, tokenizer, job.table_mark()))
+    parts.keep_directions(partial(job.find_directions, model, tokenizer, content))
 
 
 @contextmanager
@@ -93,8 +111,8 @@ class _GroupOutcome:
 
     notes: frozenset[str]
     rows: int
-    pairs: int
-    tokens: int
+    pairs: float
+    tokens: float
 
 
 class _ScoreWriter:
@@ -108,7 +126,9 @@ class _ScoreWriter:
             raise HarnessError("is not there on a worker's machine", place=folder, hint=hint)
         model, self._tokenizer = load()
         with redirect_stderr(io.StringIO()) as said:
-            self._scorer = Scorer(model, with_coefficients=job.with_coefficients)
+            self._scorer = Scorer(
+                model, with_coefficients=job.with_coefficients, directions=self._parts.read_directions()
+            )
         self._notes = frozenset(said.getvalue().splitlines())
         self._identity: dict[str, Any] | None = job.run_identity(model, self._tokenizer, mark)
 
@@ -117,7 +137,7 @@ class _ScoreWriter:
         if self._identity is not None:  # opened no sooner: a worker that starts late finds the parts joined and gone
             self._parts.resume_or_begin(self._identity)
             self._identity = None
-        done = [(0, 0)]
+        done = [(0.0, 0.0)]
         for number, window in group:
             self._write_window(number, window, lambda *more: done.append(more))
         pairs, tokens = map(sum, zip(*done, strict=True))
@@ -125,4 +145,4 @@ class _ScoreWriter:
 
     def _write_window(self, number: int, window: list[CheckedRow], progress: Progress) -> None:
         rows = score_window(window, self._scorer, self._tokenizer, self._job.max_length, progress)
-        self._parts.write_part(number, rows, self._job.with_coefficients)
+        self._parts.write_part(number, rows, self._job.columns)

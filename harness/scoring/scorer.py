@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +24,14 @@ from harness.preferences.shapes import refuse_other_columns
 from harness.preferences.tables import note_doubts, with_explicit_prompts
 from harness.preferences.tokens import Tokens, common_prefix, tokenize_pair
 from harness.scoring import ches
-from harness.scoring.packing import choose_pass, decoder_body
+from harness.scoring.influence.directions import Directions, build_directions
+from harness.scoring.influence.measuring import measure_influences
+from harness.scoring.influence.shifting import in_float32
+from harness.scoring.influence.subspace import Subspace
+from harness.scoring.packing import Paths, choose_pass, decoder_body
+from harness.scoring.probes import PROBE_SAMPLES, Probes, draw_probes, load_probe_prompts
+from harness.scoring.targets import Target, error_column, influence_column
+from harness.scoring.unembedding import token_logprobs, unembed
 from harness.support.console import print_note
 from harness.support.errors import HarnessError
 
@@ -41,8 +51,8 @@ WINDOW = 256
 Scores = dict[str, Any]
 """The measures of one pair and its numbers of tokens, or a `reason` why there are none."""
 
-Progress = Callable[[int, int], None]
-"""Told how many pairs, and how many tokens, were just done."""
+Progress = Callable[[float, float], None]
+"""Told how many pairs, and how many tokens, were just done; a part of one for each pass over it."""
 
 
 class Scorer:
@@ -53,14 +63,23 @@ class Scorer:
         budget: tokens in one forward pass; `CPU_TOKENS` or `DEVICE_TOKENS` without it. Halved where a device runs
             out of memory.
         with_coefficients: also the Theorem 3/6 coefficients, which take the vocabulary projection.
+        directions: also the influence on these targets, by two passes for each half of each.
 
-    Raises HarnessError where the model is no causal language model CHES is defined on.
+    Raises HarnessError where the model is no causal language model CHES is defined on, and where there are directions
+    and its weights are not in float32 or wider.
     """
 
-    def __init__(self, model: PreTrainedModel, budget: int | None = None, *, with_coefficients: bool = False) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        budget: int | None = None,
+        *,
+        with_coefficients: bool = False,
+        directions: Directions | None = None,
+    ) -> None:
         self.model, self.body = model, decoder_body(model)
         self.budget = budget or (CPU_TOKENS if self.body.device.type == "cpu" else DEVICE_TOKENS)
-        self.with_coefficients = with_coefficients
+        self.with_coefficients, self.directions = with_coefficients, directions
         with evaluation_mode(model):
             _refuse_rescaled(model, self.body)
             self._pass = choose_pass(self.body)
@@ -72,30 +91,70 @@ class Scorer:
             for place, pair in enumerate(pairs)
             if (reason := beyond_model(pair, self.body))
         }
-        waiting = pack_pairs({place: pair for place, pair in enumerate(pairs) if place not in scores}, self.budget)
+        left = {place: pair for place, pair in enumerate(pairs) if place not in scores}
+        passes = 1 + (self.directions.passes if self.directions else 0)
+
+        def progress_of_pass(count: float, tokens: float) -> None:
+            if progress:
+                progress(count / passes, tokens / passes)
+
         with evaluation_mode(self.model):
-            while waiting:
-                pack = waiting.pop(0)
-                done = self._try_pack([pairs[place] for place in pack])
-                if done is None:  # what fits is not known before it is tried: kernels need memory of their own
-                    self._halve_budget()
-                    waiting[:0] = pack_pairs({place: pairs[place] for place in pack}, self.budget)
-                    continue
-                scores.update(zip(pack, done, strict=True))
-                if progress:
-                    progress(len(pack), sum(_pair_size(pairs[place]) for place in pack))
+            scores |= self._run_packs(left, self._score_pack, progress_of_pass)
+            if self.directions:
+                scored = {place: pair for place, pair in left.items() if scores[place]["reason"] is None}
+                for place, found in self._measure_influences(scored, progress_of_pass).items():
+                    scores[place] |= found
         return [scores[place] for place in range(len(pairs))]
 
-    def _try_pack(self, pairs: list[Tokens]) -> list[Scores] | None:
-        """The scores of a pack, or None where it has to be tried again in smaller ones."""
+    def _run_packs(
+        self, pairs: Mapping[int, Tokens], work: Callable[[list[Tokens]], list[Scores]], progress: Progress
+    ) -> dict[int, Scores]:
+        """What `work` makes of each pair, by its key, pack by pack."""
+        done: dict[int, Scores] = {}
+        waiting = pack_pairs(pairs, self.budget)
+        while waiting:
+            pack = waiting.pop(0)
+            found = self._try_pack([pairs[place] for place in pack], work)
+            if found is None:  # what fits is not known before it is tried: kernels need memory of their own
+                self._halve_budget()
+                waiting[:0] = pack_pairs({place: pairs[place] for place in pack}, self.budget)
+                continue
+            done.update(zip(pack, found, strict=True))
+            progress(len(pack), sum(_pair_size(pairs[place]) for place in pack))
+        return done
+
+    def _try_pack(self, pairs: list[Tokens], work: Callable[[list[Tokens]], list[Scores]]) -> list[Scores] | None:
+        """What `work` makes of a pack, or None where it has to be tried again in smaller ones."""
         try:
-            return self._score_pack(pairs)
+            return work(pairs)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
         if len(pairs) == 1:
             return [_unscored_pair(pairs[0], "too long for the device's memory")]
         return None
+
+    def _measure_influences(self, pairs: Mapping[int, Tokens], progress: Progress) -> dict[int, Scores]:
+        """The influence columns of each pair, or the reason why it has none."""
+        if self.directions is None:
+            return {}
+
+        def margins() -> dict[int, float]:
+            found = self._run_packs(pairs, self._pack_margins, progress)
+            return {place: score["margin"] for place, score in found.items() if "margin" in score}
+
+        measured = measure_influences(self.model, self.directions, margins, pairs)
+        return {place: _influence_scores(measured[place]) if place in measured else _NO_INFLUENCE for place in pairs}
+
+    def _pack_margins(self, pairs: list[Tokens]) -> list[Scores]:
+        """The margin ln p(y+|x) - ln p(y-|x), in nats, of each pair of a pack."""
+        hidden, paths = self._pass(self.body, [sequence for pair in pairs for sequence in _pair_sequences(pair)])
+        rows = hidden[torch.cat(_predicting_places(pairs, paths)).to(hidden.device)]
+        answers = [answer for pair in pairs for answer in (pair.chosen, pair.rejected)]
+        tokens = torch.tensor([token for answer in answers for token in answer], device=hidden.device)
+        logprobs = token_logprobs(self.model, rows, tokens).to(ches.sum_dtype(hidden.device))
+        sums = torch.stack([part.sum() for part in torch.split(logprobs, [len(answer) for answer in answers])])
+        return [{"margin": margin} for margin in (sums[0::2] - sums[1::2]).tolist()]
 
     def _halve_budget(self) -> None:
         self.budget //= 2
@@ -107,10 +166,7 @@ class Scorer:
         sequences = [sequence for pair in pairs for sequence in _pair_sequences(pair)]
         hidden, paths = self._pass(self.body, sequences)
         lasts = hidden[torch.stack([paths[sequence][-1] for sequence in sequences]).to(hidden.device)]
-        # The state at a place predicts the token at the next one: from the prompt's last token to the last but one.
-        predicting = [
-            paths[sequence][len(pair.prompt) - 1 : -1] for pair in pairs for sequence in _pair_sequences(pair)
-        ]
+        predicting = _predicting_places(pairs, paths)
         rows = hidden[torch.cat(predicting).to(hidden.device)]
         lengths = torch.tensor([len(part) for part in predicting], device=hidden.device)
         figures = _pair_measures(ches.hidden_sums(rows, lengths), lasts, lengths)
@@ -171,6 +227,12 @@ def _pair_sequences(pair: Tokens) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(pair.prompt + pair.chosen), tuple(pair.prompt + pair.rejected)
 
 
+def _predicting_places(pairs: Sequence[Tokens], paths: Paths) -> list[Tensor]:
+    """Where the states lie that predict each answer's tokens; chosen and rejected alternate."""
+    # The state at a place predicts the token at the next one: from the prompt's last token to the last but one.
+    return [paths[sequence][len(pair.prompt) - 1 : -1] for pair in pairs for sequence in _pair_sequences(pair)]
+
+
 def _pair_size(pair: Tokens) -> int:
     return len(pair.prompt) + len(pair.chosen) + len(pair.rejected)
 
@@ -198,6 +260,14 @@ def _unscored_pair(pair: Tokens, reason: str) -> Scores:
     return _token_counts(pair) | {"reason": reason}
 
 
+_NO_INFLUENCE: Scores = {"reason": "its ln p is not finite with the weights moved"}
+
+
+def _influence_scores(found: Mapping[Target, tuple[float, float]]) -> Scores:
+    columns = [(influence_column(target), error_column(target), *figures) for target, figures in found.items()]
+    return {name: value for mean, error, *values in columns for name, value in zip((mean, error), values, strict=True)}
+
+
 def _token_counts(pair: Tokens) -> Scores:
     lengths = {"prompt_tokens": pair.prompt, "chosen_tokens": pair.chosen, "rejected_tokens": pair.rejected}
     return {name: len(tokens) for name, tokens in lengths.items()} | {"prompt_merged": pair.merged}
@@ -220,16 +290,6 @@ def _refuse_rescaled(model: PreTrainedModel, body: PreTrainedModel) -> None:
             place=model.config.name_or_path,
             hint="CHES is defined on what feeds the unembedding; this model cannot be scored.",
         )
-
-
-def unembed(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """The model's own logits [n, vocabulary] for hidden states [n, d], with its scale or cap, in float32."""
-    config = model.config.get_text_config()
-    logits: Tensor = model.get_output_embeddings()(hidden).float()
-    # What the models do behind the head, where ours does not pass: Cohere multiplies, Granite divides, Gemma-2 caps.
-    logits = logits * getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
-    cap = getattr(config, "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -258,6 +318,11 @@ def score(
     max_length: int | None = None,
     with_coefficients: bool = False,
     budget: int | None = None,
+    probes: str | Probes | None = None,
+    probe_samples: int = PROBE_SAMPLES,
+    targets: Sequence[Target] = ("refusal",),
+    judge: str = "lexical",
+    subspace: str | None = None,
 ) -> Dataset:
     """The data set with a score row joined to every pair.
 
@@ -268,26 +333,63 @@ def score(
         max_length: cut off longer sequences as DPOTrainer's `max_length` does.
         with_coefficients: also the Theorem 3/6 coefficients.
         budget: tokens in one forward pass.
+        probes: also the influence of each pair, by probe answers drawn here or by prompts to draw them with (`bundled`,
+            a file, a published set).
+        probe_samples: answers to draw for each prompt.
+        targets: what the influence is on, of `harness.scoring.targets.TARGETS`.
+        judge: of the answers drawn here.
+        subspace: `lora:RANK` or `last:LAYERS`, where the gradient of all weights is too much.
 
     Returns the columns of `dataset` and `pair_id` (made where there is none), the four measures (`ches`, `ln_ches`,
     `last_hidden_inner_product`, `neg_edit_distance`; None where a pair has none), `prompt_tokens`, `chosen_tokens`,
-    `rejected_tokens`, `prompt_merged` and `reason`. Columns of `dataset` named like these are kept as `given_...`, with
-    a note. Where TRL would not take its pairs as they are (a text prompt beside lists of messages), their prompt is
-    made explicit. Raises HarnessError where no row can be scored.
+    `rejected_tokens`, `prompt_merged` and `reason`; with `probes` also `refusal_influence` and `refusal_influence_se`,
+    and likewise for other targets. Columns of `dataset` named like these are kept as `given_...`, with a note. Where
+    TRL would not take its pairs as they are (a text prompt beside lists of messages), their prompt is made explicit.
+    Raises HarnessError where no row can be scored, or a target has no gradient.
     """
     refuse_other_columns([dict.fromkeys(dataset.column_names)], "the data set")
-    scorer = Scorer(model, budget, with_coefficients=with_coefficients)
-    rows = [row for _, window in cut_windows(dataset) for row in score_window(window, scorer, tokenizer, max_length)]
+    windows = partial(cut_windows, dataset)
+    with in_float32(model) if probes is not None else nullcontext():
+        directions = None
+        if probes is not None:
+            if isinstance(probes, str):
+                prompts = load_probe_prompts(probes, targets)
+                probes = draw_probes(model, tokenizer, prompts, samples=probe_samples, judge=judge)
+            pairs = sample_pair_tokens(windows(), tokenizer, max_length) if "preferred" in targets else ()
+            directions = build_directions(
+                model, tokenizer, probes, targets, pairs, Subspace.parse(subspace) if subspace else None
+            )
+        scorer = Scorer(model, budget, with_coefficients=with_coefficients, directions=directions)
+        rows = [row for _, window in windows() for row in score_window(window, scorer, tokenizer, max_length)]
     reasons = Counter(row.scores["reason"] for row in rows)
     refuse_scoreless(len(rows), reasons.pop(None, 0), reasons, "the data set")
     note_doubts([row.row for row in rows[:WINDOW] if not isinstance(row.row, BrokenRow)])
     scored = with_explicit_prompts(dataset, [row.pair for row in rows])
-    scored = _free_names(scored, [*score_columns(with_coefficients)])
+    columns = score_columns(with_coefficients, directions.targets if directions else ())
+    scored = _free_names(scored, [*columns])
     scored = scored.add_column("pair_id", [row.pair_id for row in rows])
-    for name, kind in score_columns(with_coefficients).items():
-        values = pa.array([row.scores.get(name) for row in rows], kind)
-        scored = scored.add_column(name, values)
+    for name, kind in columns.items():
+        scored = scored.add_column(name, pa.array([row.scores.get(name) for row in rows], kind))
     return scored
+
+
+_PREFERRED_PAIRS = 512
+"""Pairs, drawn from the table, that the mean of ln p(y+) is taken over where it is a target."""
+
+
+def sample_pair_tokens(
+    windows: Iterable[tuple[int, list[CheckedRow]]], tokenizer: PreTrainedTokenizerBase, max_length: int | None = None
+) -> list[Tokens]:
+    """The tokens of up to `_PREFERRED_PAIRS` pairs, drawn evenly from a table of any size; the same ones each time."""
+    draw, kept = random.Random(0), list[CheckedRow]()
+    pairs = (row for _, window in windows for row in window if isinstance(row[2], Pair))
+    for number, row in enumerate(pairs):
+        if number < _PREFERRED_PAIRS:
+            kept.append(row)
+        elif (place := draw.randrange(number + 1)) < _PREFERRED_PAIRS:
+            kept[place] = row
+    tokens = (_tokens_or_reason(pair, tokenizer, max_length) for _, _, pair in kept)
+    return [each for each in tokens if isinstance(each, Tokens)]
 
 
 def _free_names(dataset: Dataset, names: Sequence[str]) -> Dataset:
@@ -368,11 +470,12 @@ def _tokens_or_reason(pair: Pair | str, tokenizer: PreTrainedTokenizerBase, max_
         return str(error)
 
 
-def score_columns(with_coefficients: bool) -> dict[str, pa.DataType]:
+def score_columns(with_coefficients: bool, targets: Sequence[Target] = ()) -> dict[str, pa.DataType]:
     """Names and types of the columns scoring adds, `pair_id` aside."""
     measures = ches.MEASURES + (ches.COEFFICIENTS if with_coefficients else ())
+    influences = [name for target in targets for name in (influence_column(target), error_column(target))]
     counts = ("prompt_tokens", "chosen_tokens", "rejected_tokens")
-    types = dict.fromkeys(measures, pa.float64()) | dict.fromkeys(counts, pa.int64())
+    types = dict.fromkeys((*measures, *influences), pa.float64()) | dict.fromkeys(counts, pa.int64())
     return types | {"prompt_merged": pa.bool_(), "reason": pa.string()}
 
 

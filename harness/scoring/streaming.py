@@ -6,8 +6,9 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -18,11 +19,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from harness.judges.registry import judges_version
 from harness.models.loading import load_model
 from harness.preferences.files import ONLY_SPLIT
 from harness.preferences.pairs import BrokenRow, PreferenceRow, explicit_row
 from harness.preferences.tables import count_rows, stream_rows
 from harness.preferences.values import given_column, given_text, python_values
+from harness.scoring.influence.directions import Directions, build_directions
+from harness.scoring.influence.shifting import in_float32
+from harness.scoring.influence.subspace import Subspace
+from harness.scoring.probes import find_probes
 from harness.scoring.scorer import (
     WINDOW,
     CheckedRow,
@@ -30,13 +36,16 @@ from harness.scoring.scorer import (
     Scorer,
     cut_windows,
     refuse_scoreless,
+    sample_pair_tokens,
     score_columns,
     score_window,
 )
+from harness.scoring.targets import InfluenceSettings
 from harness.support import storage
-from harness.support.artifacts import json_fingerprint
+from harness.support.artifacts import json_fingerprint, sha256_of
 from harness.support.console import Advance, progress_bar
 from harness.support.errors import HarnessError
+from harness.support.layout import RunFiles
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -51,8 +60,8 @@ GIVEN = "row_as_given"
 USUAL_MAX_LENGTH = 1024
 """DPOTrainer's default `max_length`."""
 
-_RUN_MARKER = "run.json"
-"""What says, among the parts, which run they are of."""
+_RUN_MARKER, _DIRECTIONS = "run.json", "directions.safetensors"
+"""What says, among the parts, which run they are of; and along which its weights move, where influence is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,12 @@ class ScoringJob:
     split: str = ONLY_SPLIT
     max_length: int | None = None
     with_coefficients: bool = False
+    influence: InfluenceSettings | None = None
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        """Names and types of the columns that it adds."""
+        return score_columns(self.with_coefficients, self.influence.targets if self.influence else ())
 
     def windows(self, skip: Container[int] = ()) -> Iterator[tuple[int, list[CheckedRow]]]:
         """The numbered windows of the table but those in `skip`."""
@@ -74,10 +89,10 @@ class ScoringJob:
         return count_rows(self.preferences, self.config, self.split)
 
     def table_mark(self) -> object:
-        """What changes with the table; of one on the hub, its name."""
+        """What changes with the table (of one on the hub, its name) and with the probes that influence asks."""
         here = storage.is_remote(self.preferences) or Path(self.preferences).exists()
         content = storage.content_mark(self.preferences) if here else self.preferences
-        return [content, self.config, self.split]
+        return [content, self.config, self.split, *([self._influence_mark()] if self.influence else [])]
 
     def run_identity(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, mark: object) -> dict[str, Any]:
         """What must be the same for parts to be continued, whichever engine wrote them; `mark`: the table's."""
@@ -90,6 +105,31 @@ class ScoringJob:
             "with_coefficients": self.with_coefficients,
             "window": WINDOW,
         }
+
+    def _influence_mark(self) -> dict[str, Any] | None:
+        if self.influence is None:
+            return None
+        place = Path(self.influence.probes)
+        file = RunFiles(place).probes if place.is_dir() else place
+        content = sha256_of(file) if file.is_file() else self.influence.probes
+        return asdict(self.influence) | {
+            "probes": content,
+            "targets": [*self.influence.targets],
+            "judges": judges_version(),
+        }
+
+    def find_directions(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, content: str
+    ) -> Directions | None:
+        """The directions of the influence that is asked for; None where none is."""
+        asked = self.influence
+        if asked is None:
+            return None
+        probes = find_probes(model, tokenizer, asked, content)
+        own = "preferred" in asked.targets
+        pairs = sample_pair_tokens(self.windows(), tokenizer, self.max_length) if own else ()
+        subspace = Subspace.parse(asked.subspace) if asked.subspace else None
+        return build_directions(model, tokenizer, probes, asked.targets, pairs, subspace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +147,15 @@ class ScoringSummary:
     reasons: dict[str, int]
 
 
-def load_scoring_model(path: str, chat_template: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model over all accelerators, and its tokenizer with the chat template given in place of its own."""
-    model, tokenizer = load_model(path, chat=False, spread=True)
+def load_scoring_model(
+    path: str, chat_template: str | None = None, *, float32: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model over all accelerators, and its tokenizer with the chat template given in place of its own.
+
+    `float32`: whatever type its weights were saved in, as influence needs it.
+    """
+    options = {"dtype": torch.float32} if float32 else None
+    model, tokenizer = load_model(path, chat=False, spread=True, options=options)
     tokenizer.chat_template = chat_template or tokenizer.chat_template
     return model, tokenizer
 
@@ -125,25 +171,31 @@ def score_file(
     max_length: int | None = None,
     with_coefficients: bool = False,
     budget: int | None = None,
+    influence: InfluenceSettings | None = None,
+    content: str = "",
 ) -> ScoringSummary:
     """Scores a table of any size into Parquet, in parts that a killed run continues from.
 
     `out` is a file, or with a `/` at its end a directory for files of `FILE_ROWS` rows each; either may be in object
     storage. The parts lie beside it (`<out>.parts/`) until the last is written; the same call goes on after a kill.
-    Rows come out in the order they came in: the pair with its prompt made explicit, its other columns as far as Arrow
-    has one type for them, the score columns of `harness.scoring.scorer.score`, for a row that is no pair its beginning
-    as text under `unreadable`, and under `row_as_given` the row itself, value for value.
+    With `influence` come the columns of its targets; `content` tells a run, whose probe answers are taken, which model
+    this is. Rows come out in the order they came in: the pair with its prompt made explicit, its other columns as far
+    as Arrow has one type for them, the score columns of `harness.scoring.scorer.score`, for a row that is no pair its
+    beginning as text under `unreadable`, and under `row_as_given` the row itself, value for value.
 
     Raises HarnessError where the table cannot be read, `out` cannot be written, the parts there belong to a
     different run, or no row can be scored.
     """
-    job, parts = ScoringJob(str(preferences), config, split, max_length, with_coefficients), Parts(str(out))
+    job = ScoringJob(str(preferences), config, split, max_length, with_coefficients, influence)
+    parts = Parts(str(out))
     parts.resume_or_begin(job.run_identity(model, tokenizer, job.table_mark()))
-    scorer = Scorer(model, budget, with_coefficients=with_coefficients)
-    with parts.progress_meter(job.count_rows()) as meter:
-        for number, window in job.windows(parts.numbers):
-            parts.write_part(number, score_window(window, scorer, tokenizer, max_length, meter), with_coefficients)
-            meter.catch_up(len(window))
+    with in_float32(model) if influence else nullcontext():
+        directions = parts.keep_directions(partial(job.find_directions, model, tokenizer, content))
+        scorer = Scorer(model, budget, with_coefficients=with_coefficients, directions=directions)
+        with parts.progress_meter(job.count_rows()) as meter:
+            for number, window in job.windows(parts.numbers):
+                parts.write_part(number, score_window(window, scorer, tokenizer, max_length, meter), job.columns)
+                meter.catch_up(len(window))
     return parts.join_parts(str(preferences))
 
 
@@ -152,9 +204,9 @@ class Meter:
 
     def __init__(self, advance: Advance) -> None:
         self._advance, self._started = advance, perf_counter()
-        self._pairs = self._tokens = self._in_window = 0
+        self._pairs = self._tokens = self._in_window = 0.0
 
-    def __call__(self, pairs: int, tokens: int) -> None:
+    def __call__(self, pairs: float, tokens: float) -> None:
         """Moves on by `pairs` of `tokens` tokens together."""
         self._pairs, self._tokens, self._in_window = self._pairs + pairs, self._tokens + tokens, self._in_window + pairs
         seconds = perf_counter() - self._started
@@ -185,6 +237,22 @@ class Parts:
                     raise HarnessError("holds the parts of a different run", place=self.folder, hint=hint)
         storage.write_bytes(marker, json.dumps(identity, indent=2).encode())
 
+    def keep_directions(self, find: Callable[[], Directions | None]) -> Directions | None:
+        """The directions that lie among the parts, or those found now, which come to lie there."""
+        if (kept := self.read_directions()) is not None:
+            return kept
+        if (found := find()) is not None:
+            storage.write_bytes(storage.join_path(self.folder, _DIRECTIONS), found.to_bytes())
+        return found
+
+    def read_directions(self) -> Directions | None:
+        """The directions among the parts; None where none are."""
+        place = storage.join_path(self.folder, _DIRECTIONS)
+        if not storage.is_file(place):
+            return None
+        with storage.open_for_reading(place) as stream:
+            return Directions.from_bytes(stream.read())
+
     @property
     def numbers(self) -> set[int]:
         """The windows whose parts are there."""
@@ -198,10 +266,10 @@ class Parts:
             advance(WINDOW * len(self.numbers))
             yield Meter(advance)
 
-    def write_part(self, number: int, rows: Sequence[ScoredRow], with_coefficients: bool) -> None:
+    def write_part(self, number: int, rows: Sequence[ScoredRow], columns: Mapping[str, pa.DataType]) -> None:
         """Writes the part of one window, whole or not at all; a second time changes nothing."""
         with storage.open_for_writing(self._part_path(number)) as stream:
-            pq.write_table(_part_table(rows, with_coefficients), stream)
+            pq.write_table(_part_table(rows, columns), stream)
 
     def join_parts(self, preferences: str) -> ScoringSummary:
         """Writes the parts in order as one table, removes them, and says what they add up to.
@@ -278,9 +346,9 @@ def weights_mark(model: PreTrainedModel) -> str:
     )
 
 
-def _part_table(rows: Sequence[ScoredRow], with_coefficients: bool) -> pa.Table:
+def _part_table(rows: Sequence[ScoredRow], added: Mapping[str, pa.DataType]) -> pa.Table:
     """One part: ids and scores with fixed types, pairs and their other columns with the types they have."""
-    fixed = {"pair_id": pa.string(), **score_columns(with_coefficients), "unreadable": pa.string()}
+    fixed = {"pair_id": pa.string(), **added, "unreadable": pa.string()}
     columns = {name: pa.array([_fixed_value(row, name) for row in rows], kind) for name, kind in fixed.items()}
     pairs = [explicit_row(row.pair) if row.pair else {} for row in rows]
     for name in dict.fromkeys(name for pair in pairs for name in pair):

@@ -114,6 +114,11 @@ class RunFiles:
         return self.root / "preferences.partial"
 
     @property
+    def probes(self) -> Path:
+        """The starting model's own answers that influence is measured with."""
+        return self.root / "probes.json"
+
+    @property
     def difficulty(self) -> Path:
         """The validation loss of each on-policy pair."""
         return self.root / "difficulty.json"

@@ -15,10 +15,11 @@ from harness.displacement.change import change_json, compare_profiles
 from harness.displacement.compare_models import compare_models
 from harness.displacement.flips import trace_flips
 from harness.displacement.nearest import NearPair, nearest_pairs, prompt_token_ids
-from harness.displacement.openings import OPENING_WAYS, AnswerStart, answer_starts, opening_way
+from harness.displacement.openings import AnswerStart, answer_starts, opening_way
 from harness.models.loading import load_model
 from harness.models.sampling import render_prompt
 from harness.scoring.logprobs import POSITIONS, Profile, pair_logprobs, profile_model, tokenize_pairs
+from harness.scoring.openings import OPENING_WAYS
 from harness.support.errors import HarnessError
 from harness.support.spacing import evenly_spaced
 
@@ -94,7 +95,7 @@ def test_the_mode_and_the_random_state_stay(measured, training):
 
 def test_a_vocabulary_projected_in_slices_gives_the_same(measured, monkeypatch):
     model, _, tokens, found, _ = measured
-    monkeypatch.setattr("harness.scoring.logprobs._LOGITS_AT_ONCE", 3000)
+    monkeypatch.setattr("harness.scoring.unembedding._LOGITS_AT_ONCE", 3000)
     again = profile_model(model, tokens)
     np.testing.assert_allclose(again.mass, found.mass, rtol=1e-4, atol=1e-9)
     assert all(again.chosen[name] == pytest.approx(found.chosen[name], rel=1e-5) for name in tokens)

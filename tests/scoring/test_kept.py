@@ -18,7 +18,7 @@ from harness.preferences.tables import stream_rows
 from harness.scoring import scorer
 from harness.scoring.filtering import keep_lowest
 from harness.scoring.kept import read_scores, write_kept
-from harness.scoring.scorer import ScoredRow, cut_windows
+from harness.scoring.scorer import ScoredRow, cut_windows, score_columns
 from harness.scoring.streaming import Parts
 from harness.support.errors import HarnessError
 from helpers.preference_rows import CONVERSATION, PLAIN, assistant, lines, user
@@ -39,7 +39,7 @@ def scored(source, out):
             scores = {**measures, **COUNTS} if usable else {"reason": pair}
             rows.append(ScoredRow(name, row, pair if usable else None, scores))
             place += 1
-        parts.write_part(number, rows, with_coefficients=False)
+        parts.write_part(number, rows, score_columns(with_coefficients=False))
     parts.join_parts(str(source))
     return out
 

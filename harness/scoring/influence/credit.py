@@ -1,0 +1,145 @@
+"""How much each token of a probe answer counts in the gradient of a rate.
+
+The score-function estimator may subtract from a verdict whatever was known before a token was drawn, and stays
+unbiased. Known are the verdicts of the other answers to the prompt and, better, how this answer began: once it opens as
+a refusal its verdict is settled but for few, and what follows would add noise alone. So a token's baseline is the mean
+verdict of the answers, to other prompts, that stood as this one stood before the token; where nothing is told yet, that
+of the prompt's other answers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.judges.registry import judge_exchanges
+from harness.judges.verdicts import Exchange
+from harness.preferences.tokens import Tokens
+from harness.scoring.openings import OpeningWay, verdict_way
+from harness.scoring.probes import ProbeAnswer, Probes
+from harness.scoring.targets import COUNTED_LABEL, Target
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+HALVES = 2
+"""The probes are parted in two by their prompts; how far the two differ says how sure an influence is."""
+
+_READ_AT = (1, 2, 3, 4, 6, 8, *(round(12 * 1.4**step) for step in range(14)))
+"""The numbers of tokens after which the beginning of an answer is read."""
+_PRIOR = 1.0
+"""So many answers to other prompts weigh in with the few to the same prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedAnswer:
+    """A prompt, an answer, and how much ln p of each of its tokens counts in a sum; of one half of what is summed."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+    weights: tuple[float, ...]
+    half: int
+
+
+def weigh_probes(probes: Probes, target: Target, tokenizer: PreTrainedTokenizerBase) -> list[WeightedAnswer]:
+    """Answers whose weighted ln p has the gradient of the target's rate, by halves of the prompts; all prompts alike.
+
+    Each half's sum is an estimate of its own, so the rate's gradient is their mean. Answers of no weight are left out.
+    """
+    answers = probes.of_target(target)
+    outcomes = [float(each.label == COUNTED_LABEL[target]) for each in answers]
+    ways = _ways_so_far(answers, tokenizer)
+    baselines = _token_baselines(answers, outcomes, ways)
+    places = {name: number for number, name in enumerate(dict.fromkeys(each.prompt_id for each in answers))}
+    sizes = [(len(places) + 1 - half) // HALVES for half in range(HALVES)]
+    counts = _count_by_prompt(answers)
+    weighted = []
+    for each, outcome, baseline in zip(answers, outcomes, baselines, strict=True):
+        half = places[each.prompt_id] % HALVES
+        share = 1 / (sizes[half] * counts[each.prompt_id])
+        weights = tuple(share * (outcome - expected) for expected in baseline)
+        if any(weights):
+            weighted.append(WeightedAnswer(each.prompt_tokens, each.answer_tokens, weights, half))
+    return weighted
+
+
+def weigh_preferred(pairs: Sequence[Tokens]) -> list[WeightedAnswer]:
+    """The preferred answers of a table's pairs, whose weighted ln p is its mean over each half of the pairs."""
+    sizes = [(len(pairs) + 1 - half) // HALVES for half in range(HALVES)]
+    return [
+        WeightedAnswer(
+            tuple(pair.prompt), tuple(pair.chosen), (1 / sizes[place % HALVES],) * len(pair.chosen), place % HALVES
+        )
+        for place, pair in enumerate(pairs)
+    ]
+
+
+def _ways_so_far(answers: Sequence[ProbeAnswer], tokenizer: PreTrainedTokenizerBase) -> list[list[OpeningWay]]:
+    """For each token of each answer, which way the tokens before it go."""
+    asked = [
+        (place, length) for place, each in enumerate(answers) for length in _READ_AT if length < len(each.answer_tokens)
+    ]
+    texts = tokenizer.batch_decode(
+        [list(answers[place].answer_tokens[:length]) for place, length in asked], skip_special_tokens=True
+    )
+    distinct = {(answers[place].prompt, text): "" for (place, _), text in zip(asked, texts, strict=True)}
+    # As to unsafe requests, whatever they are: what is asked here is whether the answer does as it was told.
+    verdicts = judge_exchanges("lexical", [Exchange(prompt, text) for prompt, text in distinct])
+    way = {key: verdict_way(verdict, whole=False) for key, verdict in zip(distinct, verdicts, strict=True)}
+    ways: list[list[OpeningWay]] = [["other"] * len(each.answer_tokens) for each in answers]
+    for (place, length), text in zip(asked, texts, strict=True):
+        own = ways[place]
+        own[length:] = [way[answers[place].prompt, text]] * (len(own) - length)
+    return ways
+
+
+def _token_baselines(
+    answers: Sequence[ProbeAnswer], outcomes: Sequence[float], ways: Sequence[Sequence[OpeningWay]]
+) -> list[list[float]]:
+    """What was to be expected of each answer's outcome before each of its tokens, from other answers alone."""
+    standing = _mean_elsewhere(
+        answers, [dict.fromkeys(own, outcome) for own, outcome in zip(ways, outcomes, strict=True)]
+    )
+    everywhere = _mean_elsewhere(answers, [{"all": outcome} for outcome in outcomes])
+    beside: dict[str, list[float]] = defaultdict(list)
+    for each, outcome in zip(answers, outcomes, strict=True):
+        beside[each.prompt_id].append(outcome)
+    baselines = []
+    for each, outcome, own in zip(answers, outcomes, ways, strict=True):
+        overall = everywhere[each.prompt_id]["all"]
+        others = sum(beside[each.prompt_id]) - outcome
+        untold = (others + _PRIOR * overall) / (len(beside[each.prompt_id]) - 1 + _PRIOR)
+        told = standing[each.prompt_id]
+        baselines.append([untold if way == "other" else told.get(way, overall) for way in own])
+    return baselines
+
+
+def _mean_elsewhere(
+    answers: Sequence[ProbeAnswer], values: Sequence[Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """By prompt, the mean of each value over the answers to all other prompts; what none of them has is left out."""
+    totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    own: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
+    for each, found in zip(answers, values, strict=True):
+        for key, value in found.items():
+            for place in (totals[key], own[each.prompt_id][key]):
+                place[0] += value
+                place[1] += 1
+    return {
+        prompt: {
+            key: (total - mine[key][0]) / (count - mine[key][1])
+            for key, (total, count) in totals.items()
+            if count > mine[key][1]
+        }
+        for prompt, mine in own.items()
+    }
+
+
+def _count_by_prompt(answers: Sequence[ProbeAnswer]) -> dict[str, int]:
+    counts: dict[str, int] = defaultdict(int)
+    for each in answers:
+        counts[each.prompt_id] += 1
+    return counts

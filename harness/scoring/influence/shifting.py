@@ -1,0 +1,75 @@
+"""A model whose weights are moved a little along a direction and come back as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+    from transformers import PreTrainedModel
+
+
+Gradient = Mapping[str, Tensor]
+"""By parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """The gradient of a target by one half of what it is measured on, and the length of a step along it."""
+
+    gradient: Gradient
+    step: float
+
+
+def difference_quotients(
+    weights: Mapping[str, Parameter], direction: Direction, measure: Callable[[], Mapping[int, float]]
+) -> dict[int, float]:
+    """The derivative of what `measure` gives along a direction, by central differences; the weights come back.
+
+    Args:
+        weights: the parameters that move.
+        direction: along which, and how far.
+        measure: called with the weights moved forth, then back; figures by the same keys each time.
+    """
+    kept = {name: each.detach().clone() for name, each in weights.items() if name in direction.gradient}
+    found = []
+    try:
+        with torch.no_grad():
+            for sign in (1.0, -1.0):
+                for name, original in kept.items():
+                    weights[name].copy_(original).add_(
+                        direction.gradient[name].to(original.device), alpha=sign * direction.step
+                    )
+                found.append(measure())
+    finally:
+        with torch.no_grad():
+            for name, original in kept.items():
+                weights[name].copy_(original)
+    forth, back = found
+    return {key: (forth[key] - back[key]) / (2 * direction.step) for key in forth if key in back}
+
+
+@contextmanager
+def in_float32(model: PreTrainedModel) -> Iterator[None]:
+    """In the block, weights of half precision are in float32, where a small step is not rounded away.
+
+    Afterwards they are the same bits as before, as every half is a float32.
+    """
+    halves = {
+        name: each.dtype for name, each in model.named_parameters() if each.dtype in (torch.float16, torch.bfloat16)
+    }
+    try:
+        for name, each in model.named_parameters():
+            if name in halves:
+                each.data = each.data.float()
+        yield
+    finally:
+        for name, each in model.named_parameters():
+            if name in halves:
+                each.data = each.data.to(halves[name])
