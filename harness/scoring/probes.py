@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-PROBE_SAMPLES, PROBE_TEMPERATURE, PROBE_TOKENS = 4, 0.7, 64
-"""Answers a prompt, their temperature (the evaluation's), and their longest; rates are those of such answers."""
+PROBE_SAMPLES, PROBE_TEMPERATURE, PROBE_TOKENS = 4, 1.0, 64
+"""Answers a prompt, their temperature and their most tokens; rates are those of such answers. Drawn colder, nearly all
+answers to a prompt are of one kind, and say little about which way its rate lies."""
 _BATCH = 64
 
 

@@ -211,7 +211,7 @@ def _take_gradient(
             with torch.enable_grad():
                 run(pack).sum().backward()  # type: ignore[no-untyped-call]
             advance(len(pack))
-        return {name: each.grad.detach() for name, each in weights.items() if each.grad is not None}
+        return {name: each.grad.detach().cpu() for name, each in weights.items() if each.grad is not None}
     finally:
         for name, each in weights.items():
             each.grad = kept[name]

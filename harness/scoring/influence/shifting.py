@@ -37,22 +37,30 @@ def difference_quotients(
         direction: along which, and how far.
         measure: called with the weights moved forth, then back; figures by the same keys each time.
     """
-    kept = {name: each.detach().clone() for name, each in weights.items() if name in direction.gradient}
+    # On the host, as the gradients are: a GPU holds the weights alone.
+    kept = {name: weights[name].detach().to("cpu", copy=True) for name in direction.gradient}
     found = []
     try:
-        with torch.no_grad():
-            for sign in (1.0, -1.0):
-                for name, original in kept.items():
-                    weights[name].copy_(original).add_(
-                        direction.gradient[name].to(original.device), alpha=sign * direction.step
-                    )
-                found.append(measure())
-    finally:
-        with torch.no_grad():
+        for sign in (1.0, -1.0):
             for name, original in kept.items():
-                weights[name].copy_(original)
+                _set_weight(weights[name], original)
+                _move_weight(weights[name], direction.gradient[name], sign * direction.step)
+            found.append(measure())
+    finally:
+        for name, original in kept.items():
+            _set_weight(weights[name], original)
     forth, back = found
     return {key: (forth[key] - back[key]) / (2 * direction.step) for key in forth if key in back}
+
+
+def _set_weight(weight: Parameter, value: Tensor) -> None:
+    with torch.no_grad():
+        weight.copy_(value)
+
+
+def _move_weight(weight: Parameter, gradient: Tensor, step: float) -> None:
+    with torch.no_grad():
+        weight.add_(gradient.to(weight.device), alpha=step)
 
 
 @contextmanager
