@@ -18,6 +18,7 @@ from torch import Tensor
 
 from harness.models.loading import evaluation_mode
 from harness.preferences.tokens import Tokens
+from harness.scoring.ches import sum_dtype
 from harness.scoring.influence.credit import HALVES, WeightedAnswer, weigh_preferred, weigh_probes
 from harness.scoring.influence.shifting import Direction, Gradient, difference_quotients
 from harness.scoring.influence.subspace import Subspace, weights_in_play
@@ -184,15 +185,16 @@ class _WeightedPass:
             yield pack
 
     def __call__(self, pack: Sequence[WeightedAnswer]) -> Tensor:
-        """Each answer's weighted sum [n], in float64."""
+        """Each answer's weighted sum [n], in float64 where the device has it."""
         sequences = [each.prompt + each.answer for each in pack]
         hidden, paths = self._pass(self.body, sequences)
         places = [paths[ids][len(each.prompt) - 1 : -1] for ids, each in zip(sequences, pack, strict=True)]
         tokens = torch.tensor([token for each in pack for token in each.answer], device=hidden.device)
-        weights = torch.tensor([w for each in pack for w in each.weights], dtype=torch.float64)
+        kind = sum_dtype(hidden.device)
+        weights = torch.tensor([w for each in pack for w in each.weights], dtype=kind, device=hidden.device)
         logprobs = token_logprobs(self.model, hidden[torch.cat(places).to(hidden.device)], tokens, self.temperature)
         lengths = [len(each.answer) for each in pack]
-        weighted = logprobs.double() * weights.to(logprobs.device)
+        weighted = logprobs.to(kind) * weights.to(logprobs.device)
         return torch.stack([part.sum() for part in torch.split(weighted, lengths)])
 
 
@@ -212,6 +214,9 @@ def _take_gradient(
                 run(pack).sum().backward()  # type: ignore[no-untyped-call]
             advance(len(pack))
         return {name: each.grad.detach().cpu() for name, each in weights.items() if each.grad is not None}
+    except torch.OutOfMemoryError as error:
+        hint = "Give --subspace lora:8 or last:4, whose gradient is small."
+        raise HarnessError("the device's memory does not hold the model's gradient", hint=hint) from error
     finally:
         for name, each in weights.items():
             each.grad = kept[name]
@@ -255,4 +260,4 @@ def _relative_difference(one: FloatArray, other: FloatArray) -> float:
 
 
 def _norm(parts: Iterable[Tensor]) -> float:
-    return math.sqrt(sum(float(part.detach().double().pow(2).sum()) for part in parts))
+    return math.sqrt(sum(float(part.detach().to(sum_dtype(part.device)).pow(2).sum()) for part in parts))
