@@ -25,7 +25,8 @@ from harness.preferences.files import ONLY_SPLIT
 from harness.preferences.pairs import BrokenRow, PreferenceRow, explicit_row
 from harness.preferences.tables import count_rows, stream_rows
 from harness.preferences.values import given_column, given_text, python_values
-from harness.scoring.influence.directions import Directions, build_directions
+from harness.scoring.influence.directions import Directions, Keep, build_directions
+from harness.scoring.influence.keeping import DirectionFolder
 from harness.scoring.influence.shifting import in_float32
 from harness.scoring.influence.subspace import Subspace
 from harness.scoring.probes import find_probes
@@ -60,8 +61,8 @@ GIVEN = "row_as_given"
 USUAL_MAX_LENGTH = 1024
 """DPOTrainer's default `max_length`."""
 
-_RUN_MARKER, _DIRECTIONS = "run.json", "directions.safetensors"
-"""What says, among the parts, which run they are of; and along which its weights move, where influence is asked for."""
+_RUN_MARKER = "run.json"
+"""What says, among the parts, which run they are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,9 @@ class ScoringJob:
         }
 
     def find_directions(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, content: str
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, content: str, keep: Keep
     ) -> Directions | None:
-        """The directions of the influence that is asked for; None where none is."""
+        """The directions of the influence that is asked for, their gradients kept by `keep`; None where none is."""
         asked = self.influence
         if asked is None:
             return None
@@ -129,7 +130,7 @@ class ScoringJob:
         own = "preferred" in asked.targets
         pairs = sample_pair_tokens(self.windows(), tokenizer, self.max_length) if own else ()
         subspace = Subspace.parse(asked.subspace) if asked.subspace else None
-        return build_directions(model, tokenizer, probes, asked.targets, pairs, subspace)
+        return build_directions(model, tokenizer, probes, asked.targets, pairs, subspace, keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,21 +238,18 @@ class Parts:
                     raise HarnessError("holds the parts of a different run", place=self.folder, hint=hint)
         storage.write_bytes(marker, json.dumps(identity, indent=2).encode())
 
-    def keep_directions(self, find: Callable[[], Directions | None]) -> Directions | None:
+    def keep_directions(self, find: Callable[[Keep], Directions | None]) -> Directions | None:
         """The directions that lie among the parts, or those found now, which come to lie there."""
         if (kept := self.read_directions()) is not None:
             return kept
-        if (found := find()) is not None:
-            storage.write_bytes(storage.join_path(self.folder, _DIRECTIONS), found.to_bytes())
+        folder = DirectionFolder(self.folder)
+        if (found := find(folder.keep_gradient)) is not None:
+            folder.write_steps(found)
         return found
 
     def read_directions(self) -> Directions | None:
         """The directions among the parts; None where none are."""
-        place = storage.join_path(self.folder, _DIRECTIONS)
-        if not storage.is_file(place):
-            return None
-        with storage.open_for_reading(place) as stream:
-            return Directions.from_bytes(stream.read())
+        return DirectionFolder(self.folder).read()
 
     @property
     def numbers(self) -> set[int]:

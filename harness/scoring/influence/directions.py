@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -36,7 +33,9 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-_TOLD = "directions"
+Keep = Callable[[str, Gradient], Gradient]
+"""Puts a gradient, under a name, where it takes no memory, and gives it back from there."""
+
 _CPU_TOKENS, _DEVICE_TOKENS = 1024, 8192
 """Tokens of one backward pass, on a CPU and elsewhere: all of its activations are kept."""
 _PILOT_ANSWERS = 16
@@ -63,40 +62,23 @@ class Directions:
         """Forward passes over the table that they take."""
         return 2 * sum(map(len, self.by_target.values()))
 
-    def to_bytes(self) -> bytes:
-        """As one safetensors file, for workers and for a run that goes on."""
-        tensors = {
-            f"{target}/{half}/{name}": part.contiguous().cpu()
-            for target, halves in self.by_target.items()
-            for half, each in enumerate(halves)
-            for name, part in each.gradient.items()
-        }
-        steps = {target: [each.step for each in halves] for target, halves in self.by_target.items()}
-        told = {"steps": steps, "subspace": str(self.subspace) if self.subspace else None}
-        return safetensors.torch.save(tensors, {_TOLD: json.dumps(told)})
 
-    @classmethod
-    def from_bytes(cls, content: bytes) -> Directions:
-        """From what `to_bytes` made."""
-        size = int.from_bytes(content[:8], "little")
-        told = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_TOLD])
-        gradients: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for key, part in safetensors.torch.load(content).items():
-            target, half, name = key.split("/", 2)
-            gradients[f"{target}/{half}"][name] = part
-        by_target = {
-            target: [Direction(gradients[f"{target}/{half}"], step) for half, step in enumerate(steps)]
-            for target, steps in told["steps"].items()
-        }
-        return cls(by_target, Subspace.parse(told["subspace"]) if told["subspace"] else None)
+def gradient_name(target: Target, half: int) -> str:
+    """Under which name the gradient of one half is kept."""
+    return f"{target}-{half}"
+
+
+def _leave_in_memory(_name: str, gradient: Gradient) -> Gradient:
+    return gradient
 
 
 def find_direction(
     model: PreTrainedModel,
     answers: Sequence[WeightedAnswer],
     temperature: float,
-    label: str,
+    target: Target,
     subspace: Subspace | None = None,
+    keep: Keep = _leave_in_memory,
 ) -> list[Direction]:
     """The gradient of the weighted sum of ln p over the tokens of each half of the answers, and the step along it.
 
@@ -104,24 +86,28 @@ def find_direction(
         model: a causal language model in float32 or wider; left as it was.
         answers: with weights (`harness.scoring.influence.credit`).
         temperature: at which ln p is taken.
-        label: what the bar calls the target.
+        target: which one this is.
         subspace: of the weights.
+        keep: where each half's gradient goes before the next is taken.
 
     Raises HarnessError where a half has no gradient, or the target bends so much that no step is good.
     """
-    run = _WeightedPass(model, temperature)
+    run, label = _WeightedPass(model, temperature), TARGET_NAMES[target]
+    pilot = answers[:: max(1, len(answers) // _PILOT_ANSWERS)]
     with evaluation_mode(model), weights_in_play(model, subspace) as weights:
-        found = []
+        found: list[Direction] = []
+        length = 0.0
         with progress_bar(f"Gradient of the {label}", len(answers), "answers") as advance:
             for half in range(HALVES):
                 own = [each for each in answers if each.half == half]
                 gradient = _take_gradient(run, weights, own, advance)
-                if not (0 < _norm(gradient.values()) < math.inf):
+                size = _norm(gradient.values())
+                if not (0 < size < math.inf):
                     raise _no_gradient(label)
-                found.append(gradient)
-        pilot = answers[:: max(1, len(answers) // _PILOT_ANSWERS)]
-        length = _choose_length(run, weights, found[0], pilot, label)
-        return [Direction(each, length / _norm(each.values())) for each in found]
+                length = length or _choose_length(run, weights, gradient, pilot, label)
+                found.append(Direction(keep(gradient_name(target, half), gradient), length / size))
+                del gradient
+        return found
 
 
 def _no_gradient(label: str) -> HarnessError:
@@ -136,6 +122,7 @@ def build_directions(
     targets: Sequence[Target],
     pairs: Sequence[Tokens] = (),
     subspace: Subspace | None = None,
+    keep: Keep = _leave_in_memory,
 ) -> Directions:
     """The directions of the targets from probe answers; for `preferred`, from the table's own pairs.
 
@@ -146,6 +133,7 @@ def build_directions(
         targets: at least one.
         pairs: of the table, for `preferred`.
         subspace: of the weights.
+        keep: where each gradient goes before the next is taken; without it all stay in memory.
 
     Raises HarnessError where a target has no gradient, or the weights are of half precision.
     """
@@ -157,7 +145,7 @@ def build_directions(
         own = target == "preferred"
         answers = weigh_preferred(pairs) if own else weigh_probes(probes, target, tokenizer)
         temperature = 1.0 if own else probes.temperature
-        found[target] = find_direction(model, answers, temperature, TARGET_NAMES[target], subspace)
+        found[target] = find_direction(model, answers, temperature, target, subspace, keep)
     return Directions(found, subspace)
 
 
