@@ -18,8 +18,7 @@ import typer
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
-from harness.cli.gate import gate_command
-from harness.cli.power import power_command
+from harness.cli.gate import gate_command, power_command
 from harness.gate import wording
 from harness.gate.decision import GateOutcome, MetricCheck, run_gate
 from harness.gate.flips import PromptFlip

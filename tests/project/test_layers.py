@@ -19,6 +19,7 @@ ORDER = [
     "harness/evaluation",
     "harness/training",
     "harness/displacement",
+    "harness/forecast",
     "harness/labeling",
     "harness/gate",
     "reports",
