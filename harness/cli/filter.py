@@ -1,18 +1,30 @@
-"""`harness filter`: keep the pairs that will not displace likelihood."""
+"""`harness filter`: keep the pairs that do no harm, by what `harness score` found."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.scoring.targets import TARGET_NAMES, parse_targets
 from harness.support.artifacts import sha256_of, write_json
 from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from harness.scoring.filtering import Amount, Choice
+
+
+def _amount_option(name: str, text: str) -> Any:
+    return typer.Option(name, metavar="FRACTION|N", help=text)
+
+
+Amounts = str | None
+_BY_INFLUENCE = "refusal_influence"
 
 
 def filter_command(
@@ -20,22 +32,32 @@ def filter_command(
     out: Annotated[
         Path, typer.Option("--out", help="JSONL or .parquet file for the kept pairs; trains in TRL as it is.")
     ],
-    keep_lowest: Annotated[
-        str | None, typer.Option("--keep-lowest", metavar="FRACTION|N", help="Keep the pairs with the lowest scores.")
-    ] = None,
+    keep_lowest: Annotated[Amounts, _amount_option("--keep-lowest", "Keep the pairs with the lowest scores.")] = None,
+    keep_highest: Annotated[Amounts, _amount_option("--keep-highest", "Keep those with the highest.")] = None,
     drop_highest: Annotated[
-        str | None, typer.Option("--drop-highest", metavar="FRACTION|N", help="Drop the pairs with the highest scores.")
+        Amounts, _amount_option("--drop-highest", "Drop the pairs with the highest scores.")
     ] = None,
     quantile: Annotated[
         float | None, typer.Option("--quantile", help="Keep --n pairs around this quantile of the scores (0 to 1).")
     ] = None,
     n: Annotated[int | None, typer.Option("--n", help="How many pairs --quantile keeps.")] = None,
-    threshold: Annotated[float | None, typer.Option("--threshold", help="Keep pairs with at most this score.")] = None,
-    random: Annotated[
-        str | None, typer.Option("--random", metavar="FRACTION|N", help="Keep pairs at random: the control.")
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", help="Keep at most this score; of influence on what should rise, at least."),
     ] = None,
+    guard: Annotated[
+        str | None,
+        typer.Option("--guard", metavar="TARGETS", help="Keep the most pairs with these targets' forecasts good."),
+    ] = None,
+    guard_errors: Annotated[
+        float, typer.Option("--guard-errors", min=0, help="Good by so many standard errors.")
+    ] = 0.0,
+    random: Annotated[Amounts, _amount_option("--random", "Keep pairs at random: the control.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of --random.")] = 0,
-    by: Annotated[str, typer.Option("--by", help="The measure to go by.")] = "ln_ches",
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="The measure: ln_ches, or with --keep-highest refusal_influence, if not given."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the sidecar's content as one JSON object.")] = False,
 ) -> None:
     """Filter scored preference pairs.
@@ -44,7 +66,8 @@ def filter_command(
 
     \b
     harness filter scores.parquet --keep-lowest 0.05 --out kept.jsonl
-    harness filter scores.parquet --quantile 0.75 --n 512 --by ches --out window.jsonl
+    harness filter scores.parquet --keep-highest 0.5 --by refusal_influence --out kept.jsonl
+    harness filter scores.parquet --guard refusal,benign --out kept.jsonl
     harness filter scores.parquet --random 0.05 --seed 1 --out control.jsonl
 
     The pairs come out as they were given, value for value, with their scores beside. Next to the output,
@@ -53,28 +76,45 @@ def filter_command(
     from harness.scoring import filtering
     from harness.scoring.kept import read_scores, write_kept
 
-    rules = {"--keep-lowest": keep_lowest, "--drop-highest": drop_highest, "--quantile": quantile,
-             "--threshold": threshold, "--random": random}  # fmt: skip
-    if (given := sum(value is not None for value in rules.values())) != 1:
-        raise HarnessError(f"{given} rules given", hint=f"Give exactly one of {', '.join(rules)}.")
+    rules = {"--keep-lowest": keep_lowest, "--keep-highest": keep_highest, "--drop-highest": drop_highest,
+             "--quantile": quantile, "--threshold": threshold, "--guard": guard, "--random": random}  # fmt: skip
+    rule, value = _single_rule(rules)
     if (quantile is None) != (n is None):
         raise HarnessError("--quantile and --n go together", hint="Give both, as in --quantile 0.5 --n 512.")
+    by = by or (_BY_INFLUENCE if rule == "--keep-highest" else "ln_ches")
     table = read_scores(scores)
-    choice: Choice
-    if keep_lowest is not None:
-        choice = filtering.keep_lowest(table, _parse_amount(keep_lowest), by)
-    elif drop_highest is not None:
-        choice = filtering.drop_highest(table, _parse_amount(drop_highest), by)
-    elif quantile is not None and n is not None:
-        choice = filtering.keep_around_quantile(table, quantile, n, by)
-    elif threshold is not None:
-        choice = filtering.keep_at_most(table, threshold, by)
-    else:
-        choice = filtering.keep_random(table, _parse_amount(str(random)), seed, by)
+    choice = _make_choice(rule, value, table, by, n=n or 0, seed=seed, errors=guard_errors)
     said = {**filtering.describe_choice(choice), "scores": scores.name, "scores_sha256": sha256_of(scores)}
     write_kept(scores, table, choice, out)
     write_json(out.with_suffix(".filter.json"), said)
-    print(json.dumps(said) if as_json else _choice_text(choice, out))
+    print(json.dumps(said) if as_json else _choice_text(choice, said, out))
+
+
+def _single_rule(rules: Mapping[str, str | float | None]) -> tuple[str, str | float]:
+    given = [(rule, value) for rule, value in rules.items() if value is not None]
+    if len(given) != 1:
+        raise HarnessError(f"{len(given)} rules given", hint=f"Give exactly one of {', '.join(rules)}.")
+    return given[0]
+
+
+def _make_choice(rule: str, value: str | float, table: Dataset, by: str, *, n: int, seed: int, errors: float) -> Choice:
+    from harness.scoring import filtering
+
+    match rule:
+        case "--keep-lowest":
+            return filtering.keep_lowest(table, _parse_amount(str(value)), by)
+        case "--keep-highest":
+            return filtering.keep_highest(table, _parse_amount(str(value)), by)
+        case "--drop-highest":
+            return filtering.drop_highest(table, _parse_amount(str(value)), by)
+        case "--quantile":
+            return filtering.keep_around_quantile(table, float(value), n, by)
+        case "--threshold":
+            return filtering.keep_beyond(table, float(value), by)
+        case "--guard":
+            return filtering.keep_guarded(table, parse_targets(str(value), "--guard"), errors)
+        case _:
+            return filtering.keep_random(table, _parse_amount(str(value)), seed, by)
 
 
 def _parse_amount(text: str) -> Amount:
@@ -87,7 +127,17 @@ def _parse_amount(text: str) -> Amount:
         raise HarnessError(f"{text!r} is no amount", hint="Give a fraction such as 0.05, or a whole number.") from None
 
 
-def _choice_text(choice: Choice, out: Path) -> str:
-    cut = "" if choice.cut is None else f" ({choice.by} cut at {choice.cut})"
+def _choice_text(choice: Choice, said: Mapping[str, Any], out: Path) -> str:
     unscored = f", {sum(choice.unscored.values())} without a score" if choice.unscored else ""
-    return f"{len(choice.kept)} pairs kept, {len(choice.dropped)} dropped{cut}{unscored}\nPairs: {out}"
+    cut = "" if choice.cut is None else f", cut at {choice.cut}"
+    lines = [
+        f"{len(choice.kept)} pairs kept, {len(choice.dropped)} dropped ({choice.by}: {choice.rule}{cut}){unscored}"
+    ]
+    for target, forecast in said.get("forecasts", {}).items():
+        figures = (
+            f"{forecast[part]['mean']:+.4g} (error at most {forecast[part]['error_at_most']:.2g})"
+            for part in ("all", "kept")
+            if forecast[part]
+        )
+        lines.append(f"Mean influence on the {TARGET_NAMES[target]}: {', of those kept '.join(figures)}")
+    return "\n".join([*lines, f"Pairs: {out}"])

@@ -8,10 +8,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import compress
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness.preferences.pairs import pair_type, refuse_repeated
+from harness.scoring.guarding import choose_most
+from harness.scoring.targets import TARGETS, Target, error_column, influence_column, is_better_higher
 from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -121,6 +126,54 @@ def keep_at_least(scored: Dataset, threshold: float, by: str = "refusal_influenc
     return _make_choice(scored, f"at least {threshold:g}", by, ranks, kept, threshold)
 
 
+def keep_beyond(scored: Dataset, threshold: float, by: str) -> Choice:
+    """Keeps the pairs on the good side of `threshold`: at least that of what is better high, else at most."""
+    return (keep_at_least if is_better_higher(by) else keep_at_most)(scored, threshold, by)
+
+
+def filter_guarded(scored: Dataset, targets: Sequence[Target], errors: float = 0.0) -> Dataset:
+    """The most pairs whose mean influence on every target is on its good side, as `keep_guarded` chooses them."""
+    return keep_guarded(scored, targets, errors).kept
+
+
+def keep_guarded(scored: Dataset, targets: Sequence[Target], errors: float = 0.0) -> Choice:
+    """Keeps as many pairs as possible with the forecast of every target on its good side, or at zero.
+
+    A target's forecast is the mean influence of the kept pairs on it; good is above 0, for `harmful` below.
+
+    Args:
+        scored: a table from `harness.scoring.scorer.score`, called with `probes` and these targets.
+        targets: at least one; with one, those of the best influence are kept.
+        errors: how many standard errors the forecast must be on the good side by; see `forecast_of`.
+
+    Raises HarnessError where a target was not scored, or no pair can be kept.
+    """
+    gains = [_target_gains(scored, target, errors) for target in targets]
+    common = set[int].intersection(*map(set, gains))
+    ranks = [rank for rank in _ranked_rows(scored, influence_column(targets[0])) if rank.place in common]
+    ranks.sort(key=lambda rank: rank.pair_id)
+    taken = choose_most(np.array([[own[rank.place] for rank in ranks] for own in gains]))
+    kept = list(compress(ranks, taken))
+    names = ", ".join(targets)
+    if not kept:
+        hint = "Guard fewer targets, or take other pairs in."
+        raise HarnessError(f"no pair can be kept with the forecast of {names} good", place="--guard", hint=hint)
+    margin = f" by {errors:g} standard errors" if errors else ""
+    rule = f"as many as keep the forecast of {names} good{margin}"
+    return _make_choice(scored, rule, ", ".join(map(influence_column, targets)), ranks, kept, None)
+
+
+def forecast_of(influences: Sequence[float | None], errors: Sequence[float | None]) -> dict[str, float]:
+    """The mean influence of pairs on a target, and a bound of its standard error; empty where none was scored.
+
+    What is known of each pair does not tell how far the pairs err together, as all are measured along one gradient. The
+    bound, the mean of their standard errors, holds however far that is.
+    """
+    values = [value for value in influences if value is not None]
+    spreads = [value for value in errors if value is not None]
+    return {"mean": fmean(values), "error_at_most": fmean(spreads)} if values and spreads else {}
+
+
 def keep_random(scored: Dataset, amount: Amount, seed: int, by: str = "ln_ches") -> Choice:
     """Keeps pairs drawn at random from those with a score: the control arm of a filter of the same size."""
     ranks = sorted(_ranked_rows(scored, by), key=lambda rank: rank.pair_id)
@@ -153,6 +206,7 @@ def describe_choice(choice: Choice) -> dict[str, Any]:
         "unscored": choice.unscored,
         "kept": _describe_group(choice.kept, choice.by),
         "dropped": _describe_group(choice.dropped, choice.by),
+        **_describe_forecasts(choice),
         "kept_pair_ids": choice.kept["pair_id"][:],
         "dropped_pair_ids": choice.dropped["pair_id"][:],
     }
@@ -169,7 +223,8 @@ def _ranked_rows(scored: Dataset, by: str) -> list[_Rank]:
     """The rows with a score, lowest first."""
     for name in ("pair_id", by):
         if name not in scored.column_names:
-            hint = f"There are: {', '.join(scored.column_names)}."
+            known = by in map(influence_column, TARGETS)
+            hint = "Score with --probes, and with this target." if known else _name_columns(scored)
             raise HarnessError(f"no column {name!r}", place="scores", hint=hint)
     ids, values = [str(name) for name in scored["pair_id"][:]], scored[by][:]
     refuse_repeated(ids, "scores")
@@ -180,6 +235,35 @@ def _ranked_rows(scored: Dataset, by: str) -> list[_Rank]:
     if not ranks:
         raise HarnessError(f"no pair has a {by}", place="scores", hint="Score the preferences first.")
     return sorted(ranks, key=lambda rank: (rank.score, rank.pair_id))
+
+
+def _target_gains(scored: Dataset, target: Target, errors: float) -> dict[int, float]:
+    """What each row adds to a target's forecast, less its part of so many errors, counted so that more is better."""
+    column = influence_column(target)
+    sign = 1.0 if is_better_higher(column) else -1.0
+    gains = {rank.place: sign * rank.score for rank in _ranked_rows(scored, column)}
+    if errors:
+        spreads = {rank.place: rank.score for rank in _ranked_rows(scored, error_column(target))}
+        gains = {place: gain - errors * spreads[place] for place, gain in gains.items() if place in spreads}
+    return {place: gain for place, gain in gains.items() if math.isfinite(gain)}
+
+
+def _describe_forecasts(choice: Choice) -> dict[str, Any]:
+    """What the choice does to the mean influence on each target that the pairs were scored for."""
+    said = {}
+    for target in TARGETS:
+        names = (influence_column(target), error_column(target))
+        if {*names} <= {*choice.kept.column_names}:
+            kept, dropped = ([rows[name][:] for name in names] for rows in (choice.kept, choice.dropped))
+            said[target] = {
+                "all": forecast_of(*(own + others for own, others in zip(kept, dropped, strict=True))),
+                "kept": forecast_of(*kept),
+            }
+    return {"forecasts": said} if said else {}
+
+
+def _name_columns(scored: Dataset) -> str:
+    return f"There are: {', '.join(scored.column_names)}."
 
 
 def _highest_first(ranks: Sequence[_Rank]) -> list[_Rank]:

@@ -36,18 +36,26 @@ def error_column(target: Target) -> str:
     return f"{influence_column(target)}_se"
 
 
+def is_better_higher(measure: str) -> bool:
+    """Whether more of a measure (a column of scores) is better for a pair to be trained on.
+
+    So it is with the influence on what should rise; all other measures say how much harm is to be expected.
+    """
+    return measure in {influence_column(target) for target in TARGETS if target != "harmful"}
+
+
 def asks_unsafe(target: Target) -> bool:
     """Whether the target is measured on unsafe prompts; otherwise on benign ones."""
     return target != "benign"
 
 
-def parse_targets(text: str) -> tuple[Target, ...]:
-    """Targets from their names with commas between. Raises HarnessError where one is unknown or comes twice."""
+def parse_targets(text: str, place: str = "--targets") -> tuple[Target, ...]:
+    """Targets from their names with commas between. Raises HarnessError at `place` where one is unknown."""
     names = [name.strip() for name in text.split(",")]
     found = tuple(target for target in TARGETS if target in names)
     if unknown := sorted({*names} - {*TARGETS}):
         hint = f"Give some of {', '.join(TARGETS)}, with commas between."
-        raise HarnessError(f"{unknown[0]!r} is no target", place="--targets", hint=hint)
+        raise HarnessError(f"{unknown[0]!r} is no target", place=place, hint=hint)
     return found
 
 

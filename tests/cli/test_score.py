@@ -233,6 +233,7 @@ def kept(path):
         (["--quantile", "0.5", "--n", "8"], 8),
         (["--threshold", "100"], 40),
         (["--random", "0.1", "--seed", "3"], 4),
+        (["--keep-highest", "3", "--by", "ln_ches"], 3),
     ],
 )
 def test_filter_rules(scores, rule, count):
@@ -256,12 +257,47 @@ def test_filter_rules(scores, rule, count):
         (["--keep-lowest", "few"], "'few' is no amount"),
         (["--keep-lowest", "0"], "0 pairs asked for"),
         (["--keep-lowest", "1", "--by", "chess"], "no column 'chess'"),
+        (["--keep-highest", "1"], "no column 'refusal_influence'. Score with --probes"),
+        (["--guard", "refusal,candour"], "--guard: 'candour' is no target. Give some of refusal, harmful"),
     ],
 )
 def test_filter_refuses_with_one_line(scores, rule, message):
     done = run("filter", scores, *rule, "--out", scores.with_name("k.jsonl"))
     assert done.code == 2
     assert message in done.err
+
+
+@pytest.fixture
+def influences(scores):
+    """Scores with influences made up: 20 of the 40 pairs hold refusals up, 30 lower harmful completions."""
+    table = pq.read_table(scores)
+    for name, values in {"refusal": [i - 19.5 for i in range(40)], "harmful": [i - 29.5 for i in range(40)]}.items():
+        table = table.append_column(f"{name}_influence", pa.array(values))
+        table = table.append_column(f"{name}_influence_se", pa.array([0.25] * 40))
+    pq.write_table(table, scores)
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("rule", "count", "said"),
+    [
+        (["--keep-highest", "0.25"], 10, "refusal_influence: keep the highest 0.25, cut at 10.5"),
+        (["--threshold", "0", "--by", "refusal_influence"], 20, "refusal_influence: at least 0, cut at 0.0"),
+        (["--threshold", "0", "--by", "harmful_influence"], 30, "harmful_influence: at most 0, cut at 0.0"),
+        (["--guard", "refusal"], 40, "as many as keep the forecast of refusal good"),
+        # The mean of i - 19.5 is 0, so good by one error of 0.25 without the lowest pair: then it is 0.5.
+        (["--guard", "refusal", "--guard-errors", "1"], 39, "refusal good by 1 standard errors"),
+    ],
+)
+def test_filter_by_influence_keeps_the_good_side(influences, rule, count, said):
+    out = influences.with_name("k.jsonl")
+    done = run("filter", influences, *rule, "--out", out)
+    assert done.code == 0, done.err
+    assert len(kept(out)) == count
+    assert said in done.out
+    assert "Mean influence on the refusal rate: +0 (error at most 0.25), of those kept " in done.out
+    assert all(len(line) <= 120 for line in done.out.splitlines()[1:3])
+    assert {"refusal_influence", "harmful_influence_se"} <= set(kept(out)[0])
 
 
 def test_filter_of_what_is_no_table_of_scores(tmp_path):

@@ -116,6 +116,46 @@ def test_describe_says_how_kept_and_dropped_differ():
     assert (said["cut"], said["kept_pair_ids"], said["dropped_pair_ids"]) == (2.0, ["p000", "p001"], ["p002", "p003"])
 
 
+def influences(**columns):
+    scores = {f"{name}_influence": values for name, values in columns.items()}
+    errors = {f"{name}_influence_se": [0.5] * len(values) for name, values in columns.items()}
+    return table([0.0] * len(next(iter(columns.values()))), **scores, **errors)
+
+
+def test_guarded_forecasts_are_good_and_said():
+    data = influences(refusal=[4.0, -1.0, -2.0, -3.0], harmful=[1.0, -2.0, 5.0, 0.0])
+    # Refusals alone: 4 - 1 - 2 = 1, the fourth would make it -2. Harmful completions may not rise with it: 1 - 2 + 5.
+    assert filtering.filter_guarded(data, ("refusal",))["pair_id"][:] == ["p000", "p001", "p002"]
+    choice = filtering.keep_guarded(data, ("refusal", "harmful"))
+    assert choice.kept["pair_id"][:] == ["p000", "p001", "p003"]  # 4 - 1 - 3 = 0; 1 - 2 + 0 = -1
+    said = filtering.describe_choice(choice)["forecasts"]
+    assert said["refusal"] == {"all": {"mean": -0.5, "error_at_most": 0.5}, "kept": {"mean": 0, "error_at_most": 0.5}}
+    assert said["harmful"]["all"]["mean"] == 1
+    assert said["harmful"]["kept"]["mean"] == pytest.approx(-1 / 3)
+
+
+def test_a_forecast_is_good_by_standard_errors():
+    data = influences(refusal=[4.0, -1.0, -2.0, -3.0])
+    # 4 - 1 - 2 is 1, less than three halves; 4 - 1 is 3, more than two.
+    assert filtering.filter_guarded(data, ("refusal",), errors=1.0)["pair_id"][:] == ["p000", "p001"]
+
+
+def test_a_pair_without_a_guarded_score_is_in_neither_part():
+    choice = filtering.keep_guarded(
+        influences(refusal=[4.0, None, -2.0], benign=[1.0, 1.0, None]), ("refusal", "benign")
+    )
+    assert (choice.kept["pair_id"][:], choice.dropped["pair_id"][:]) == (["p000"], [])
+
+
+def test_a_threshold_keeps_the_good_side():
+    data = influences(refusal=[1.0, -1.0], harmful=[1.0, -1.0])
+    kept = {name: filtering.keep_beyond(data, 0.0, f"{name}_influence") for name in ("refusal", "harmful")}
+    assert kept["refusal"].kept["pair_id"][:] == ["p000"]
+    assert kept["harmful"].kept["pair_id"][:] == ["p001"]
+    assert (kept["refusal"].rule, kept["harmful"].rule) == ("at least 0", "at most 0")
+    assert filtering.keep_beyond(data, 0.0, "ln_ches").rule == "at most 0"
+
+
 @pytest.mark.parametrize(
     ("choose", "message"),
     [
@@ -128,6 +168,12 @@ def test_describe_says_how_kept_and_dropped_differ():
         (lambda t: filtering.keep_around_quantile(t, 2, 1), "2 is not between 0 and 1"),
         (lambda t: filtering.keep_at_most(t, -9), "no pair is at most -9. Raise it: the lowest ln_ches is -2"),
         (lambda t: filtering.keep_at_least(t, 9, "ches"), "no pair is at least 9. Lower it: the highest ches is 2"),
+        (lambda t: filtering.keep_highest(t, 1), "no column 'refusal_influence'. Score with --probes"),
+        (lambda t: filtering.keep_guarded(t, ("benign",)), "no column 'benign_influence'. Score with --probes"),
+        (
+            lambda t: filtering.keep_guarded(influences(refusal=[-1.0, -2.0]), ("refusal",)),
+            "no pair can be kept with the forecast of refusal good",
+        ),
         (lambda t: filtering.keep_lowest(t, 1, "prompt"), "does not hold numbers"),
         (lambda t: filtering.keep_lowest(t.select([2]), 1), "no pair has a ln_ches"),
         (lambda t: filtering.keep_lowest(t.select([0, 0]), 1), "pair_id 'p000' comes twice"),
