@@ -1,4 +1,4 @@
-"""`harness score`: which pairs will displace likelihood."""
+"""`harness score`: which pairs will displace likelihood, and which raise or lower refusals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,13 +19,36 @@ from harness.support.errors import HarnessError
 from harness.support.redaction import redact_json
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from harness.preferences.pairs import BrokenRow, PreferenceRow
     from harness.scoring.streaming import ScoringJob, ScoringSummary
     from harness.scoring.targets import InfluenceSettings
     from harness.workers.engines import Engine
-    from reports.scores import ScoreOverview
+    from reports.scores import InfluenceOverview, ScoreOverview
+
+
+_CoefficientsOption = Annotated[
+    bool, typer.Option("--with-coefficients", help="Also the Theorem 3/6 coefficients (needs the vocabulary).")
+]
+_ProbesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--probes",
+        metavar="bundled|FILE|RUN",
+        help="Also each pair's influence on refusals: prompts to probe the model with, or a run with its answers.",
+    ),
+]
+_TargetsOption = Annotated[
+    str, typer.Option("--targets", help="Influence on what, of refusal, harmful, benign, preferred; commas between.")
+]
+_SubspaceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--subspace", metavar="lora:R|last:K", help="Influence over adapters of rank R, or the last K layers, only."
+    ),
+]
 
 
 def score_command(
@@ -46,29 +69,12 @@ def score_command(
     chat_template: Annotated[
         Path | None, typer.Option("--chat-template", help="Jinja chat template in place of the tokenizer's own.")
     ] = None,
-    with_coefficients: Annotated[
-        bool, typer.Option("--with-coefficients", help="Also the Theorem 3/6 coefficients (needs the vocabulary).")
-    ] = False,
-    probes: Annotated[
-        str | None,
-        typer.Option(
-            "--probes",
-            metavar="bundled|FILE|RUN",
-            help="Also each pair's influence on refusals: prompts to probe the model with, or a run with its answers.",
-        ),
-    ] = None,
+    with_coefficients: _CoefficientsOption = False,
+    probes: _ProbesOption = None,
     probe_samples: Annotated[int, typer.Option("--probe-samples", min=1, help="Answers to draw for each prompt.")] = 4,
-    targets: Annotated[
-        str,
-        typer.Option("--targets", help="Influence on what, of refusal, harmful, benign, preferred; commas between."),
-    ] = "refusal",
+    targets: _TargetsOption = "refusal",
     judge: Annotated[str, typer.Option("--judge", help="Who judges the probe answers.")] = "lexical",
-    subspace: Annotated[
-        str | None,
-        typer.Option(
-            "--subspace", metavar="lora:R|last:K", help="Influence over adapters of rank R, or the last K layers, only."
-        ),
-    ] = None,
+    subspace: _SubspaceOption = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     with_text: Annotated[
@@ -101,7 +107,8 @@ def score_command(
     seen = read_score_overview(out)
     page = _write_page(render_scores(seen, title=out.rstrip("/").rpartition("/")[2], model=model), out)
     if as_json:
-        print(json.dumps(redact_json({**asdict(summary), "page": page, "quantiles": seen.quantiles})))
+        said = {**asdict(summary), "page": page, "quantiles": seen.quantiles, **_influences_json(seen)}
+        print(json.dumps(redact_json(said)))
     else:
         _print_summary(summary, seen, page, with_text, cut=max_length is not None)
 
@@ -207,8 +214,63 @@ def _print_summary(summary: ScoringSummary, seen: ScoreOverview, page: str, with
         quantiles.add_row(level, *(f"{value:.4g}" for value in values))
     console = stdout_console()
     console.print(quantiles, _highest_pairs(seen, with_text))
+    _print_influences(console, seen, with_text)
     console.print(safe_text(_summary_text(summary, cut)))
     console.print(safe_text(f"Scores: {summary.out}   Page: {page}"))
+
+
+def _influences_json(seen: ScoreOverview) -> dict[str, Any]:
+    """What is seen of the influences, but for texts; nothing where there are none."""
+    said = {
+        each.target: {
+            "mean": each.mean,
+            "error_at_most": each.error_at_most,
+            "negative": each.negative,
+            "reliability": each.reliability,
+            "quantiles": each.quantiles,
+            "types": [asdict(kind) for kind in each.types],
+            "lowest_pair_ids": [pair.pair_id for pair in each.lowest],
+            "highest_pair_ids": [pair.pair_id for pair in each.highest],
+        }
+        for each in seen.influences
+    }
+    return {"influences": said} if said else {}
+
+
+def _print_influences(console: Console, seen: ScoreOverview, with_text: bool) -> None:
+    """What each influence says of the whole table, and by the first of them the pairs that push hardest."""
+    if not seen.influences:
+        return
+    quantiles = plain_table("quantile", [each.target for each in seen.influences], "Influence", lines=True)
+    for level, values in zip(seen.levels, zip(*(each.quantiles for each in seen.influences), strict=True), strict=True):
+        quantiles.add_row(level, *(f"{value:+.4g}" for value in values))
+    console.print(quantiles)
+    for each in seen.influences:
+        console.print(*map(safe_text, _influence_lines(each)), sep="\n", end="\n\n")
+    console.print(_hardest_pairs(seen.influences[0], with_text))
+
+
+def _influence_lines(each: InfluenceOverview) -> list[str]:
+    said = f"mean {each.mean:+.4g} (standard error at most {each.error_at_most:.2g}), {each.negative:.0%} below 0"
+    lines = [f"Influence on the {each.name}: {said}.", each.meaning]
+    if each.reliability is not None:
+        lines.append(f"Scored with other probe answers, pairs would correlate by {each.reliability:.2f} with these.")
+    if each.types:
+        kinds = (f"{kind.name.lower()} {kind.mean:+.4g} ({kind.pairs} pairs)" for kind in each.types)
+        lines.append(f"By verdicts, mean: {', '.join(kinds)}.")
+    return lines
+
+
+def _hardest_pairs(each: InfluenceOverview, with_text: bool) -> Table:
+    """The pairs that lower the target most, then those that raise it most."""
+    names = ["prompt", "chosen", "rejected"] if with_text else ["pair_id", "ln_ches"]
+    title = f"Lower the {each.name} most, and raise it most"
+    hardest = plain_table("influence", ["error", *names], title, lines=True, texts=True)
+    for pair in (*each.lowest, *(pair for pair in each.highest if pair not in each.lowest)):
+        mean, error = pair.influences[each.target]
+        shown = [pair.prompt, pair.chosen, pair.rejected] if with_text else [pair.pair_id, f"{pair.ln_ches:.4g}"]
+        hardest.add_row(f"{mean:+.4g}", f"{error:.2g}", *(safe_text(text, 40) for text in shown))
+    return hardest
 
 
 def _highest_pairs(seen: ScoreOverview, with_text: bool) -> Table:
