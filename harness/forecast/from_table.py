@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-PROBE_TEMPERATURE = 1.0
-"""Of the probe answers: at a lower one most prompts are answered alike each time, and nothing is read from those."""
-
-
 @dataclass(frozen=True, slots=True)
 class ProbePlan:
     """Which prompts are asked: at most `prompts` of each kind, evenly spaced, each `samples` times; who judges."""
@@ -116,7 +112,7 @@ def _draw_probes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pla
     prompts = load_probe_prompts(plan.source, ("refusal",))
     prompts |= _benign_prompts(plan.source)
     few = {unsafe: _few_prompts(rows, plan.prompts) for unsafe, rows in prompts.items()}
-    return draw_probes(model, tokenizer, few, samples=plan.samples, temperature=PROBE_TEMPERATURE, judge=plan.judge)
+    return draw_probes(model, tokenizer, few, samples=plan.samples, judge=plan.judge)
 
 
 def _benign_prompts(source: str) -> dict[bool, list[Mapping[str, str]]]:

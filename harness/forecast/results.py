@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from harness.scoring.targets import Target
 
-Direction = Literal["rises", "falls", "hardly moves", "either way"]
+ChangeDirection = Literal["rises", "falls", "hardly moves", "either way"]
 
 _HARDLY = 0.03
 """Changes up to here, in shares, are called none."""
@@ -32,7 +32,7 @@ class ExpectedChange:
     high: float
 
     @property
-    def direction(self) -> Direction:
+    def direction(self) -> ChangeDirection:
         """Which way the rate goes, as far as the interval tells."""
         if self.low > 0 or self.high < 0:
             return "rises" if self.change > 0 else "falls"
@@ -91,7 +91,7 @@ class GroupPush:
     pairs: int
     influence: Mapping[Target, tuple[float, float]]
 
-    def direction(self, target: Target) -> Direction:
+    def direction(self, target: Target) -> ChangeDirection:
         """Which way the target goes by these pairs, where their influence is beyond its error."""
         mean, error = self.influence[target]
         if abs(mean) <= error:

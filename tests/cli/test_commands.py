@@ -28,6 +28,7 @@ def test_help_names_every_command_and_imports_nothing_heavy():
         "preferences",
         "score",
         "filter",
+        "forecast",
         "displacement",
         "judge",
         "calibrate",
@@ -48,7 +49,8 @@ def test_the_list_of_commands_cuts_no_summary_at_80_columns():
 
 
 @pytest.mark.parametrize(
-    "name", ["run", "preferences", "score", "filter", "displacement", "judge", "calibrate", "report", "gate"]
+    "name",
+    ["run", "preferences", "score", "filter", "forecast", "displacement", "judge", "calibrate", "report", "gate"],
 )
 def test_each_help_has_an_example(command, name):
     done = command(name, "--help")
