@@ -13,12 +13,11 @@ from torch import Tensor
 
 from harness.displacement.openings import opening_way
 from harness.experiments.geometry import predicted_gains
-from harness.experiments.schema import SelectionMeasure
 from harness.preferences.tokens import Tokens, common_prefix
 from harness.scoring.logprobs import PairLogprobs
 from harness.scoring.probes import Probes
 
-KEPT_END: Mapping[SelectionMeasure, Literal["lowest", "highest"]] = {
+KEPT_END: Mapping[str, Literal["lowest", "highest"]] = {
     "refusal_influence": "highest",
     "ln_ches": "lowest",
     "ches": "lowest",
@@ -32,7 +31,7 @@ KEPT_END: Mapping[SelectionMeasure, Literal["lowest", "highest"]] = {
 the starting model finds unlike in likelihood, Selective DPO those that are learned most easily."""
 
 
-def badness(measure: SelectionMeasure, value: float) -> float:
+def badness(measure: str, value: float) -> float:
     """The measure turned so that pairs of low values are kept."""
     return -value if KEPT_END[measure] == "highest" else value
 
