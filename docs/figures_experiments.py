@@ -1,4 +1,4 @@
-"""Draws docs/catastrophic.svg and docs/percentiles.svg, and fills the docs' tables, from docs/results/*.json.
+"""Draws the experiments' figures (docs/*.svg) and fills the docs' tables, from docs/results/*.json.
 
     python docs/figures_experiments.py
 
@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.support.run_results import CatastrophicResults, PercentilesResults
-from reports.experiment_charts import MEASURE_TITLES, fall_chart, percentile_chart
+from harness.support.run_results import CatastrophicResults, PercentilesResults, SelectionResults
+from reports.experiment_charts import MEASURE_TITLES, fall_chart, percentile_chart, selection_chart
 
 DOCS = Path(__file__).parent
 
@@ -87,6 +87,67 @@ def correlations(results: Mapping[str, Any]) -> str:
     )
 
 
+def compared(results: Mapping[str, Any]) -> str:
+    """What each measure keeps at the compared share does, by objective, as a Markdown table; all pairs come first."""
+    objectives = [*results["recipe"]["objectives"]]
+    arms = {(arm["measure"], arm["objective"]): arm for arm in _compared_arms(results)}
+    organisms = [f"organism {each['organism']}" for each in arms["all", objectives[0]]["organisms"]]
+    headings = ("kept by", objectives[0], "held", *organisms, "above random", *objectives[1:])
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for name in ("all", *results["recipe"]["measures"], "random"):
+        main = arms[name, objectives[0]]
+        cells = (
+            MEASURE_TITLES[name],
+            _points(main["test"]),
+            f"{main['held']} of {len(main['organisms'])}",
+            *(f"{each['before']:.3f} to {each['after']:.3f}" for each in main["organisms"]),
+            _points(main["above_random"]),
+            *(_points(arms[name, objective]["test"]) for objective in objectives[1:]),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _compared_arms(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    share = results["recipe"]["compared"]
+    return [arm for arm in results["arms"] if arm["share"] == share or arm["measure"] == "all"]
+
+
+def shares(results: Mapping[str, Any]) -> str:
+    """Change of refusals by the share kept, as a Markdown table."""
+    main, kept = next(iter(results["recipe"]["objectives"])), results["recipe"]["shares"]
+    arms = {(a["measure"], a["share"]): a for a in results["arms"] if a["objective"] == main}
+    lines = [f"| kept by | {' | '.join(f'{100 * share:g} %' for share in kept)} |", "|---" * (len(kept) + 1) + "|"]
+    lines += [
+        f"| {MEASURE_TITLES[name]} | {' | '.join(_points(arms[name, share]['test']) for share in kept)} |"
+        for name in (*results["recipe"]["measures"], "random")
+    ]
+    return "\n".join(lines)
+
+
+def harm(results: Mapping[str, Any]) -> str:
+    """How well each measure tells the pairs that do harm, as a Markdown table."""
+    tables = [f"organism {each['organism']}, table {each['table']}" for each in results["effects"]]
+    lines = [f"| measure | AUC | {' | '.join(tables)} | tau |", "|---" * (len(tables) + 3) + "|"]
+    for row in results["harm"]:
+        own = " | ".join("n/a" if auc is None else f"{auc:.2f}" for auc in row["auc_per_table"])
+        lines.append(
+            f"| {MEASURE_TITLES[row['measure']]} | {_interval(row['auc'])} | {own} | {_interval(row['tau'])} |"
+        )
+    return "\n".join(lines)
+
+
+def pair_tables(results: Mapping[str, Any]) -> str:
+    """The tables of pairs, as a Markdown table."""
+    kinds = [*results["tables"][0]["pair_types"]]
+    names = " | ".join(kind.replace("_", " ") for kind in kinds)
+    lines = [f"| organism | temperature | {names} | refusals at the start |", "|---" * (len(kinds) + 3) + "|"]
+    for row in results["tables"]:
+        counts = " | ".join(str(row["pair_types"][kind]) for kind in kinds)
+        lines.append(f"| {row['organism']} | {row['temperature']:g} | {counts} | {row['start']['test']:.3f} |")
+    return "\n".join(lines)
+
+
 TABLES: Mapping[str, Iterable[tuple[str, str, Callable[[Mapping[str, Any]], str]]]] = {
     "catastrophic.md": (
         ("falls", "catastrophic", falls),
@@ -97,6 +158,12 @@ TABLES: Mapping[str, Iterable[tuple[str, str, Callable[[Mapping[str, Any]], str]
         ("orders", "percentiles", orders),
         ("correlations", "percentiles", correlations),
         ("orders-alike", "percentiles_alike", orders),
+    ),
+    "selection.md": (
+        ("tables", "selection", pair_tables),
+        ("compared", "selection", compared),
+        ("shares", "selection", shares),
+        ("harm", "selection", harm),
     ),
 }
 """By page: the name of each table in it, the results it is made of, and how."""
@@ -124,6 +191,23 @@ def _spread(value: Mapping[str, float]) -> str:
     return f"{value['median']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
 
 
+def _points(change: Mapping[str, Any]) -> str:
+    """A change of rates in points, with its interval."""
+    if change["value"] is None:
+        return ""
+    return _limits(f"{100 * change['value']:+.1f}", *(change[each] for each in ("low", "high")), scale=100, form="+.0f")
+
+
+def _interval(value: Mapping[str, Any]) -> str:
+    if value["value"] is None:
+        return "n/a"
+    return _limits(f"{value['value']:.2f}", value["low"], value["high"], scale=1, form=".2f")
+
+
+def _limits(text: str, low: float | None, high: float | None, *, scale: float, form: str) -> str:
+    return text if low is None or high is None else f"{text} ({scale * low:{form}} to {scale * high:{form}})"
+
+
 def main() -> None:
     """Writes the pictures and the tables."""
     falling = fall_chart(CatastrophicResults.model_validate(read("catastrophic")))
@@ -131,6 +215,8 @@ def main() -> None:
     for name in ("percentiles", "percentiles_alike"):
         chart = percentile_chart(PercentilesResults.model_validate(read(name)))
         (DOCS / f"{name}.svg").write_text(chart, encoding="utf-8")
+    compared_measures = selection_chart(SelectionResults.model_validate(read("selection")))
+    (DOCS / "selection.svg").write_text(compared_measures, encoding="utf-8")
     for page in TABLES:
         (DOCS / page).write_text(filled(page), encoding="utf-8")
 

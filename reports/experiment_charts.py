@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import altair as alt
 
 from harness.support.console import safe_line
-from harness.support.run_results import CatastrophicResults, PercentilesResults, RecordedTrial
+from harness.support.run_results import (
+    CatastrophicResults,
+    PercentilesResults,
+    RecordedTrial,
+    SelectedArm,
+    SelectionResults,
+)
 from reports.drawing import BLUE, SOFT, WHITE_STYLE, draw_svg
 
 MEASURE_TITLES = {
@@ -14,6 +23,12 @@ MEASURE_TITLES = {
     "last_hidden_inner_product": "last hidden inner product",
     "neg_edit_distance": "minus edit distance",
     "length_difference": "length difference (control)",
+    "refusal_influence": "refusal influence",
+    "theorem_2": "Theorem 2 on first tokens",
+    "log_margin": "log-margin (ComPO)",
+    "validation_loss": "validation loss (Selective DPO)",
+    "random": "random (control)",
+    "all": "all pairs",
 }
 COLUMNS = 3
 
@@ -66,6 +81,76 @@ def percentile_chart(results: PercentilesResults) -> str:
         )
     )
     return draw_svg(chart, WHITE_STYLE)
+
+
+def selection_chart(results: SelectionResults) -> str:
+    """Change of refusals in points: at the compared share a row a measure, then a panel a measure by the share kept.
+
+    Means over organisms with their 95 % intervals; dots are organisms, the broken line random shares.
+    """
+    main = next(iter(results.recipe.objectives))
+    arms = [arm for arm in results.arms if arm.objective == main]
+    compared = [arm for arm in arms if arm.share == results.recipe.compared or arm.measure == "all"]
+    chart = alt.vconcat(_compared_rows(compared), _share_panels(arms), spacing=24)
+    return draw_svg(chart, WHITE_STYLE)
+
+
+def _compared_rows(arms: Sequence[SelectedArm]) -> alt.LayerChart:
+    means = sorted(map(_arm_point, arms), key=lambda point: -point["mean"])
+    dots = [
+        {"measure": MEASURE_TITLES[arm.measure], "change": 100 * (each.after - each.before)}
+        for arm in arms
+        for each in arm.organisms
+    ]
+    y = alt.Y("measure:N", title=None, sort=[point["measure"] for point in means], axis=alt.Axis(labelLimit=220))
+    x = alt.X("mean:Q", title="change of refusals on held-out prompts, points")
+    rows = alt.Data(values=means)
+    layers = (
+        alt.Chart(rows).mark_rule(strokeWidth=2, color=BLUE).encode(y, alt.X("low:Q"), alt.X2("high:Q")),
+        alt.Chart(alt.Data(values=dots)).mark_point(size=24, color=SOFT, opacity=0.8).encode(y, alt.X("change:Q")),
+        alt.Chart(rows).mark_point(filled=True, size=70, color=BLUE, opacity=1).encode(y, x),
+        alt.Chart().mark_rule(strokeDash=[4, 3], color=SOFT).encode(alt.X(datum=0)),
+    )
+    return alt.layer(*layers).properties(width=440, height=24 * len(means))
+
+
+def _share_panels(arms: Sequence[SelectedArm]) -> alt.FacetChart:
+    measured = [arm for arm in arms if arm.measure not in ("all", "random")]
+    names = list(dict.fromkeys(MEASURE_TITLES[arm.measure] for arm in measured))
+    whole = [_arm_point(arm) for arm in arms if arm.measure == "all"]
+    control = whole + [_arm_point(arm) for arm in arms if arm.measure == "random"]
+    rows = [{**_arm_point(arm), "kind": "measure"} for arm in measured]
+    rows += [{**point, "measure": name, "kind": "measure"} for name in names for point in whole]
+    rows += [{**point, "measure": name, "kind": "random"} for name in names for point in control]
+    x = alt.X("share:Q", title="pairs kept, %", axis=alt.Axis(values=[15, 50, 85]))
+    y = alt.Y("mean:Q", title="change, points")
+    own, other = alt.datum.kind == "measure", alt.datum.kind == "random"
+    layers = (
+        alt.Chart()
+        .transform_filter(own)
+        .mark_area(opacity=0.2, color=BLUE)
+        .encode(x, alt.Y("low:Q"), alt.Y2("high:Q")),
+        alt.Chart().transform_filter(other).mark_line(strokeDash=[4, 3], color=SOFT).encode(x, y),
+        alt.Chart().transform_filter(own).mark_line(point=True, color=BLUE).encode(x, y),
+    )
+    return (
+        alt.layer(*layers, data=alt.Data(values=rows))
+        .properties(width=160, height=110)
+        .facet(alt.Facet("measure:N", title=None, sort=names), columns=4)
+    )
+
+
+def _arm_point(arm: SelectedArm) -> dict[str, Any]:
+    """An arm's change on held-out prompts, in points; with one organism, no wider than its mean."""
+    mean = 100 * (arm.test.value or 0.0)
+    low, high = (mean if limit is None else 100 * limit for limit in (arm.test.low, arm.test.high))
+    return {
+        "measure": MEASURE_TITLES[arm.measure],
+        "share": 100 * arm.share,
+        "mean": mean,
+        "low": low,
+        "high": high,
+    }
 
 
 def _panel_title(trial: RecordedTrial) -> str:

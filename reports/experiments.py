@@ -1,4 +1,4 @@
-"""The pages of the section 3 and section 5 experiments, pure functions of a run directory's results.json."""
+"""The experiments' pages, pure functions of a run directory's results.json."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from markupsafe import Markup
 
 from harness.support.artifacts import read_json
 from harness.support.layout import RunFiles
-from harness.support.run_results import CatastrophicResults, parse_experiment_results
+from harness.support.run_results import (
+    CatastrophicResults,
+    ExperimentResults,
+    PercentilesResults,
+    parse_experiment_results,
+)
 from reports import words
-from reports.experiment_charts import fall_chart, percentile_chart
+from reports.experiment_charts import MEASURE_TITLES, fall_chart, percentile_chart, selection_chart
 from reports.reading import read_run_file
 from reports.templating import page_environment
 
@@ -29,16 +34,21 @@ def render_experiment(directory: Path) -> str:
     files = RunFiles(directory)
     results = parse_experiment_results(read_run_file(files.results), str(files.results))
     manifest = read_run_file(files.manifest)
-    chart = fall_chart(results) if isinstance(results, CatastrophicResults) else percentile_chart(results)
     pages = page_environment()
     pages.filters["number"] = format_decimals
-    pages.globals.update(words=words)
+    pages.globals.update(words=words, titles=MEASURE_TITLES)
     return pages.get_template(f"{results.experiment}.html.j2").render(
         name=directory.resolve().name,
         results=results,
         manifest=manifest,
-        chart=Markup(chart),  # noqa: S704 - our own SVG
+        chart=Markup(_draw_chart(results)),  # noqa: S704 - our own SVG
     )
+
+
+def _draw_chart(results: ExperimentResults) -> str:
+    if isinstance(results, CatastrophicResults):
+        return fall_chart(results)
+    return percentile_chart(results) if isinstance(results, PercentilesResults) else selection_chart(results)
 
 
 def format_decimals(value: float | None, digits: int = 2) -> str:

@@ -21,6 +21,7 @@ from harness.support.run_results import (
     MeasuredFall,
     PercentilesResults,
     RunResults,
+    SelectionResults,
 )
 
 
@@ -31,6 +32,8 @@ def print_results(results: AnyResults) -> None:
         _print_falls(results, console)
     elif isinstance(results, PercentilesResults):
         _print_orders(results, console)
+    elif isinstance(results, SelectionResults):
+        _print_selection(results, console)
     else:
         _print_arms(results, console)
 
@@ -117,7 +120,7 @@ def _quantity_text(name: str, figure: CitedFigure | None) -> str:
 
 def _points_interval(change: Interval) -> str:
     if change.known is None:
-        return "nothing judged"
+        return "nothing judged" if change.value is None else f"{100 * change.value:+.1f}"
     return "{:+.1f} ({:+.0f} to {:+.0f})".format(*(100 * number for number in change.known))
 
 
@@ -127,7 +130,7 @@ def _percent_interval(rate: Interval) -> str:
     return "{:.1f} ({:.0f} to {:.0f})".format(*(100 * number for number in rate.known))
 
 
-# The experiments of sections 3 and 5
+# The experiments
 
 
 def _print_falls(results: CatastrophicResults, console: Console) -> None:
@@ -166,6 +169,22 @@ def _print_orders(results: PercentilesResults, console: Console) -> None:
         changes = (f"{subset.mean:+.2f}" for subset in row.subsets)
         measured.add_row(row.measure, *changes, _decimal_text(row.tau))
     console.print(measured)
+
+
+def _print_selection(results: SelectionResults, console: Console) -> None:
+    """The change of refusals on held-out prompts by what is kept, for each objective, and who tells harmful pairs."""
+    aucs = {row.measure: _decimal_text(row.auc.value) for row in results.harm}
+    for objective in results.recipe.objectives:
+        title = f"{objective}: change of refusals on held-out prompts in points, by the share of pairs kept"
+        shares = sorted({arm.share for arm in results.arms if arm.objective == objective and arm.measure != "all"})
+        measured = plain_table("kept by", (*(f"{100 * share:g} %" for share in shares), "AUC"), title)
+        for name in ("all", "random", *results.recipe.measures):
+            own = {arm.share: arm for arm in results.arms if (arm.measure, arm.objective) == (name, objective)}
+            changes = [_points_interval(own[share].test) if share in own else "" for share in shares]
+            if name == "all":
+                changes = [*changes[:-1], _points_interval(own[1.0].test)]
+            measured.add_row(name, *changes, aucs.get(name, ""))
+        console.print(measured, "")
 
 
 def _pair_text(row: MeasuredFall | CitedFall) -> str:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.experiments.schema import Catastrophic, Percentiles
+from harness.experiments.schema import Catastrophic, Percentiles, Selection
 from harness.recipes.loading import read_recipe_keys, validate_recipe
 from harness.recipes.schema import Recipe
 from harness.run.regression import run_regression
 from harness.support.errors import HarnessError
 from harness.support.run_results import AnyResults
 
-AnyRecipe = Recipe | Catastrophic | Percentiles
-EXPERIMENT_KINDS: dict[str, type[AnyRecipe]] = {"catastrophic": Catastrophic, "percentiles": Percentiles}
+AnyRecipe = Recipe | Catastrophic | Percentiles | Selection
+EXPERIMENT_KINDS: dict[str, type[AnyRecipe]] = {
+    "catastrophic": Catastrophic,
+    "percentiles": Percentiles,
+    "selection": Selection,
+}
 
 
 def load_any_recipe(source: str, overrides: Sequence[str] = (), seeds: int | None = None) -> AnyRecipe:
@@ -37,5 +41,8 @@ def run_any_recipe(chosen: AnyRecipe, out: Path, workers: int | None = None) -> 
     # Their stages are many and short, so they load torch at once; a regression run that is done loads none of it.
     from harness.experiments.catastrophic import run_catastrophic
     from harness.experiments.percentiles import run_percentiles
+    from harness.experiments.selection import run_selection
 
-    return run_catastrophic(chosen, out) if isinstance(chosen, Catastrophic) else run_percentiles(chosen, out)
+    if isinstance(chosen, Catastrophic):
+        return run_catastrophic(chosen, out)
+    return run_percentiles(chosen, out) if isinstance(chosen, Percentiles) else run_selection(chosen, out)

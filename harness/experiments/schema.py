@@ -1,20 +1,23 @@
-"""The recipes of the paper's other experiments: section 3's (`catastrophic`) and section 5's (`percentiles`)."""
+"""The recipes of the other experiments: section 3's, section 5's, and the comparison of measures to select pairs by."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from harness.recipes.schema import (
+    Arm,
     ArmName,
     Count,
     FineTuning,
+    PairSettings,
     Positive,
     RecipeBase,
     Seed,
     Seeds,
+    ShareOfPairs,
     Strict,
     TrainingSettings,
 )
@@ -165,6 +168,105 @@ class Percentiles(RecipeBase):
     @field_validator("seeds", "quantiles", "measures")
     @classmethod
     def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(values)) != len(values):
-            raise ValueError("each one once")
-        return values
+        return _refuse_repeats(values)
+
+
+def _refuse_repeats(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("each one once")
+    return values
+
+
+# By which measure pairs are selected
+
+SelectionMeasure = Literal[
+    "refusal_influence", "ln_ches", "ches", "theorem_2", "neg_edit_distance", "last_hidden_inner_product", "log_margin",
+    "validation_loss",
+]  # fmt: skip
+
+
+class PairTable(Strict):
+    """One table of pairs of each organism: `temperature` and `seed` of the answers they are made of.
+
+    `groups`: trainings on random groups of its pairs, by which the pairs that do harm are found. `objectives`: whether
+    all objectives are tried on it, or the first alone.
+    """
+
+    temperature: Positive
+    seed: Seed
+    groups: Annotated[int, Field(ge=0)] = 0
+    objectives: bool = False
+
+
+class ProbeSettings(Strict):
+    """The answers that influence is measured with, drawn to training prompts and apart from those of the pairs."""
+
+    samples: Annotated[int, Field(ge=2)] = 4
+    temperature: Positive = 1.0
+    seed: Seed = 0
+
+
+class Selection(RecipeBase):
+    """What to run. `model` is `miniature` (of each seed in `organisms`), or one checkpoint directory or hub id.
+
+    Of each table and by each measure `shares` of the pairs are kept and trained on for as many steps as all of them
+    take: with every seed at the share `compared`, and with every objective there; with the first seed and the first
+    objective at the others. `random_draws` subsets of each share are the control. How answers start is read on all
+    held-out prompts and on `training_prompts` of the others.
+    """
+
+    experiment: Literal["selection"]
+    organisms: Seeds = (2, 3, 4, 5)
+    prompts: str = "bundled"
+    judge: str = "lexical"
+    pairs: PairSettings = PairSettings()
+    tables: Annotated[tuple[PairTable, ...], Field(min_length=1)]
+    probes: ProbeSettings = ProbeSettings()
+    measures: Annotated[tuple[SelectionMeasure, ...], Field(min_length=1)] = (
+        "refusal_influence",
+        "ln_ches",
+        "ches",
+        "theorem_2",
+        "neg_edit_distance",
+        "last_hidden_inner_product",
+        "log_margin",
+        "validation_loss",
+    )
+    shares: Annotated[tuple[ShareOfPairs, ...], Field(min_length=1)] = (0.15, 0.3, 0.5, 0.65, 0.85)
+    compared: ShareOfPairs = 0.5
+    random_draws: Count = 2
+    seeds: Seeds = (0, 1)
+    objectives: Annotated[dict[ArmName, Arm], Field(min_length=1)]
+    training_prompts: Count = 48
+    training: TrainingSettings = TrainingSettings()
+
+    @field_validator("organisms", "measures", "shares", "seeds", "tables")
+    @classmethod
+    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return _refuse_repeats(values)
+
+    @field_validator("objectives")
+    @classmethod
+    def _trained_in_memory(cls, objectives: dict[str, Arm]) -> dict[str, Arm]:
+        settings = {"loss", "beta", "learning_rate", "sft_weight"}
+        for name, arm in objectives.items():
+            if arm.loss not in ("sigmoid", "ipo_sequence"):
+                raise ValueError(f"{name}: loss: sigmoid or ipo_sequence")
+            if other := sorted(arm.model_fields_set - settings):
+                raise ValueError(f"{name}: {other[0]} is for recipes of arms")
+        return objectives
+
+    @field_validator("training")
+    @classmethod
+    def _of_whole_weights(cls, training: TrainingSettings) -> TrainingSettings:
+        if training.launch or training.lora or training.bf16:
+            raise ValueError("launch, lora and bf16 are for recipes of arms")
+        return training
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Selection:
+        if self.compared not in self.shares:
+            raise ValueError(f"compared: {self.compared:g} is none of the shares")
+        if self.model != "miniature" and len(self.organisms) > 1:
+            raise ValueError("organisms: one, as the model is no organism")
+        return self

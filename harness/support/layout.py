@@ -171,6 +171,14 @@ class RunFiles:
         """One arm trained with one seed."""
         return ArmFiles(self.seeds(name) / f"{SEED_PREFIX}{seed}")
 
+    def organism(self, seed: int) -> RunFiles:
+        """The files of one organism of several, its probe answers and how its own answers start."""
+        return RunFiles(self.root / f"organism-{seed}")
+
+    def table(self, number: int) -> RunFiles:
+        """The files of one table of pairs of several: the pairs, their scores and their ln p."""
+        return RunFiles(self.root / f"table-{number}")
+
     def trial(self, name: str, group: str, seed: int) -> Path:
         """One trial of an experiment."""
         return self.root / "trials" / name / group / f"{SEED_PREFIX}{seed}.json"

@@ -467,13 +467,114 @@ class PercentilesResults(ResultsPart):
     published: CitedOrders | None
 
 
+# By which measure to select pairs
+
+
+class SelectionTable(ResultsPart):
+    """One table of pairs of one organism, and its starting model's refusals at the start of answers, by split."""
+
+    organism: int
+    table: int
+    temperature: float
+    seed: int
+    pair_types: dict[str, int]
+    start: dict[Split, float]
+    steps: int
+
+
+class OrganismChange(ResultsPart):
+    """One organism's refusals on held-out prompts before and after training, the mean of its tables and seeds."""
+
+    organism: int
+    before: float
+    after: float
+
+
+class SelectedArm(ResultsPart):
+    """What training on the pairs that a measure keeps did to refusals at the start of answers.
+
+    `measure`: `all` pairs, or a `random` share, beside the measures. Intervals are over organisms.
+    """
+
+    measure: str
+    share: float
+    objective: str
+    trainings: int
+    test: Interval
+    """Change on held-out prompts."""
+    train: Interval
+    """Change on training prompts."""
+    above_random: Interval
+    """How much higher refusals on held-out prompts end than with as many pairs at random."""
+    organisms: list[OrganismChange]
+    held: int
+    """Organisms whose refusals on held-out prompts fell by at most 3 points."""
+
+
+class MeasuredEffect(ResultsPart):
+    """Refusals that training on a group of alike pairs alone comes to, fitted, with its standard error."""
+
+    name: str
+    pairs: int
+    effect: float
+    error: float
+    harmful: bool
+    """Below the starting model's refusals with 95 % confidence."""
+
+
+class TableEffects(ResultsPart):
+    """The groups of alike pairs of one table; `agreement`: of two halves of the trainings on the groups' effects."""
+
+    organism: int
+    table: int
+    trainings: int
+    start: float
+    agreement: float | None
+    groups: list[MeasuredEffect]
+
+
+class MeasuredHarm(ResultsPart):
+    """How well a measure tells the pairs that do harm; intervals are over organisms."""
+
+    measure: str
+    auc: Interval
+    """The chance that it ranks a pair of a harmful group worse than one of another group."""
+    auc_per_table: list[float | None]
+    tau: Interval
+    """Kendall's between the measure and the groups' effects, 1 where it orders the pairs as these do."""
+
+
+class SelectionRecipe(RecordedRecipe):
+    """The recipe of a comparison of measures."""
+
+    organisms: list[int]
+    measures: list[str]
+    shares: list[float]
+    compared: float
+    objectives: dict[str, Any]
+    training: SubsetTraining
+
+
+class SelectionResults(ResultsPart):
+    """results.json of a comparison of the measures that pairs can be selected by."""
+
+    schema_version: Literal[1]
+    experiment: Literal["selection"]
+    recipe: SelectionRecipe
+    tables: list[SelectionTable]
+    arms: list[SelectedArm]
+    harm: list[MeasuredHarm]
+    effects: list[TableEffects]
+
+
 # Reading
 
-ExperimentResults = CatastrophicResults | PercentilesResults
+ExperimentResults = CatastrophicResults | PercentilesResults | SelectionResults
 AnyResults = RunResults | ExperimentResults
 EXPERIMENT_RESULTS: Mapping[str, type[ExperimentResults]] = {
     "catastrophic": CatastrophicResults,
     "percentiles": PercentilesResults,
+    "selection": SelectionResults,
 }
 ResultsKind = TypeVar("ResultsKind", bound=ResultsPart)
 RERUN = "Run `harness run` again."

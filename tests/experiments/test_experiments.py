@@ -9,7 +9,7 @@ import torch
 from harness.experiments import catastrophic, meaning, percentiles, statements, trial
 from harness.experiments.any_recipe import load_any_recipe, run_any_recipe
 from harness.experiments.geometry import predicted_gains, rank_correlation, unembedding_geometry
-from harness.experiments.schema import PLAIN_TEMPLATE, AnswerPair, Catastrophic, Percentiles
+from harness.experiments.schema import PLAIN_TEMPLATE, AnswerPair, Catastrophic, Percentiles, Selection
 from harness.recipes.loading import packaged_recipes
 from harness.recipes.schema import Recipe
 from harness.support.errors import HarnessError
@@ -200,7 +200,7 @@ def test_broken_recipes_are_told(overrides, told):
 
 def test_recipes_of_each_kind_load():
     kinds = {type(load_any_recipe(name)) for name in packaged_recipes()}
-    assert kinds == {Recipe, Catastrophic, Percentiles}
+    assert kinds == {Recipe, Catastrophic, Percentiles, Selection}
 
 
 def test_the_real_recipes_have_the_papers_settings():
@@ -392,7 +392,7 @@ def figures():
     return module
 
 
-@pytest.mark.parametrize("page", ["catastrophic.md", "percentiles.md"])
+@pytest.mark.parametrize("page", ["catastrophic.md", "percentiles.md", "selection.md"])
 def test_the_docs_tables_are_the_committed_results(figures, page):
     assert figures.filled(page) == (figures.DOCS / page).read_text()
 

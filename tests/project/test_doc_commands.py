@@ -97,7 +97,7 @@ REASONS = {
     r"harness report runs/(miniature|march|organism)": "as the README's two, which are run, of runs with other names",
     r"--dry-run": "measures this machine for half a minute: tests/run/test_dry_run.py",
     r"harness run (my-model.yaml|--out)": "takes minutes: tests/run/test_regression.py, and `make run`",
-    r"harness run (catastrophic|percentiles|unalignment|mitigations)": "takes long: tests/experiments, tests/recipes",
+    r"harness run (catastrophic|percentiles|selection|unalignment|mitigations)": "takes long: tests/experiments, tests/recipes",
     r"harness run (llama3_8b|gemma_2b)": "needs the paper's models and a GPU: tests/recipes/test_real_recipes.py",
     r"--engine ray": "needs a cluster: tests/workers/test_ray.py",
     r"harness preferences (miniature|.*samples=4)": "the bundled prompts take long: tests/preferences",

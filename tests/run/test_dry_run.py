@@ -170,7 +170,7 @@ def test_a_training_that_does_not_fit_is_not_tried(place, monkeypatch, without_w
 
 def test_experiments_are_refused(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
-    for name in ("catastrophic", "percentiles"):
+    for name in ("catastrophic", "percentiles", "selection"):
         done = command("run", name, "--dry-run")
         assert done.returncode == 2
         assert f"--dry-run does not know the experiment '{name}'" in done.stderr
