@@ -8,7 +8,7 @@ of the shares to keep is made as `forecast_table` makes it, that of other parts 
 measured is how answers start (`answer_starts`: probabilities, so without sampling noise) on training prompts that no
 probe asked and on held-out ones. An organism that is in the file already is left out. `--calibrate` chooses the floor
 and the share of the error on the organisms below `HELD_OUT`, says how far the others' forecasts are off, and writes
-both to `harness/forecast/calibration.json`. About 4 minutes an organism on one quiet core.
+both to `harness/forecast/calibration.json`, and the table of docs/forecast.md. About 4 minutes an organism on one quiet core.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import argparse
 import random
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import kendalltau
 
-from harness.forecast.extrapolation import Calibration, Shift, expected_change, path_length
+from harness.forecast.extrapolation import LEVEL, Calibration, Reading, Shift, expected_change, path_length, shift_of
+from harness.forecast.forecasting import Anchor, shifts_between
 from harness.forecast.rates import PromptRates
 from harness.support import artifacts
 
@@ -32,12 +33,18 @@ HELD_OUT = 4
 """The first of the organisms that nothing is chosen on."""
 TABLES = ((0.5, 0), (1.0, 7), (0.6, 3), (0.5, 5))
 """Temperature and seed of the pairs, by the organism's number modulo their count."""
+BETWEEN = ("best 85 %", "best 65 %", "best 30 %")
+"""Shares whose forecast lies between those of all pairs and of the best half."""
+LOOKED_STEPS = 4
 MOVED = 0.03
 SEEDS = (0, 1)
 LONGER = 3
 """Times as many steps, for all pairs, which are also trained on longer."""
 CALIBRATION = Path(__file__).parents[1] / "harness" / "forecast" / "calibration.json"
 
+
+PAGE = Path(__file__).parents[1] / "docs" / "forecast.md"
+MARKS = ("<!-- accuracy -->", "<!-- end -->")
 
 # Measuring
 
@@ -105,40 +112,27 @@ class Watched:
 
 
 def _measure_arms(job: Any, probes: Any, tokenizer: Any, watched: Watched) -> Iterator[dict[str, Any]]:
-    """Each arm: its forecast, and what training did."""
+    """Each arm: what was read after the look-aheads, and what training did."""
     from harness.forecast.look_ahead import look_ahead, probe_targets
     from harness.forecast.results import LookAhead
 
     look, probed = LookAhead(), probe_targets(probes, tokenizer)
-    looked: dict[str, Any] = {}
     for name, places in _arm_places(job.pairs).items():
         own = replace(job, pairs=job.pairs.select(places), label=f"{job.label}, {name}")
-        line = _line_between(looked, own.pairs) if name in ("best 85 %", "best 65 %", "best 30 %") else None
-        shifts = line or look_ahead(own, probed, probes.temperature, look)
-        looked[name] = (own.pairs, shifts)
-        lengths = (1, LONGER) if name == "all" else (1,)
-        for times in lengths:
-            steps = job.steps * times
-            stretch = path_length(steps) / path_length(look.steps)
-            forecast = {
-                target: [each.scaled(stretch).mean, each.scaled(stretch).error] for target, each in shifts.items()
-            }
-            yield {
-                "arm": name,
-                "pairs": len(places),
-                "steps": steps,
-                "looked": line is None,
-                "mean_influence": _mean(own.pairs, "refusal_influence"),
-                "shifts": forecast,
-                "measured": [_train(replace(own, steps=steps, seed=seed), watched) for seed in SEEDS],
-            }
-
-
-def _line_between(looked: Mapping[str, Any], pairs: Any) -> dict[Any, Shift]:
-    from harness.forecast.forecasting import Anchor, shifts_between
-
-    anchors = [Anchor(*looked[name]) for name in ("all", "best 50 %")]
-    return dict(shifts_between(_mean(pairs, "refusal_influence"), anchors))
+        readings = {} if name in BETWEEN else look_ahead(own, probed, probes.temperature, look)
+        arm = {
+            "arm": name,
+            "pairs": len(places),
+            "mean_influence": float(np.mean(own.pairs["refusal_influence"][:])),
+            "readings": {target: [astuple(each) for each in draws] for target, draws in readings.items()},
+        }
+        yield arm | {
+            "steps": job.steps,
+            "measured": [_train(replace(own, seed=seed), watched) for seed in SEEDS],
+        }
+        if name == "all":
+            longer = LONGER * job.steps
+            yield arm | {"steps": longer, "measured": [_train(replace(own, steps=longer), watched)]}
 
 
 def _train(job: Any, watched: Watched) -> dict[str, float]:
@@ -146,10 +140,6 @@ def _train(job: Any, watched: Watched) -> dict[str, float]:
 
     trained = train_on_pairs(job)
     return watched.read(trained.model, trained.tokenizer)
-
-
-def _mean(pairs: Any, column: str) -> float:
-    return float(np.mean(pairs[column][:]))
 
 
 def _arm_places(scored: Any) -> dict[str, list[int]]:
@@ -178,7 +168,6 @@ class Compared:
     """One arm's forecast beside what was measured."""
 
     organism: int
-    longer: bool
     influence: float
     shift: Shift
     rates: PromptRates
@@ -190,13 +179,22 @@ def compare_arms(rows: Sequence[Mapping[str, Any]], key: str = "training") -> li
     found = []
     for row in rows:
         rates = PromptRates(*row["counts"]["refusal"])
-        shortest = min(arm["steps"] for arm in row["arms"])
+        arms = {arm["arm"]: arm for arm in row["arms"]}
+        anchors = [
+            Anchor(arm["pairs"], arm["mean_influence"], {"refusal": _looked_shift(rates, arm)})
+            for arm in (arms["all"], arms["best 50 %"])
+        ]
         for arm in row["arms"]:
+            between = arm["arm"] in BETWEEN
+            looked = shifts_between(arm["mean_influence"], anchors)["refusal"] if between else _looked_shift(rates, arm)
+            shift = looked.scaled(path_length(arm["steps"]) / path_length(LOOKED_STEPS))
             measured = float(np.mean([each[key] for each in arm["measured"]])) - row["start"][key]
-            shift = Shift(*arm["shifts"]["refusal"])
-            longer = arm["steps"] > shortest
-            found.append(Compared(row["organism"], longer, arm["mean_influence"], shift, rates, measured))
+            found.append(Compared(row["organism"], arm["mean_influence"], shift, rates, measured))
     return found
+
+
+def _looked_shift(rates: PromptRates, arm: Mapping[str, Any]) -> Shift:
+    return shift_of(rates, [Reading(*each) for each in arm["readings"]["refusal"]])
 
 
 def judge_forecasts(arms: Sequence[Compared], calibration: Calibration) -> dict[str, Any]:
@@ -245,13 +243,35 @@ def choose_calibration(arms: Sequence[Compared], level: float) -> tuple[float, f
 
 def calibrate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What `calibration.json` holds."""
-    from harness.forecast.extrapolation import LEVEL
-
     chosen = compare_arms([row for row in rows if row["organism"] < HELD_OUT])
     floor, share = choose_calibration(chosen, LEVEL)
     held = [row for row in rows if row["organism"] >= HELD_OUT]
     measured = judge_forecasts(compare_arms(held), Calibration(floor, share, {})) if held else {}
     return {"floor": floor, "share": share, "measured": measured}
+
+
+def accuracy_table(rows: Sequence[Mapping[str, Any]], calibration: Calibration) -> str:
+    """The accuracy as the page shows it, in Markdown."""
+    lines = [
+        "| organisms | prompts | trainings | order, tau | within each | by influence alone | sign right, of those moved "
+        "| off by, points | interval holds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for held in (False, True):
+        own = [row for row in rows if (row["organism"] >= HELD_OUT) == held]
+        for key in ("training", "held_out") if own else ():
+            found = judge_forecasts(compare_arms(own, key), calibration)
+            within, alone = (
+                f"{min(found[name]):.2f} to {max(found[name]):.2f}" for name in ("tau_within", "tau_influence_within")
+            )
+            numbers = ", ".join(str(row["organism"]) for row in sorted(own, key=lambda row: row["organism"]))
+            lines.append(
+                f"| {numbers}{' (held back)' if held else ''} | {key.replace('_', ' ')} | {found['arms']} "
+                f"| {found['tau']:.2f} | {within} | {found['tau_influence']:.2f}; {alone} "
+                f"| {found['sign_right']} of {found['moved']} | {100 * found['mean_error']:.1f} "
+                f"| {found['covered']} of {found['arms']} |"
+            )
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -265,11 +285,9 @@ def main() -> None:
     if arguments.calibrate:
         made = calibrate(rows)
         artifacts.write_json(CALIBRATION, made)
-        told = Calibration(**made)
-        for name, kept in (("chosen on", range(HELD_OUT)), ("held back", range(HELD_OUT, 99))):
-            own = [row for row in rows if row["organism"] in kept]
-            for key in ("training", "held_out"):
-                print(name, key, judge_forecasts(compare_arms(own, key), told) if own else "none")
+        page = PAGE.read_text()
+        start, end = page.index(MARKS[0]) + len(MARKS[0]), page.index(MARKS[1])
+        artifacts.write_text(PAGE, f"{page[:start]}\n{accuracy_table(rows, Calibration(**made))}\n{page[end:]}")
         return
     for number in arguments.organisms:
         if number not in [row["organism"] for row in rows]:

@@ -7,11 +7,14 @@ sqrt(1 - 0.99^k) in each weight whose gradient keeps its size. A shift of the lo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from harness.forecast.rates import PromptRates
 from harness.forecast.results import ExpectedChange
@@ -23,6 +26,14 @@ LEVEL = 0.9
 """What share of the measured changes the intervals are to cover."""
 _QUANTILE = 1.645
 """Of the normal distribution: a two-sided interval of `LEVEL`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How far a rate has moved after a look-ahead, in shares, and its standard error over the probes' prompts."""
+
+    change: float
+    error: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,17 @@ def load_calibration() -> Calibration:
 def path_length(steps: int) -> float:
     """How far RMSProp takes a weight in so many steps, in learning rates."""
     return math.fsum(1 / math.sqrt(1 - _DECAY**step) for step in range(1, steps + 1))
+
+
+def shift_of(rates: PromptRates, readings: Sequence[Reading]) -> Shift:
+    """The shift that the readings of several look-aheads come to.
+
+    Its error is that of the probes, which all of them share, together with the spread of the look-aheads.
+    """
+    shifts = np.array([rates.shift_to(each.change) for each in readings])
+    widths = [rates.shift_to(each.change + each.error) - rates.shift_to(each.change - each.error) for each in readings]
+    spread = float(shifts.std(ddof=1)) / len(shifts) ** 0.5 if len(shifts) > 1 else 0.0
+    return Shift(float(shifts.mean()), math.hypot(float(np.mean(widths)) / 2, spread))
 
 
 def expected_change(rates: PromptRates, shift: Shift, calibration: Calibration) -> ExpectedChange:

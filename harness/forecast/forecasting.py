@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from datasets import Dataset
 
-from harness.forecast.extrapolation import Shift, expected_change, load_calibration, path_length
+from harness.forecast.extrapolation import Shift, expected_change, load_calibration, path_length, shift_of
 from harness.forecast.look_ahead import LOOKED_SHARE, ProbedTarget, look_ahead, probe_targets
 from harness.forecast.results import Forecast, GroupPush, KeptForecast, LookAhead, PairPush, TableForecast
 from harness.preferences.pairs import PAIR_TYPES, pair_type
@@ -43,7 +43,7 @@ def forecast_training(
     """
     look = _possible_look(look or LookAhead(), job.steps)
     probed = probe_targets(probes, tokenizer)
-    shifts = look_ahead(job, probed, probes.temperature, look)
+    shifts = _look_for_shifts(job, probed, probes, look)
     return _forecast_of(len(job.pairs), job.steps, look, probed, shifts)
 
 
@@ -71,7 +71,7 @@ def forecast_table(
     table, unscored = usable_pairs(job.pairs)
     probed = probe_targets(probes, tokenizer)
     anchors = [
-        Anchor(kept, look_ahead(replace(job, pairs=kept), probed, probes.temperature, look))
+        Anchor(len(kept), _mean_influence(kept), _look_for_shifts(replace(job, pairs=kept), probed, probes, look))
         for kept in (table, keep_best(table, LOOKED_SHARE))
     ]
     kept = [_forecast_kept(job, table, share, anchors, look, probed) for share in shares]
@@ -115,15 +115,18 @@ def keep_best(table: Dataset, share: float) -> Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """Pairs on which real steps were taken, and how far the targets' logits moved."""
+    """Pairs on which real steps were taken: how many, their mean influence on refusals, and the targets' shifts."""
 
-    pairs: Dataset
+    pairs: int
+    influence: float
     shifts: Mapping[Target, Shift]
 
-    @property
-    def influence(self) -> float:
-        """The pairs' mean influence on refusals."""
-        return _mean_influence(self.pairs)
+
+def _look_for_shifts(
+    job: TrainingJob, probed: Mapping[Target, ProbedTarget], probes: Probes, look: LookAhead
+) -> dict[Target, Shift]:
+    readings = look_ahead(job, probed, probes.temperature, look)
+    return {target: shift_of(each.rates, readings[target]) for target, each in probed.items()}
 
 
 def _possible_look(look: LookAhead, steps: int) -> LookAhead:
@@ -150,7 +153,7 @@ def _forecast_kept(
     probed: Mapping[Target, ProbedTarget],
 ) -> KeptForecast:
     kept = keep_best(table, share)
-    looked = next((anchor for anchor in anchors if len(anchor.pairs) == len(kept)), None)
+    looked = next((anchor for anchor in anchors if anchor.pairs == len(kept)), None)
     shifts = looked.shifts if looked else shifts_between(_mean_influence(kept), anchors)
     cut = min(kept[influence_column("refusal")][:])
     return KeptForecast(share, cut, looked is not None, _forecast_of(len(kept), job.steps, look, probed, shifts))

@@ -19,7 +19,7 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from harness.forecast.extrapolation import Shift
+from harness.forecast.extrapolation import Reading
 from harness.forecast.rates import PromptRates
 from harness.forecast.results import LookAhead
 from harness.models.loading import evaluation_mode
@@ -54,8 +54,8 @@ class ProbedTarget:
     answers: Sequence[WeightedAnswer]
     rates: PromptRates
 
-    def read_change(self, before: Sequence[FloatArray], after: Sequence[FloatArray]) -> tuple[float, float]:
-        """How far the rate moved, and its standard error over prompts, from ln p of each answer's tokens."""
+    def read_change(self, before: Sequence[FloatArray], after: Sequence[FloatArray]) -> Reading:
+        """How far the rate moved, from ln p of each answer's tokens."""
         by_prompt: dict[tuple[int, ...], float] = {}
         for answer, old, new in zip(self.answers, before, after, strict=True):
             ratios = np.exp(np.minimum(np.cumsum(new - old), _MOST_LIKELIER))
@@ -66,13 +66,7 @@ class ProbedTarget:
         moves = np.zeros(prompts)  # a prompt whose answers all weigh nothing moved by nothing
         moves[: len(by_prompt)] = list(by_prompt.values())
         error = float(moves.std(ddof=1)) * prompts**0.5 if prompts > 1 else 0.0
-        return float(moves.sum()), max(error, 1 / sum(self.rates.answers))
-
-    def read_shift(self, before: Sequence[FloatArray], after: Sequence[FloatArray]) -> Shift:
-        """The same as a shift of all prompts' logits."""
-        change, error = self.read_change(before, after)
-        low, high = (self.rates.shift_to(change + side * error) for side in (-1, 1))
-        return Shift(self.rates.shift_to(change), (high - low) / 2)
+        return Reading(float(moves.sum()), max(error, 1 / sum(self.rates.answers)))
 
 
 def probe_targets(probes: Probes, tokenizer: PreTrainedTokenizerBase) -> dict[Target, ProbedTarget]:
@@ -113,8 +107,8 @@ def draw_pairs_ahead(pairs: Dataset, batch_size: int, look: LookAhead) -> list[D
 
 def look_ahead(
     job: TrainingJob, probed: Mapping[Target, ProbedTarget], temperature: float, look: LookAhead
-) -> dict[Target, Shift]:
-    """Takes the first steps of a training, and reads from probe answers how far each target's logits move.
+) -> dict[Target, list[Reading]]:
+    """Takes the first steps of a training, several times, and reads from probe answers how far each target has moved.
 
     Args:
         job: the training; only its first steps are taken, in this process, and nothing is kept.
@@ -124,11 +118,11 @@ def look_ahead(
 
     Raises HarnessError where what the training needs is not installed.
     """
-    shifts: dict[Target, list[Shift]] = {target: [] for target in probed}
+    readings: dict[Target, list[Reading]] = {target: [] for target in probed}
     for draw, pairs in enumerate(draw_pairs_ahead(job.pairs, job.training.batch_size, look)):
-        for target, shift in _look_once(job, pairs, probed, temperature, look, draw).items():
-            shifts[target].append(shift)
-    return {target: _join_draws(each) for target, each in shifts.items()}
+        for target, reading in _look_once(job, pairs, probed, temperature, look, draw).items():
+            readings[target].append(reading)
+    return readings
 
 
 def _look_once(
@@ -138,7 +132,7 @@ def _look_once(
     temperature: float,
     look: LookAhead,
     draw: int,
-) -> dict[Target, Shift]:
+) -> dict[Target, Reading]:
     read: dict[int, dict[Target, list[FloatArray]]] = {}
 
     def watch(model: PreTrainedModel, step: int) -> None:
@@ -151,14 +145,7 @@ def _look_once(
     label = f"{job.label}, look-ahead {draw + 1} of {look.draws}"
     seed = (job.seed + _OTHER_BATCHES + draw) % 2**32
     train_on_pairs(replace(job, pairs=pairs, training=training, steps=look.steps, seed=seed, label=label), watch=watch)
-    return {target: each.read_shift(read[0][target], read[look.steps][target]) for target, each in probed.items()}
-
-
-def _join_draws(shifts: Sequence[Shift]) -> Shift:
-    """Their mean; its error is the probes', which all draws share, with the spread of the draws."""
-    means = np.array([each.mean for each in shifts])
-    spread = float(means.std(ddof=1)) / len(means) ** 0.5 if len(means) > 1 else 0.0
-    return Shift(float(means.mean()), float(np.hypot(np.mean([each.error for each in shifts]), spread)))
+    return {target: each.read_change(read[0][target], read[look.steps][target]) for target, each in probed.items()}
 
 
 def answer_token_logprobs(

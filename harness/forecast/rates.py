@@ -1,7 +1,8 @@
 """A rate over prompts, and how it moves when all prompts' logits are shifted alike.
 
-Prompts differ: most are always refused or never, few are in between, and those move first. So a rate is carried on not
-as one logit but over the spread of its prompts' rates: a beta distribution fitted to each prompt's count of verdicts.
+Prompts differ: most are refused nearly always or nearly never, few lie in between, and those move first. So a rate is
+carried on not as one logit but over the spread of its prompts' logits, estimated from each prompt's count of verdicts
+without assuming a shape: the mixture that makes the counts likeliest (Kiefer and Wolfowitz 1956), by the EM algorithm.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import betaln, expit, logit
-from scipy.stats import beta
+from scipy.special import expit
+from scipy.stats import binom
 
 FloatArray = NDArray[np.float64]
 
-_NODES = 16
-"""Quantiles that stand for what one prompt's rate may be."""
-_CONCENTRATIONS = np.geomspace(0.05, 50, 60)
+_GRID: FloatArray = np.linspace(-6, 6, 121)
+"""Logits that a prompt's rate may have: from 1 in 400 to all but 1 in 400, beyond what a few answers could tell."""
+_ROUNDS = 100
 _FARTHEST = 60.0
 _EDGE = 1e-4
 """As near as a rate is let come to 0 and 1, of which no shift is finite."""
@@ -48,28 +49,15 @@ class PromptRates:
         return float(brentq(lambda shift: self._rate_at(shift) - target, -_FARTHEST, _FARTHEST))
 
     def _rate_at(self, shift: float) -> float:
-        return float(expit(self._logits + shift).mean())
+        return float(self._spread @ expit(_GRID + shift))
 
     @cached_property
-    def _logits(self) -> FloatArray:
-        """Quantiles of each prompt's posterior, as logits [n * _NODES]."""
-        hits, answers = np.asarray(self.hits, dtype=float), np.asarray(self.answers, dtype=float)
-        yes, no = _fit_beta(hits, answers)
-        levels = (np.arange(_NODES) + 0.5) / _NODES
-        posterior = beta.ppf(levels[:, None], yes + hits, no + answers - hits).ravel()
-        found: FloatArray = logit(posterior.clip(1e-12, 1 - 1e-12))
-        return found
-
-
-def _fit_beta(hits: FloatArray, answers: FloatArray) -> tuple[float, float]:
-    """The parameters of the beta distribution with the observed mean that makes the counts likeliest."""
-    mean = (hits.sum() + 0.5) / (answers.sum() + 1)
-    likelihoods = [
-        float(
-            (betaln(hits + mean * each, answers - hits + (1 - mean) * each)).sum()
-            - len(hits) * betaln(mean * each, (1 - mean) * each)
-        )
-        for each in _CONCENTRATIONS
-    ]
-    best = float(_CONCENTRATIONS[int(np.argmax(likelihoods))])
-    return mean * best, (1 - mean) * best
+    def _spread(self) -> FloatArray:
+        """The share of prompts at each logit of the grid."""
+        hits, answers = np.asarray(self.hits)[:, None], np.asarray(self.answers)[:, None]
+        likelihoods = binom.pmf(hits, answers, expit(_GRID)[None])
+        shares: FloatArray = np.full(len(_GRID), 1 / len(_GRID))
+        for _ in range(_ROUNDS):
+            posterior = likelihoods * shares
+            shares = (posterior / posterior.sum(1, keepdims=True)).mean(0)
+        return shares

@@ -6,10 +6,12 @@ from scipy.special import expit
 
 from harness.forecast.extrapolation import (
     Calibration,
+    Reading,
     Shift,
     expected_change,
     load_calibration,
     path_length,
+    shift_of,
 )
 from harness.forecast.rates import PromptRates
 
@@ -46,6 +48,17 @@ def test_the_three_errors_add_up_as_squares():
 )
 def test_the_direction_is_told_as_far_as_the_interval_tells(mean, error, direction):
     assert expected_change(HALF, Shift(mean, error), Calibration(0.0, 0.0, {})).direction == direction
+
+
+def test_the_shift_of_readings_is_their_mean_and_its_error_of_both_kinds():
+    readings = [Reading(expit(-0.4) - 0.5, 0.02), Reading(expit(-0.6) - 0.5, 0.02)]
+    found = shift_of(HALF, readings)
+    assert found.mean == pytest.approx(-0.5, abs=0.01)
+    # The probes': .02 over the logistic curve's slope, p (1 - p). The look-aheads': .2 / 2.
+    slopes = [expit(-shift) * expit(shift) for shift in (0.4, 0.6)]
+    probes = sum(0.02 / slope for slope in slopes) / 2
+    assert found.error == pytest.approx((probes**2 + 0.1**2) ** 0.5, rel=0.03)
+    assert shift_of(HALF, readings[:1]).error == pytest.approx(0.02 / slopes[0], rel=0.03)
 
 
 def test_a_longer_path_stretches_shift_and_error():

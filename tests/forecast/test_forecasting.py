@@ -87,8 +87,8 @@ def test_every_scored_target_is_there():
 
 def test_shares_between_lie_on_the_line_of_mean_influence():
     anchors = [
-        Anchor(table([-3.0, 1.0]), {REFUSAL: Shift(-1.0, 0.2)}),
-        Anchor(table([1.0]), {REFUSAL: Shift(0.5, 0.1)}),
+        Anchor(2, -1.0, {REFUSAL: Shift(-1.0, 0.2)}),
+        Anchor(1, 1.0, {REFUSAL: Shift(0.5, 0.1)}),
     ]
     assert shifts_between(-1.0, anchors)[REFUSAL] == Shift(-1.0, 0.2)
     assert shifts_between(1.0, anchors)[REFUSAL] == Shift(0.5, 0.2)

@@ -96,6 +96,8 @@ REASONS = {
     r"harness displacement --before out/base": "needs two of those runs: tests/displacement/test_change.py",
     r"harness report runs/(miniature|march|organism)": "as the README's two, which are run, of runs with other names",
     r"--dry-run": "measures this machine for half a minute: tests/run/test_dry_run.py",
+    r"harness forecast ": "a random model refuses nothing, and the miniature takes long: tests/cli/test_forecast.py",
+    r"python benchmarks/forecast_accuracy": "trains for an hour: tests/forecast/test_accuracy.py reads what it wrote",
     r"harness run (my-model.yaml|--out)": "takes minutes: tests/run/test_regression.py, and `make run`",
     r"harness run (catastrophic|percentiles|selection|unalignment|mitigations)": "takes long: tests/experiments, tests/recipes",
     r"harness run (llama3_8b|gemma_2b)": "needs the paper's models and a GPU: tests/recipes/test_real_recipes.py",
