@@ -129,7 +129,7 @@ def _table_effects(table: Mapping[str, Any], trials: Rows) -> dict[str, Any] | N
 
 
 def _measure_harm(measure: str, tables: Rows, effects: Rows) -> dict[str, Any]:
-    """How well the measure ranks the pairs of harmful groups worse, and orders all as their groups' effects do."""
+    """How well the measure ranks the pairs of harmful groups worse, and orders the groups as their effects do."""
     aucs: dict[TableKey, list[float]] = {}
     taus: dict[TableKey, list[float]] = {}
     known = {_table_key(table): table for table in tables}
@@ -140,9 +140,9 @@ def _measure_harm(measure: str, tables: Rows, effects: Rows) -> dict[str, Any]:
         bad = [badness(measure, table["scores"][measure][name]) for name in names]
         own = [groups[table["groups"][name]] for name in names]
         auc = rank_auc(bad, [each["harmful"] for each in own])
-        tau = float(kendalltau(bad, [-each["effect"] for each in own]).statistic)
+        tau = _group_tau(bad, own)
         aucs |= {_table_key(found): [auc]} if auc is not None else {}
-        taus |= {_table_key(found): [tau]} if math.isfinite(tau) else {}
+        taus |= {_table_key(found): [tau]} if tau is not None else {}
         per_table.append(auc)
     return {
         "measure": measure,
@@ -150,6 +150,16 @@ def _measure_harm(measure: str, tables: Rows, effects: Rows) -> dict[str, Any]:
         "auc_per_table": per_table,
         "tau": interval_over([*_over_tables(taus).values()]),
     }
+
+
+def _group_tau(bad: Sequence[float], groups: Rows) -> float | None:
+    """Kendall's tau between the groups' mean scores and how far down their effects go; the groups are each pair's."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for value, group in zip(bad, groups, strict=True):
+        scores[group["name"]].append(value)
+    effects = {group["name"]: group["effect"] for group in groups}
+    tau = float(kendalltau([fmean(scores[name]) for name in effects], [-effects[name] for name in effects]).statistic)
+    return tau if math.isfinite(tau) else None
 
 
 def interval_over(values: Sequence[float]) -> dict[str, Any]:

@@ -541,7 +541,7 @@ class MeasuredHarm(ResultsPart):
     """The chance that it ranks a pair of a harmful group worse than one of another group."""
     auc_per_table: list[float | None]
     tau: Interval
-    """Kendall's between the measure and the groups' effects, 1 where it orders the pairs as these do."""
+    """Kendall's between the groups' means of the measure and their effects, 1 where it orders them alike."""
 
 
 class SelectionRecipe(RecordedRecipe):

@@ -211,6 +211,10 @@ def test_results_by_hand():
     assert [(each.name, each.harmful) for each in effects.groups] == [("x", True), ("y", False), ("z", False)]
     aucs = {row.measure: row.auc.value for row in found.harm}
     assert aucs == {"refusal_influence": 1.0, "ln_ches": 0.0}
+    # Effects rise from x over y to z: influence with them; ln-CHES says the opposite twice, and cannot tell y from z.
+    taus = {row.measure: row.tau.value for row in found.harm}
+    assert taus["refusal_influence"] == pytest.approx(1.0)
+    assert taus["ln_ches"] == pytest.approx(-2 / (3 * 2) ** 0.5)
 
 
 # The run
