@@ -54,8 +54,6 @@ def selection_results(recipe: Mapping[str, Any], tables: Rows, trials: Rows) -> 
 
 ArmKey = tuple[str, float, str]
 """Measure, share and objective."""
-Changes = Mapping[int, float]
-"""By organism, the mean over its tables."""
 
 
 def _gather_arms(trials: Rows) -> dict[ArmKey, list[Mapping[str, Any]]]:
@@ -71,8 +69,10 @@ def _summarize_arm(
     key: ArmKey, arms: Mapping[ArmKey, Rows], starts: Mapping[TableKey, Mapping[str, float]]
 ) -> dict[str, Any]:
     measure, share, objective = key
-    test, train = (_changes(arms[key], starts, split) for split in ("test", "train"))
-    control = {} if measure in (ALL, RANDOM) else _changes(arms.get((RANDOM, share, objective), ()), starts, "test")
+    by_table, by_table_trained = (_table_changes(arms[key], starts, split) for split in ("test", "train"))
+    test, train = _over_tables(by_table), _over_tables(by_table_trained)
+    others = () if measure in (ALL, RANDOM) else arms.get((RANDOM, share, objective), ())
+    control = _over_tables(_table_changes(others, starts, "test"))
     before = _over_tables({table: [starts[table]["test"]] for table in map(_table_key, arms[key])})
     return {
         "measure": measure,
@@ -85,19 +85,26 @@ def _summarize_arm(
         "organisms": [
             {"organism": each, "before": before[each], "after": before[each] + change} for each, change in test.items()
         ],
+        "tables": [
+            {"organism": organism, "table": table, "change": fmean(each)}
+            for (organism, table), each in sorted(by_table.items())
+        ],
         "held": sum(change >= -HELD for change in test.values()),
     }
 
 
-def _changes(trials: Rows, starts: Mapping[TableKey, Mapping[str, float]], split: str) -> Changes:
-    """How far refusals moved in each organism: the mean of its tables, of each the mean of its trainings."""
+def _table_changes(
+    trials: Rows, starts: Mapping[TableKey, Mapping[str, float]], split: str
+) -> dict[TableKey, list[float]]:
+    """How far refusals moved in each training on each table."""
     moved: dict[TableKey, list[float]] = defaultdict(list)
     for trial in trials:
         moved[_table_key(trial)].append(trial[split] - starts[_table_key(trial)][split])
-    return _over_tables(moved)
+    return moved
 
 
 def _over_tables(values: Mapping[TableKey, Sequence[float]]) -> dict[int, float]:
+    """For each organism the mean of its tables, of each the mean of its trainings."""
     organisms: dict[int, list[float]] = defaultdict(list)
     for (organism, _), each in values.items():
         organisms[organism].append(fmean(each))

@@ -490,6 +490,14 @@ class OrganismChange(ResultsPart):
     after: float
 
 
+class TableChange(ResultsPart):
+    """How far refusals on held-out prompts moved with one table of one organism, the mean of its seeds."""
+
+    organism: int
+    table: int
+    change: float
+
+
 class SelectedArm(ResultsPart):
     """What training on the pairs that a measure keeps did to refusals at the start of answers.
 
@@ -507,6 +515,7 @@ class SelectedArm(ResultsPart):
     above_random: Interval
     """How much higher refusals on held-out prompts end than with as many pairs at random."""
     organisms: list[OrganismChange]
+    tables: list[TableChange]
     held: int
     """Organisms whose refusals on held-out prompts fell by at most 3 points."""
 

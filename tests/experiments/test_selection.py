@@ -204,6 +204,7 @@ def test_results_by_hand():
     assert [each.after for each in influence.organisms] == pytest.approx([0.69, 0.7])
     assert (influence.trainings, influence.held) == (4, 1)
     assert influence.above_random.value == pytest.approx(((-0.01 + 0.2) + 0.0) / 2)
+    assert [each.change for each in influence.tables] == pytest.approx([-0.05, 0.03, -0.1])
     assert arms["all"].above_random.value is None
     assert arms["all"].test.value == pytest.approx((-0.3 - 0.2) / 2)
     (effects,) = found.effects
