@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from harness.support.run_results import CatastrophicResults, PercentilesResults, SelectionResults
@@ -113,6 +114,21 @@ def _compared_arms(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [arm for arm in results["arms"] if arm["share"] == share or arm["measure"] == "all"]
 
 
+def by_table(results: Mapping[str, Any]) -> str:
+    """What each measure keeps at the compared share does, by the temperature of the tables, as a Markdown table."""
+    main, settings = next(iter(results["recipe"]["objectives"])), results["recipe"]["tables"]
+    arms = {arm["measure"]: arm for arm in _compared_arms(results) if arm["objective"] == main}
+    headings = [f"temperature {each['temperature']:g}" for each in settings]
+    lines = [f"| kept by | {' | '.join(headings)} |", "|---" * (len(headings) + 1) + "|"]
+    for name in ("all", *results["recipe"]["measures"], "random"):
+        changes: list[list[float]] = [[] for _ in settings]
+        for each in arms[name]["tables"]:
+            changes[each["table"]].append(100 * each["change"])
+        cells = (f"{fmean(own):+.1f} ({min(own):+.0f} to {max(own):+.0f})" for own in changes)
+        lines.append(f"| {MEASURE_TITLES[name]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def shares(results: Mapping[str, Any]) -> str:
     """Change of refusals by the share kept, as a Markdown table."""
     main, kept = next(iter(results["recipe"]["objectives"])), results["recipe"]["shares"]
@@ -162,6 +178,7 @@ TABLES: Mapping[str, Iterable[tuple[str, str, Callable[[Mapping[str, Any]], str]
     "selection.md": (
         ("tables", "selection", pair_tables),
         ("compared", "selection", compared),
+        ("by-table", "selection", by_table),
         ("shares", "selection", shares),
         ("harm", "selection", harm),
     ),

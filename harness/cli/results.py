@@ -118,9 +118,13 @@ def _quantity_text(name: str, figure: CitedFigure | None) -> str:
     return f"{figure.value:+g}{spread}"
 
 
+def _mean_points(change: Interval) -> str:
+    return "n/a" if change.value is None else f"{100 * change.value:+.1f}"
+
+
 def _points_interval(change: Interval) -> str:
     if change.known is None:
-        return "nothing judged" if change.value is None else f"{100 * change.value:+.1f}"
+        return "nothing judged"
     return "{:+.1f} ({:+.0f} to {:+.0f})".format(*(100 * number for number in change.known))
 
 
@@ -175,14 +179,12 @@ def _print_selection(results: SelectionResults, console: Console) -> None:
     """The change of refusals on held-out prompts by what is kept, for each objective, and who tells harmful pairs."""
     aucs = {row.measure: _decimal_text(row.auc.value) for row in results.harm}
     for objective in results.recipe.objectives:
-        title = f"{objective}: change of refusals on held-out prompts in points, by the share of pairs kept"
-        shares = sorted({arm.share for arm in results.arms if arm.objective == objective and arm.measure != "all"})
+        title = f"{objective}: refusals of held-out prompts, change in points by the share of pairs kept"
+        shares = sorted({arm.share for arm in results.arms if arm.objective == objective})
         measured = plain_table("kept by", (*(f"{100 * share:g} %" for share in shares), "AUC"), title)
         for name in ("all", "random", *results.recipe.measures):
             own = {arm.share: arm for arm in results.arms if (arm.measure, arm.objective) == (name, objective)}
-            changes = [_points_interval(own[share].test) if share in own else "" for share in shares]
-            if name == "all":
-                changes = [*changes[:-1], _points_interval(own[1.0].test)]
+            changes = [_mean_points(own[share].test) if share in own else "" for share in shares]
             measured.add_row(name, *changes, aucs.get(name, ""))
         console.print(measured, "")
 

@@ -54,8 +54,6 @@ def selection_results(recipe: Mapping[str, Any], tables: Rows, trials: Rows) -> 
 
 ArmKey = tuple[str, float, str]
 """Measure, share and objective."""
-Changes = Mapping[int, float]
-"""By organism, the mean over its tables."""
 
 
 def _gather_arms(trials: Rows) -> dict[ArmKey, list[Mapping[str, Any]]]:
@@ -71,8 +69,10 @@ def _summarize_arm(
     key: ArmKey, arms: Mapping[ArmKey, Rows], starts: Mapping[TableKey, Mapping[str, float]]
 ) -> dict[str, Any]:
     measure, share, objective = key
-    test, train = (_changes(arms[key], starts, split) for split in ("test", "train"))
-    control = {} if measure in (ALL, RANDOM) else _changes(arms.get((RANDOM, share, objective), ()), starts, "test")
+    by_table, by_table_trained = (_table_changes(arms[key], starts, split) for split in ("test", "train"))
+    test, train = _over_tables(by_table), _over_tables(by_table_trained)
+    others = () if measure in (ALL, RANDOM) else arms.get((RANDOM, share, objective), ())
+    control = _over_tables(_table_changes(others, starts, "test"))
     before = _over_tables({table: [starts[table]["test"]] for table in map(_table_key, arms[key])})
     return {
         "measure": measure,
@@ -85,19 +85,26 @@ def _summarize_arm(
         "organisms": [
             {"organism": each, "before": before[each], "after": before[each] + change} for each, change in test.items()
         ],
+        "tables": [
+            {"organism": organism, "table": table, "change": fmean(each)}
+            for (organism, table), each in sorted(by_table.items())
+        ],
         "held": sum(change >= -HELD for change in test.values()),
     }
 
 
-def _changes(trials: Rows, starts: Mapping[TableKey, Mapping[str, float]], split: str) -> Changes:
-    """How far refusals moved in each organism: the mean of its tables, of each the mean of its trainings."""
+def _table_changes(
+    trials: Rows, starts: Mapping[TableKey, Mapping[str, float]], split: str
+) -> dict[TableKey, list[float]]:
+    """How far refusals moved in each training on each table."""
     moved: dict[TableKey, list[float]] = defaultdict(list)
     for trial in trials:
         moved[_table_key(trial)].append(trial[split] - starts[_table_key(trial)][split])
-    return _over_tables(moved)
+    return moved
 
 
 def _over_tables(values: Mapping[TableKey, Sequence[float]]) -> dict[int, float]:
+    """For each organism the mean of its tables, of each the mean of its trainings."""
     organisms: dict[int, list[float]] = defaultdict(list)
     for (organism, _), each in values.items():
         organisms[organism].append(fmean(each))
@@ -129,7 +136,7 @@ def _table_effects(table: Mapping[str, Any], trials: Rows) -> dict[str, Any] | N
 
 
 def _measure_harm(measure: str, tables: Rows, effects: Rows) -> dict[str, Any]:
-    """How well the measure ranks the pairs of harmful groups worse, and orders all as their groups' effects do."""
+    """How well the measure ranks the pairs of harmful groups worse, and orders the groups as their effects do."""
     aucs: dict[TableKey, list[float]] = {}
     taus: dict[TableKey, list[float]] = {}
     known = {_table_key(table): table for table in tables}
@@ -140,9 +147,9 @@ def _measure_harm(measure: str, tables: Rows, effects: Rows) -> dict[str, Any]:
         bad = [badness(measure, table["scores"][measure][name]) for name in names]
         own = [groups[table["groups"][name]] for name in names]
         auc = rank_auc(bad, [each["harmful"] for each in own])
-        tau = float(kendalltau(bad, [-each["effect"] for each in own]).statistic)
+        tau = _group_tau(bad, own)
         aucs |= {_table_key(found): [auc]} if auc is not None else {}
-        taus |= {_table_key(found): [tau]} if math.isfinite(tau) else {}
+        taus |= {_table_key(found): [tau]} if tau is not None else {}
         per_table.append(auc)
     return {
         "measure": measure,
@@ -150,6 +157,16 @@ def _measure_harm(measure: str, tables: Rows, effects: Rows) -> dict[str, Any]:
         "auc_per_table": per_table,
         "tau": interval_over([*_over_tables(taus).values()]),
     }
+
+
+def _group_tau(bad: Sequence[float], groups: Rows) -> float | None:
+    """Kendall's tau between the groups' mean scores and how far down their effects go; the groups are each pair's."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for value, group in zip(bad, groups, strict=True):
+        scores[group["name"]].append(value)
+    effects = {group["name"]: group["effect"] for group in groups}
+    tau = float(kendalltau([fmean(scores[name]) for name in effects], [-effects[name] for name in effects]).statistic)
+    return tau if math.isfinite(tau) else None
 
 
 def interval_over(values: Sequence[float]) -> dict[str, Any]:

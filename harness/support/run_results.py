@@ -490,6 +490,14 @@ class OrganismChange(ResultsPart):
     after: float
 
 
+class TableChange(ResultsPart):
+    """How far refusals on held-out prompts moved with one table of one organism, the mean of its seeds."""
+
+    organism: int
+    table: int
+    change: float
+
+
 class SelectedArm(ResultsPart):
     """What training on the pairs that a measure keeps did to refusals at the start of answers.
 
@@ -507,6 +515,7 @@ class SelectedArm(ResultsPart):
     above_random: Interval
     """How much higher refusals on held-out prompts end than with as many pairs at random."""
     organisms: list[OrganismChange]
+    tables: list[TableChange]
     held: int
     """Organisms whose refusals on held-out prompts fell by at most 3 points."""
 
@@ -541,7 +550,7 @@ class MeasuredHarm(ResultsPart):
     """The chance that it ranks a pair of a harmful group worse than one of another group."""
     auc_per_table: list[float | None]
     tau: Interval
-    """Kendall's between the measure and the groups' effects, 1 where it orders the pairs as these do."""
+    """Kendall's between the groups' means of the measure and their effects, 1 where it orders them alike."""
 
 
 class SelectionRecipe(RecordedRecipe):

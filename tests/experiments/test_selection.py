@@ -204,6 +204,7 @@ def test_results_by_hand():
     assert [each.after for each in influence.organisms] == pytest.approx([0.69, 0.7])
     assert (influence.trainings, influence.held) == (4, 1)
     assert influence.above_random.value == pytest.approx(((-0.01 + 0.2) + 0.0) / 2)
+    assert [each.change for each in influence.tables] == pytest.approx([-0.05, 0.03, -0.1])
     assert arms["all"].above_random.value is None
     assert arms["all"].test.value == pytest.approx((-0.3 - 0.2) / 2)
     (effects,) = found.effects
@@ -211,6 +212,10 @@ def test_results_by_hand():
     assert [(each.name, each.harmful) for each in effects.groups] == [("x", True), ("y", False), ("z", False)]
     aucs = {row.measure: row.auc.value for row in found.harm}
     assert aucs == {"refusal_influence": 1.0, "ln_ches": 0.0}
+    # Effects rise from x over y to z: influence with them; ln-CHES says the opposite twice, and cannot tell y from z.
+    taus = {row.measure: row.tau.value for row in found.harm}
+    assert taus["refusal_influence"] == pytest.approx(1.0)
+    assert taus["ln_ches"] == pytest.approx(-2 / (3 * 2) ** 0.5)
 
 
 # The run

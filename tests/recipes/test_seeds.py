@@ -9,7 +9,7 @@ KEYS = {
     "miniature": ("seeds=[{}]", "seeds=[0,{}]", "pairs.seed={}", "organism_seed={}"),
     "catastrophic": ("seeds=[{}]", "organism_seed={}"),
     "percentiles": ("seeds=[{}]", "organism_seed={}", "sample_seed={}"),
-    "selection": ("seeds=[{}]", "organisms=[{}]", "probes.seed={}", "tables=[{{temperature: 1, seed: {}}}]"),
+    "selection": ("seeds=[{}]", "probes.seed={}", "tables=[{{temperature: 1, seed: {}}}]"),
 }
 CASES = [(recipe, key) for recipe, keys in KEYS.items() for key in keys]
 
