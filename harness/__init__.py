@@ -13,15 +13,16 @@ from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.displacement.callback import DisplacementCallback, StopRule
-    from harness.scoring.filtering import filter_lowest
+    from harness.scoring.filtering import filter_highest, filter_lowest
     from harness.scoring.scorer import score
 
 
-__all__ = ["DisplacementCallback", "HarnessError", "StopRule", "filter_lowest", "score"]
+__all__ = ["DisplacementCallback", "HarnessError", "StopRule", "filter_highest", "filter_lowest", "score"]
 
 _PLACES = {
     "DisplacementCallback": "harness.displacement.callback",
     "StopRule": "harness.displacement.callback",
+    "filter_highest": "harness.scoring.filtering",
     "filter_lowest": "harness.scoring.filtering",
     "score": "harness.scoring.scorer",
 }

@@ -28,7 +28,7 @@ _LENGTHS = ("prompt_tokens", "chosen_tokens", "rejected_tokens")
 class Choice:
     """A table parted in two by a rule; rows without a score are in neither.
 
-    `kept`, `dropped`: in the order of their `pair_id`. `cut`: the score the rule cut at (the highest kept, or the
+    `kept`, `dropped`: in the order of their `pair_id`. `cut`: the score the rule cut at (the outermost kept, or the
     bounds of a window), None for a random choice. `unscored`: how many rows had no score, by reason.
     """
 
@@ -53,11 +53,31 @@ def filter_lowest(scored: Dataset, amount: Amount, by: str = "ln_ches") -> Datas
     return keep_lowest(scored, amount, by).kept
 
 
+def filter_highest(scored: Dataset, amount: Amount, by: str = "refusal_influence") -> Dataset:
+    """The pairs with the highest scores: `filter_highest(scored, 0.5)` are those that hold refusals up best.
+
+    Args:
+        scored: a table from `harness.scoring.scorer.score`, called with `probes`.
+        amount: a fraction of the scored pairs (float) or a number of them (int).
+        by: the measure.
+
+    Raises HarnessError where the measure is not in the table or the amount does not fit it.
+    """
+    return keep_highest(scored, amount, by).kept
+
+
 def keep_lowest(scored: Dataset, amount: Amount, by: str = "ln_ches") -> Choice:
     """Keeps the pairs with the lowest scores; of equal scores the first `pair_id`."""
     ranks = _ranked_rows(scored, by)
     n = _resolve_amount(amount, len(ranks))
     return _make_choice(scored, f"keep the lowest {amount}", by, ranks, ranks[:n], ranks[n - 1].score)
+
+
+def keep_highest(scored: Dataset, amount: Amount, by: str = "refusal_influence") -> Choice:
+    """Keeps the pairs with the highest scores; of equal scores the first `pair_id`."""
+    ranks = _highest_first(_ranked_rows(scored, by))
+    n = _resolve_amount(amount, len(ranks))
+    return _make_choice(scored, f"keep the highest {amount}", by, ranks, ranks[:n], ranks[n - 1].score)
 
 
 def drop_highest(scored: Dataset, amount: Amount, by: str = "ln_ches") -> Choice:
@@ -89,6 +109,16 @@ def keep_at_most(scored: Dataset, threshold: float, by: str = "ln_ches") -> Choi
         lowest = f"the lowest {by} is {ranks[0].score:g}"
         raise HarnessError(f"no pair is at most {threshold:g}", place="--threshold", hint=f"Raise it: {lowest}.")
     return _make_choice(scored, f"at most {threshold:g}", by, ranks, kept, threshold)
+
+
+def keep_at_least(scored: Dataset, threshold: float, by: str = "refusal_influence") -> Choice:
+    """Keeps the pairs with a score of at least `threshold`."""
+    ranks = _ranked_rows(scored, by)
+    kept = [rank for rank in ranks if rank.score >= threshold]
+    if not kept:
+        highest = f"the highest {by} is {ranks[-1].score:g}"
+        raise HarnessError(f"no pair is at least {threshold:g}", place="--threshold", hint=f"Lower it: {highest}.")
+    return _make_choice(scored, f"at least {threshold:g}", by, ranks, kept, threshold)
 
 
 def keep_random(scored: Dataset, amount: Amount, seed: int, by: str = "ln_ches") -> Choice:
@@ -150,6 +180,11 @@ def _ranked_rows(scored: Dataset, by: str) -> list[_Rank]:
     if not ranks:
         raise HarnessError(f"no pair has a {by}", place="scores", hint="Score the preferences first.")
     return sorted(ranks, key=lambda rank: (rank.score, rank.pair_id))
+
+
+def _highest_first(ranks: Sequence[_Rank]) -> list[_Rank]:
+    """The same rows, highest first; of equal scores the first `pair_id` still comes first."""
+    return sorted(ranks, key=lambda rank: (-rank.score, rank.pair_id))
 
 
 def _resolve_amount(amount: Amount, available: int) -> int:

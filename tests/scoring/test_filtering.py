@@ -39,6 +39,10 @@ SCORES = [0.3, -2.0, None, 1.5, -0.5, -2.0, 0.0]  # p001 and p005 tie
         (lambda t: filtering.keep_lowest(t, 0.5), ["p001", "p004", "p005"], -0.5),  # of the six scored
         (lambda t: filtering.keep_lowest(t, 0.51), ["p001", "p004", "p005", "p006"], 0.0),  # rounded up
         (lambda t: filtering.keep_lowest(t, 1, "ches"), ["p003"], -1.5),
+        (lambda t: filtering.keep_highest(t, 2, "ln_ches"), ["p000", "p003"], 0.3),
+        (lambda t: filtering.keep_highest(t, 1, "ches"), ["p001"], 2.0),  # the tie goes to the first pair_id here too
+        (lambda t: filtering.keep_highest(t, 0.51, "ln_ches"), ["p000", "p003", "p004", "p006"], -0.5),
+        (lambda t: filtering.keep_at_least(t, 0.0, "ln_ches"), ["p000", "p003", "p006"], 0.0),
         (lambda t: filtering.drop_highest(t, 2), ["p001", "p004", "p005", "p006"], 0.0),
         (lambda t: filtering.keep_around_quantile(t, 0.0, 2), ["p001", "p005"], [-2.0, -2.0]),
         (lambda t: filtering.keep_around_quantile(t, 0.5, 2), ["p004", "p006"], [-0.5, 0.0]),
@@ -87,6 +91,16 @@ def test_the_order_of_the_rows_makes_no_difference(scores, seed):
         assert filtering.describe_choice(one) == filtering.describe_choice(other)
 
 
+@given(st.lists(st.sampled_from([None, -1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=20), st.floats(0.01, 1))
+@settings(max_examples=40, deadline=None)
+def test_the_highest_are_the_lowest_of_the_measure_turned_round(scores, amount):
+    data = table([*scores, 0.25])  # `ches` is minus `ln_ches`
+    highest, lowest = filtering.keep_highest(data, amount, "ln_ches"), filtering.keep_lowest(data, amount, "ches")
+    assert highest.kept.to_list() == lowest.kept.to_list()
+    assert highest.dropped.to_list() == lowest.dropped.to_list()
+    assert filtering.filter_highest(data, amount, "ln_ches").to_list() == highest.kept.to_list()
+
+
 def test_describe_says_how_kept_and_dropped_differ():
     refusal, harmful = "refusal", "harmful"
     verdicts = {
@@ -113,6 +127,7 @@ def test_describe_says_how_kept_and_dropped_differ():
         (lambda t: filtering.drop_highest(t, 6), "nothing would be kept"),
         (lambda t: filtering.keep_around_quantile(t, 2, 1), "2 is not between 0 and 1"),
         (lambda t: filtering.keep_at_most(t, -9), "no pair is at most -9. Raise it: the lowest ln_ches is -2"),
+        (lambda t: filtering.keep_at_least(t, 9, "ches"), "no pair is at least 9. Lower it: the highest ches is 2"),
         (lambda t: filtering.keep_lowest(t, 1, "prompt"), "does not hold numbers"),
         (lambda t: filtering.keep_lowest(t.select([2]), 1), "no pair has a ln_ches"),
         (lambda t: filtering.keep_lowest(t.select([0, 0]), 1), "pair_id 'p000' comes twice"),
