@@ -68,6 +68,7 @@ class FinishedRun:
     displacement: Mapping[str, Mapping[int, JsonObject]]
     reference: Mapping[str, Sequence[float]] | None
     pairs: Sequence[ScoredPair] | None
+    influences: Mapping[str, Mapping[str, float | None]] | None
     nearest: Mapping[str, Sequence[JsonObject]] | None
     calibration: JsonObject | None
 
@@ -117,6 +118,7 @@ def read_run(directory: Path) -> FinishedRun:
         _read_by_arm(arms, seeds, lambda arm, seed: files.arm(arm, seed).displacement),
         _read_optional(files.reference.logprobs),
         _read_pairs(files.source(ON_POLICY).scores),
+        _read_influences(files.influence),
         (_read_optional(files.reference.nearest) or {}).get("nearest"),
         _read_optional(files.calibration),
     )
@@ -188,6 +190,16 @@ def _read_pairs(path: Path) -> list[ScoredPair] | None:
         return [_parse_pair(row) for row in pq.read_table(path).to_pylist()]
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
         raise HarnessError(f"is no table of scored pairs ({error})", place=str(path), hint=RERUN) from error
+
+
+def _read_influences(path: Path) -> dict[str, dict[str, float | None]] | None:
+    """What training on each pair does, by `pair_id` and column. Raises HarnessError where the table is broken."""
+    if not path.is_file():
+        return None
+    try:
+        return {row.pop("pair_id"): row for row in pq.read_table(path).to_pylist()}
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise HarnessError(f"is no table of influences ({error})", place=str(path), hint=RERUN) from error
 
 
 def _parse_pair(row: JsonObject) -> ScoredPair:
