@@ -185,6 +185,41 @@ def _histogram_chart(
     )
 
 
+# The forecast
+
+
+def letter(place: int) -> str:
+    """What stands for an arm in a chart whose points are close; the table beside it has its name."""
+    return ascii_uppercase[place % len(ascii_uppercase)]
+
+
+def forecast(results: RunResults, arms: Sequence[str]) -> Chart:
+    """Change of refusals of training prompts over the mean influence of an arm's pairs, with intervals and letters."""
+    rows = []
+    for place, name in enumerate(arms):
+        arm = results.arms[name]
+        influence = (arm.mean_influence or {})["refusal"].known
+        change = arm.change_from_baseline.refusal_rate.train.known if arm.change_from_baseline else None
+        if influence and change:
+            sides = dict(zip(("x", "x_low", "x_high"), influence, strict=True))
+            sides |= {key: 100 * side for key, side in zip(("y", "y_low", "y_high"), change, strict=True)}
+            rows.append({"letter": letter(place), **sides})
+
+    def chart_at(width: int) -> alt.TopLevelMixin:
+        x = alt.X("x:Q", title="Mean influence of the arm's pairs on refusals", axis=alt.Axis(tickCount=5))
+        y = alt.Y("y:Q", title="Refusals, change in points", axis=alt.Axis(tickCount=5))
+        base = alt.Chart(_chart_data(rows))
+        across = base.mark_rule(strokeWidth=6, opacity=0.3, color=BLUE).encode(alt.X("x_low:Q"), alt.X2("x_high:Q"), y)
+        up = base.mark_rule(strokeWidth=6, opacity=0.3, color=BLUE).encode(x, alt.Y("y_low:Q"), alt.Y2("y_high:Q"))
+        dots = base.mark_circle(size=50, opacity=1, color=BLUE).encode(x, y)
+        text = base.mark_text(dx=9, dy=-9, fontWeight="bold", color=INK).encode(x, y, alt.Text("letter:N"))
+        zero = alt.Chart(_chart_data([{"zero": 0}]))
+        lines = [zero.mark_rule(color=SOFT).encode(each) for each in (alt.X("zero:Q"), alt.Y("zero:Q"))]
+        return alt.layer(*lines, across, up, dots, text).properties(width=min(width - 70, 560), height=240)
+
+    return chart_at
+
+
 # Training
 
 

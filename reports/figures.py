@@ -263,7 +263,8 @@ def _order_agreement(means: Mapping[str, float | None], changes: Mapping[str, fl
     """Kendall's tau between the two; None of fewer than `_LEAST_ARMS` arms, or where one side is all alike."""
     if len(means) < _LEAST_ARMS:
         return None
-    return finite_or_null(float(kendalltau([*means.values()], [*changes.values()]).statistic))
+    tau: float = kendalltau([*means.values()], [*changes.values()]).statistic
+    return float(tau) if math.isfinite(tau) else None
 
 
 def _means_by_type(run: FinishedRun) -> dict[str, dict[str, float]]:

@@ -64,8 +64,8 @@ INFLUENCES: tuple[Influence, ...] = get_args(Influence)
 class ProbeSettings(Strict):
     """What influence is measured with: so many answers to each training prompt, drawn apart from the pairs.
 
-    They are drawn as the evaluation draws its own, and judged by the recipe's judge. `subspace`: `lora:RANK` or
-    `last:LAYERS`, where the gradient of all weights is too much.
+    They are drawn at temperature 1, as long as the evaluation's, and judged by the recipe's judge. `subspace`:
+    `lora:RANK` or `last:LAYERS`, where the gradient of all weights is too much.
     """
 
     samples: Annotated[int, Field(ge=2)] = 4
@@ -313,12 +313,8 @@ class Recipe(RecipeBase):
     @model_validator(mode="after")
     def _influence_can_be_measured(self) -> Recipe:
         for name, arm in self.arms.items():
-            if arm.filter.influence is None:
-                continue
-            if arm.pairs != "on_policy":
+            if arm.filter.influence is not None and arm.pairs != "on_policy":
                 raise ValueError(f"arms.{name}: {arm.filter.influence} is measured of on_policy pairs only")
-            if self.evaluation.temperature == 0:
-                raise ValueError(f"arms.{name}: influence needs answers that are drawn: evaluation.temperature above 0")
         return self
 
     @model_validator(mode="after")

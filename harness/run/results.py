@@ -80,17 +80,19 @@ def _baseline_result(answers: AnswersByArm) -> ArmResult:
 def _arm_result(recipe: Recipe, root: Path, name: str, answers: AnswersByArm) -> ArmResult:
     trained = [artifacts.read_json(RunFiles(root).arm(name, seed).training) for seed in recipe.seeds]
     change = _preferred_logprob_change(artifacts.read_json(RunFiles(root).reference.logprobs), trained)
-    influence = _mean_influence(RunFiles(root).influence, recipe, trained)
-    from_raw = {"change_from_raw": _rate_changes(answers["raw"], answers[name])} if "raw" in recipe.arms else {}
+    optional: dict[str, Any] = {}
+    if influence := _mean_influence(RunFiles(root).influence, recipe, trained):
+        optional["mean_influence"] = influence
+    if "raw" in recipe.arms:
+        optional["change_from_raw"] = _rate_changes(answers["raw"], answers[name])
     return ArmResult(
         pairs=trained[0]["pairs"],
         steps=trained[0]["steps"],
         preferred_logprob_change=_seed_estimate(change),
         trained_logprob_change=_trained_logprob_change(_reference_logprobs(root), trained),
-        **({"mean_influence": influence} if influence else {}),
         metrics=_metric_rates(answers[name]),
         change_from_baseline=_rate_changes(answers["baseline"], answers[name]),
-        **from_raw,
+        **optional,
     )
 
 

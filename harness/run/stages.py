@@ -176,10 +176,10 @@ def _influence_stages(run: Run) -> list[Stage]:
 
 
 def _probes_inputs(run: Run) -> dict[str, object]:
-    evaluation, probes = run.recipe.evaluation, run.recipe.probes
-    drawn = {"temperature": evaluation.temperature, "max_new_tokens": evaluation.max_new_tokens}
+    probes, longest = run.recipe.probes, run.recipe.evaluation.max_new_tokens
     kinds = sorted({asks_unsafe(target) for target in run.influence_targets})
-    return {**run.answer_inputs(), "evaluation": drawn, "probes": [probes.samples, probes.seed], "what is asked": kinds}
+    drawn = {"probes": [probes.samples, probes.seed], "evaluation.max_new_tokens": longest, "what is asked": kinds}
+    return run.answer_inputs() | drawn
 
 
 def _influence_inputs(run: Run) -> dict[str, object]:

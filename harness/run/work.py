@@ -166,7 +166,6 @@ def write_probes(run: Run, _: Stage) -> None:
         tokenizer,
         prompts,
         samples=recipe.probes.samples,
-        temperature=recipe.evaluation.temperature,
         max_new_tokens=recipe.evaluation.max_new_tokens,
         judge=recipe.judge,
         seed=recipe.probes.seed,
