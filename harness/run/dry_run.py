@@ -13,6 +13,7 @@ import psutil
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from harness.displacement.pushes import is_affordable, push_tokens
 from harness.displacement.run_files import START_PROMPTS
 from harness.models.loading import empty_model, load_tokenizer
 from harness.models.paths import ModelPath, has_weights
@@ -158,9 +159,9 @@ def dry_run(recipe: Recipe, out: Path, max_processes: int | None = None, began: 
         reasons = due_stages(run)
         due = frozenset(stage.of for stage in every_stage(run) if stage.kind == "pairs" and stage.name in reasons)
         config, tokenizer = load_tokenizer(at_hand)
-        known = KnownTokens(run, tokenizer, due, bool(plan.devices))
         model = empty_model(config)
         shape = _model_shape(config, model)
+        known = KnownTokens(run, tokenizer, due, shape, bool(plan.devices))
         moved = _moved_share(model, shape, recipe.probes.subspace)
         memory = _memory_by_kind(known, shape, _adapter_parameters(model, recipe.training.lora), moved)
         start = time.time() - began if began is not None else 0.0
@@ -220,8 +221,10 @@ class KnownTokens:
     `due`: the sources whose pairs are still to be made.
     """
 
-    def __init__(self, run: Run, tokenizer: PreTrainedTokenizerBase, due: frozenset[str], on_gpu: bool) -> None:
-        self.run, self.recipe, self.on_gpu = run, run.recipe, on_gpu
+    def __init__(
+        self, run: Run, tokenizer: PreTrainedTokenizerBase, due: frozenset[str], shape: Shape, on_gpu: bool
+    ) -> None:
+        self.run, self.recipe, self.parameters, self.on_gpu = run, run.recipe, shape.parameters, on_gpu
         self._tokenizer, self._due = tokenizer, due
         unsafe, benign = (load_prompts(self.recipe.prompts, kind) for kind in ("unsafe", "benign"))
         self.texts = [row["prompt"] for row in (*unsafe, *benign)]
@@ -304,18 +307,36 @@ def stage_work(known: KnownTokens, stage: Stage, sampled: int, evaluated: int) -
     if stage.kind == "pairs":
         sampling = sampling_work(known.training, recipe.pairs.samples, sampled)
         return sampling if known.is_sampled(stage.of) else Workload(pairs=table.pairs)
+    if stage.kind == "train":
+        return _arm_training_work(known, stage.of, sampled, table)
+    return _measuring_work(known, stage, table, sampled, evaluated)
+
+
+def _measuring_work(known: KnownTokens, stage: Stage, table: TokenTable, sampled: int, evaluated: int) -> Workload:
+    """The work of a stage that measures something of a source's pairs."""
+    recipe, targets = known.recipe, known.run.influence_targets
     if stage.kind == "scores":
         return scoring_work(table)
     if stage.kind == "influence":
-        targets, asked = known.run.influence_targets, recipe.probes.samples * len(known.probed)
-        answers = TokenTable(asked, recipe.probes.samples * sum(known.probed), asked * evaluated)
-        return influence_work(table, answers, len(targets), "preferred" in targets)
-    if stage.kind == "reference":
-        others = [known.source_table(source, sampled) for source in known.run.other_sources]
-        return reference_work(table, others, known.unsafe, known.openings)
+        samples = recipe.probes.samples
+        answers = samples * len(known.probed)
+        probes = TokenTable(answers, samples * sum(known.probed), answers * evaluated)
+        return influence_work(table, probes, len(targets), "preferred" in targets)
+    if stage.kind == "pushes":
+        return _pushes_work(known, table)
     if stage.kind == "difficulty":
         return difficulty_work(table, TRAINING_ROUNDS, recipe.training.epochs, recipe.training.batch_size)
-    return _arm_training_work(known, stage.of, sampled, table)
+    others = [known.source_table(source, sampled) for source in known.run.other_sources]
+    return reference_work(table, others, known.unsafe, known.openings)
+
+
+def _pushes_work(known: KnownTokens, table: TokenTable) -> Workload:
+    tokens = push_tokens(known.unsafe, table.sequences)
+    entries = len(known.unsafe) * table.pairs
+    if not is_affordable(known.parameters, tokens, entries, on_cpu=not known.on_gpu):
+        return Workload()
+    openings = len(known.unsafe) // 3  # only likely branches are walked: about a third of the others' work
+    return Workload(table.pairs, len(known.unsafe), openings=openings, trained=tokens)
 
 
 def _arm_training_work(known: KnownTokens, name: str, sampled: int, measured: TokenTable) -> Workload:
@@ -439,7 +460,7 @@ def _stage_seconds(known: KnownTokens, stage: Stage, work: Workload, speed: Spee
         return writing_seconds(work, speed, speed.evaluation, batch, speed.evaluation_setup)
     if stage.kind == "probes":
         return writing_seconds(work, speed, speed.evaluation, PROBES_AT_ONCE, speed.load)
-    if stage.kind == "influence":
+    if stage.kind in {"influence", "pushes"}:
         return None if speed.trained is None else reading_seconds(work, speed) + work.trained * speed.trained
     if stage.kind in {"scores", "reference"}:
         return reading_seconds(work, speed)
@@ -454,7 +475,7 @@ def _run_wall_clock(costs: Sequence[Cost], speed: Speed | None, plan: ProcessPla
     shared = 0.0
     pieces: defaultdict[tuple[str, int], float] = defaultdict(float)
     for cost in costs:
-        if cost.stage.kind in {"train", "evaluate"}:
+        if cost.stage.kind in {"pushes", "train", "evaluate"}:
             pieces[cost.stage.of, cost.stage.seed] += cost.seconds or 0.0
         else:
             shared += cost.seconds or 0.0

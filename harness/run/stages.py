@@ -21,7 +21,7 @@ from harness.support import artifacts
 from harness.support.layout import ON_POLICY, OTHER_SOURCES
 from harness.workers.machine import thread_count
 
-StageKind = Literal["pairs", "scores", "reference", "difficulty", "probes", "influence", "train", "evaluate"]
+StageKind = Literal["pairs", "scores", "reference", "difficulty", "probes", "influence", "pushes", "train", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,13 @@ def shared_stages(run: Run) -> list[Stage]:
 
 
 def arm_stages(run: Run) -> list[list[Stage]]:
-    """What each arm takes with each seed, the baseline first; these pieces do not depend on each other."""
+    """What each arm takes with each seed, the baseline first; these pieces do not depend on each other.
+
+    Before them, what the page alone reads.
+    """
     shared = shared_stages(run)
-    arms = [[_evaluate_stage(run, "baseline", seed)] for seed in run.recipe.seeds]
+    arms = [[_pushes_stage(run)]]
+    arms += [[_evaluate_stage(run, "baseline", seed)] for seed in run.recipe.seeds]
     for name in run.recipe.arms:
         before = tuple(stage.name for stage in shared if _feeds_arm(run, stage, name))
         arms += [_arm_piece(run, name, seed, before) for seed in run.recipe.seeds]
@@ -190,6 +194,19 @@ def _influence_inputs(run: Run) -> dict[str, object]:
         "probes.subspace": run.recipe.probes.subspace,
         "training.max_length": run.recipe.training.max_length,
         "threads": thread_count(),
+    }
+
+
+def _pushes_stage(run: Run) -> Stage:
+    """Which pairs push which prompt's refusal, for the page's answers."""
+    return Stage("prompt influence", "pushes", _pushes_inputs, (run.files.pushes,), after=("scores",))
+
+
+def _pushes_inputs(run: Run) -> dict[str, object]:
+    return {
+        "the scores": _scores_hash(run, ON_POLICY),
+        "the prompts": run.answer_inputs()["the prompts"],
+        "training.max_length": run.recipe.training.max_length,
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from harness.displacement.pushes import measure_pushes
 from harness.displacement.run_files import write_change, write_reference
 from harness.evaluation.lm_eval import evaluate_model
 from harness.models.loading import load_model
@@ -191,6 +192,15 @@ def write_influence(run: Run, _: Stage) -> None:
         scored.select_columns(["pair_id", *columns]).to_parquet(str(temporary))
 
 
+def write_pushes(run: Run, _: Stage) -> None:
+    """How hard each on-policy pair pushes each unsafe prompt's refusal; nothing where it is too much work."""
+    pairs = load_scored_pairs(run, ON_POLICY)
+    model, tokenizer = load_model(run.model_path)
+    prompts = {row["prompt_id"]: row["prompt"] for row in load_prompts(run.recipe.prompts, "unsafe")}
+    tokens = tokenize_pairs(pairs, tokenizer, run.recipe.training.max_length)
+    measure_pushes(model, tokenizer, prompts, tokens).save(run.files.pushes)
+
+
 # Arms
 
 _LARGEST_WEIGHT = 1e8
@@ -265,6 +275,7 @@ WORK_OF_KIND: Mapping[StageKind, Callable[[Run, Stage], None]] = {
     "difficulty": write_difficulty,
     "probes": write_probes,
     "influence": write_influence,
+    "pushes": write_pushes,
     "train": train_arm,
     "evaluate": evaluate_arm,
 }

@@ -124,6 +124,11 @@ class RunFiles:
         return self.root / "influence.parquet"
 
     @property
+    def pushes(self) -> Path:
+        """How hard each on-policy pair pushes each unsafe prompt's refusal, to first order."""
+        return self.root / "prompt_influence.npz"
+
+    @property
     def difficulty(self) -> Path:
         """The validation loss of each on-policy pair."""
         return self.root / "difficulty.json"
