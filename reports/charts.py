@@ -193,24 +193,23 @@ def letter(place: int) -> str:
     return ascii_uppercase[place % len(ascii_uppercase)]
 
 
-def forecast(results: RunResults, arms: Sequence[str]) -> Chart:
-    """Change of refusals of training prompts over the mean influence of an arm's pairs, with intervals and letters."""
+def forecast(results: RunResults, foretold: Mapping[str, Mapping[str, float]]) -> Chart:
+    """Change of refusals of training prompts over what was foretold of each arm, with intervals and letters."""
     rows = []
-    for place, name in enumerate(arms):
-        arm = results.arms[name]
-        influence = (arm.mean_influence or {})["refusal"].known
-        change = arm.change_from_baseline.refusal_rate.train.known if arm.change_from_baseline else None
-        if influence and change:
-            sides = dict(zip(("x", "x_low", "x_high"), influence, strict=True))
-            sides |= {key: 100 * side for key, side in zip(("y", "y_low", "y_high"), change, strict=True)}
-            rows.append({"letter": letter(place), **sides})
+    for place, (name, influence) in enumerate(foretold.items()):
+        changes = results.arms[name].change_from_baseline
+        if changes is not None and (change := changes.refusal_rate.train.known):
+            across = {"x": influence["value"], "x_low": influence["low"], "x_high": influence["high"]}
+            up = dict(zip(("y", "y_low", "y_high"), (100 * each for each in change), strict=True))
+            rows.append({"letter": letter(place), **across, **up})
 
     def chart_at(width: int) -> alt.TopLevelMixin:
-        x = alt.X("x:Q", title="Mean influence of the arm's pairs on refusals", axis=alt.Axis(tickCount=5))
+        x = alt.X("x:Q", title="Mean influence of the arm's pairs, times steps", axis=alt.Axis(tickCount=5))
         y = alt.Y("y:Q", title="Refusals, change in points", axis=alt.Axis(tickCount=5))
         base = alt.Chart(_chart_data(rows))
-        across = base.mark_rule(strokeWidth=6, opacity=0.3, color=BLUE).encode(alt.X("x_low:Q"), alt.X2("x_high:Q"), y)
-        up = base.mark_rule(strokeWidth=6, opacity=0.3, color=BLUE).encode(x, alt.Y("y_low:Q"), alt.Y2("y_high:Q"))
+        bar = base.mark_rule(strokeWidth=6, opacity=0.3, color=BLUE)
+        across = bar.encode(alt.X("x_low:Q"), alt.X2("x_high:Q"), y)
+        up = bar.encode(x, alt.Y("y_low:Q"), alt.Y2("y_high:Q"))
         dots = base.mark_circle(size=50, opacity=1, color=BLUE).encode(x, y)
         text = base.mark_text(dx=9, dy=-9, fontWeight="bold", color=INK).encode(x, y, alt.Text("letter:N"))
         zero = alt.Chart(_chart_data([{"zero": 0}]))

@@ -233,37 +233,39 @@ def _filter_cuts(run: FinishedRun) -> dict[str, float]:
 def _forecast_figures(run: FinishedRun) -> dict[str, Any] | None:
     """What the influence on refusals foretold, and how far it was right; None where it was not measured.
 
-    `arms`: those with a mean influence, in the run's order. `tau`: Kendall's, of the mean influences with the changes
-    of refusals of training prompts. `moved`: how many arms' refusals surely changed (interval without 0), and of how
-    many of these the sign was foretold. `types`: mean influence of the pairs of each type.
+    `arms`: of each arm with a mean influence, that times its optimizer steps, with the interval over pairs. `tau`:
+    Kendall's, of these with the changes of refusals of training prompts. `moved`: how many arms' refusals surely
+    changed (interval without 0), and of how many of these the sign was foretold. `types`: mean influence of the pairs
+    of each type.
     """
-    arms = [
-        name
-        for name in run.trained
-        if (found := run.arms[name].mean_influence) and "refusal" in found and found["refusal"].value is not None
-    ]
-    if not arms:
+    foretold, came = {}, {}
+    for name in run.trained:
+        arm = run.arms[name]
+        mean = (arm.mean_influence or {}).get("refusal", NOTHING_MEASURED).known
+        if mean is None:
+            continue
+        foretold[name] = dict(zip(("value", "low", "high"), (arm.steps * each for each in mean), strict=True))
+        if arm.change_from_baseline and (known := arm.change_from_baseline.refusal_rate.train.known):
+            came[name] = known
+    if not foretold:
         return None
-    means, changes = {}, {}
-    for name in arms:
-        change = run.arms[name].change_from_baseline
-        if change is not None and (known := change.refusal_rate.train.known):
-            means[name], changes[name] = (run.arms[name].mean_influence or {})["refusal"].value, known
-    moved = [name for name, (_, low, high) in changes.items() if low > 0 or high < 0]
-    right = sum((changes[name][0] > 0) == ((means[name] or 0.0) > 0) for name in moved)
+    moved = [name for name, (_, low, high) in came.items() if low > 0 or high < 0]
     return {
-        "arms": arms,
-        "tau": _order_agreement(means, {name: value for name, (value, _, _) in changes.items()}),
-        "moved": {"arms": len(moved), "right": right},
+        "arms": foretold,
+        "tau": _order_agreement([(foretold[name]["value"], value) for name, (value, _, _) in came.items()]),
+        "moved": {
+            "arms": len(moved),
+            "right": sum((came[name][0] > 0) == (foretold[name]["value"] > 0) for name in moved),
+        },
         "types": _means_by_type(run),
     }
 
 
-def _order_agreement(means: Mapping[str, float | None], changes: Mapping[str, float]) -> float | None:
-    """Kendall's tau between the two; None of fewer than `_LEAST_ARMS` arms, or where one side is all alike."""
-    if len(means) < _LEAST_ARMS:
+def _order_agreement(sides: Sequence[tuple[float, float]]) -> float | None:
+    """Kendall's tau between two sides; None of fewer than `_LEAST_ARMS` arms, or where one side is all alike."""
+    if len(sides) < _LEAST_ARMS:
         return None
-    tau: float = kendalltau([*means.values()], [*changes.values()]).statistic
+    tau: float = kendalltau(*zip(*sides, strict=True)).statistic
     return float(tau) if math.isfinite(tau) else None
 
 
