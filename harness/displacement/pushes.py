@@ -56,8 +56,8 @@ FloatArray = NDArray[np.float32]
 class Pushes:
     """How hard each pair pushes each prompt's refusal: `pushes` [prompts, pairs], in shares per unit of gradient step.
 
-    Below zero, training on the pair costs the refusal. Sign and order matter; the unit is the model's own. No prompts
-    and no pairs where it was too much work.
+    Below zero, training on the pair costs the refusal. Sign and order matter; the unit is the model's own. Zero
+    throughout where the answer to a prompt never opens as a refusal. No prompts and pairs where it was too much work.
     """
 
     prompts: tuple[str, ...]
@@ -124,7 +124,7 @@ def measure_pushes(
             if not len(ours):
                 ours = torch.zeros(len(asked), rows.shape[1])
             ours[places] = rows
-        for places, rows in _project_gradients(model, trained, advance):
+        for places, rows in _project_gradients(model, trained, advance) if len(ours) else ():
             pushes[:, places] = (ours @ rows.T).numpy()
     return Pushes(tuple(prompts), tuple(pairs), pushes)
 

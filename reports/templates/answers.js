@@ -416,7 +416,10 @@
         id: item.id, run: data.runs[item.run].name, arm: item.arm, seed: item.seed, prompt_id: item.prompt_id,
         category: item.category, split: item.split, unsafe: item.unsafe, direction: item.direction,
         ...exportedSide("before", item.before), ...exportedSide("after", item.after), prompt: item.prompt,
-        nearest_pairs: item.near.map((near) => ({ pair_id: near.pair, similarity: near.similarity ?? null, push: near.push ?? null, ln_ches: pairs[near.pair]?.ln_ches ?? null })),
+        nearest_pairs: item.near.map((near) => ({
+          pair_id: near.pair, similarity: near.similarity ?? null, ln_ches: pairs[near.pair]?.ln_ches ?? null,
+          ...(near.push === undefined ? {} : { push: near.push }),
+        })),
       };
     }
 
