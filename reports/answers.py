@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
+import numpy as np
+
 from harness.evaluation.samples import Answer
+from harness.scoring.targets import influence_column
 from reports.reading import FinishedRun, ScoredPair
 from reports.words import FLAG_WORDS
 
@@ -20,6 +23,11 @@ TEXT_LIMIT = 20_000
 
 UNCHANGED_LIMIT = 20_000_000
 """Characters of answers with the same verdict as before that the page carries at most; of changed ones it has all."""
+
+Tracing = Literal["influence", "nearest", "prompt"]
+"""How a changed verdict is traced to training pairs: by their influence on that prompt's refusal, by the hidden states
+of their prompts, or by being of the same prompt."""
+_PUSHING = 3
 
 Direction = Literal["worse", "better", "neither", "unjudged", "same"]
 _GOODNESS: Mapping[bool, Mapping[str, int]] = {
@@ -86,7 +94,10 @@ def pack_answers(
     every = [(number, answer) for number, (_, found, _) in enumerate(given) for answer in found]
     carried = _carried_answers(every)
     names = [run.name if len(given) > 1 else "" for run, _, _ in given]
-    rows = [_compared_data(answer, number, names[number], redact) for number, answer in carried]
+    rows = [
+        _compared_data(answer, number, names[number], redact) | _pushing_data(given[number][0], answer)
+        for number, answer in carried
+    ]
     data = {
         "redacted": redact,
         "flags": FLAG_WORDS,
@@ -159,16 +170,54 @@ def _limit_text(text: str) -> str:
 def _run_data(
     run: FinishedRun, found: Sequence[ComparedAnswer], labels: Mapping[str, str], redact: bool
 ) -> dict[str, Any]:
-    """What the answers of one run refer to: the labels of its arms, and training pairs by prompt."""
-    prompts = {answer.after.prompt_id for answer in found if answer.direction != "same"}
-    near = {prompt: [*_near_pairs(run, prompt)] for prompt in sorted(prompts)}
-    wanted = {entry["pair"] for entries in near.values() for entry in entries}
+    """What the answers of one run refer to: the labels of its arms, and training pairs, by prompt or by answer."""
+    changed = [answer for answer in found if answer.direction != "same"]
+    way = _tracing(run)
+    near: dict[str, list[dict[str, Any]]] = {}
+    if way == "influence":
+        entries = [entry for answer in changed for entry in _pushing_data(run, answer).get("near", ())]
+    else:
+        near = {prompt: [*_near_pairs(run, prompt)] for prompt in sorted({each.after.prompt_id for each in changed})}
+        entries = [entry for each in near.values() for entry in each]
+    wanted = {entry["pair"] for entry in entries}
     return {
         "name": run.name,
         "arms": dict(labels),
-        "measured": run.nearest is not None,
-        "near": {prompt: entries for prompt, entries in near.items() if entries},
-        "pairs": {pair.pair_id: _pair_data(pair, redact) for pair in run.pairs or () if pair.pair_id in wanted},
+        "traced": way,
+        "too_much": run.pushes is not None and way != "influence",
+        "near": {prompt: each for prompt, each in near.items() if each},
+        "pairs": {pair.pair_id: _pair_data(pair, run, redact) for pair in run.pairs or () if pair.pair_id in wanted},
+    }
+
+
+def _tracing(run: FinishedRun) -> Tracing:
+    if run.pushes is not None and run.pushes.prompts:
+        return "influence"
+    return "prompt" if run.nearest is None else "nearest"
+
+
+def _pushing_data(run: FinishedRun, answer: ComparedAnswer) -> dict[str, Any]:
+    """Of the pairs that an answer's arm trained on, those that push its prompt's refusal hardest the way it went.
+
+    Where the answer got better these push up, otherwise down. `times`: how hard, over the median pair's push. Empty
+    where the answer did not change, or this was not measured of its prompt.
+    """
+    pushes, prompt = run.pushes, answer.after.prompt_id
+    if answer.direction == "same" or not answer.unsafe or pushes is None or prompt not in pushes.prompts:
+        return {}
+    row = pushes.pushes[pushes.prompts[prompt]]
+    trained = run.training.get(answer.arm, {}).get(answer.seed, {}).get("trained_pair_ids", pushes.pairs)
+    sign = 1.0 if answer.direction == "better" else -1.0
+    pushing = sorted(
+        ((sign * float(row[pushes.pairs[pair]]), pair) for pair in trained if pair in pushes.pairs), reverse=True
+    )
+    middle = float(np.median(np.abs(row)))
+    return {
+        "near": [
+            {"pair": pair, "push": sign * push, "times": push / middle if middle else None}
+            for push, pair in pushing[:_PUSHING]
+            if push > 0
+        ]
     }
 
 
@@ -181,11 +230,14 @@ def _near_pairs(run: FinishedRun, prompt: str) -> Iterator[dict[str, Any]]:
         yield from ({"pair": pair.pair_id} for pair in run.pairs or () if prompt and pair.prompt_id == prompt)
 
 
-def _pair_data(pair: ScoredPair, redact: bool) -> dict[str, Any]:
+def _pair_data(pair: ScoredPair, run: FinishedRun, redact: bool) -> dict[str, Any]:
+    measured = (run.influences or {}).get(pair.pair_id, {}).get(influence_column("refusal"))
+    influence = {} if measured is None else {"influence": measured}
     texts = {} if redact else {name: _limit_text(getattr(pair, name)) for name in ("prompt", "chosen", "rejected")}
     return {
         "ln_ches": pair.ln_ches,
         "chosen_verdict": pair.chosen_verdict,
         "rejected_verdict": pair.rejected_verdict,
+        **influence,
         **texts,
     }

@@ -185,6 +185,40 @@ def _histogram_chart(
     )
 
 
+# The forecast
+
+
+def letter(place: int) -> str:
+    """What stands for an arm in a chart whose points are close; the table beside it has its name."""
+    return ascii_uppercase[place % len(ascii_uppercase)]
+
+
+def forecast(results: RunResults, foretold: Mapping[str, Mapping[str, float]]) -> Chart:
+    """Change of refusals of training prompts over what was foretold of each arm, with intervals and letters."""
+    rows = []
+    for place, (name, influence) in enumerate(foretold.items()):
+        changes = results.arms[name].change_from_baseline
+        if changes is not None and (change := changes.refusal_rate.train.known):
+            across = {"x": influence["value"], "x_low": influence["low"], "x_high": influence["high"]}
+            up = dict(zip(("y", "y_low", "y_high"), (100 * each for each in change), strict=True))
+            rows.append({"letter": letter(place), **across, **up})
+
+    def chart_at(width: int) -> alt.TopLevelMixin:
+        x = alt.X("x:Q", title="Mean influence of the arm's pairs, times steps", axis=alt.Axis(tickCount=5))
+        y = alt.Y("y:Q", title="Refusals, change in points", axis=alt.Axis(tickCount=5))
+        base = alt.Chart(_chart_data(rows))
+        bar = base.mark_rule(strokeWidth=6, opacity=0.3, color=BLUE)
+        across = bar.encode(alt.X("x_low:Q"), alt.X2("x_high:Q"), y)
+        up = bar.encode(x, alt.Y("y_low:Q"), alt.Y2("y_high:Q"))
+        dots = base.mark_circle(size=50, opacity=1, color=BLUE).encode(x, y)
+        text = base.mark_text(dx=9, dy=-9, fontWeight="bold", color=INK).encode(x, y, alt.Text("letter:N"))
+        zero = alt.Chart(_chart_data([{"zero": 0}]))
+        lines = [zero.mark_rule(color=SOFT).encode(each) for each in (alt.X("zero:Q"), alt.Y("zero:Q"))]
+        return alt.layer(*lines, across, up, dots, text).properties(width=min(width - 70, 560), height=240)
+
+    return chart_at
+
+
 # Training
 
 

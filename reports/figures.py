@@ -13,12 +13,15 @@ from statistics import fmean
 from typing import Any, get_args
 
 import numpy as np
+from scipy.stats import kendalltau
 
 from harness.evaluation.samples import VERDICT_OF, Answer, counted_flags, mean_outcome
 from harness.gate.decision import GateOutcome, run_gate
 from harness.gate.policy import Policy
 from harness.judges.registry import labels_never_given
 from harness.judges.verdicts import FLAGS
+from harness.preferences.pairs import PAIR_TYPES, pair_type
+from harness.scoring.targets import influence_column
 from harness.support import stats
 from harness.support.artifacts import finite_or_null
 from harness.support.errors import HarnessError
@@ -30,6 +33,9 @@ from reports.reading import FinishedRun, JsonObject, ScoredPair
 from reports.words import DIRECTIONS, QUANTILES, measured
 
 _REASONS_SHOWN = 5
+_INFLUENCE = influence_column("refusal")
+_LEAST_ARMS = 3
+"""Arms that an order is told of."""
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 Figures = Mapping[str, Any]
@@ -46,6 +52,7 @@ def compute_figures(run: FinishedRun, answers: Sequence[ComparedAnswer]) -> Figu
         "pairs": _pair_figures(run.pairs) if run.pairs else None,
         "pair_shares": _type_shares(run.results.pair_types),
         "cuts": _filter_cuts(run),
+        "forecast": _forecast_figures(run),
         "training": {arm: _training_figures(run, by_seed) for arm, by_seed in run.training.items()},
         "displacement": {arm: displacement_figures([*by_seed.values()]) for arm, by_seed in run.displacement.items()},
         "unjudged": {arm: _unjudged_figures(by_seed.values()) for arm, by_seed in run.answers.items()},
@@ -119,7 +126,7 @@ def _control_gains(run: FinishedRun) -> dict[str, ControlGain]:
 
 def _random_control(settings: Mapping[str, RecordedArm], name: str) -> str | None:
     """The arm that differs from the filtered arm `name` in nothing but drawing its pairs at random."""
-    share, rest = settings[name].filter.keep_lowest, _settings_but_filter(settings[name])
+    share, rest = settings[name].filter.measured_share, _settings_but_filter(settings[name])
     if not share:
         return None
     alike = (other for other, arm in settings.items() if _settings_but_filter(arm) == rest)
@@ -218,6 +225,58 @@ def _filter_cuts(run: FinishedRun) -> dict[str, float]:
         for arm, choice in choices.items()
         if choice.get("by") == "ln_ches" and choice.get("cut") is not None
     }
+
+
+# The forecast beside what came
+
+
+def _forecast_figures(run: FinishedRun) -> dict[str, Any] | None:
+    """What the influence on refusals foretold, and how far it was right; None where it was not measured.
+
+    `arms`: of each arm with a mean influence, that times its optimizer steps, with the interval over pairs. `tau`:
+    Kendall's, of these with the changes of refusals of training prompts. `moved`: how many arms' refusals surely
+    changed (interval without 0), and of how many of these the sign was foretold. `types`: mean influence of the pairs
+    of each type.
+    """
+    foretold, came = {}, {}
+    for name in run.trained:
+        arm = run.arms[name]
+        mean = (arm.mean_influence or {}).get("refusal", NOTHING_MEASURED).known
+        if mean is None:
+            continue
+        foretold[name] = dict(zip(("value", "low", "high"), (arm.steps * each for each in mean), strict=True))
+        if arm.change_from_baseline and (known := arm.change_from_baseline.refusal_rate.train.known):
+            came[name] = known
+    if not foretold:
+        return None
+    moved = [name for name, (_, low, high) in came.items() if low > 0 or high < 0]
+    return {
+        "arms": foretold,
+        "tau": _order_agreement([(foretold[name]["value"], value) for name, (value, _, _) in came.items()]),
+        "moved": {
+            "arms": len(moved),
+            "right": sum((came[name][0] > 0) == (foretold[name]["value"] > 0) for name in moved),
+        },
+        "types": _means_by_type(run),
+    }
+
+
+def _order_agreement(sides: Sequence[tuple[float, float]]) -> float | None:
+    """Kendall's tau between two sides; None of fewer than `_LEAST_ARMS` arms, or where one side is all alike."""
+    if len(sides) < _LEAST_ARMS:
+        return None
+    tau: float = kendalltau(*zip(*sides, strict=True)).statistic
+    return float(tau) if math.isfinite(tau) else None
+
+
+def _means_by_type(run: FinishedRun) -> dict[str, dict[str, float]]:
+    """By pair type: how many pairs have an influence, and its mean."""
+    values: dict[str, list[float]] = {name: [] for name in PAIR_TYPES}
+    for pair in run.pairs or ():
+        value = (run.influences or {}).get(pair.pair_id, {}).get(_INFLUENCE)
+        if value is not None and pair.chosen_verdict and pair.rejected_verdict:
+            values[pair_type(pair.chosen_verdict, pair.rejected_verdict)].append(value)
+    return {name: {"pairs": len(found), "mean": fmean(found)} for name, found in values.items() if found}
 
 
 # Training

@@ -99,7 +99,7 @@ def change_sentences(results: RunResults) -> list[str]:
         return []
     settings = results.recipe.arms
     filters = {name: settings[name].filter for name in results.trained_arms if name in settings}
-    whole = [name for name, rule in filters.items() if rule.keep_lowest is None and rule.random is None]
+    whole = [name for name, rule in filters.items() if rule.measured_share is None and rule.random is None]
     return [_arm_sentence(results, name) for name in (whole or results.trained_arms)[:1]]
 
 
@@ -142,7 +142,7 @@ def credit_sentences(results: RunResults, figures: Mapping[str, Any], labels: Ma
     settings, gate = results.recipe.arms, figures["gate"]
     said = []
     for name in results.trained_arms:
-        if name not in settings or settings[name].filter.keep_lowest is None:
+        if name not in settings or settings[name].filter.measured_share is None:
             continue
         control = figures["controls"].get(name)
         if control is None:
@@ -168,8 +168,9 @@ def _longer_arms(results: RunResults, name: str) -> list[str]:
         for other in results.trained_arms
         if other in settings
         and settings[other].steps == "as_raw"
-        and settings[other].filter.keep_lowest is not None
+        and settings[other].filter.measured_share is not None
         and settings[other].filter.by == settings[name].filter.by
+        and (settings[other].filter.keep_highest is None) == (settings[name].filter.keep_highest is None)
         and settings[other].loss == settings[name].loss
     ]
 

@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from zipfile import BadZipFile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import Answer
@@ -32,6 +35,7 @@ JsonObject = Mapping[str, Any]
 """What a file of the run says, as JSON."""
 
 _T = TypeVar("_T")
+_SIDES = ("prompts", "pairs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,18 @@ class ScoredPair:
     ln_ches: float | None
     chosen_tokens: int | None
     rejected_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPushes:
+    """How hard each training pair pushes each prompt's refusal, to first order; below zero, down.
+
+    `prompts`: the row of each. `pairs`: their columns. No prompts where the run found it too much work.
+    """
+
+    prompts: Mapping[str, int]
+    pairs: Mapping[str, int]
+    pushes: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +84,8 @@ class FinishedRun:
     displacement: Mapping[str, Mapping[int, JsonObject]]
     reference: Mapping[str, Sequence[float]] | None
     pairs: Sequence[ScoredPair] | None
+    influences: Mapping[str, Mapping[str, float | None]] | None
+    pushes: PromptPushes | None
     nearest: Mapping[str, Sequence[JsonObject]] | None
     calibration: JsonObject | None
 
@@ -117,6 +135,8 @@ def read_run(directory: Path) -> FinishedRun:
         _read_by_arm(arms, seeds, lambda arm, seed: files.arm(arm, seed).displacement),
         _read_optional(files.reference.logprobs),
         _read_pairs(files.source(ON_POLICY).scores),
+        _read_influences(files.influence),
+        _read_pushes(files.pushes),
         (_read_optional(files.reference.nearest) or {}).get("nearest"),
         _read_optional(files.calibration),
     )
@@ -188,6 +208,31 @@ def _read_pairs(path: Path) -> list[ScoredPair] | None:
         return [_parse_pair(row) for row in pq.read_table(path).to_pylist()]
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
         raise HarnessError(f"is no table of scored pairs ({error})", place=str(path), hint=RERUN) from error
+
+
+def _read_influences(path: Path) -> dict[str, dict[str, float | None]] | None:
+    """What training on each pair does, by `pair_id` and column. Raises HarnessError where the table is broken."""
+    if not path.is_file():
+        return None
+    try:
+        return {row.pop("pair_id"): row for row in pq.read_table(path).to_pylist()}
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise HarnessError(f"is no table of influences ({error})", place=str(path), hint=RERUN) from error
+
+
+def _read_pushes(path: Path) -> PromptPushes | None:
+    """What pushes each prompt's refusal. Raises HarnessError where the file is broken."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path) as kept:
+            prompts, pairs = ({name: place for place, name in enumerate(kept[key].tolist())} for key in _SIDES)
+            pushes = kept["pushes"]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise HarnessError(f"is no table of prompts and pairs ({error})", place=str(path), hint=RERUN) from error
+    if pushes.shape != (len(prompts), len(pairs)):
+        raise HarnessError("has other prompts or pairs than it says", place=str(path), hint=RERUN)
+    return PromptPushes(prompts, pairs, pushes)
 
 
 def _parse_pair(row: JsonObject) -> ScoredPair:

@@ -51,6 +51,10 @@ _MEASURE_NAMES = {
     "ches": "raw CHES",
     "last_hidden_inner_product": "last hidden states",
     "neg_edit_distance": "edit distance",
+    "refusal_influence": "refusal influence",
+    "harmful_influence": "influence on harm",
+    "benign_influence": "influence on benign answers",
+    "preferred_influence": "influence on ln p(y+)",
 }
 
 # Figures
@@ -187,8 +191,9 @@ def _arm_label(name: str, arm: RecordedArm | None) -> str:
 def _pairs_label(arm: RecordedArm) -> str:
     """Which pairs an arm trains on."""
     rule = arm.filter
-    if rule.keep_lowest is not None:
-        return f"Lowest {100 * rule.keep_lowest:g}{_JOINED}% by {_MEASURE_NAMES[rule.by]}"
+    if rule.measured_share is not None:
+        end = "Lowest" if rule.keep_highest is None else "Highest"
+        return f"{end} {100 * rule.measured_share:g}{_JOINED}% by {_MEASURE_NAMES.get(rule.by, rule.by)}"
     if rule.random is not None:
         return f"Random {100 * rule.random:g}{_JOINED}%"
     return f"{_spaced_name(rule.only).capitalize()} only" if rule.only else _POOLS[arm.pairs]
@@ -203,8 +208,8 @@ def arm_subject(name: str, arm: RecordedArm | None) -> str:
     other_pools = {*_POOLS.values()} - {"All pairs"}
     if arm is None or arm.loss != "sigmoid" or arm.sft_weight or _pairs_label(arm) in other_pools:
         return f"Training {quoted(_spaced_name(name))}"
-    if arm.filter.keep_lowest is not None:
-        return f"Filtering by {_MEASURE_NAMES[arm.filter.by]}"
+    if arm.filter.measured_share is not None:
+        return f"Filtering by {_MEASURE_NAMES.get(arm.filter.by, arm.filter.by)}"
     return "Training on random pairs" if arm.filter.random is not None else "DPO on all pairs"
 
 

@@ -45,6 +45,15 @@ class AnswerStart:
     other: float
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The first tokens of an answer, their probability, and how the answer starts with them."""
+
+    tokens: tuple[int, ...]
+    probability: float
+    way: OpeningWay
+
+
 def answer_starts(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
 ) -> list[AnswerStart]:
@@ -57,17 +66,39 @@ def answer_starts(
 
     Raises HarnessError where there is no chat template.
     """
+    found = []
+    for openings in answer_openings(model, tokenizer, prompts, OPENING_FLOOR):
+        chances = dict.fromkeys(OPENING_WAYS, 0.0)
+        for opening in openings:
+            chances[opening.way] += opening.probability
+        found.append(AnswerStart(**chances))
+    return found
+
+
+def answer_openings(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], floor: float
+) -> list[list[Opening]]:
+    """Where the branches of answers to these prompts end, in order; the probabilities of each prompt's add up to one.
+
+    Args:
+        model: a causal language model, on any device; left in the mode it was in.
+        tokenizer: its tokenizer, with a chat template.
+        prompts: unsafe requests, each one user turn.
+        floor: continuations less likely than this are not followed.
+
+    Raises HarnessError where there is no chat template.
+    """
     ids = [prompt_token_ids(tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(ids)), key=lambda place: (len(ids[place]), place))
-    found: list[AnswerStart] = [AnswerStart(0.0, 0.0, 0.0)] * len(ids)
+    found: list[list[Opening]] = [[] for _ in ids]
     with evaluation_mode(model), console.progress_bar("Reading how answers start", len(ids), "prompts") as advance:
         for begin in range(0, len(order), _WALKED_AT_ONCE):
             batch = order[begin : begin + _WALKED_AT_ONCE]
             walked = _walk_openings(
-                model, tokenizer, [ids[place] for place in batch], [prompts[place] for place in batch]
+                model, tokenizer, [ids[place] for place in batch], [prompts[place] for place in batch], floor
             )
-            for place, start in zip(batch, walked, strict=True):
-                found[place] = start
+            for place, openings in zip(batch, walked, strict=True):
+                found[place] = openings
             advance(len(batch))
     return found
 
@@ -87,7 +118,7 @@ def _opening_verdict(prompt: str, opening: str) -> Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class _Opening:
+class _Branch:
     """The first tokens of an answer to the prompt at `place`, their probability, and the tree's row they grew from."""
 
     place: int
@@ -119,17 +150,17 @@ class _OpeningTree:
         self.cache = out.past_key_values
         self.probabilities = unembed(self.model, out.last_hidden_state[:, -1]).softmax(-1).to(ids.device)
 
-    def likely_children(self, openings: Sequence[_Opening]) -> list[list[_Opening]]:
+    def likely_children(self, openings: Sequence[_Branch], floor: float) -> list[list[_Branch]]:
         """The likely continuations by one token of each row's opening."""
         before = torch.tensor([opening.probability for opening in openings], device=self.mask.device)
         joint = self.probabilities * before[:, None]
-        children: list[list[_Opening]] = [[] for _ in openings]
-        for row, token in (joint >= OPENING_FLOOR).nonzero().tolist():
+        children: list[list[_Branch]] = [[] for _ in openings]
+        for row, token in (joint >= floor).nonzero().tolist():
             parent = openings[row]
-            children[row].append(_Opening(parent.place, (*parent.tokens, token), float(joint[row, token]), row))
+            children[row].append(_Branch(parent.place, (*parent.tokens, token), float(joint[row, token]), row))
         return children
 
-    def follow_openings(self, openings: Sequence[_Opening]) -> None:
+    def follow_openings(self, openings: Sequence[_Branch]) -> None:
         """Makes these openings, grown from the present rows, the new rows."""
         rows = torch.tensor([opening.row for opening in openings], device=self.mask.device)
         # A row comes as often as its opening goes on: each child gets its parent's keys and values.
@@ -140,39 +171,43 @@ class _OpeningTree:
 
 
 def _walk_openings(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: Sequence[list[int]], prompts: Sequence[str]
-) -> list[AnswerStart]:
-    """How answers start, of one batch of prompts given as token ids and as text."""
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: Sequence[list[int]],
+    prompts: Sequence[str],
+    floor: float,
+) -> list[list[Opening]]:
+    """Where the branches end, of one batch of prompts given as token ids and as text."""
     ends, tree = end_tokens(getattr(model, "generation_config", None), tokenizer), _OpeningTree(model, ids)
     unsaid = ends | {tokenizer.pad_token_id, tokenizer.bos_token_id}
     begun = [_begun_reasoning(tokenizer, prompt) for prompt in ids]
-    found = [dict.fromkeys(OPENING_WAYS, 0.0) for _ in prompts]
+    found: list[list[Opening]] = [[] for _ in prompts]
 
-    def way_so_far(opening: _Opening, whole: bool) -> OpeningWay:
+    def way_so_far(opening: _Branch, whole: bool) -> OpeningWay:
         # Special tokens are kept: with some models a reasoning block opens with one.
         text = tokenizer.decode([token for token in opening.tokens if token not in unsaid])
         return opening_way(prompts[opening.place], f"{begun[opening.place]}{text}", whole=whole)
 
-    live = [_Opening(place, (), 1.0, place) for place in range(len(prompts))]
+    live = [_Branch(place, (), 1.0, place) for place in range(len(prompts))]
     for depth in range(1, OPENING_DEPTH + 1):
-        grown = tree.likely_children(live)
+        grown = tree.likely_children(live, floor)
         for opening, children in zip(live, grown, strict=True):
             # What is too unlikely to follow stays here, or the three would not add up to one; rounding may take it
             # below zero.
             left = opening.probability - sum(child.probability for child in children)
-            found[opening.place][way_so_far(opening, whole=False)] += max(left, 0.0)
+            found[opening.place].append(Opening(opening.tokens, max(left, 0.0), way_so_far(opening, whole=False)))
         live = []
         for child in chain.from_iterable(grown):
             whole = depth == OPENING_DEPTH or child.tokens[-1] in ends
             kind = way_so_far(child, whole)
             if whole or kind == "refusal":
-                found[child.place][kind] += child.probability
+                found[child.place].append(Opening(child.tokens, child.probability, kind))
             else:
                 live.append(child)
         if not live:
             break
         tree.follow_openings(live)
-    return [AnswerStart(**each) for each in found]
+    return found
 
 
 def _begun_reasoning(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:

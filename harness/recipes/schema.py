@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -56,23 +56,59 @@ class PairSettings(Strict):
     seed: Seed = 0
 
 
-class Filter(Strict):
-    """Which pairs an arm trains on; with none of the three, all of them.
+Influence = Literal["refusal_influence", "harmful_influence", "benign_influence", "preferred_influence"]
+"""Measures of what training on a pair does to a rate, or to ln p(y+): columns of `harness.scoring.targets`."""
+INFLUENCES: tuple[Influence, ...] = get_args(Influence)
 
-    `keep_lowest`: that share, with the lowest values of the measure `by`. `random`: that share, the control. `only`:
-    pairs of one type. `validation_loss` is Selective DPO's measure of how hard a pair is
-    (`harness.training.difficulty`).
+
+class ProbeSettings(Strict):
+    """What influence is measured with: so many answers to each training prompt, drawn apart from the pairs.
+
+    They are drawn at temperature 1, as long as the evaluation's, and judged by the recipe's judge. `subspace`:
+    `lora:RANK` or `last:LAYERS`, where the gradient of all weights is too much.
+    """
+
+    samples: Annotated[int, Field(ge=2)] = 4
+    seed: Seed = 1
+    subspace: Annotated[str, Field(pattern=r"^(lora|last):[1-9]\d{0,3}$")] | None = None
+
+
+class Filter(Strict):
+    """Which pairs an arm trains on; with none of the four, all of them.
+
+    `keep_lowest`, `keep_highest`: that share, with the lowest or highest values of the measure `by`. `random`: that
+    share, the control. `only`: pairs of one type. `validation_loss` is Selective DPO's measure of how hard a pair is
+    (`harness.training.difficulty`); the influences are how fast a rate rises when the pair is trained on.
     """
 
     keep_lowest: ShareOfPairs | None = None
+    keep_highest: ShareOfPairs | None = None
     random: ShareOfPairs | None = None
     only: Literal["two_refusals", "two_non_refusals", "mixed"] | None = None
-    by: Literal["ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance", "validation_loss"] = "ln_ches"
+    by: Literal[
+        "ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance", "validation_loss", Influence
+    ] = "ln_ches"  # fmt: skip
+
+    @property
+    def share(self) -> float | None:
+        """The share of the pairs that is kept; None where it is not said."""
+        return self.keep_lowest or self.keep_highest or self.random
+
+    @property
+    def influence(self) -> Influence | None:
+        """The influence that the filter goes by, if it does."""
+        return next((name for name in INFLUENCES if name == self.by), None)
 
     @model_validator(mode="after")
-    def _one_at_most(self) -> Filter:
-        if sum(rule is not None for rule in (self.keep_lowest, self.random, self.only)) > 1:
-            raise ValueError("give keep_lowest, random or only, not two of them")
+    def _rules_that_go_together(self) -> Filter:
+        rules = {name: getattr(self, name) for name in ("keep_lowest", "keep_highest", "random", "only")}
+        given = [name for name, value in rules.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError("give keep_lowest, keep_highest, random or only, not two of them")
+        if self.keep_highest is not None and "by" not in self.model_fields_set:
+            raise ValueError("keep_highest: say by which measure, such as by: refusal_influence")
+        if self.by != "ln_ches" and not {*given} & {"keep_lowest", "keep_highest"}:
+            raise ValueError(f"by: {self.by} says what keep_lowest or keep_highest go by; give one of them")
         return self
 
 
@@ -252,6 +288,7 @@ class Recipe(RecipeBase):
     backend: Backend = "hf"
     seeds: Seeds = (0, 1, 2)
     pairs: PairSettings = PairSettings()
+    probes: ProbeSettings = ProbeSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     arms: dict[ArmName, Arm]
@@ -265,6 +302,19 @@ class Recipe(RecipeBase):
             raise ValueError("arms: name at least one arm")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds: each seed once")
+        return self
+
+    @property
+    def influences(self) -> tuple[Influence, ...]:
+        """The influences that arms filter by, each once."""
+        asked = {arm.filter.influence for arm in self.arms.values()}
+        return tuple(name for name in INFLUENCES if name in asked)
+
+    @model_validator(mode="after")
+    def _influence_can_be_measured(self) -> Recipe:
+        for name, arm in self.arms.items():
+            if arm.filter.influence is not None and arm.pairs != "on_policy":
+                raise ValueError(f"arms.{name}: {arm.filter.influence} is measured of on_policy pairs only")
         return self
 
     @model_validator(mode="after")

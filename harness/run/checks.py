@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from harness.gate.policy import Policy
 from harness.gate.power import PowerPlan, estimate_power
-from harness.judges.registry import judge_identity
+from harness.judges.registry import judge_identity, labels_never_given
 from harness.models.backends import require_vllm
 from harness.prompts.sets import load_prompts
 from harness.recipes.schema import Recipe
+from harness.scoring.targets import COUNTED_LABEL, influence_column
 from harness.support import console
 from harness.support.errors import HarnessError
 from harness.training.jobs import check_quantization
@@ -28,10 +29,24 @@ def check_prerequisites(recipe: Recipe) -> None:
         check_launch(recipe.training.launch)
     if recipe.training.lora and recipe.training.lora.quantize:
         check_quantization()
+    _check_influence(recipe)
     unsafe = load_prompts(recipe.prompts, "unsafe")
     if not unsafe:
         raise HarnessError("holds no unsafe prompts", place=recipe.prompts)
     _warn_of_few_prompts(len(unsafe), len(recipe.seeds))
+
+
+def _check_influence(recipe: Recipe) -> None:
+    """Raises HarnessError where an arm filters by an influence on a rate that the judge cannot tell."""
+    never = labels_never_given(recipe.judge)
+    for name, arm in recipe.arms.items():
+        for target, label in COUNTED_LABEL.items():
+            if arm.filter.influence == influence_column(target) and label in never:
+                raise HarnessError(
+                    f"{arm.filter.by} cannot be measured, as the judge {recipe.judge} never says {label}",
+                    place=f"arms.{name}.filter",
+                    hint="Filter by harmful_influence, or name another judge.",
+                )
 
 
 def check_sampling(recipe: Recipe, place: str) -> None:

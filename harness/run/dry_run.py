@@ -13,6 +13,7 @@ import psutil
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from harness.displacement.pushes import is_affordable, push_tokens
 from harness.displacement.run_files import START_PROMPTS
 from harness.models.loading import empty_model, load_tokenizer
 from harness.models.paths import ModelPath, has_weights
@@ -34,6 +35,8 @@ from harness.run.estimate import (
     Workload,
     decoder_shape,
     difficulty_work,
+    influence_memory,
+    influence_work,
     pairs_kept,
     reading_seconds,
     reference_work,
@@ -51,8 +54,11 @@ from harness.run.estimate import (
 from harness.run.speed import measure_speed
 from harness.run.stages import Stage, due_stages, every_stage
 from harness.run.state import Run, open_run, plan_arm_processes, training_prompts
+from harness.scoring.influence.directions import CPU_GRADIENT_TOKENS, DEVICE_GRADIENT_TOKENS
 from harness.scoring.logprobs import tokenize_pairs
+from harness.scoring.probes import PROBES_AT_ONCE
 from harness.scoring.scorer import CPU_TOKENS, DEVICE_TOKENS
+from harness.scoring.targets import asks_unsafe, check_subspace
 from harness.support import artifacts
 from harness.support.layout import ON_POLICY
 from harness.training.arms import optimizer_steps
@@ -153,10 +159,11 @@ def dry_run(recipe: Recipe, out: Path, max_processes: int | None = None, began: 
         reasons = due_stages(run)
         due = frozenset(stage.of for stage in every_stage(run) if stage.kind == "pairs" and stage.name in reasons)
         config, tokenizer = load_tokenizer(at_hand)
-        known = KnownTokens(run, tokenizer, due, bool(plan.devices))
         model = empty_model(config)
         shape = _model_shape(config, model)
-        memory = _memory_by_kind(known, shape, _adapter_parameters(model, recipe.training.lora))
+        known = KnownTokens(run, tokenizer, due, shape, bool(plan.devices))
+        moved = _moved_share(model, shape, recipe.probes.subspace)
+        memory = _memory_by_kind(known, shape, _adapter_parameters(model, recipe.training.lora), moved)
         start = time.time() - began if began is not None else 0.0
         free = _available_bytes(plan)
         speed, missing = _measured_speed(known, at_hand, memory, free) if reasons else (None, [])
@@ -214,14 +221,19 @@ class KnownTokens:
     `due`: the sources whose pairs are still to be made.
     """
 
-    def __init__(self, run: Run, tokenizer: PreTrainedTokenizerBase, due: frozenset[str], on_gpu: bool) -> None:
-        self.run, self.recipe, self.on_gpu = run, run.recipe, on_gpu
+    def __init__(
+        self, run: Run, tokenizer: PreTrainedTokenizerBase, due: frozenset[str], shape: Shape, on_gpu: bool
+    ) -> None:
+        self.run, self.recipe, self.parameters, self.on_gpu = run, run.recipe, shape.parameters, on_gpu
         self._tokenizer, self._due = tokenizer, due
         unsafe, benign = (load_prompts(self.recipe.prompts, kind) for kind in ("unsafe", "benign"))
         self.texts = [row["prompt"] for row in (*unsafe, *benign)]
         self.unsafe, self.benign = self._prompt_lengths(unsafe), self._prompt_lengths(benign)
         trained = {row["prompt_id"] for row in training_prompts(self.recipe)}
         self.training = [size for row, size in zip(unsafe, self.unsafe, strict=True) if row["prompt_id"] in trained]
+        benign_trained = [size for row, size in zip(benign, self.benign, strict=True) if row["split"] == "train"]
+        kinds = {asks_unsafe(target) for target in run.influence_targets if target != "preferred"}
+        self.probed = [*(self.training if True in kinds else ()), *(benign_trained if False in kinds else ())]
         self.openings = min(START_PROMPTS, len({row["prompt"] for row in unsafe}))
         self._longest = 0
         sources = (ON_POLICY, *run.other_sources)
@@ -289,24 +301,48 @@ def stage_work(known: KnownTokens, stage: Stage, sampled: int, evaluated: int) -
     recipe = known.recipe
     if stage.kind == "evaluate":
         return sampling_work([*known.unsafe, *known.benign], 1, evaluated)
+    if stage.kind == "probes":
+        return sampling_work(known.probed, recipe.probes.samples, evaluated)
     table = known.source_table(ON_POLICY if stage.kind == "train" else stage.of, sampled)
     if stage.kind == "pairs":
         sampling = sampling_work(known.training, recipe.pairs.samples, sampled)
         return sampling if known.is_sampled(stage.of) else Workload(pairs=table.pairs)
+    if stage.kind == "train":
+        return _arm_training_work(known, stage.of, sampled, table)
+    return _measuring_work(known, stage, table, sampled, evaluated)
+
+
+def _measuring_work(known: KnownTokens, stage: Stage, table: TokenTable, sampled: int, evaluated: int) -> Workload:
+    """The work of a stage that measures something of a source's pairs."""
+    recipe, targets = known.recipe, known.run.influence_targets
     if stage.kind == "scores":
         return scoring_work(table)
-    if stage.kind == "reference":
-        others = [known.source_table(source, sampled) for source in known.run.other_sources]
-        return reference_work(table, others, known.unsafe, known.openings)
+    if stage.kind == "influence":
+        samples = recipe.probes.samples
+        answers = samples * len(known.probed)
+        probes = TokenTable(answers, samples * sum(known.probed), answers * evaluated)
+        return influence_work(table, probes, len(targets), "preferred" in targets)
+    if stage.kind == "pushes":
+        return _pushes_work(known, table)
     if stage.kind == "difficulty":
         return difficulty_work(table, TRAINING_ROUNDS, recipe.training.epochs, recipe.training.batch_size)
-    return _arm_training_work(known, stage.of, sampled, table)
+    others = [known.source_table(source, sampled) for source in known.run.other_sources]
+    return reference_work(table, others, known.unsafe, known.openings)
+
+
+def _pushes_work(known: KnownTokens, table: TokenTable) -> Workload:
+    tokens = push_tokens(known.unsafe, table.sequences)
+    entries = len(known.unsafe) * table.pairs
+    if not is_affordable(known.parameters, tokens, entries, on_cpu=not known.on_gpu):
+        return Workload()
+    openings = len(known.unsafe) // 3  # only likely branches are walked: about a third of the others' work
+    return Workload(table.pairs, len(known.unsafe), openings=openings, trained=tokens)
 
 
 def _arm_training_work(known: KnownTokens, name: str, sampled: int, measured: TokenTable) -> Workload:
     arm, settings = known.recipe.arms[name], known.recipe.training
     pool = known.source_table(arm.pairs, sampled)
-    kept = pairs_kept(pool.pairs, arm.filter.keep_lowest or arm.filter.random)
+    kept = pairs_kept(pool.pairs, arm.filter.share)
     count = optimizer_steps(arm, settings, kept, measured.pairs)
     others = {ON_POLICY: 0, "mixed": kept // 2}.get(arm.pairs, kept)
     return training_work(pool, kept, count, settings.batch_size, measured, others, known.openings)
@@ -315,8 +351,25 @@ def _arm_training_work(known: KnownTokens, name: str, sampled: int, measured: To
 # Memory
 
 
-def _memory_by_kind(known: KnownTokens, shape: Shape, adapted: int | None) -> dict[str, Memory]:
-    """The memory of each kind of work, at the most tokens that it may see at once."""
+def _moved_share(model: PreTrainedModel, shape: Shape, subspace: str | None) -> float:
+    """The share of the parameters that influence is measured over, at most."""
+    if subspace is None:
+        return 1.0
+    kind, size = check_subspace(subspace)
+    if kind == "last":
+        return min(1.0, size / shape.layers)
+    return (_adapter_parameters(model, Lora(rank=size)) or 0) / shape.parameters
+
+
+def _memory_by_kind(known: KnownTokens, shape: Shape, adapted: int | None, moved: float) -> dict[str, Memory]:
+    """The memory of each kind of work, at the most tokens that it may see at once.
+
+    Args:
+        known: the prompts and tables in tokens.
+        shape: the model's.
+        adapted: parameters of the adapters, where only they are trained.
+        moved: the share of the weights that influence is measured over.
+    """
     recipe, longest = known.recipe, known.longest_sequence()
     table = known.source_table(ON_POLICY, recipe.pairs.max_new_tokens)
     budget = DEVICE_TOKENS if known.on_gpu else CPU_TOKENS
@@ -334,6 +387,9 @@ def _memory_by_kind(known: KnownTokens, shape: Shape, adapted: int | None) -> di
             shards=launch.processes if launch and launch.config != "ddp" else 1,
         ),
     }
+    if targets := len(known.run.influence_targets):
+        gradient = DEVICE_GRADIENT_TOKENS if known.on_gpu else CPU_GRADIENT_TOKENS
+        found["influence"] = influence_memory(shape, gradient, targets, moved)
     if recipe.backend == "vllm":
         return found  # it takes a share of the memory, whatever the model needs
     asked = [*known.unsafe, *known.benign]
@@ -402,6 +458,10 @@ def _stage_seconds(known: KnownTokens, stage: Stage, work: Workload, speed: Spee
     if stage.kind == "evaluate":
         batch = known.recipe.evaluation.batch_size
         return writing_seconds(work, speed, speed.evaluation, batch, speed.evaluation_setup)
+    if stage.kind == "probes":
+        return writing_seconds(work, speed, speed.evaluation, PROBES_AT_ONCE, speed.load)
+    if stage.kind in {"influence", "pushes"}:
+        return None if speed.trained is None else reading_seconds(work, speed) + work.trained * speed.trained
     if stage.kind in {"scores", "reference"}:
         return reading_seconds(work, speed)
     return training_seconds(work, speed, 2 * TRAINING_ROUNDS if stage.kind == "difficulty" else 1)
@@ -415,7 +475,7 @@ def _run_wall_clock(costs: Sequence[Cost], speed: Speed | None, plan: ProcessPla
     shared = 0.0
     pieces: defaultdict[tuple[str, int], float] = defaultdict(float)
     for cost in costs:
-        if cost.stage.kind in {"train", "evaluate"}:
+        if cost.stage.kind in {"pushes", "train", "evaluate"}:
             pieces[cost.stage.of, cost.stage.seed] += cost.seconds or 0.0
         else:
             shared += cost.seconds or 0.0

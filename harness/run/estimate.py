@@ -98,6 +98,20 @@ def difficulty_work(table: TokenTable, runs: int, epochs: int, batch: int) -> Wo
     return Workload(table.pairs, steps=steps, trained=runs * epochs * table.sequences, read=runs * table.sequences)
 
 
+def influence_work(table: TokenTable, probes: TokenTable, targets: int, preferred: bool) -> Workload:
+    """Scores, two passes over the table for each half of each target, and the targets' gradients.
+
+    Args:
+        table: the pairs.
+        probes: probe answers, each behind its prompt.
+        targets: their number.
+        preferred: whether one of them is ln p of the pairs' own preferred answers.
+    """
+    read = table.prompt_tokens + table.answer_tokens
+    asked = (targets - preferred) * (probes.prompt_tokens + probes.answer_tokens)
+    return Workload(pairs=table.pairs, read=(1 + 4 * targets) * read, trained=asked + preferred * read)
+
+
 def training_work(
     pool: TokenTable, kept: int, steps: int, batch: int, measured: TokenTable, others: int, openings: int
 ) -> Workload:
@@ -239,6 +253,24 @@ def training_memory(
         gradients=4 * trained // shards,
         optimizer=4 * trained // shards,
         activations=max(whole * tokens, 4 * trained // shards if on_gpu else 0),
+    )
+
+
+def influence_memory(shape: Shape, tokens: int, targets: int, moved: float = 1.0) -> Memory:
+    """The gradients of both halves of each target, and moved weights beside what they were, all in float32.
+
+    Args:
+        shape: the model's.
+        tokens: of a backward pass.
+        targets: their number.
+        moved: the share of the weights that take part.
+    """
+    layer = 4 * (6 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 4 * shape.feed_forward)
+    taking_part = round(moved * shape.parameters)
+    return Memory(
+        4 * (shape.parameters + taking_part),
+        gradients=4 * 2 * targets * taking_part,
+        activations=layer * shape.layers * tokens,
     )
 
 

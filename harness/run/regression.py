@@ -59,4 +59,5 @@ def run_regression(recipe: Recipe, out: Path, max_processes: int | None = None) 
 
 
 def _piece_name(piece: Sequence[Stage]) -> str:
-    return f"{piece[-1].of} seed {piece[-1].seed}"
+    last = piece[-1]
+    return last.name if last.kind == "pushes" else f"{last.of} seed {last.seed}"

@@ -17,6 +17,7 @@ from harness.evaluation.samples import Answer, mean_outcome
 from harness.preferences.choosing import count_pair_types
 from harness.preferences.pairs import PAIR_TYPES, pair_type
 from harness.recipes.schema import Recipe
+from harness.scoring.targets import TARGETS, influence_column
 from harness.support import artifacts
 from harness.support.artifacts import finite_or_null
 from harness.support.layout import ON_POLICY, OTHER_SOURCES, RunFiles
@@ -79,7 +80,11 @@ def _baseline_result(answers: AnswersByArm) -> ArmResult:
 def _arm_result(recipe: Recipe, root: Path, name: str, answers: AnswersByArm) -> ArmResult:
     trained = [artifacts.read_json(RunFiles(root).arm(name, seed).training) for seed in recipe.seeds]
     change = _preferred_logprob_change(artifacts.read_json(RunFiles(root).reference.logprobs), trained)
-    from_raw = {"change_from_raw": _rate_changes(answers["raw"], answers[name])} if "raw" in recipe.arms else {}
+    optional: dict[str, Any] = {}
+    if influence := _mean_influence(RunFiles(root).influence, recipe, trained):
+        optional["mean_influence"] = influence
+    if "raw" in recipe.arms:
+        optional["change_from_raw"] = _rate_changes(answers["raw"], answers[name])
     return ArmResult(
         pairs=trained[0]["pairs"],
         steps=trained[0]["steps"],
@@ -87,7 +92,7 @@ def _arm_result(recipe: Recipe, root: Path, name: str, answers: AnswersByArm) ->
         trained_logprob_change=_trained_logprob_change(_reference_logprobs(root), trained),
         metrics=_metric_rates(answers[name]),
         change_from_baseline=_rate_changes(answers["baseline"], answers[name]),
-        **from_raw,
+        **optional,
     )
 
 
@@ -139,6 +144,25 @@ def _trained_logprob_change(before: Mapping[str, Sequence[float]], trained: Sequ
         after = seed["logprobs"] | seed["other_logprobs"]
         per_seed.append(fmean(after[pair][0] - before[pair][0] for pair in seed["trained_pair_ids"]))
     return SeedSpread(value=fmean(per_seed), spread=stdev(per_seed) if len(per_seed) > 1 else None, per_seed=per_seed)
+
+
+def _mean_influence(table: Path, recipe: Recipe, trained: Sequence[Mapping[str, Any]]) -> dict[str, Interval]:
+    """By target: the mean influence of the pairs that an arm trained on with any seed, and its 95 % interval over them.
+
+    Empty where none was measured, and of an arm with pairs of which it was not.
+    """
+    pairs = sorted({pair for seed in trained for pair in seed["trained_pair_ids"]})
+    if not recipe.influences:
+        return {}
+    rows = {row["pair_id"]: row for row in pq.read_table(table).to_pylist()}
+    if not rows.keys() >= {*pairs}:
+        return {}
+    columns = {target: influence_column(target) for target in TARGETS}
+    return {
+        target: _mean_interval([rows[pair][column] for pair in pairs if rows[pair][column] is not None])
+        for target, column in columns.items()
+        if column in recipe.influences
+    }
 
 
 def _scores_by_type(scores: Path) -> dict[str, Interval] | None:

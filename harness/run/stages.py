@@ -16,11 +16,12 @@ from typing import Literal
 from harness.models.paths import ModelPath
 from harness.recipes.schema import TrainingSettings
 from harness.run.state import Run
+from harness.scoring.targets import asks_unsafe
 from harness.support import artifacts
 from harness.support.layout import ON_POLICY, OTHER_SOURCES
 from harness.workers.machine import thread_count
 
-StageKind = Literal["pairs", "scores", "reference", "difficulty", "train", "evaluate"]
+StageKind = Literal["pairs", "scores", "reference", "difficulty", "probes", "influence", "pushes", "train", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +57,30 @@ def shared_stages(run: Run) -> list[Stage]:
     made.append(_reference_stage(run, tuple(stage.name for stage in made if stage.kind == "scores")))
     if run.needs_difficulty:
         made.append(_difficulty_stage(run, made[-1]))
+    if run.recipe.influences:
+        made += _influence_stages(run)
     return made
 
 
 def arm_stages(run: Run) -> list[list[Stage]]:
-    """What each arm takes with each seed, the baseline first; these pieces do not depend on each other."""
+    """What each arm takes with each seed, the baseline first; these pieces do not depend on each other.
+
+    Before them, what the page alone reads.
+    """
     shared = shared_stages(run)
-    arms = [[_evaluate_stage(run, "baseline", seed)] for seed in run.recipe.seeds]
+    arms = [[_pushes_stage(run)]]
+    arms += [[_evaluate_stage(run, "baseline", seed)] for seed in run.recipe.seeds]
     for name in run.recipe.arms:
-        before = tuple(stage.name for stage in shared if stage.kind != "difficulty" or run.filters_by_difficulty(name))
+        before = tuple(stage.name for stage in shared if _feeds_arm(run, stage, name))
         arms += [_arm_piece(run, name, seed, before) for seed in run.recipe.seeds]
     return arms
+
+
+def _feeds_arm(run: Run, stage: Stage, arm: str) -> bool:
+    """Whether a stage before the arms leaves what this arm reads."""
+    if stage.kind == "difficulty":
+        return run.filters_by_difficulty(arm)
+    return stage.kind not in {"probes", "influence"} or run.filters_by_influence(arm)
 
 
 def every_stage(run: Run) -> list[Stage]:
@@ -158,6 +172,44 @@ def _difficulty_inputs(run: Run) -> dict[str, object]:
     return {"the scores": _scores_hash(run, ON_POLICY), "training": training, "threads": thread_count()}
 
 
+def _influence_stages(run: Run) -> list[Stage]:
+    """Answers of the starting model, then what each on-policy pair does to the rates of such answers."""
+    probes = Stage("probes", "probes", _probes_inputs, (run.files.probes,))
+    after = ("scores", probes.name)
+    return [probes, Stage("influence", "influence", _influence_inputs, (run.files.influence,), after=after)]
+
+
+def _probes_inputs(run: Run) -> dict[str, object]:
+    probes, longest = run.recipe.probes, run.recipe.evaluation.max_new_tokens
+    kinds = sorted({asks_unsafe(target) for target in run.influence_targets})
+    drawn = {"probes": [probes.samples, probes.seed], "evaluation.max_new_tokens": longest, "what is asked": kinds}
+    return run.answer_inputs() | drawn
+
+
+def _influence_inputs(run: Run) -> dict[str, object]:
+    return {
+        "the scores": _scores_hash(run, ON_POLICY),
+        "the probe answers": artifacts.sha256_of(run.files.probes),
+        "the targets": run.influence_targets,
+        "probes.subspace": run.recipe.probes.subspace,
+        "training.max_length": run.recipe.training.max_length,
+        "threads": thread_count(),
+    }
+
+
+def _pushes_stage(run: Run) -> Stage:
+    """Which pairs push which prompt's refusal, for the page's answers."""
+    return Stage("prompt influence", "pushes", _pushes_inputs, (run.files.pushes,), after=("scores",))
+
+
+def _pushes_inputs(run: Run) -> dict[str, object]:
+    return {
+        "the scores": _scores_hash(run, ON_POLICY),
+        "the prompts": run.answer_inputs()["the prompts"],
+        "training.max_length": run.recipe.training.max_length,
+    }
+
+
 def _arm_piece(run: Run, arm: str, seed: int, before: tuple[str, ...]) -> list[Stage]:
     files = run.files.arm(arm, seed)
     inputs = partial(_train_inputs, arm=arm, seed=seed)
@@ -168,11 +220,12 @@ def _arm_piece(run: Run, arm: str, seed: int, before: tuple[str, ...]) -> list[S
 
 def _train_inputs(run: Run, arm: str, seed: int) -> dict[str, object]:
     settings = run.recipe.arms[arm]
-    by_difficulty = run.filters_by_difficulty(arm)
+    by_difficulty, by_influence = run.filters_by_difficulty(arm), run.filters_by_influence(arm)
     return {
         "the scores": [_scores_hash(run, source) for source in (ON_POLICY, *OTHER_SOURCES[settings.pairs])],
         "the reference": artifacts.sha256_of(run.files.reference.starts),
         "the difficulty": artifacts.hash_if_local(str(run.files.difficulty)) if by_difficulty else None,
+        "the influence": artifacts.hash_if_local(str(run.files.influence)) if by_influence else None,
         f"arms.{arm}": settings.model_dump(),
         "training": _training_inputs(run.recipe.training),
         "seed": seed,

@@ -14,6 +14,7 @@ from harness.prompts.sets import PromptKind, PromptRow, load_prompts
 from harness.recipes.pinning import Pins, fetch_model_path
 from harness.recipes.schema import Recipe, RecipeBase
 from harness.run.directory import RunDirectory
+from harness.scoring.targets import TARGETS, Target, influence_column
 from harness.support import artifacts, console
 from harness.support.layout import OTHER_SOURCES, RunFiles
 from harness.support.run_results import AnyResults
@@ -48,6 +49,15 @@ class Run:
     def filters_by_difficulty(self, arm: str) -> bool:
         """Whether this arm does."""
         return self.recipe.arms[arm].filter.by == "validation_loss"
+
+    def filters_by_influence(self, arm: str) -> bool:
+        """Whether this arm filters by what a pair does to a rate."""
+        return self.recipe.arms[arm].filter.influence is not None
+
+    @property
+    def influence_targets(self) -> tuple[Target, ...]:
+        """The targets whose influences arms filter by."""
+        return tuple(target for target in TARGETS if influence_column(target) in self.recipe.influences)
 
     def answer_inputs(self) -> dict[str, object]:
         """What answers and verdicts depend on beside the model."""

@@ -7,11 +7,13 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
+from harness.displacement.pushes import measure_pushes
 from harness.displacement.run_files import write_change, write_reference
 from harness.evaluation.lm_eval import evaluate_model
 from harness.models.loading import load_model
@@ -22,7 +24,9 @@ from harness.prompts.sets import load_prompts
 from harness.run.stages import Stage, StageKind, evaluated_model
 from harness.run.state import Run, training_prompts
 from harness.scoring.logprobs import PairLogprobs, pair_logprobs, profile_model, tokenize_pairs
+from harness.scoring.probes import Probes, draw_probes
 from harness.scoring.scorer import score
+from harness.scoring.targets import asks_unsafe, error_column, influence_column
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.layout import ON_POLICY, OTHER_SOURCES
@@ -91,6 +95,17 @@ def load_scored_pairs(run: Run, source: str) -> Dataset:
     if source == ON_POLICY and run.files.difficulty.is_file():
         losses = artifacts.read_json(run.files.difficulty)
         table = table.add_column("validation_loss", [losses.get(name) for name in table["pair_id"]])
+    if source == ON_POLICY and run.files.influence.is_file():
+        table = _join_influences(table, Dataset.from_parquet(str(run.files.influence)))
+    return table
+
+
+def _join_influences(table: Dataset, influences: Dataset) -> Dataset:
+    """The table with the influences of its pairs, by `pair_id`; None where a pair has none."""
+    columns = [name for name in influences.column_names if name != "pair_id"]
+    rows = {row["pair_id"]: row for row in influences}
+    for name in columns:
+        table = table.add_column(name, [rows.get(pair, {}).get(name) for pair in table["pair_id"]])
     return table
 
 
@@ -132,6 +147,58 @@ def write_difficulty(run: Run, _: Stage) -> None:
     pairs = load_scored_pairs(run, ON_POLICY)
     losses = validation_losses(run.model_path, pairs, _training_reference(run), run.recipe.training)
     artifacts.write_json(run.files.difficulty, losses)
+
+
+# Influence
+
+
+def write_probes(run: Run, _: Stage) -> None:
+    """Answers of the starting model to the training prompts that the targets ask, judged."""
+    recipe, targets = run.recipe, [target for target in run.influence_targets if target != "preferred"]
+    prompts = {
+        unsafe: [
+            row for row in load_prompts(recipe.prompts, "unsafe" if unsafe else "benign") if row["split"] == "train"
+        ]
+        for unsafe in sorted({asks_unsafe(target) for target in targets}, reverse=True)
+    }
+    model, tokenizer = load_model(run.model_path)
+    drawn = draw_probes(
+        model,
+        tokenizer,
+        prompts,
+        samples=recipe.probes.samples,
+        max_new_tokens=recipe.evaluation.max_new_tokens,
+        judge=recipe.judge,
+        seed=recipe.probes.seed,
+    )
+    replace(drawn, model=run.model_path.content).save(run.files.probes)
+
+
+def write_influence(run: Run, _: Stage) -> None:
+    """What training on each on-policy pair does to the targets, and how sure that is, by `pair_id`."""
+    settings, targets = run.recipe.probes, run.influence_targets
+    model, tokenizer = load_model(run.model_path)
+    scored = score(
+        load_preferences(run.files.source(ON_POLICY).pairs),
+        model,
+        tokenizer,
+        max_length=run.recipe.training.max_length,
+        probes=Probes.load(run.files.probes),
+        targets=targets,
+        subspace=settings.subspace,
+    )
+    columns = [name for target in targets for name in (influence_column(target), error_column(target))]
+    with artifacts.atomic_file(run.files.influence) as temporary:
+        scored.select_columns(["pair_id", *columns]).to_parquet(str(temporary))
+
+
+def write_pushes(run: Run, _: Stage) -> None:
+    """How hard each on-policy pair pushes each unsafe prompt's refusal; nothing where it is too much work."""
+    pairs = load_scored_pairs(run, ON_POLICY)
+    model, tokenizer = load_model(run.model_path)
+    prompts = {row["prompt_id"]: row["prompt"] for row in load_prompts(run.recipe.prompts, "unsafe")}
+    tokens = tokenize_pairs(pairs, tokenizer, run.recipe.training.max_length)
+    measure_pushes(model, tokenizer, prompts, tokens).save(run.files.pushes)
 
 
 # Arms
@@ -206,6 +273,9 @@ WORK_OF_KIND: Mapping[StageKind, Callable[[Run, Stage], None]] = {
     "scores": write_scores,
     "reference": write_starting_side,
     "difficulty": write_difficulty,
+    "probes": write_probes,
+    "influence": write_influence,
+    "pushes": write_pushes,
     "train": train_arm,
     "evaluate": evaluate_arm,
 }

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 PROBE_SAMPLES, PROBE_TEMPERATURE, PROBE_TOKENS = 4, 1.0, 64
 """Answers a prompt, their temperature and their most tokens; rates are those of such answers. Drawn colder, nearly all
 answers to a prompt are of one kind, and say little about which way its rate lies."""
-_BATCH = 64
+PROBES_AT_ONCE = 64
+"""Answers that are drawn in one batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +153,8 @@ def _draw_tokens(
     title = "Drawing probe answers"
     with evaluation_mode(model), console.progress_bar(title, len(texts) * samples, "answers") as advance:
         asked = [place for place in order for _ in range(samples)]
-        for start in range(0, len(asked), _BATCH):
-            places = asked[start : start + _BATCH]
+        for start in range(0, len(asked), PROBES_AT_ONCE):
+            places = asked[start : start + PROBES_AT_ONCE]
             batch = [texts[place] for place in places]
             drawn += zip(
                 places, generate_answer_tokens(model, tokenizer, batch, temperature, max_new_tokens), strict=True

@@ -119,6 +119,16 @@ class RunFiles:
         return self.root / "probes.json"
 
     @property
+    def influence(self) -> Path:
+        """What training on each on-policy pair does to rates, to first order."""
+        return self.root / "influence.parquet"
+
+    @property
+    def pushes(self) -> Path:
+        """How hard each on-policy pair pushes each unsafe prompt's refusal, to first order."""
+        return self.root / "prompt_influence.npz"
+
+    @property
     def difficulty(self) -> Path:
         """The validation loss of each on-policy pair."""
         return self.root / "difficulty.json"

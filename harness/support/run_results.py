@@ -112,12 +112,18 @@ NOTHING_MEASURED = Interval(value=None, low=None, high=None, n=0)
 
 
 class RecordedFilter(RecordedPart):
-    """Which pairs an arm trained on; with none of the three, all of them."""
+    """Which pairs an arm trained on; with none of the four, all of them."""
 
     keep_lowest: float | None = None
+    keep_highest: float | None = None
     random: float | None = None
     only: str | None = None
     by: str = "ln_ches"
+
+    @property
+    def measured_share(self) -> float | None:
+        """The share of the pairs that was kept by a measure; None where none was."""
+        return self.keep_lowest or self.keep_highest
 
 
 class RecordedArm(RecordedPart):
@@ -250,6 +256,9 @@ class ArmResult(ResultsPart):
     """Mean change of ln p(y+|x) in nats over all scored pairs, the same pairs for every arm."""
     trained_logprob_change: SeedSpread | None = None
     """Mean change of ln p(y+|x) in nats over the pairs that the arm trained on."""
+    mean_influence: dict[str, Interval] | None = None
+    """By target: the mean influence of the pairs that the arm trained on, which says which way the target will go to
+    first order; its unit is the model's own. The intervals are over pairs. Only where an arm filters by influence."""
     metrics: Rates
     change_from_baseline: RateChanges | None = None
     change_from_raw: RateChanges | None = None

@@ -9,7 +9,7 @@ from typing import Any
 from datasets import Dataset, concatenate_datasets
 
 from harness.recipes.schema import Arm, TrainingSettings
-from harness.scoring.filtering import describe_choice, keep_lowest, keep_random, keep_type
+from harness.scoring.filtering import describe_choice, keep_highest, keep_lowest, keep_random, keep_type
 from harness.support.errors import HarnessError
 from harness.support.layout import OFF_POLICY, ON_POLICY
 
@@ -29,6 +29,8 @@ def choose_arm_pairs(arm: Arm, scored: Mapping[str, Dataset], seed: int) -> tupl
     )
     if arm.filter.keep_lowest is not None:
         choice = keep_lowest(pool, arm.filter.keep_lowest, arm.filter.by)
+    elif arm.filter.keep_highest is not None:
+        choice = keep_highest(pool, arm.filter.keep_highest, arm.filter.by)
     elif arm.filter.random is not None:
         choice = keep_random(pool, arm.filter.random, seed)
     elif arm.filter.only is not None:

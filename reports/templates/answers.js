@@ -60,7 +60,7 @@
       item.arm_label = run.arms[item.arm];
       for (const answer of [item.before, item.after]) answer.flags ??= [];
       item.flags = [...item.before.flags, ...item.after.flags];
-      item.near = run.near[item.prompt_id] || [];
+      item.near ??= run.near[item.prompt_id] || [];
       item.ches = item.near.length ? run.pairs[item.near[0].pair]?.ln_ches ?? null : null;
     }
 
@@ -254,20 +254,41 @@
       return box;
     }
 
+    // Training pairs behind a changed verdict
     function nearest(item, run) {
-      const heading = element("h4", "", run.measured ? "Training pairs nearest to this prompt" : "Training pairs of this prompt");
-      if (!item.near.length) {
-        return [heading, element("p", "soft", run.measured
-          ? "None is recorded for this prompt."
-          : "The run did not measure which pairs lie nearest, and no pair is of this very prompt.")];
-      }
-      return [heading, ...item.near.map((entry) => pair(entry, run.pairs[entry.pair]))];
+      const up = item.direction === "better";
+      const heading = element("h4", "", {
+        influence: `Training pairs that push this prompt's refusal ${up ? "up" : "down"} most`,
+        nearest: "Training pairs nearest to this prompt",
+        prompt: "Training pairs of this prompt",
+      }[run.traced]);
+      const about = {
+        influence: "Of the pairs that this arm trained on with this seed; to first order, on the chance that the untrained model's answer opens as a refusal.",
+        nearest: `By the untrained model's hidden state at the prompt's end: alike, not proven to have done it.${run.too_much ? " Their influence on each prompt was not measured: it is too much work for this model and table." : ""}`,
+      }[run.traced];
+      const parts = about ? [heading, element("p", "soft", about)] : [heading];
+      if (item.near.length) return [...parts, ...item.near.map((entry) => pair(entry, run.pairs[entry.pair]))];
+      return [heading, element("p", "soft", {
+        influence: item.unsafe
+          ? `None pushes it ${up ? "up" : "down"}, to first order.`
+          : "It is measured for unsafe prompts only.",
+        nearest: "None is recorded for this prompt.",
+        prompt: "The run did not measure which pairs lie nearest, and no pair is of this very prompt.",
+      }[run.traced])];
+    }
+
+    function pushed(entry) {
+      const way = entry.push < 0 ? "down" : "up";
+      if (entry.times === null) return `pushes the refusal ${way}`;
+      return `pushes the refusal ${way}, ${figure(entry.times)} times as hard as the median pair`;
     }
 
     function pair(entry, found) {
       const box = element("div", "pair");
       const score = found?.ln_ches == null ? "not scored" : figure(found.ln_ches);
-      box.append(element("strong", "", `CHES ${score}`));
+      const influence = found?.influence === undefined ? "" : ` · refusal influence ${figure(found.influence)}`;
+      if (entry.push !== undefined) box.append(element("strong", "", pushed(entry)), ` · CHES ${score}${influence}`);
+      else box.append(element("strong", "", `CHES ${score}`), influence);
       if (entry.similarity !== undefined) box.append(` · similarity ${figure(entry.similarity)}`);
       box.append(" · ", visible(entry.pair));
       if (!found) box.append(element("p", "soft", "This pair is not in the run's scores."));
@@ -395,7 +416,10 @@
         id: item.id, run: data.runs[item.run].name, arm: item.arm, seed: item.seed, prompt_id: item.prompt_id,
         category: item.category, split: item.split, unsafe: item.unsafe, direction: item.direction,
         ...exportedSide("before", item.before), ...exportedSide("after", item.after), prompt: item.prompt,
-        nearest_pairs: item.near.map((near) => ({ pair_id: near.pair, similarity: near.similarity ?? null, ln_ches: pairs[near.pair]?.ln_ches ?? null })),
+        nearest_pairs: item.near.map((near) => ({
+          pair_id: near.pair, similarity: near.similarity ?? null, ln_ches: pairs[near.pair]?.ln_ches ?? null,
+          ...(near.push === undefined ? {} : { push: near.push }),
+        })),
       };
     }
 

@@ -10,14 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.displacement import openings
+from harness.displacement import openings, pushes
 from harness.displacement.change import change_json, compare_profiles
 from harness.displacement.compare_models import compare_models
 from harness.displacement.flips import trace_flips
 from harness.displacement.nearest import NearPair, nearest_pairs, prompt_token_ids
-from harness.displacement.openings import AnswerStart, answer_starts, opening_way
+from harness.displacement.openings import AnswerStart, answer_openings, answer_starts, opening_way
+from harness.displacement.pushes import measure_pushes
 from harness.models.loading import load_model
 from harness.models.sampling import render_prompt
+from harness.preferences.tokens import Tokens
 from harness.scoring.logprobs import POSITIONS, Profile, pair_logprobs, profile_model, tokenize_pairs
 from harness.scoring.openings import OPENING_WAYS
 from harness.support.errors import HarnessError
@@ -376,6 +378,118 @@ def test_nearest_pairs_against_one_sequence_at_a_time(toy):
         expected = sorted(cosine.values(), reverse=True)[:3]
         assert [near.similarity for near in found[name]] == pytest.approx([float(e) for e in expected], abs=2e-5)
         assert all(near.ln_ches == scores[near.pair_id] for near in found[name])
+
+
+# The training pairs that push a prompt's refusal
+
+PUSHED = {"p": "help", "q": "Here is I cannot help", "r": "Sure . Sure ."}
+PUSHING = {
+    "sorry": ("Here is I", "Sorry", "Sure . Sure"),
+    "sure": ("Here is I", "Sure . Sure", "Sorry"),
+    "other": ("Sorry", "Here is help", ". . I"),
+    "alike": ("help", "I cannot", "I cannot"),
+}
+
+
+def pushing_tokens(tokenizer):
+    def ids(text):
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    return {
+        name: Tokens(prompt_token_ids(tokenizer, prompt), [*ids(chosen), 1], [*ids(rejected), 1])
+        for name, (prompt, chosen, rejected) in PUSHING.items()
+    }
+
+
+def linear_gradient(exact, value):
+    """The gradient of a value over the linear layers below the unembedding, as one vector."""
+    layers = [each.weight for each in exact.model.modules() if isinstance(each, torch.nn.Linear)]
+    return torch.cat([part.flatten() for part in torch.autograd.grad(value, layers)])
+
+
+def summed_logprob(exact, prompt, answer):
+    logprobs = exact(input_ids=torch.tensor([[*prompt, *answer]])).logits[0].log_softmax(-1)
+    return sum(logprobs[len(prompt) - 1 + place, token] for place, token in enumerate(answer))
+
+
+def refusal_chance(exact, tokenizer, prompt):
+    """The chance that the answer opens as a refusal, by whole sequences one at a time, with its gradient."""
+    openings_found = answer_openings(exact, tokenizer, [prompt], pushes.PUSH_FLOOR)[0]
+    ids = prompt_token_ids(tokenizer, prompt)
+    return sum(
+        summed_logprob(exact, ids, opening.tokens).exp() for opening in openings_found if opening.way == "refusal"
+    )
+
+
+@pytest.mark.slow
+def test_pushes_against_autograd_one_sequence_at_a_time(toy, monkeypatch):
+    model, exact, tokenizer = toy
+    monkeypatch.setattr(openings, "OPENING_DEPTH", 4)
+    pairs = pushing_tokens(tokenizer)
+    found = measure_pushes(model, tokenizer, PUSHED, pairs)
+    assert (found.prompts, found.pairs) == (tuple(PUSHED), tuple(PUSHING))
+    margins = {
+        name: linear_gradient(
+            exact, summed_logprob(exact, pair.prompt, pair.chosen) - summed_logprob(exact, pair.prompt, pair.rejected)
+        )
+        for name, pair in pairs.items()
+    }
+    for row, prompt in zip(found.pushes, PUSHED.values(), strict=True):
+        target = linear_gradient(exact, refusal_chance(exact, tokenizer, prompt))
+        expected = [float(target @ margin) for margin in margins.values()]
+        assert row.tolist() == pytest.approx(expected, rel=1e-3, abs=1e-5 * max(map(abs, expected)))
+        assert max(map(abs, expected)) > 1e-3
+    assert not any(each.grad is not None or not each.requires_grad for each in model.parameters())
+
+
+@pytest.mark.slow
+def test_a_push_is_how_the_refusal_moves(toy, monkeypatch):
+    """A small step along a pair's margin, over the linear layers, moves the chance of a refusal by the push."""
+    model, exact, tokenizer = toy
+    monkeypatch.setattr(openings, "OPENING_DEPTH", 4)
+    monkeypatch.setattr(openings, "OPENING_FLOOR", pushes.PUSH_FLOOR)
+    pairs = pushing_tokens(tokenizer)
+    found = measure_pushes(model, tokenizer, {"p": PUSHED["p"]}, {"sorry": pairs["sorry"]})
+    pair = pairs["sorry"]
+    margin = summed_logprob(exact, pair.prompt, pair.chosen) - summed_logprob(exact, pair.prompt, pair.rejected)
+    layers = [each.weight for each in exact.model.modules() if isinstance(each, torch.nn.Linear)]
+    moves, chances = torch.autograd.grad(margin, layers), []
+    for sign in (1e-4, -2e-4):
+        with torch.no_grad():
+            for weight, move in zip(layers, moves, strict=True):
+                weight.add_(move, alpha=sign)
+            chances.append(float(answer_starts(exact, tokenizer, [PUSHED["p"]])[0].refusal))
+    with torch.no_grad():
+        for weight, move in zip(layers, moves, strict=True):
+            weight.add_(move, alpha=1e-4)
+    assert (chances[0] - chances[1]) / 2e-4 == pytest.approx(float(found.pushes[0, 0]), rel=0.02)
+
+
+@pytest.mark.slow
+def test_projected_pushes_keep_their_order(toy, monkeypatch):
+    model, _, tokenizer = toy
+    exactly = measure_pushes(model, tokenizer, PUSHED, pushing_tokens(tokenizer)).pushes
+    monkeypatch.setattr(pushes, "WIDTH", 12)  # of 16
+    projected = measure_pushes(model, tokenizer, PUSHED, pushing_tokens(tokenizer)).pushes
+    assert not np.allclose(projected, exactly, rtol=1e-3)
+    assert np.corrcoef(projected.ravel(), exactly.ravel())[0, 1] > 0.8
+
+
+@pytest.mark.slow
+def test_a_prompt_whose_answer_never_opens_as_a_refusal_is_not_pushed(toy, monkeypatch):
+    model, _, tokenizer = toy
+    monkeypatch.setattr(pushes, "answer_openings", lambda *_: [[openings.Opening((5,), 1.0, "compliance")]])
+    found = measure_pushes(model, tokenizer, {"p": PUSHED["p"]}, pushing_tokens(tokenizer))
+    assert found.pushes.tolist() == [[0.0] * len(PUSHING)]
+
+
+@pytest.mark.slow
+def test_what_is_too_much_work_is_left_out_and_kept_so(toy, monkeypatch, tmp_path):
+    model, _, tokenizer = toy
+    monkeypatch.setattr(pushes, "CPU_WORK", 1.0)
+    measure_pushes(model, tokenizer, PUSHED, pushing_tokens(tokenizer)).save(tmp_path / "pushes.npz")
+    with np.load(tmp_path / "pushes.npz") as kept:
+        assert {name: kept[name].shape for name in kept} == {"prompts": (0,), "pairs": (0,), "pushes": (0, 0)}
 
 
 def test_flips_by_hand():

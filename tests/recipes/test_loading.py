@@ -4,6 +4,8 @@ import pytest
 
 from harness.experiments.any_recipe import load_any_recipe
 from harness.recipes.loading import load_recipe, packaged_recipes
+from harness.recipes.schema import INFLUENCES, Recipe
+from harness.scoring.targets import TARGETS, influence_column
 from harness.support.errors import HarnessError
 
 MINIMAL = "name: mine\nmodel: some/model\narms: {raw: {}}\n"
@@ -48,6 +50,17 @@ def test_the_papers_figures_and_settings(name, start, raw, change):
     assert (loaded.training.learning_rate, loaded.training.beta, loaded.training.batch_size) == (5e-6, 0.1, 32)
     assert (loaded.pairs.samples, loaded.pairs.temperature, loaded.pairs.max_new_tokens) == (2, 1.0, 512)
     assert (loaded.evaluation.temperature, loaded.evaluation.max_new_tokens, len(loaded.seeds)) == (0.7, 512, 3)
+
+
+def test_the_influences_are_those_that_scores_have():
+    assert [influence_column(target) for target in TARGETS] == list(INFLUENCES)
+
+
+def test_the_worst_pairs_may_be_kept_and_what_is_kept_goes_there_and_back(tmp_path):
+    text = "name: a\nmodel: m\narms: {a: {filter: {keep_lowest: 0.3, by: refusal_influence}}, b: {}}\n"
+    loaded = load_recipe(write(tmp_path, text))
+    assert loaded.influences == ("refusal_influence",)
+    assert Recipe.model_validate(loaded.model_dump()) == loaded
 
 
 def test_overrides_reach_any_key():
@@ -97,6 +110,21 @@ def test_paths_start_at_the_recipe(tmp_path):
         ("name: a\nmodel: m\narms: {baseline: {}}\n", "baseline is the untrained model"),
         ("name: a\nmodel: m\narms: {../up: {}}\n", "arms"),
         ("name: a\nmodel: m\narms: {a: {filter: {keep_lowest: 0.1, random: 0.1}}}\n", "not two of them"),
+        (
+            "name: a\nmodel: m\narms: {a: {filter: {keep_highest: 0.5}}}\n",
+            "arms.a.filter: keep_highest: say by which measure, such as by: refusal_influence",
+        ),
+        (
+            "name: a\nmodel: m\narms: {a: {filter: {random: 0.5, by: refusal_influence}}}\n",
+            "by: refusal_influence says what keep_lowest or keep_highest go by; give one of them",
+        ),
+        (
+            "name: a\nmodel: m\ngold: g\narms: {a: {pairs: gold, filter: {keep_highest: 1, by: refusal_influence}}}\n",
+            "arms.a: refusal_influence is measured of on_policy pairs only",
+        ),
+        ("name: a\nmodel: m\narms: {a: {filter: {by: refusal_influenc}}}\n", "arms.a.filter.by: must be 'ches'"),
+        (MINIMAL + "probes: {samples: 1}\n", "probes.samples: must be at least 2, not 1"),
+        (MINIMAL + "probes: {subspace: lora}\n", "probes.subspace: must be of the form"),
         ("name: a\nmodel: m\narms: {a: {loss: simpo}}\n", "the loss simpo needs target_margin"),
         ("name: a\nmodel: m\narms: {a: {loss: ipo, alpha: 1}}\n", "the loss ipo takes no alpha"),
         ("name: a\nmodel: m\narms: {a: {loss: alphapo, alpha: 0, target_margin: 1}}\n", "choose the loss simpo"),
@@ -144,6 +172,8 @@ def test_an_arm_is_left_out_where_it_is_set_to_null():
         "raw",
         "ches_filtered_matched",
         "random_matched",
+        "influence_filtered",
+        "random_half",
     ]
     assert "random" in load_recipe("miniature").arms
     with pytest.raises(HarnessError, match=r"no arm 'rando' to leave out. Did you mean 'random'\?"):

@@ -3,14 +3,19 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from harness.gate.power import PowerPlan, estimate_power
 from harness.judges.registry import JUDGES
+from harness.judges.verdicts import Verdict
 from harness.models.loading import load_model
+from harness.models.paths import ModelPath
 from harness.preferences.tables import load_training_rows
 from harness.recipes.loading import load_recipe
 from harness.recipes.schema import Recipe
@@ -18,6 +23,7 @@ from harness.run import checks
 from harness.run.checks import _warn_of_few_prompts
 from harness.run.dry_run import dry_run
 from harness.run.regression import run_regression
+from harness.scoring.probes import Probes
 from harness.support.errors import HarnessError
 from helpers.models import save_random
 from helpers.run_inputs import PROMPTS, SMALL
@@ -141,7 +147,7 @@ def test_a_finished_stage_is_not_run_again_and_a_damaged_one_is(finished, capsys
     assert run_regression(small(micro, prompt_file), out).to_json() == results
     assert (out / "results.json").read_bytes() == before
     told = capsys.readouterr().err
-    assert "15 stages done before" in told
+    assert "16 stages done before" in told
     assert "train raw seed 1: again, because arms/raw/seed-1/training.json is not as it was left" in told
     assert "train raw seed 0" not in told
     after = json.loads((out / "manifest.json").read_text())["stages"]
@@ -283,6 +289,91 @@ def test_arms_on_other_pairs_and_on_the_easy_ones(tmp_path, micro, prompt_file):
     change = sum(after[pair][0] - reference[pair][0] for pair in after) / len(after)
     assert results["gold"].trained_logprob_change.per_seed[0] == pytest.approx(change)
     assert results["raw"].change_from_raw.refusal_rate.train.value == 0
+
+
+def refuse_odd_answers(exchanges):
+    """A judge that a random model's answers to a prompt are told apart by."""
+    return [Verdict("refusal" if len(each.response) % 2 else "harmful", "its length") for each in exchanges]
+
+
+@pytest.fixture(scope="module")
+def influenced(tmp_path_factory, micro, prompt_file):
+    """A run whose arms keep the pairs that raise refusals most and least."""
+    out = tmp_path_factory.mktemp("influenced") / "run"
+    best, worst = (f"{{filter: {{{end}: 0.5, by: refusal_influence}}}}" for end in ("keep_highest", "keep_lowest"))
+    arms = f"arms={{raw: {{}}, best: {best}, worst: {worst}}}"
+    chosen = small(micro, prompt_file, "judge=prefixes", arms).model_copy(update={"seeds": (0,)})
+    with mock.patch.dict(JUDGES, prefixes=refuse_odd_answers):
+        return out, chosen, run_regression(chosen, out, max_processes=1)
+
+
+@pytest.mark.slow
+def test_probe_answers_are_to_training_prompts_and_of_the_starting_model(influenced, micro):
+    out, _, _ = influenced
+    probes = Probes.load(out / "probes.json")
+    asked = Counter(each.prompt_id for each in probes.answers)
+    assert asked == dict.fromkeys((f"p{n}" for n in range(14) if n % 4 != 3), 4)
+    assert (probes.model, probes.judge) == (ModelPath(str(micro)).content, "prefixes")
+    assert {each.label for each in probes.answers} == {"refusal", "harmful"}
+
+
+@pytest.mark.slow
+def test_arms_keep_the_pairs_that_raise_refusals_most_and_least(influenced):
+    out, _, results = influenced
+    influence = {
+        row["pair_id"]: row["refusal_influence"] for row in pq.read_table(out / "influence.parquet").to_pylist()
+    }
+    assert influence.keys() == {row["pair_id"] for row in map(json.loads, (out / "preferences.jsonl").open())}
+    trained = {
+        name: json.loads((out / f"arms/{name}/seed-0/training.json").read_text())["trained_pair_ids"]
+        for name in ("raw", "best", "worst")
+    }
+    order, half = sorted(influence, key=lambda pair: influence[pair]), -(-len(influence) // 2)
+    assert {*trained["best"]} == {*order[-half:]}
+    assert {*trained["worst"]} == {*order[:half]}
+    for name, pairs in trained.items():
+        mean = sum(influence[pair] for pair in pairs) / len(pairs)
+        assert results.arms[name].mean_influence["refusal"].value == pytest.approx(mean)
+    assert results.arms["baseline"].mean_influence is None
+    assert 'id="forecast"' in (out / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_every_unsafe_prompt_is_traced_to_the_scored_pairs(influenced):
+    out, _, _ = influenced
+    with np.load(out / "prompt_influence.npz") as kept:
+        assert kept["prompts"].tolist() == [f"p{n}" for n in range(14)]
+        scored = [row["pair_id"] for row in pq.read_table(out / "scores.parquet").to_pylist() if row["ln_ches"]]
+        assert kept["pairs"].tolist() == scored
+        assert kept["pushes"].shape == (14, len(scored))
+        assert np.isfinite(kept["pushes"]).all()
+
+
+@pytest.mark.slow
+def test_an_arm_by_influence_leaves_the_others_as_they_are(influenced, monkeypatch):
+    out, chosen, _ = influenced
+    monkeypatch.setitem(JUDGES, "prefixes", refuse_odd_answers)
+    monkeypatch.setattr("harness.run.dry_run.has_weights", lambda _: False)
+    found = dry_run(chosen, out, max_processes=1)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert sorted(cost.stage.name for cost in found.costs) == sorted(manifest["stages"])
+    assert {cost.reason for cost in found.costs} == {None}
+    probes = chosen.model_copy(update={"probes": chosen.probes.model_copy(update={"samples": 5})})
+    due = {cost.stage.name: cost.reason for cost in dry_run(probes, out, max_processes=1).costs if cost.reason}
+    assert due["probes"] == "probes changed"
+    again = {
+        "probes",
+        "influence",
+        *(f"{work} {arm} seed 0" for work in ("train", "evaluate") for arm in ("best", "worst")),
+    }
+    assert due.keys() == again
+
+
+def test_a_judge_that_tells_no_refusals_cannot_filter_by_them(monkeypatch, prompt_file):
+    monkeypatch.setattr(checks, "judge_identity", str)
+    arms = "arms={raw: {}, best: {filter: {keep_highest: 0.5, by: refusal_influence}}}"
+    with pytest.raises(HarnessError, match="arms.best.filter: refusal_influence cannot be measured, as the judge"):
+        checks.check_prerequisites(small("some/model", prompt_file, arms, "judge=llama-guard-3"))
 
 
 def test_only_the_training_pairs_of_a_given_table_are_trained_on(tmp_path):

@@ -53,6 +53,14 @@ def test_the_hardest_pairs_are_dropped():
     assert choose_arm_pairs(arm, {"on_policy": hard}, 0)[0]["pair_id"][:] == ["on-1", "on-3"]
 
 
+@pytest.mark.parametrize(("end", "expected"), [("keep_highest", ["on-0", "on-2"]), ("keep_lowest", ["on-1", "on-3"])])
+def test_pairs_are_kept_by_what_they_do_to_refusals(end, expected):
+    """Best and worst; a pair whose influence is not known is in neither."""
+    measured = table("on", [*VERDICTS, VERDICTS[0]], refusal_influence=[0.9, -0.2, 0.7, -0.1, None])
+    arm = Arm(filter=Filter(by="refusal_influence", **{end: 0.5}))
+    assert choose_arm_pairs(arm, {"on_policy": measured}, 0)[0]["pair_id"][:] == expected
+
+
 def test_gold_pairs_replace_the_sampled_ones():
     assert kept(Arm(pairs="gold"), gold=table("gold")) == [f"gold-{n}" for n in range(4)]
 

@@ -36,7 +36,7 @@ FloatArray = NDArray[np.float64]
 Keep = Callable[[str, Gradient], Gradient]
 """Puts a gradient, under a name, where it takes no memory, and gives it back from there."""
 
-_CPU_TOKENS, _DEVICE_TOKENS = 1024, 8192
+CPU_GRADIENT_TOKENS, DEVICE_GRADIENT_TOKENS = 1024, 8192
 """Tokens of one backward pass, on a CPU and elsewhere: all of its activations are kept."""
 _PILOT_ANSWERS = 16
 _RELATIVE_STEPS = tuple(4.0**-k for k in range(2, 10))
@@ -156,7 +156,7 @@ class _WeightedPass:
         self.model, self.body, self.temperature = model, decoder_body(model), temperature
         with evaluation_mode(model):
             self._pass: Pass = choose_pass(self.body)
-        self.budget = _CPU_TOKENS if self.body.device.type == "cpu" else _DEVICE_TOKENS
+        self.budget = CPU_GRADIENT_TOKENS if self.body.device.type == "cpu" else DEVICE_GRADIENT_TOKENS
 
     def packs(self, answers: Sequence[WeightedAnswer]) -> Iterator[list[WeightedAnswer]]:
         """Answers that begin alike together, at most `budget` tokens (or one answer) in a pack."""
