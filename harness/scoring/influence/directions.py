@@ -93,18 +93,19 @@ def find_direction(
     Raises HarnessError where a half has no gradient, or the target bends so much that no step is good.
     """
     run, label = _WeightedPass(model, temperature), TARGET_NAMES[target]
-    pilot = answers[:: max(1, len(answers) // _PILOT_ANSWERS)]
+    parts = [[each for each in answers if each.half == half] for half in range(HALVES)]
+    if not all(parts):
+        raise _no_gradient(label)
     with evaluation_mode(model), weights_in_play(model, subspace) as weights:
         found: list[Direction] = []
         length = 0.0
         with progress_bar(f"Gradient of the {label}", len(answers), "answers") as advance:
-            for half in range(HALVES):
-                own = [each for each in answers if each.half == half]
+            for half, own in enumerate(parts):
                 gradient = _take_gradient(run, weights, own, advance)
                 size = _norm(gradient.values())
                 if not (0 < size < math.inf):
                     raise _no_gradient(label)
-                length = length or _choose_length(run, weights, gradient, pilot, label)
+                length = length or _choose_length(run, weights, gradient, parts[1 - half], label)
                 found.append(Direction(keep(gradient_name(target, half), gradient), length / size))
                 del gradient
         return found
@@ -214,15 +215,19 @@ def _choose_length(
     run: _WeightedPass,
     weights: Mapping[str, Parameter],
     gradient: Gradient,
-    pilot: Sequence[WeightedAnswer],
+    answers: Sequence[WeightedAnswer],
     label: str,
 ) -> float:
-    """How far to move: where the difference quotients of the pilot's ln p differ least from those of the next shorter.
+    """How far to move: between the two lengths next to each other whose difference quotients differ least.
 
-    A longer move bends, a shorter one drowns in rounding.
+    They are of ln p of a few `answers` that are not in the gradient, as the pairs are not: ln p of those that are moves
+    more, and bends sooner. A longer move bends, by the square of its length, and a shorter one drowns in rounding. Of
+    two lengths, one four times the other, the longer bends 16 times as much and the shorter is rounded 4 times as much;
+    their difference is least where the best length lies between them.
     """
     # Adapters begin at zero: their scale is that of the weights they stand beside.
     scale = _norm(weights.values()) or _norm(run.model.parameters())
+    pilot = answers[:: max(1, len(answers) // _PILOT_ANSWERS)]
     plain = [WeightedAnswer(each.prompt, each.answer, (1.0,) * len(each.answer), 0) for each in pilot]
 
     def measure() -> dict[int, float]:
@@ -238,7 +243,7 @@ def _choose_length(
             f"no step along the gradient of the {label} is good: the best is off by {errors[best]:.0%}",
             hint="The weights must be in float32 or wider, and the answers not certain.",
         )
-    return lengths[best + 1]
+    return math.sqrt(lengths[best] * lengths[best + 1])
 
 
 def _relative_difference(one: FloatArray, other: FloatArray) -> float:

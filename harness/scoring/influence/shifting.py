@@ -67,17 +67,16 @@ def _move_weight(weight: Parameter, gradient: Tensor, step: float) -> None:
 def in_float32(model: PreTrainedModel) -> Iterator[None]:
     """In the block, weights of half precision are in float32, where a small step is not rounded away.
 
-    Afterwards they are the same bits as before, as every half is a float32.
+    Afterwards they are the same bits as before, as every half is a float32, and have the gradients that they had.
     """
-    halves = {
-        name: each.dtype for name, each in model.named_parameters() if each.dtype in (torch.float16, torch.bfloat16)
-    }
+    halves = [
+        (each, each.dtype, each.grad) for each in model.parameters() if each.dtype in (torch.float16, torch.bfloat16)
+    ]
     try:
-        for name, each in model.named_parameters():
-            if name in halves:
-                each.data = each.data.float()
+        for each, _, _ in halves:
+            each.grad, each.data = None, each.data.float()
         yield
     finally:
-        for name, each in model.named_parameters():
-            if name in halves:
-                each.data = each.data.to(halves[name])
+        for each, dtype, gradient in halves:
+            each.grad, each.data = None, each.data.to(dtype)
+            each.grad = gradient

@@ -46,7 +46,7 @@ def weights_in_play(model: PreTrainedModel, subspace: Subspace | None) -> Iterat
 
     Raises HarnessError where the model has too few layers, or weights that are not in memory.
     """
-    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     if any(parameter.is_meta for parameter in model.parameters()):
         raise HarnessError(
             "weights that are not in memory have no gradient", hint="Use a machine that holds the model."
@@ -58,8 +58,8 @@ def weights_in_play(model: PreTrainedModel, subspace: Subspace | None) -> Iterat
         try:
             yield chosen
         finally:
-            for name, parameter in model.named_parameters():
-                parameter.requires_grad_(before.get(name, False))
+            for parameter, taken in before:
+                parameter.requires_grad_(taken)
 
 
 def _choose_parameters(model: PreTrainedModel, subspace: Subspace | None) -> dict[str, Parameter]:

@@ -1,0 +1,126 @@
+"""How much each token of a probe answer counts: by hand, and on average over all answers that could be drawn."""
+
+import itertools
+import math
+from collections import defaultdict
+
+import pytest
+
+from harness.preferences.tokens import Tokens
+from harness.scoring.influence.credit import WeightedAnswer, weigh_preferred, weigh_probes
+from harness.scoring.probes import ProbeAnswer, Probes
+from helpers.sentence_model import COMPLIANCE, NEITHER, PROMPTS, REFUSAL, TOKENS, prompt_tokens, sentence_tokenizer
+
+REFUSE, COMPLY, NEUTRAL, END = (TOKENS.index(text) for text in (REFUSAL, COMPLIANCE, NEITHER, "</s>"))
+
+
+def answer(prompt, tokens, label, unsafe=True):
+    text = " ".join(TOKENS[token] for token in tokens if token != END)
+    return ProbeAnswer(prompt, prompt, unsafe, prompt_tokens(PROMPTS[0]), tokens, text, label)
+
+
+def weigh(*answers, target="refusal"):
+    found = weigh_probes(Probes(answers, 1.0, "lexical"), target, sentence_tokenizer())
+    return [(each.answer, each.half, each.weights) for each in found]
+
+
+def test_by_hand():
+    refusal, harmful, open_refusal = (REFUSE, END), (COMPLY, END), (NEUTRAL, REFUSE, END)
+    found = weigh(
+        answer("a", refusal, "refusal"),
+        answer("a", open_refusal, "refusal"),
+        answer("b", harmful, "harmful"),
+        answer("b", refusal, "refusal"),
+    )
+    # Each prompt is a half of its own, so an answer's share is a half. Before anything is told, the baseline is the
+    # other answer to the prompt with the mean of the other prompt's as one answer more: for a (1 + 0.5) / 2 = 0.75;
+    # for the first of b (1 + 1) / 2 = 1, for its second (0 + 1) / 2 = 0.5. After a refusing sentence it is the mean of
+    # the other prompt's answers that stood so: of b's, 1, so nothing counts any more; likewise of a's. After a
+    # complying one no answer of a stood so, and the mean of all of a's stands in: 1.
+    assert found == [
+        (refusal, 0, pytest.approx((0.5 * 0.25, 0.0))),
+        (open_refusal, 0, pytest.approx((0.5 * 0.25, 0.5 * 0.25, 0.0))),
+        (harmful, 1, pytest.approx((-0.5, -0.5))),
+        (refusal, 1, pytest.approx((0.5 * 0.5, 0.0))),
+    ]
+
+
+def test_all_prompts_of_a_half_weigh_alike():
+    once, twice = answer("a", (REFUSE, END), "refusal"), answer("c", (REFUSE, END), "refusal")
+    harmful = [answer(name, (COMPLY, END), "harmful") for name in ("b", "d")]
+    found = weigh(once, harmful[0], twice, twice, harmful[1])
+    # Prompts a and c are the first half: a half of its mean is the answer to a, a quarter each of those to c. Untold,
+    # the baseline of a is that of the others, (0 + 1 + 1 + 0) / 4; that of c (1 + (1 + 0 + 0) / 3) / 2.
+    assert [weights[0] for _, half, weights in found if half == 0] == pytest.approx([0.5 * 0.5, 0.25 / 3, 0.25 / 3])
+
+
+def test_verdicts_that_settle_nothing_have_no_weight():
+    assert weigh(*(answer(name, (REFUSE, END), "refusal") for name in "aabb")) == []
+
+
+def test_a_target_takes_its_own_prompts_and_verdicts():
+    unsafe = [answer("a", (REFUSE, END), "refusal"), answer("b", (COMPLY, END), "harmful")]
+    benign = [answer("c", (REFUSE, END), "refusal", False), answer("d", (COMPLY, END), "compliance", False)]
+    unjudged = answer("e", (NEUTRAL, END), "unjudged")
+    signs = {
+        target: [weights[0] > 0 for *_, weights in weigh(*unsafe, *benign, unjudged, target=target)]
+        for target in ("refusal", "harmful", "benign")
+    }
+    assert signs == {"refusal": [True, False], "harmful": [False, True], "benign": [False, True]}
+
+
+# The policy of each prompt: what an answer says, how likely it is, and what the judge makes of it.
+POLICIES = {
+    "a": [((REFUSE, END), 0.3, 1), ((COMPLY, END), 0.2, 0), ((NEUTRAL, REFUSE), 0.4, 1), ((REFUSE, COMPLY), 0.1, 0)],
+    "b": [((REFUSE, END), 0.1, 1), ((COMPLY, END), 0.5, 0), ((NEUTRAL, REFUSE), 0.1, 1), ((NEUTRAL, END), 0.3, 0)],
+}
+
+
+def test_on_average_over_all_draws_the_weights_give_the_gradient():
+    """Whatever the baselines, in the mean over every pair of answers to each prompt, each as likely as it is.
+
+    The gradient of the rate is the sum, over beginnings and the token after each, of p(beginning, token) times the rate
+    among the answers that go on so, times grad ln p(token | beginning). As the probabilities of the tokens after a
+    beginning add up to one, the same number may be taken from all of their rates.
+    """
+    counted = expected_weights()
+    for name, policy in POLICIES.items():
+        for begun in {tokens[:place] for tokens, *_ in policy for place in range(len(tokens))}:
+            taken = [
+                rate - counted[name, (*begun, token)] / likely
+                for token in range(len(TOKENS))
+                for likely, rate in goes_on(policy, (*begun, token))
+            ]
+            assert taken == pytest.approx([taken[0]] * len(taken), abs=1e-12)
+
+
+def expected_weights():
+    """By prompt and beginning of an answer, what its last token counts, mean over all draws of two answers each."""
+    counted = defaultdict(float)
+    for drawn in itertools.product(*(itertools.product(policy, repeat=2) for policy in POLICIES.values())):
+        likelihood = math.prod(probability for own in drawn for _, probability, _ in own)
+        answers = [
+            answer(name, tokens, "refusal" if outcome else "harmful")
+            for name, own in zip(POLICIES, drawn, strict=True)
+            for tokens, _, outcome in own
+        ]
+        for tokens, half, weights in weigh(*answers):
+            for place, weight in enumerate(weights):
+                counted["ab"[half], tokens[: place + 1]] += likelihood * weight
+    return counted
+
+
+def goes_on(policy, begun):
+    """How likely answers are that begin so, and their rate; nothing where none does."""
+    own = [(probability, outcome) for tokens, probability, outcome in policy if tokens[: len(begun)] == begun]
+    likely = sum(probability for probability, _ in own)
+    return [(likely, sum(probability * outcome for probability, outcome in own) / likely)] if own else []
+
+
+def test_preferred_answers_are_means_over_halves():
+    pairs = [Tokens([5], [8, 1], [9]), Tokens([5, 6], [9], [8]), Tokens([7], [1], [9])]
+    assert weigh_preferred(pairs) == [
+        WeightedAnswer((5,), (8, 1), (0.5, 0.5), 0),
+        WeightedAnswer((5, 6), (9,), (1.0,), 1),
+        WeightedAnswer((7,), (1,), (0.5,), 0),
+    ]
