@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,10 +38,12 @@ Keep = Callable[[str, Gradient], Gradient]
 _CPU_TOKENS, _DEVICE_TOKENS = 1024, 8192
 """Tokens of one backward pass, on a CPU and elsewhere: all of its activations are kept."""
 _PILOT_ANSWERS = 16
-_RELATIVE_STEPS = tuple(4.0**-k for k in range(2, 10))
-"""Lengths of a step, relative to the weights', among which the best is chosen."""
+_LONGEST_STEP, _MOST_CUTS = 1 / 16, 10
+"""The longest step, relative to the weights, and how often it is cut to a quarter, at most."""
+_GOOD_STEP = 3e-4
+"""How much two steps, one a quarter of the other, may differ in what they say where none better is looked for."""
 _WORST_STEP = 0.02
-"""How much two steps, one a quarter of the other, may differ in what they say; beyond, no step is good."""
+"""Beyond, no step is good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,28 +218,39 @@ def _choose_length(
     pilot: Sequence[WeightedAnswer],
     label: str,
 ) -> float:
-    """How far to move: where the difference quotients of the pilot's ln p differ least from those of the next shorter.
+    """How far to move: where the difference quotients of the pilot's ln p differ least from those of the next longer.
 
-    A longer move bends, a shorter one drowns in rounding.
+    The first would move the target by one, to first order, which a model of any size feels; a flat target's is bounded
+    by the weights. A longer move bends, a shorter one drowns in rounding.
     """
-    # Adapters begin at zero: their scale is that of the weights they stand beside.
-    scale = _norm(weights.values()) or _norm(run.model.parameters())
     plain = [WeightedAnswer(each.prompt, each.answer, (1.0,) * len(each.answer), 0) for each in pilot]
+    size = _norm(gradient.values())
 
     def measure() -> dict[int, float]:
         return dict(enumerate(torch.cat([run(pack) for pack in run.packs(plain)]).tolist()))
 
-    lengths = [scale * relative for relative in _RELATIVE_STEPS]
-    moves = [Direction(gradient, length / _norm(gradient.values())) for length in lengths]
-    quotients = [np.array([*difference_quotients(weights, move, measure).values()]) for move in moves]
-    errors = [_relative_difference(*each) for each in pairwise(quotients)]
-    best = min(range(len(errors)), key=errors.__getitem__)
-    if errors[best] > _WORST_STEP:
+    def take_quotients(length: float) -> FloatArray:
+        return np.array([*difference_quotients(weights, Direction(gradient, length / size), measure).values()])
+
+    longest = min(1 / size, _LONGEST_STEP * _norm(run.model.parameters()))
+    lengths = [longest * 4.0**-cuts for cuts in range(_MOST_CUTS + 1)]
+    before, best, chosen = take_quotients(lengths[0]), math.inf, 0.0
+    for length in lengths[1:]:
+        now = take_quotients(length)
+        error = _relative_difference(before, now)
+        if error >= best and best <= _WORST_STEP:
+            break
+        if error < best:
+            best, chosen = error, length
+        if best <= _GOOD_STEP:
+            break
+        before = now
+    if best > _WORST_STEP:
         raise HarnessError(
-            f"no step along the gradient of the {label} is good: the best is off by {errors[best]:.0%}",
+            f"no step along the gradient of the {label} is good: the best is off by {best:.0%}",
             hint="The weights must be in float32 or wider, and the answers not certain.",
         )
-    return lengths[best + 1]
+    return chosen
 
 
 def _relative_difference(one: FloatArray, other: FloatArray) -> float:
