@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,10 +38,12 @@ Keep = Callable[[str, Gradient], Gradient]
 CPU_GRADIENT_TOKENS, DEVICE_GRADIENT_TOKENS = 1024, 8192
 """Tokens of one backward pass, on a CPU and elsewhere: all of its activations are kept."""
 _PILOT_ANSWERS = 16
-_RELATIVE_STEPS = tuple(4.0**-k for k in range(2, 10))
-"""Lengths of a step, relative to the weights', among which the best is chosen."""
+_LONGEST_STEP, _MOST_CUTS = 1 / 16, 10
+"""The longest step, relative to the weights, and how often it is cut to a quarter, at most."""
+_GOOD_STEP = 3e-4
+"""How much two steps, one a quarter of the other, may differ in what they say where none better is looked for."""
 _WORST_STEP = 0.02
-"""How much two steps, one a quarter of the other, may differ in what they say; beyond, no step is good."""
+"""Beyond, no step is good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,32 +219,42 @@ def _choose_length(
     answers: Sequence[WeightedAnswer],
     label: str,
 ) -> float:
-    """How far to move: between the two lengths next to each other whose difference quotients differ least.
+    """How far to move: between the two lengths, one four times the other, whose difference quotients differ least.
 
     They are of ln p of a few `answers` that are not in the gradient, as the pairs are not: ln p of those that are moves
-    more, and bends sooner. A longer move bends, by the square of its length, and a shorter one drowns in rounding. Of
-    two lengths, one four times the other, the longer bends 16 times as much and the shorter is rounded 4 times as much;
-    their difference is least where the best length lies between them.
+    more, and bends sooner. The first length would move the target by one, to first order, which a model of any size
+    feels; a flat target's is bounded by the weights. A longer move bends, by the square of its length, and a shorter
+    one drowns in rounding, so that the best lies between two that agree.
     """
-    # Adapters begin at zero: their scale is that of the weights they stand beside.
-    scale = _norm(weights.values()) or _norm(run.model.parameters())
     pilot = answers[:: max(1, len(answers) // _PILOT_ANSWERS)]
     plain = [WeightedAnswer(each.prompt, each.answer, (1.0,) * len(each.answer), 0) for each in pilot]
+    size = _norm(gradient.values())
 
     def measure() -> dict[int, float]:
         return dict(enumerate(torch.cat([run(pack) for pack in run.packs(plain)]).tolist()))
 
-    lengths = [scale * relative for relative in _RELATIVE_STEPS]
-    moves = [Direction(gradient, length / _norm(gradient.values())) for length in lengths]
-    quotients = [np.array([*difference_quotients(weights, move, measure).values()]) for move in moves]
-    errors = [_relative_difference(*each) for each in pairwise(quotients)]
-    best = min(range(len(errors)), key=errors.__getitem__)
-    if errors[best] > _WORST_STEP:
+    def take_quotients(length: float) -> FloatArray:
+        return np.array([*difference_quotients(weights, Direction(gradient, length / size), measure).values()])
+
+    longest = min(1 / size, _LONGEST_STEP * _norm(run.model.parameters()))
+    lengths = [longest * 4.0**-cuts for cuts in range(_MOST_CUTS + 1)]
+    before, best, chosen = take_quotients(lengths[0]), math.inf, 0.0
+    for length in lengths[1:]:
+        now = take_quotients(length)
+        error = _relative_difference(before, now)
+        if error >= best and best <= _WORST_STEP:
+            break
+        if error < best:
+            best, chosen = error, length
+        if best <= _GOOD_STEP:
+            break
+        before = now
+    if best > _WORST_STEP:
         raise HarnessError(
-            f"no step along the gradient of the {label} is good: the best is off by {errors[best]:.0%}",
+            f"no step along the gradient of the {label} is good: the best is off by {best:.0%}",
             hint="The weights must be in float32 or wider, and the answers not certain.",
         )
-    return math.sqrt(lengths[best] * lengths[best + 1])
+    return 2 * chosen
 
 
 def _relative_difference(one: FloatArray, other: FloatArray) -> float:
