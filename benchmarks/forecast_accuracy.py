@@ -8,7 +8,8 @@ of the shares to keep is made as `forecast_table` makes it, that of other parts 
 measured is how answers start (`answer_starts`: probabilities, so without sampling noise) on training prompts that no
 probe asked and on held-out ones. An organism that is in the file already is left out. `--calibrate` chooses the floor
 and the share of the error on the organisms below `HELD_OUT`, says how far the others' forecasts are off, and writes
-both to `harness/forecast/calibration.json`, and the table of docs/forecast.md. About 4 minutes an organism on one quiet core.
+both to `harness/forecast/calibration.json`, and the table of docs/forecast.md. About 4 minutes an organism on one quiet
+core.
 """
 
 from __future__ import annotations
@@ -253,8 +254,8 @@ def calibrate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def accuracy_table(rows: Sequence[Mapping[str, Any]], calibration: Calibration) -> str:
     """The accuracy as the page shows it, in Markdown."""
     lines = [
-        "| organisms | prompts | trainings | order, tau | within each | by influence alone | sign right, of those moved "
-        "| off by, points | interval holds |",
+        "| organisms | prompts | trainings | order, tau | within each | by influence alone | sign right, of "
+        "those moved | off by, points | interval holds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for held in (False, True):

@@ -74,9 +74,8 @@ def forecast_command(
     from harness.forecast.from_table import ForecastPlan, ProbePlan, forecast_from_table
     from harness.forecast.results import LookAhead
 
-    asked = ProbePlan(probes, probe_prompts, probe_samples, judge)
-    plan = ForecastPlan(preferences, place, training, probes=asked, look=LookAhead(steps=look_ahead))
-    found = forecast_from_table(plan)
+    asked, look = ProbePlan(probes, probe_prompts, probe_samples, judge), LookAhead(steps=look_ahead)
+    found = forecast_from_table(ForecastPlan(preferences, place, training, probes=asked, look=look))
     content = _forecast_json(found, with_text)
     if out is not None:
         write_json(out, content)

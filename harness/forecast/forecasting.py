@@ -14,6 +14,7 @@ from harness.forecast.extrapolation import Shift, expected_change, load_calibrat
 from harness.forecast.look_ahead import LOOKED_SHARE, ProbedTarget, look_ahead, probe_targets
 from harness.forecast.results import Forecast, GroupPush, KeptForecast, LookAhead, PairPush, TableForecast
 from harness.preferences.pairs import PAIR_TYPES, pair_type
+from harness.scoring.filtering import keep_highest
 from harness.scoring.probes import Probes
 from harness.scoring.targets import Target, error_column, influence_column
 from harness.support.errors import HarnessError
@@ -104,10 +105,8 @@ def usable_pairs(scored: Dataset) -> tuple[Dataset, dict[str, int]]:
 
 
 def keep_best(table: Dataset, share: float) -> Dataset:
-    """The share of the pairs (rounded up) with the highest influence on refusals; of equal ones the first `pair_id`."""
-    values, names = table[influence_column("refusal")][:], table["pair_id"][:]
-    order = sorted(range(len(table)), key=lambda place: (-values[place], names[place]))
-    return table.select(sorted(order[: math.ceil(share * len(table))]))
+    """The share of the pairs (rounded up) with the highest influence on refusals."""
+    return keep_highest(table, share, influence_column("refusal")).kept
 
 
 # Sizes
