@@ -272,9 +272,9 @@ def arm_result(refused, harmful, change=None, flags=None):
     return {"pairs": 0, "steps": 0, "preferred_logprob_change": fall, "metrics": metrics} | change_entry
 
 
-def run_results(arms, **changes):
+def run_results(results, **changes):
     """Results of the small run with these arms, as `arm_result` has them."""
-    content = {"schema_version": 1, "recipe": recipe(**changes).model_dump(mode="json"), "arms": arms}
+    content = {"schema_version": 1, "recipe": recipe(**changes).model_dump(mode="json"), "arms": results}
     return RunResults.model_validate(content)
 
 
@@ -383,6 +383,43 @@ def write_nearest(out):
         for number in range(12)
     }
     artifacts.write_json(out / "nearest_pairs.json", {"schema_version": 1, "nearest": nearest})
+
+
+INFLUENCES = {
+    "pair-0": -2.0,
+    "pair-1": 3.0,
+    "pair-2": -1.0,
+    "pair-3": 5.0,
+    "pair-4": None,
+    "pair-5": 1.0,
+    "pair-6": -4.0,
+}
+
+
+def write_influence(out):
+    """What a run with an arm by refusal influence adds: the table, the arms' means, and what pushes each prompt.
+
+    Refusals surely fell with all pairs, as foretold, and with random ones, which was not.
+    pair-2 pushes every unsafe prompt down by its number plus one, pair-1 up by as much, the others hardly.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"pair_id": pair, "refusal_influence": value} for pair, value in INFLUENCES.items()]
+    pq.write_table(pa.Table.from_pylist(rows), out / "influence.parquet")
+    results = artifacts.read_json(out / "results.json")
+    results["recipe"]["arms"]["ches_filtered"]["filter"] = {"keep_highest": 0.25, "by": "refusal_influence"}
+    for name, (mean, low, high) in {"raw": (-2, -3, -1), "ches_filtered": (4, 3, 5), "random": (1, -2, 2)}.items():
+        interval = {"value": float(mean), "low": float(low), "high": float(high), "n": 7}
+        results["arms"][name]["mean_influence"] = {"refusal": interval}
+    for name in ("raw", "random"):
+        results["arms"][name]["change_from_baseline"]["refusal_rate"]["train"] |= {"low": -0.9, "high": -0.01}
+    artifacts.write_json(out / "results.json", results)
+    pushes = np.full((12, len(INFLUENCES)), 0.5, np.float32)
+    pushes[:, 2], pushes[:, 1] = -np.arange(1, 13), np.arange(1, 13)
+    prompts = np.array([f"unsafe-{number:03d}" for number in range(12)])
+    np.savez_compressed(out / "prompt_influence.npz", prompts=prompts, pairs=np.array([*INFLUENCES]), pushes=pushes)
 
 
 def calibration(judge="lexical"):

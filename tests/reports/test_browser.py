@@ -30,7 +30,15 @@ def files(drawn_once, tmp_path_factory):
     later = runs.write_run(place / "later", date=runs.DATE + 86400)
     hostile = runs.write_run(place / "hostile", seeds=(0,), given=runs.hostile)
     flagged = runs.write_run(place / "flagged", given=runs.flagged)
-    pages = {"whole": [whole], "several": [whole, later], "hostile": [hostile], "flagged": [flagged]}
+    influenced = runs.write_run(place / "influenced")
+    runs.write_influence(influenced)
+    pages = {
+        "whole": [whole],
+        "influenced": [influenced],
+        "several": [whole, later],
+        "hostile": [hostile],
+        "flagged": [flagged],
+    }
     for name, directories in pages.items():
         artifacts.write_text(place / f"{name}.html", render_report(directories))
     artifacts.write_text(place / "redacted.html", render_report([whole], redact=True))
@@ -274,6 +282,27 @@ def test_a_flip_shows_what_it_rests_on(visit):
     assert page.locator("#detail ins").first.inner_text() == "Sure, step 1 is a placeholder"
     page.get_by_role("button", name="All pairs · seed 0: refusal → harmful").click()
     addressed(page, "raw%2F0%2Funsafe-004")
+
+
+def test_pairs_that_push_a_refusal_are_told_with_way_and_size(visit, tmp_path):
+    page = visit("influenced", "#flip=raw%2F0%2Funsafe-004")
+    text = page.locator("#detail").inner_text()
+    assert "Training pairs that push this prompt's refusal down most" in text
+    assert (
+        "pushes the refusal down, 10.0 times as hard as the median pair · CHES −8.00 · refusal influence −1.00" in text
+    )
+    page.goto(page.url.partition("#")[0] + "#flip=random%2F0%2Funsafe-005")
+    page.wait_for_function("document.querySelector('#detail h3').textContent === 'unsafe-005'")
+    assert "None pushes it down, to first order." in page.locator("#detail").inner_text()
+    page.goto(page.url.partition("#")[0] + "#flip=raw%2F0%2Fbenign-001")
+    page.wait_for_function("document.querySelector('#detail h3').textContent === 'benign-001'")
+    assert "It is measured for unsafe prompts only." in page.locator("#detail").inner_text()
+    page.fill("[name=search]", "raw/0/unsafe-004")
+    with page.expect_download() as download:
+        page.click("#jsonl")
+    download.value.save_as(tmp_path / "jsonl")
+    (row,) = [json.loads(line) for line in (tmp_path / "jsonl").read_text().splitlines()]
+    assert row["nearest_pairs"] == [{"pair_id": "pair-2", "similarity": None, "ln_ches": -8, "push": -5}]
 
 
 def test_the_selection_is_exported(visit, tmp_path):

@@ -8,6 +8,7 @@ import zlib
 from html.parser import HTMLParser
 from statistics import fmean
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,10 +19,11 @@ from harness.support import artifacts
 from harness.support.errors import HarnessError
 from harness.support.run_results import Interval, RegressionRecipe
 from helpers import report_runs as runs
-from reports import answers
+from reports import answers, charts
 from reports.answers import compare_answers
 from reports.charts import WIDE, scores, trend, verdict
 from reports.comparing import compare_runs
+from reports.figures import ControlGain
 from reports.first_screen import change_sentences, credit_sentence, credit_sentences, decision_sentences, sureness
 from reports.moved_mass import displacement_figures
 from reports.page import render_report
@@ -543,6 +545,115 @@ def test_several_answers_to_one_prompt_are_all_there(tmp_path):
     names = [answer["id"] for answer in packed_data(page)["answers"]]
     assert len(names) == len(set(names)) == 96
     assert {"raw/0/unsafe-004", "raw/0/unsafe-004/2"} <= {*names}
+
+
+# Influence
+
+
+@pytest.fixture(scope="module")
+def influenced(tmp_path_factory):
+    out = runs.write_run(tmp_path_factory.mktemp("influenced") / "influenced")
+    runs.write_nearest(out)
+    runs.write_influence(out)
+    return out
+
+
+def test_a_filter_by_influence_is_named_and_held_against_its_control(influenced):
+    first = first_screen_of(render_report([influenced]))
+    assert "Highest 25 % by refusal influence" in first
+    (said,) = re.findall(r"<li>(“Highest 25 % by refusal influence”[^<]*)</li>", first)
+    assert "“Random 25 %”" in said
+    found = build_view(read_run(influenced)).figures["controls"]
+    assert (found["ches_filtered"].control, found["ches_filtered"].gain.value) == ("random", pytest.approx(1 / 7))
+
+
+def test_a_longer_arm_is_one_of_the_same_end_of_the_same_measure():
+    kept = {"by": "refusal_influence"}
+    arms = {
+        "best": {"filter": {"keep_highest": 0.5, **kept}},
+        "worst": {"filter": {"keep_lowest": 0.5, **kept}, "steps": "as_raw"},
+        "long": {"filter": {"keep_highest": 0.3, **kept}, "steps": "as_raw"},
+        "drawn": {"filter": {"random": 0.5}},
+    }
+    results = {"baseline": runs.arm_result(0.8, 0.2)}
+    results |= {name: runs.arm_result(0.8, 0.2, (0.0, -0.01, 0.01)) for name in arms}
+    figures = {
+        "gate": {name: {"decision": "fail"} for name in ("worst", "long")},
+        "controls": {"best": ControlGain("drawn", BETTER)},
+    }
+    said = credit_sentences(runs.run_results(results, arms=arms), figures, {name: name for name in arms})
+    assert "few steps may be what helped: the gate fails “long”." in said[0]
+
+
+def test_the_forecast_stands_beside_what_came(influenced):
+    """Three steps each; of two arms that surely lost refusals one was foretold to."""
+    cited = {pointer: value for pointer, value, _ in Page(render_report([influenced])).cited}
+    told = {name: cited[f"/forecast/arms/{name}/value"] for name in ("raw", "ches_filtered", "random")}
+    assert told == {"raw": -6.0, "ches_filtered": 12.0, "random": 3.0}
+    arms = artifacts.read_json(influenced / "results.json")["arms"]
+    changes = {name: arms[name]["change_from_baseline"]["refusal_rate"]["train"] for name in told}
+    assert changes["raw"]["value"] < changes["random"]["value"] < changes["ches_filtered"]["value"] == 0
+    assert cited["/forecast/tau"] == 1
+    assert (cited["/forecast/moved/arms"], cited["/forecast/moved/right"]) == (2, 1)
+    # of two refusals pairs 0, 2 and 6, and 4, which was not measured; mixed 1, 3 and 5
+    assert cited["/forecast/types/two_refusals/mean"] == pytest.approx((-2 - 1 - 4) / 3)
+    assert (cited["/forecast/types/two_refusals/pairs"], cited["/forecast/types/mixed/mean"]) == (3, 3.0)
+
+
+def test_the_forecast_is_drawn_with_both_intervals(influenced):
+    shown = build_view(read_run(influenced))
+    rows = drawn_values(charts.forecast(shown.run.results, shown.figures["forecast"]["arms"])(WIDE).to_dict())
+    first = next(row for row in rows if row.get("letter") == "A")
+    change = artifacts.read_json(influenced / "results.json")["arms"]["raw"]["change_from_baseline"]
+    assert (first["x"], first["x_low"], first["x_high"]) == (-6, -9, -3)
+    assert first["y"] == pytest.approx(100 * change["refusal_rate"]["train"]["value"])
+    assert {row["letter"] for row in rows if "letter" in row} == {"A", "B", "C"}
+
+
+def test_without_influence_there_is_no_forecast(page):
+    assert 'id="forecast"' not in page
+    assert "#forecast" not in page
+
+
+def test_a_changed_verdict_is_traced_to_the_pairs_that_its_arm_trained_on(influenced):
+    """All pairs trained on all seven; the two other arms on pair-0 and pair-1, which push no refusal down."""
+    data = packed_data(render_report([influenced]))
+    near = {flip["id"]: flip.get("near") for flip in data["flips"]}
+    assert data["runs"][0]["traced"] == "influence"
+    assert near["raw/0/unsafe-004"] == [{"pair": "pair-2", "push": -5.0, "times": 10.0}]
+    assert near["random/0/unsafe-005"] == []
+    assert near["raw/0/benign-001"] is None
+    assert data["runs"][0]["pairs"].keys() == {"pair-2"}
+    assert data["runs"][0]["pairs"]["pair-2"]["influence"] == -1.0
+
+
+def test_a_refusal_gained_is_traced_to_what_pushes_it_up(tmp_path):
+    def gained(arm, seed, judge):
+        return runs.answers({"baseline": "raw", "raw": "baseline"}.get(arm, arm), seed, judge=judge)
+
+    out = runs.write_run(tmp_path / "gained", seeds=(0,), given=gained)
+    runs.write_influence(out)
+    found = next(flip for flip in packed_data(render_report([out]))["flips"] if flip["id"] == "raw/0/unsafe-004")
+    assert found["direction"] == "better"
+    assert found["near"][0] == {"pair": "pair-1", "push": 5.0, "times": 10.0}
+    assert [entry["push"] for entry in found["near"]] == [5.0, 0.5, 0.5]
+
+
+def test_where_it_was_too_much_work_the_nearest_pairs_are_shown(influenced, tmp_path):
+    out = shutil.copytree(influenced, tmp_path / "large")
+    nothing = np.array([], str)
+    np.savez_compressed(out / "prompt_influence.npz", prompts=nothing, pairs=nothing, pushes=np.zeros((0, 0)))
+    data = packed_data(render_report([out]))["runs"][0]
+    assert (data["traced"], data["too_much"]) == ("nearest", True)
+    assert [each["pair"] for each in data["near"]["unsafe-004"]] == ["pair-2", "pair-1"]
+
+
+@pytest.mark.parametrize("name", ["influence.parquet", "prompt_influence.npz"])
+def test_a_broken_file_of_influences_is_told(influenced, tmp_path, name):
+    out = shutil.copytree(influenced, tmp_path / "broken")
+    (out / name).write_bytes(b"PK\x03\x04 not one")
+    with pytest.raises(HarnessError, match=f"{name}: is no table of"):
+        render_report([out])
 
 
 # Flags
