@@ -1,7 +1,7 @@
 """Know before release whether preference training has made a language model less safe.
 
-from harness import filter_lowest, score
-kept = filter_lowest(score(dataset, model, tokenizer), 0.05)
+from harness import filter_highest, score
+kept = filter_highest(score(dataset, model, tokenizer, probes="bundled"), 0.5)
 """
 
 from __future__ import annotations

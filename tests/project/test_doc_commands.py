@@ -263,7 +263,7 @@ def test_the_readmes_recipe_is_one(tmp_path):
     (recipe,) = blocks("README.md", "yaml")
     (tmp_path / "my-model.yaml").write_text(recipe)
     loaded = load_recipe(str(tmp_path / "my-model.yaml"))
-    assert [*loaded.arms] == ["raw", "ches_filtered", "random"]
+    assert [*loaded.arms] == ["raw", "influence_filtered", "random_half"]
 
 
 @pytest.mark.parametrize("block", blocks("docs/training.md", "yaml"))
