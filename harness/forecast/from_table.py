@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, concatenate_datasets
 
@@ -79,33 +80,32 @@ def forecast_from_table(plan: ForecastPlan) -> ForecastPairs:
     Raises HarnessError where the table or the model cannot be read, the probe answers are all judged alike, or what the
     training needs is not installed.
     """
-    given = _read_scored(plan.preferences)
+    table = _read_table(plan.preferences)
     model, tokenizer = load_scoring_model(str(plan.model.directory), plan.chat_template, float32=True)
     probes = _draw_probes(model, tokenizer, plan.probes)
-    max_length = plan.training.max_length
-    scored = given or score(
-        load_preferences(plan.preferences), model, tokenizer,
-        probes=probes, targets=_varied_targets(probes), max_length=max_length,
-    )  # fmt: skip
+    if influence_column("refusal") not in table.column_names:
+        targets, max_length = _varied_targets(probes), plan.training.max_length
+        table = score(table, model, tokenizer, probes=probes, targets=targets, max_length=max_length)
     del model
-    pairs, _ = usable_pairs(scored)
+    pairs, _ = usable_pairs(table)
     steps = optimizer_steps(plan.arm, plan.training, len(pairs), len(pairs))
     look = replace(plan.look, steps=min(plan.look.steps, steps))
     reference = _starting_logprobs(plan, _pairs_ahead(pairs, plan.training.batch_size, look))
-    job = TrainingJob(plan.model, scored, reference, plan.arm, plan.training, steps, 0, "on pairs", plan.chat_template)
+    job = TrainingJob(plan.model, table, reference, plan.arm, plan.training, steps, 0, "on pairs", plan.chat_template)
     return ForecastPairs(forecast_table(job, probes, tokenizer, look), pairs)
 
 
-def _read_scored(preferences: str) -> Dataset | None:
-    """The table where it has influences already: a Parquet file of `harness score --probes`."""
+def _read_table(preferences: str) -> Dataset:
+    """The table of pairs; where it is a Parquet file of `harness score --probes`, with its influences."""
     file = Path(preferences)
-    if file.suffix != ".parquet" or not file.is_file():
-        return None
-    try:
-        names = pq.read_schema(file).names
-    except OSError as error:
-        raise HarnessError(f"cannot be read ({error})", place=preferences) from error
-    return Dataset(pq.read_table(file)) if influence_column("refusal") in names else None
+    if file.suffix == ".parquet" and file.is_file():
+        try:
+            scored = Dataset(pq.read_table(file))
+        except (OSError, pa.ArrowException) as error:
+            raise HarnessError(f"is not Parquet ({error})", place=preferences, hint="Write the file anew.") from error
+        if influence_column("refusal") in scored.column_names:
+            return scored
+    return load_preferences(preferences)
 
 
 def _draw_probes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, plan: ProbePlan) -> Probes:

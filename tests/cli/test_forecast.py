@@ -91,3 +91,13 @@ def test_bad_input_is_one_line_and_exit_code_2(command, preferences, arguments, 
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_table_that_cannot_be_read_is_told_before_any_answer_is_drawn(command, tmp_path):
+    (tmp_path / "scores.parquet").write_text("no Parquet")
+    for table in (tmp_path / "scores.parquet", tmp_path / "none.jsonl"):
+        done = command("forecast", table, "--model", "miniature")
+        assert done.returncode == 2
+        assert str(table) in done.stderr
+        assert "Drawing" not in done.stderr

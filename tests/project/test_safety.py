@@ -409,6 +409,7 @@ REACHED = ADDRESS.replace("planted/s3/", "planted%2Fs3%2F") + "?region=a&scheme=
         ["score", "pairs.jsonl", "--model", ADDRESS, "--out", "scores.parquet"],
         ["filter", ADDRESS, "--keep-lowest", "0.5", "--out", "kept.jsonl"],
         ["displacement", "--before", "MICRO", "--after", "MICRO", "--preferences", ADDRESS],
+        ["forecast", ADDRESS, "--model", "MICRO"],
         ["run", "miniature", "--set", f"preferences={ADDRESS}", "--set", "model=MICRO", "--out", "run"],
         ["run", "miniature", "--set", f"prompts={ADDRESS}", "--out", "run"],
         ["run", ADDRESS],
