@@ -264,8 +264,7 @@ def _influence_lines(each: InfluenceOverview) -> list[str]:
 def _hardest_pairs(each: InfluenceOverview, with_text: bool) -> Table:
     """The pairs that lower the target most, then those that raise it most."""
     names = ["prompt", "chosen", "rejected"] if with_text else ["pair_id", "ln_ches"]
-    title = f"Lower the {each.name} most, and raise it most"
-    hardest = plain_table("influence", ["error", *names], title, lines=True, texts=True)
+    hardest = plain_table("influence", ["error", *names], "Push hardest, down and up", lines=True, texts=True)
     for pair in (*each.lowest, *(pair for pair in each.highest if pair not in each.lowest)):
         mean, error = pair.influences[each.target]
         shown = [pair.prompt, pair.chosen, pair.rejected] if with_text else [pair.pair_id, f"{pair.ln_ches:.4g}"]

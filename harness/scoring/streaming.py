@@ -243,7 +243,12 @@ class Parts:
         if (kept := self.read_directions()) is not None:
             return kept
         folder = DirectionFolder(self.folder)
-        if (found := find(folder.keep_gradient)) is not None:
+        try:
+            found = find(folder.keep_gradient)
+        except HarnessError:  # what mends it is another run, which these parts would be in the way of
+            storage.remove_path(self.folder)
+            raise
+        if found is not None:
             folder.write_steps(found)
         return found
 
