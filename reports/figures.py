@@ -258,6 +258,17 @@ def _forecast_figures(run: FinishedRun) -> dict[str, Any] | None:
             "right": sum((came[name][0] > 0) == (foretold[name]["value"] > 0) for name in moved),
         },
         "types": _means_by_type(run),
+        **_forecast_sizes(run, {name: value for name, (value, _, _) in came.items()}),
+    }
+
+
+def _forecast_sizes(run: FinishedRun, came: Mapping[str, float]) -> dict[str, Any]:
+    """Of which arms the change of refusals was forecast, at which level, and in how many it lies in the interval."""
+    told = {name: sizes["refusal"] for name in came if (sizes := run.arms[name].forecast) and "refusal" in sizes}
+    return {
+        "sized": [*told],
+        "level": next((each.level for each in told.values()), None),
+        "covered": sum(each.low <= came[name] <= each.high for name, each in told.items()),
     }
 
 

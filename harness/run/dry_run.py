@@ -15,6 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from harness.displacement.pushes import is_affordable, push_tokens
 from harness.displacement.run_files import START_PROMPTS
+from harness.forecast.results import LookAhead
 from harness.models.loading import empty_model, load_tokenizer
 from harness.models.paths import ModelPath, has_weights
 from harness.models.sampling import render_prompt
@@ -53,7 +54,7 @@ from harness.run.estimate import (
 )
 from harness.run.speed import measure_speed
 from harness.run.stages import Stage, due_stages, every_stage
-from harness.run.state import Run, open_run, plan_arm_processes, training_prompts
+from harness.run.state import FORECAST_PROMPTS, Run, open_run, plan_arm_processes, training_prompts
 from harness.scoring.influence.directions import CPU_GRADIENT_TOKENS, DEVICE_GRADIENT_TOKENS
 from harness.scoring.logprobs import tokenize_pairs
 from harness.scoring.probes import PROBES_AT_ONCE
@@ -324,6 +325,8 @@ def _measuring_work(known: KnownTokens, stage: Stage, table: TokenTable, sampled
         return influence_work(table, probes, len(targets), "preferred" in targets)
     if stage.kind == "pushes":
         return _pushes_work(known, table)
+    if stage.kind == "forecast":
+        return _forecast_work(known, table, evaluated)
     if stage.kind == "difficulty":
         return difficulty_work(table, TRAINING_ROUNDS, recipe.training.epochs, recipe.training.batch_size)
     others = [known.source_table(source, sampled) for source in known.run.other_sources]
@@ -337,6 +340,19 @@ def _pushes_work(known: KnownTokens, table: TokenTable) -> Workload:
         return Workload()
     openings = len(known.unsafe) // 3  # only likely branches are walked: about a third of the others' work
     return Workload(table.pairs, len(known.unsafe), openings=openings, trained=tokens)
+
+
+def _forecast_work(known: KnownTokens, table: TokenTable, evaluated: int) -> Workload:
+    """The first steps of some trainings, twice, and ln p of the probe answers before and after them."""
+    arms, look, settings = known.run.forecast_arms, LookAhead(), known.recipe.training
+    asked = min(FORECAST_PROMPTS, len(known.probed))
+    prompt = -(-sum(known.probed) // max(len(known.probed), 1))
+    answers = known.recipe.probes.samples * asked * (prompt + evaluated)
+    trainings = len(arms) * look.draws
+    steps = trainings * look.steps
+    # Before and after each, for refusals and for harm.
+    seen, read = table.tokens_for(settings.batch_size) * steps, 4 * trainings * answers
+    return Workload(table.pairs, steps=steps, trained=seen, read=read)
 
 
 def _arm_training_work(known: KnownTokens, name: str, sampled: int, measured: TokenTable) -> Workload:
@@ -464,7 +480,8 @@ def _stage_seconds(known: KnownTokens, stage: Stage, work: Workload, speed: Spee
         return None if speed.trained is None else reading_seconds(work, speed) + work.trained * speed.trained
     if stage.kind in {"scores", "reference"}:
         return reading_seconds(work, speed)
-    return training_seconds(work, speed, 2 * TRAINING_ROUNDS if stage.kind == "difficulty" else 1)
+    trainings = {"difficulty": 2 * TRAINING_ROUNDS, "forecast": LookAhead().draws * len(known.run.forecast_arms)}
+    return training_seconds(work, speed, trainings.get(stage.kind, 1))
 
 
 def _run_wall_clock(costs: Sequence[Cost], speed: Speed | None, plan: ProcessPlan, start: float) -> float | None:

@@ -27,6 +27,7 @@ from harness.support.run_results import (
     ArmResult,
     ChangeBySplit,
     FlagMetric,
+    ForecastChange,
     Interval,
     Metric,
     RateBySplit,
@@ -83,6 +84,8 @@ def _arm_result(recipe: Recipe, root: Path, name: str, answers: AnswersByArm) ->
     optional: dict[str, Any] = {}
     if influence := _mean_influence(RunFiles(root).influence, recipe, trained):
         optional["mean_influence"] = influence
+    if forecast := _forecast_changes(RunFiles(root).forecast, recipe, name):
+        optional["forecast"] = forecast
     if "raw" in recipe.arms:
         optional["change_from_raw"] = _rate_changes(answers["raw"], answers[name])
     return ArmResult(
@@ -162,6 +165,15 @@ def _mean_influence(table: Path, recipe: Recipe, trained: Sequence[Mapping[str, 
         target: _mean_interval([rows[pair][column] for pair in pairs if rows[pair][column] is not None])
         for target, column in columns.items()
         if column in recipe.influences
+    }
+
+
+def _forecast_changes(file: Path, recipe: Recipe, name: str) -> dict[str, ForecastChange]:
+    """By target, what was forecast of an arm; empty where nothing was."""
+    content = artifacts.read_json(file) if recipe.influences else {"arms": {}}
+    return {
+        target: ForecastChange(value=each["change"], low=each["low"], high=each["high"], level=content["level"])
+        for target, each in content["arms"].get(name, {"changes": {}})["changes"].items()
     }
 
 

@@ -21,7 +21,9 @@ from harness.support import artifacts
 from harness.support.layout import ON_POLICY, OTHER_SOURCES
 from harness.workers.machine import thread_count
 
-StageKind = Literal["pairs", "scores", "reference", "difficulty", "probes", "influence", "pushes", "train", "evaluate"]
+StageKind = Literal[
+    "pairs", "scores", "reference", "difficulty", "probes", "influence", "forecast", "pushes", "train", "evaluate"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def shared_stages(run: Run) -> list[Stage]:
         made.append(_difficulty_stage(run, made[-1]))
     if run.recipe.influences:
         made += _influence_stages(run)
+        made.append(_forecast_stage(run, tuple(stage.name for stage in made)))
     return made
 
 
@@ -80,7 +83,9 @@ def _feeds_arm(run: Run, stage: Stage, arm: str) -> bool:
     """Whether a stage before the arms leaves what this arm reads."""
     if stage.kind == "difficulty":
         return run.filters_by_difficulty(arm)
-    return stage.kind not in {"probes", "influence"} or run.filters_by_influence(arm)
+    if stage.kind in {"probes", "influence"}:
+        return run.filters_by_influence(arm)
+    return stage.kind != "forecast"
 
 
 def every_stage(run: Run) -> list[Stage]:
@@ -195,6 +200,19 @@ def _influence_inputs(run: Run) -> dict[str, object]:
         "training.max_length": run.recipe.training.max_length,
         "threads": thread_count(),
     }
+
+
+def _forecast_stage(run: Run, before: tuple[str, ...]) -> Stage:
+    """What training some arms would do, by a look ahead, before any is trained."""
+    return Stage(
+        "forecast", "forecast", _forecast_inputs, (run.files.forecast,), seed=run.recipe.seeds[0], after=before
+    )
+
+
+def _forecast_inputs(run: Run) -> dict[str, object]:
+    seed = run.recipe.seeds[0]
+    arms = {name: artifacts.json_fingerprint(_train_inputs(run, name, seed)) for name in run.forecast_arms}
+    return {"the probe answers": artifacts.sha256_of(run.files.probes), "the arms": arms}
 
 
 def _pushes_stage(run: Run) -> Stage:

@@ -20,6 +20,8 @@ from harness.support.layout import OTHER_SOURCES, RunFiles
 from harness.support.run_results import AnyResults
 from harness.workers.processes import ProcessPlan, plan_processes
 
+FORECAST_PROMPTS = 96
+"""Prompts whose probe answers a forecast is read from: enough for its size, and a fraction of the work of all."""
 PROMPT_KINDS: tuple[PromptKind, ...] = ("unsafe", "benign")
 
 
@@ -58,6 +60,13 @@ class Run:
     def influence_targets(self) -> tuple[Target, ...]:
         """The targets whose influences arms filter by."""
         return tuple(target for target in TARGETS if influence_column(target) in self.recipe.influences)
+
+    @property
+    def forecast_arms(self) -> list[str]:
+        """The arms whose outcome is forecast where influence is measured: on all pairs, or on those it chose."""
+        arms = self.recipe.arms if self.recipe.influences else {}
+        unfiltered = [name for name, arm in arms.items() if arm.filter.share is None and arm.filter.only is None]
+        return [name for name in arms if name in unfiltered or self.filters_by_influence(name)]
 
     def answer_inputs(self) -> dict[str, object]:
         """What answers and verdicts depend on beside the model."""

@@ -16,13 +16,15 @@ from datasets import Dataset
 from harness.displacement.pushes import measure_pushes
 from harness.displacement.run_files import write_change, write_reference
 from harness.evaluation.lm_eval import evaluate_model
-from harness.models.loading import load_model
+from harness.forecast.extrapolation import LEVEL
+from harness.forecast.forecasting import forecast_training
+from harness.models.loading import load_model, load_tokenizer
 from harness.organism import answers
 from harness.preferences.building import BuiltPairs, build_pairs, pairs_from_answers
 from harness.preferences.tables import load_preferences, load_training_rows
 from harness.prompts.sets import load_prompts
 from harness.run.stages import Stage, StageKind, evaluated_model
-from harness.run.state import Run, training_prompts
+from harness.run.state import FORECAST_PROMPTS, Run, training_prompts
 from harness.scoring.logprobs import PairLogprobs, pair_logprobs, profile_model, tokenize_pairs
 from harness.scoring.probes import Probes, draw_probes
 from harness.scoring.scorer import score
@@ -30,6 +32,7 @@ from harness.scoring.targets import asks_unsafe, error_column, influence_column
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.layout import ON_POLICY, OTHER_SOURCES
+from harness.support.spacing import evenly_spaced
 from harness.training.arms import choose_arm_pairs, optimizer_steps
 from harness.training.difficulty import validation_losses
 from harness.training.jobs import TrainingJob
@@ -192,6 +195,24 @@ def write_influence(run: Run, _: Stage) -> None:
         scored.select_columns(["pair_id", *columns]).to_parquet(str(temporary))
 
 
+def write_forecast(run: Run, stage: Stage) -> None:
+    """What training on all pairs, and on those that influence chose, would do to the rates of the probe answers."""
+    probes = Probes.load(run.files.probes)
+    asked = {*evenly_spaced([*dict.fromkeys(each.prompt_id for each in probes.answers)], FORECAST_PROMPTS)}
+    probes = replace(probes, answers=tuple(each for each in probes.answers if each.prompt_id in asked))
+    tokenizer = load_tokenizer(run.model_path)[1]
+    found = {}
+    for name in run.forecast_arms:
+        forecast = forecast_training(_training_job(run, name, stage.seed)[0], probes, tokenizer)
+        found[name] = forecast.to_json()
+        for target, change in forecast.changes.items():
+            if target == "refusal":
+                ends = f"{change.before + change.low:.0%} to {change.before + change.high:.0%}"
+                told = f"{change.before:.0%} to {change.before + change.change:.0%} ({LEVEL:.0%} interval {ends})"
+                console.print_note(f"forecast, {name}: refusals among probe answers from {told}")
+    artifacts.write_json(run.files.forecast, {"schema_version": 1, "level": LEVEL, "arms": found})
+
+
 def write_pushes(run: Run, _: Stage) -> None:
     """How hard each on-policy pair pushes each unsafe prompt's refusal; nothing where it is too much work."""
     pairs = load_scored_pairs(run, ON_POLICY)
@@ -209,20 +230,17 @@ _LARGEST_WEIGHT = 1e8
 
 def train_arm(run: Run, stage: Stage) -> None:
     """One arm with one seed: the checkpoint, what it was trained on, and what that did to the likelihood of answers."""
-    arm, settings, files = run.recipe.arms[stage.of], run.recipe.training, run.files.arm(stage.of, stage.seed)
-    scored = {source: load_scored_pairs(run, source) for source in (ON_POLICY, *OTHER_SOURCES[arm.pairs])}
-    kept, choice = choose_arm_pairs(arm, scored, stage.seed)
-    steps = optimizer_steps(arm, settings, len(kept), len(scored[ON_POLICY]))
-    label = f"{stage.of}, seed {stage.seed}"
-    job = TrainingJob(run.model_path, kept, _training_reference(run), arm, settings, steps, stage.seed, label)
+    settings, files = run.recipe.training, run.files.arm(stage.of, stage.seed)
+    job, choice = _training_job(run, stage.of, stage.seed)
     begun_with = [run.directory.manifest["versions"], stage.inputs(run)]
     trained = train_on_pairs(job, keep=artifacts.resume_or_clear(files.partial, begun_with))
     model, tokenizer = trained.model, trained.tokenizer
-    measured = profile_model(model, tokenize_pairs(scored[ON_POLICY], tokenizer, settings.max_length))
+    on_policy = load_scored_pairs(run, ON_POLICY)
+    measured = profile_model(model, tokenize_pairs(on_policy, tokenizer, settings.max_length))
     after = measured.pair_sums()
-    others = kept.filter(lambda pair: pair not in after, input_columns="pair_id")
+    others = job.pairs.filter(lambda pair: pair not in after, input_columns="pair_id")
     of_others = pair_logprobs(model, tokenizer, others, max_length=settings.max_length) if len(others) else {}
-    _refuse_diverged(model, {**after, **of_others}, f"arm {label}")
+    _refuse_diverged(model, {**after, **of_others}, f"arm {job.label}")
     for of_another_model in (files.displacement, files.training):  # a kill leaves none beside this one
         of_another_model.unlink(missing_ok=True)
     trained.save(files.model)
@@ -230,16 +248,26 @@ def train_arm(run: Run, stage: Stage) -> None:
     artifacts.write_json(
         files.training,
         {
-            "pairs": len(kept),
-            "steps": steps,
+            "pairs": len(job.pairs),
+            "steps": job.steps,
             "choice": choice,
-            "trained_pair_ids": kept["pair_id"][:],
+            "trained_pair_ids": job.pairs["pair_id"][:],
             "log": trained.log,
             "logprobs": _logprobs_json(after),
             "other_logprobs": _logprobs_json(of_others),
         },
     )
     shutil.rmtree(files.partial)
+
+
+def _training_job(run: Run, name: str, seed: int) -> tuple[TrainingJob, dict[str, Any]]:
+    """The training of one arm with one seed, and what its filter kept and dropped."""
+    arm, settings = run.recipe.arms[name], run.recipe.training
+    scored = {source: load_scored_pairs(run, source) for source in (ON_POLICY, *OTHER_SOURCES[arm.pairs])}
+    kept, choice = choose_arm_pairs(arm, scored, seed)
+    steps = optimizer_steps(arm, settings, len(kept), len(scored[ON_POLICY]))
+    label = f"{name}, seed {seed}"
+    return TrainingJob(run.model_path, kept, _training_reference(run), arm, settings, steps, seed, label), choice
 
 
 def _refuse_diverged(model: Any, logprobs: Mapping[str, PairLogprobs], place: str) -> None:
@@ -275,6 +303,7 @@ WORK_OF_KIND: Mapping[StageKind, Callable[[Run, Stage], None]] = {
     "difficulty": write_difficulty,
     "probes": write_probes,
     "influence": write_influence,
+    "forecast": write_forecast,
     "pushes": write_pushes,
     "train": train_arm,
     "evaluate": evaluate_arm,

@@ -124,6 +124,11 @@ class RunFiles:
         return self.root / "influence.parquet"
 
     @property
+    def forecast(self) -> Path:
+        """What the first steps of some arms' trainings say of the rest, before any arm is trained."""
+        return self.root / "forecast.json"
+
+    @property
     def pushes(self) -> Path:
         """How hard each on-policy pair pushes each unsafe prompt's refusal, to first order."""
         return self.root / "prompt_influence.npz"

@@ -247,6 +247,15 @@ class RateChanges(ResultsPart):
         return changes
 
 
+class ForecastChange(ResultsPart):
+    """The change of a rate, in shares, that was forecast before training, with an interval of `level`."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+
+
 class ArmResult(ResultsPart):
     """What was measured of one arm; `baseline` is the model before training and has no changes."""
 
@@ -259,6 +268,8 @@ class ArmResult(ResultsPart):
     mean_influence: dict[str, Interval] | None = None
     """By target: the mean influence of the pairs that the arm trained on, which says which way the target will go to
     first order; its unit is the model's own. The intervals are over pairs. Only where an arm filters by influence."""
+    forecast: dict[str, ForecastChange] | None = None
+    """By target: what the first steps of this arm's training said of the rest."""
     metrics: Rates
     change_from_baseline: RateChanges | None = None
     change_from_raw: RateChanges | None = None

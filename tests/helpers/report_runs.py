@@ -413,6 +413,9 @@ def write_influence(out):
     for name, (mean, low, high) in {"raw": (-2, -3, -1), "ches_filtered": (4, 3, 5), "random": (1, -2, 2)}.items():
         interval = {"value": float(mean), "low": float(low), "high": float(high), "n": 7}
         results["arms"][name]["mean_influence"] = {"refusal": interval}
+    # one that came as foretold, and one that did not
+    results["arms"]["raw"]["forecast"] = {"refusal": {"value": -0.6, "low": -0.8, "high": -0.4, "level": 0.9}}
+    results["arms"]["ches_filtered"]["forecast"] = {"refusal": {"value": 0.3, "low": 0.2, "high": 0.4, "level": 0.9}}
     for name in ("raw", "random"):
         results["arms"][name]["change_from_baseline"]["refusal_rate"]["train"] |= {"low": -0.9, "high": -0.01}
     artifacts.write_json(out / "results.json", results)

@@ -595,6 +595,7 @@ def test_the_forecast_stands_beside_what_came(influenced):
     assert changes["raw"]["value"] < changes["random"]["value"] < changes["ches_filtered"]["value"] == 0
     assert cited["/forecast/tau"] == 1
     assert (cited["/forecast/moved/arms"], cited["/forecast/moved/right"]) == (2, 1)
+    assert (cited["/results/arms/raw/forecast/refusal/low"], cited["/forecast/covered"]) == (-0.8, 1)
     # of two refusals pairs 0, 2 and 6, and 4, which was not measured; mixed 1, 3 and 5
     assert cited["/forecast/types/two_refusals/mean"] == pytest.approx((-2 - 1 - 4) / 3)
     assert (cited["/forecast/types/two_refusals/pairs"], cited["/forecast/types/mixed/mean"]) == (3, 3.0)

@@ -339,6 +339,20 @@ def test_arms_keep_the_pairs_that_raise_refusals_most_and_least(influenced):
 
 
 @pytest.mark.slow
+def test_what_is_forecast_is_told_beside_what_came(influenced):
+    out, _, results = influenced
+    content = json.loads((out / "forecast.json").read_text())
+    assert list(content["arms"]) == ["raw", "best", "worst"]
+    for name, forecast in content["arms"].items():
+        assert forecast["steps"] == results.arms[name].steps
+        told = results.arms[name].forecast["refusal"]
+        change = forecast["changes"]["refusal"]
+        assert (told.value, told.low, told.high) == (change["change"], change["low"], change["high"])
+        assert told.low <= told.value <= told.high
+    assert "What came lies in its interval in" in (out / "report.html").read_text()
+
+
+@pytest.mark.slow
 def test_every_unsafe_prompt_is_traced_to_the_scored_pairs(influenced):
     out, _, _ = influenced
     with np.load(out / "prompt_influence.npz") as kept:
