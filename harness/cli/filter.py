@@ -34,9 +34,7 @@ def filter_command(
     ],
     keep_lowest: Annotated[Amounts, _amount_option("--keep-lowest", "Keep the pairs with the lowest scores.")] = None,
     keep_highest: Annotated[Amounts, _amount_option("--keep-highest", "Keep those with the highest.")] = None,
-    drop_highest: Annotated[
-        Amounts, _amount_option("--drop-highest", "Drop the pairs with the highest scores.")
-    ] = None,
+    drop_highest: Annotated[Amounts, _amount_option("--drop-highest", "Drop those with the highest.")] = None,
     quantile: Annotated[
         float | None, typer.Option("--quantile", help="Keep --n pairs around this quantile of the scores (0 to 1).")
     ] = None,
