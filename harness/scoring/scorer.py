@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -348,24 +347,28 @@ def score(
     Raises HarnessError where no row can be scored, or a target has no gradient.
     """
     refuse_other_columns([dict.fromkeys(dataset.column_names)], "the data set")
-    windows = partial(cut_windows, dataset)
     with in_float32(model) if probes is not None else nullcontext():
         directions = None
         if probes is not None:
             if isinstance(probes, str):
                 prompts = load_probe_prompts(probes, targets)
                 probes = draw_probes(model, tokenizer, prompts, samples=probe_samples, judge=judge)
-            pairs = sample_pair_tokens(windows(), tokenizer, max_length) if "preferred" in targets else ()
-            directions = build_directions(
-                model, tokenizer, probes, targets, pairs, Subspace.parse(subspace) if subspace else None
-            )
+            own = "preferred" in targets
+            pairs = sample_pair_tokens(cut_windows(dataset), tokenizer, max_length) if own else ()
+            within = Subspace.parse(subspace) if subspace else None
+            directions = build_directions(model, tokenizer, probes, targets, pairs, within)
         scorer = Scorer(model, budget, with_coefficients=with_coefficients, directions=directions)
-        rows = [row for _, window in windows() for row in score_window(window, scorer, tokenizer, max_length)]
+        rows = [
+            row for _, window in cut_windows(dataset) for row in score_window(window, scorer, tokenizer, max_length)
+        ]
     reasons = Counter(row.scores["reason"] for row in rows)
     refuse_scoreless(len(rows), reasons.pop(None, 0), reasons, "the data set")
     note_doubts([row.row for row in rows[:WINDOW] if not isinstance(row.row, BrokenRow)])
+    return _join_scores(dataset, rows, score_columns(with_coefficients, directions.targets if directions else ()))
+
+
+def _join_scores(dataset: Dataset, rows: Sequence[ScoredRow], columns: Mapping[str, pa.DataType]) -> Dataset:
     scored = with_explicit_prompts(dataset, [row.pair for row in rows])
-    columns = score_columns(with_coefficients, directions.targets if directions else ())
     scored = _free_names(scored, [*columns])
     scored = scored.add_column("pair_id", [row.pair_id for row in rows])
     for name, kind in columns.items():
