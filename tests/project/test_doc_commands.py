@@ -96,6 +96,8 @@ REASONS = {
     r"harness displacement --before out/base": "needs two of those runs: tests/displacement/test_change.py",
     r"harness report runs/(miniature|march|organism)": "as the README's two, which are run, of runs with other names",
     r"--dry-run": "measures this machine for half a minute: tests/run/test_dry_run.py",
+    r"harness score .*--probes bundled": "a random model refuses nothing: tests/cli/test_score_influence.py",
+    r"harness filter .*(refusal_influence|--guard)": "needs those scores: tests/cli/test_score.py",
     r"harness forecast ": "a random model refuses nothing: tests/cli/test_forecast.py, on the miniature",
     r"harness run (my-model.yaml|--out)": "takes minutes: tests/run/test_regression.py, and `make run`",
     r"harness run (catastrophic|percentiles|unalignment|mitigations)": "takes long: tests/experiments, tests/recipes",
