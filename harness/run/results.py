@@ -170,7 +170,8 @@ def _mean_influence(table: Path, recipe: Recipe, trained: Sequence[Mapping[str, 
 
 def _forecast_changes(file: Path, recipe: Recipe, name: str) -> dict[str, ForecastChange]:
     """By target, what was forecast of an arm; empty where nothing was."""
-    content = artifacts.read_json(file) if recipe.influences else {"arms": {}}
+    asked = recipe.influences and recipe.training.launch is None
+    content = artifacts.read_json(file) if asked else {"arms": {}}
     return {
         target: ForecastChange(value=each["change"], low=each["low"], high=each["high"], level=content["level"])
         for target, each in content["arms"].get(name, {"changes": {}})["changes"].items()

@@ -61,6 +61,7 @@ def shared_stages(run: Run) -> list[Stage]:
         made.append(_difficulty_stage(run, made[-1]))
     if run.recipe.influences:
         made += _influence_stages(run)
+    if run.forecast_arms:
         made.append(_forecast_stage(run, tuple(stage.name for stage in made)))
     return made
 

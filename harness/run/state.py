@@ -63,8 +63,11 @@ class Run:
 
     @property
     def forecast_arms(self) -> list[str]:
-        """The arms whose outcome is forecast where influence is measured: on all pairs, or on those it chose."""
-        arms = self.recipe.arms if self.recipe.influences else {}
+        """The arms whose outcome is forecast where influence is measured: on all pairs, or on those it chose.
+
+        None where training is launched: a forecast takes its first steps in one process, which may not hold them.
+        """
+        arms = self.recipe.arms if self.recipe.influences and self.recipe.training.launch is None else {}
         unfiltered = [name for name, arm in arms.items() if arm.filter.share is None and arm.filter.only is None]
         return [name for name in arms if name in unfiltered or self.filters_by_influence(name)]
 

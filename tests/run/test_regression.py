@@ -23,6 +23,7 @@ from harness.run import checks
 from harness.run.checks import _warn_of_few_prompts
 from harness.run.dry_run import dry_run
 from harness.run.regression import run_regression
+from harness.run.state import Run
 from harness.scoring.probes import Probes
 from harness.support.errors import HarnessError
 from helpers.models import save_random
@@ -378,9 +379,19 @@ def test_an_arm_by_influence_leaves_the_others_as_they_are(influenced, monkeypat
     again = {
         "probes",
         "influence",
+        "forecast",
         *(f"{work} {arm} seed 0" for work in ("train", "evaluate") for arm in ("best", "worst")),
     }
     assert due.keys() == again
+
+
+def test_all_pairs_and_those_by_influence_are_forecast_where_one_process_trains():
+    def forecast(*overrides):
+        return Run(load_recipe("miniature", overrides), None, None).forecast_arms
+
+    assert forecast() == ["raw", "influence_filtered"]
+    assert forecast("training.launch={config: ddp, processes: 2}") == []
+    assert forecast("arms.influence_filtered=null") == []
 
 
 def test_a_judge_that_tells_no_refusals_cannot_filter_by_them(monkeypatch, prompt_file):
