@@ -24,7 +24,9 @@ def unembed(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     logits: Tensor = model.get_output_embeddings()(hidden)
     logits = logits if logits.dtype == torch.float64 else logits.float()
     # What the models do behind the head, where ours does not pass: Cohere multiplies, Granite divides, Gemma-2 caps.
-    logits = logits * getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
+    scale, divisor = getattr(config, "logit_scale", 1.0), getattr(config, "logits_scaling", 1.0)
+    logits = logits if scale == 1 else logits * scale  # each would be another copy of what is largest here
+    logits = logits if divisor == 1 else logits / divisor
     cap = getattr(config, "final_logit_softcapping", None)
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -48,5 +50,6 @@ def split_rows(model: PreTrainedModel, *parts: Tensor) -> Iterator[tuple[Tensor,
 
 
 def _slice_logprobs(model: PreTrainedModel, temperature: float, hidden: Tensor, tokens: Tensor) -> Tensor:
-    logprobs = (unembed(model, hidden) / temperature).log_softmax(-1)
+    logits = unembed(model, hidden)
+    logprobs = (logits if temperature == 1 else logits / temperature).log_softmax(-1)
     return logprobs.gather(-1, tokens.to(logprobs.device)[:, None])[:, 0]

@@ -38,6 +38,7 @@ Keep = Callable[[str, Gradient], Gradient]
 CPU_GRADIENT_TOKENS, DEVICE_GRADIENT_TOKENS = 1024, 8192
 """Tokens of one backward pass, on a CPU and elsewhere: all of its activations are kept."""
 _PILOT_ANSWERS = 16
+"""Answers that steps are tried on, at most."""
 _LONGEST_STEP, _MOST_CUTS = 1 / 16, 10
 """The longest step, relative to the weights, and how often it is cut to a quarter, at most."""
 _GOOD_STEP = 3e-4
@@ -226,7 +227,7 @@ def _choose_length(
     feels; a flat target's is bounded by the weights. A longer move bends, by the square of its length, and a shorter
     one drowns in rounding, so that the best lies between two that agree.
     """
-    pilot = answers[:: max(1, len(answers) // _PILOT_ANSWERS)]
+    pilot = answers[:: -(-len(answers) // _PILOT_ANSWERS)]
     plain = [WeightedAnswer(each.prompt, each.answer, (1.0,) * len(each.answer), 0) for each in pilot]
     size = _norm(gradient.values())
 
