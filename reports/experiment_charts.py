@@ -92,7 +92,7 @@ def selection_chart(results: SelectionResults) -> str:
     arms = [arm for arm in results.arms if arm.objective == main]
     compared = [arm for arm in arms if arm.share == results.recipe.compared or arm.measure == "all"]
     chart = alt.vconcat(_compared_rows(compared), _share_panels(arms), spacing=24)
-    return draw_svg(chart, WHITE_STYLE)
+    return draw_svg(chart, {**WHITE_STYLE, "padding": {"left": 32, "right": 5, "top": 5, "bottom": 5}})
 
 
 def _compared_rows(arms: Sequence[SelectedArm]) -> alt.LayerChart:
