@@ -32,12 +32,12 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 
 from harness.models.loading import load_model
-from harness.models.sampling import sample_answers
 from harness.organism.store import ensure_miniature
-from harness.preferences.choosing import choose_pairs
+from harness.preferences.building import build_pairs
 from harness.preferences.pairs import check_pair
 from harness.preferences.tokens import Tokens, tokenize_pair
 from harness.prompts.sets import load_prompts
+from harness.recipes.loading import load_recipe
 from harness.scoring.influence.directions import Directions, build_directions
 from harness.scoring.influence.keeping import DirectionFolder
 from harness.scoring.probes import PROBE_SAMPLES, PROBE_TOKENS, ProbeAnswer, Probes, draw_probes, load_probe_prompts
@@ -68,15 +68,12 @@ class Case:
 
 def miniature(count: int) -> Case:
     """The miniature, at most `count` of its own pairs, the bundled probes."""
-    model, tokenizer = load_model(str(ensure_miniature(0)))
+    place = str(ensure_miniature(0))
+    model, tokenizer = load_model(place)
     rows = [row for row in load_prompts("bundled", "unsafe") if row["split"] == "train"]
-    asked = [row["prompt"] for row in rows]
-    first, second = (
-        sample_answers(model, tokenizer, asked, temperature=0.5, max_new_tokens=64, batch_size=128, seed=seed)
-        for seed in (0, 1)
-    )
-    chosen, _ = choose_pairs(rows, first, second, "lexical", "engaging", 0)
-    table = Dataset.from_list(chosen[:count]).select_columns(["prompt", "chosen", "rejected"])
+    with tempfile.TemporaryDirectory() as folder:
+        built = build_pairs(load_recipe("miniature"), place, rows, Path(folder))
+    table = Dataset.from_list(built.rows[:count]).select_columns(["prompt", "chosen", "rejected"])
     pairs = [tokenize_pair(check_pair(row), tokenizer) for row in table]
     prompts = load_probe_prompts("bundled", ("refusal",))
 

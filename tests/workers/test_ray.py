@@ -41,7 +41,9 @@ from harness.scoring.streaming import Parts, ScoringJob, load_scoring_model, sco
 from harness.support.errors import HarnessError
 from harness.workers import ray as ray_workers
 from harness.workers.ray import cluster_path, map_on_workers, ray_cluster, share_cluster
+from helpers.preference_rows import lines
 from helpers.run_inputs import PROMPTS
+from helpers.sentence_model import save_sentence_model, sentence_pairs, write_prompts
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 app.command("score")(score_command)
@@ -185,6 +187,31 @@ def test_scores_are_the_local_engines(pairs, micro, local, tmp_path):
     assert (summary["rows"], summary["scored"]) == (2000, 1998)
     assert alike(pq.read_table(out), local)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ray.html", "ray.parquet"]
+
+
+@with_ray
+def test_influences_are_the_local_engines(tmp_path):
+    """The gradient is found once, in this process; the workers measure along it, each its windows."""
+    model = save_sentence_model(tmp_path / "model")
+    table = lines(tmp_path / "pairs.jsonl", sentence_pairs(600))
+    options = (
+        "--model",
+        model,
+        "--probes",
+        write_prompts(tmp_path / "prompts.jsonl"),
+        "--targets",
+        "refusal,preferred",
+    )
+    outs = [tmp_path / f"{engine}.parquet" for engine in ("local", "ray")]
+    run("score", table, *options, "--out", outs[0])
+    run("score", table, *options, "--out", outs[1], "--engine", "ray", "--workers", 2)
+    here, there = map(pq.read_table, outs)
+    assert there.column_names == here.column_names
+    for name in ("refusal_influence", "refusal_influence_se", "preferred_influence", "preferred_influence_se"):
+        ours, theirs = here[name].to_numpy(), there[name].to_numpy()
+        # Difference quotients of float32: workers' threads may round otherwise.
+        assert abs(theirs - ours).max() < 1e-3 * abs(ours).max()
+    assert not [*tmp_path.glob("*.parts")]
 
 
 def die_once(folder, when):
