@@ -2,15 +2,16 @@
 
 The score-function estimator may subtract from a verdict whatever was known before a token was drawn, and stays
 unbiased. Known are the verdicts of the other answers to the prompt and, better, how this answer began: once it opens as
-a refusal its verdict is settled but for few, and what follows would add noise alone. So a token's baseline is the mean
-verdict of the answers, to other prompts, that stood as this one stood before the token; where nothing is told yet, that
-of the prompt's other answers.
+a refusal its verdict is settled but for few, likewise once it has gone on for a dozen tokens without one, and what
+follows would add noise alone. So a token's baseline is the rate of the prompt's other answers, brought up to date by
+Bayes' rule with how often answers of either verdict, to other prompts, stood as this one stands before the token.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,46 +97,66 @@ def _ways_so_far(answers: Sequence[ProbeAnswer], tokenizer: PreTrainedTokenizerB
     return ways
 
 
+State = tuple[OpeningWay, int]
+"""How an answer stands before a token: which way it goes, and at how many of `_READ_AT` it has been read."""
+
+
 def _token_baselines(
     answers: Sequence[ProbeAnswer], outcomes: Sequence[float], ways: Sequence[Sequence[OpeningWay]]
 ) -> list[list[float]]:
     """What was to be expected of each answer's outcome before each of its tokens, from other answers alone."""
-    standing = _mean_elsewhere(
-        answers, [dict.fromkeys(own, outcome) for own, outcome in zip(ways, outcomes, strict=True)]
-    )
-    everywhere = _mean_elsewhere(answers, [{"all": outcome} for outcome in outcomes])
-    beside: dict[str, list[float]] = defaultdict(list)
-    for each, outcome in zip(answers, outcomes, strict=True):
-        beside[each.prompt_id].append(outcome)
+    states = [_states_so_far(own) for own in ways]
+    tally = _Tally(answers, outcomes, states)
     baselines = []
-    for each, outcome, own in zip(answers, outcomes, ways, strict=True):
-        overall = everywhere[each.prompt_id]["all"]
-        others = sum(beside[each.prompt_id]) - outcome
-        untold = (others + _PRIOR * overall) / (len(beside[each.prompt_id]) - 1 + _PRIOR)
-        told = standing[each.prompt_id]
-        baselines.append([untold if way == "other" else told.get(way, overall) for way in own])
+    for each, outcome, own in zip(answers, outcomes, states, strict=True):
+        untold = tally.prompt_rate(each.prompt_id, outcome)
+        expected = {state: tally.update_rate(each.prompt_id, untold, state) for state in set(own)}
+        baselines.append([expected[state] for state in own])
     return baselines
 
 
-def _mean_elsewhere(
-    answers: Sequence[ProbeAnswer], values: Sequence[Mapping[str, float]]
-) -> dict[str, dict[str, float]]:
-    """By prompt, the mean of each value over the answers to all other prompts; what none of them has is left out."""
-    totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    own: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
-    for each, found in zip(answers, values, strict=True):
-        for key, value in found.items():
-            for place in (totals[key], own[each.prompt_id][key]):
-                place[0] += value
-                place[1] += 1
-    return {
-        prompt: {
-            key: (total - mine[key][0]) / (count - mine[key][1])
-            for key, (total, count) in totals.items()
-            if count > mine[key][1]
-        }
-        for prompt, mine in own.items()
-    }
+def _states_so_far(ways: Sequence[OpeningWay]) -> list[State]:
+    return [(way, bisect_right(_READ_AT, place)) for place, way in enumerate(ways)]
+
+
+class _Tally:
+    """How many answers of either outcome stood how, to each prompt and to all."""
+
+    def __init__(
+        self, answers: Sequence[ProbeAnswer], outcomes: Sequence[float], states: Sequence[Sequence[State]]
+    ) -> None:
+        self._all = Counter[tuple[object, float]]()
+        self._own: dict[str, Counter[tuple[object, float]]] = defaultdict(Counter)
+        for each, outcome, own in zip(answers, outcomes, states, strict=True):
+            seen = {(key, outcome) for key in ("all", *own, *(way for way, _ in own))}
+            self._all.update(seen)
+            self._own[each.prompt_id].update(seen)
+
+    def prompt_rate(self, prompt: str, outcome: float) -> float:
+        """The rate of a prompt's answers but one of this outcome, with the rate of all others as so many more."""
+        hits, misses = (self._count_elsewhere(prompt, "all", each) for each in (1.0, 0.0))
+        overall = hits / (hits + misses) if hits + misses else 0.5
+        own = [self._own[prompt]["all", each] for each in (1.0, 0.0)]
+        return (own[0] - outcome + _PRIOR * overall) / (sum(own) - 1 + _PRIOR)
+
+    def update_rate(self, prompt: str, rate: float, state: State) -> float:
+        """The rate among answers that stand so."""
+        if state[1] == 0:
+            return rate
+        hit, miss = (self._share_elsewhere(prompt, state, each) for each in (1.0, 0.0))
+        return rate * hit / (rate * hit + (1 - rate) * miss)
+
+    def _share_elsewhere(self, prompt: str, state: State, outcome: float) -> float:
+        """The share of the answers of an outcome that stood so; where they are few, drawn to those that went this way.
+
+        That one again is drawn to a half, so that no share is 0 (Krichevsky and Trofimov 1981).
+        """
+        count = self._count_elsewhere(prompt, "all", outcome)
+        went = (self._count_elsewhere(prompt, state[0], outcome) + 0.5) / (count + 1)
+        return (self._count_elsewhere(prompt, state, outcome) + went) / (count + 1)
+
+    def _count_elsewhere(self, prompt: str, key: object, outcome: float) -> int:
+        return self._all[key, outcome] - self._own[prompt][key, outcome]
 
 
 def _count_by_prompt(answers: Sequence[ProbeAnswer]) -> dict[str, int]:

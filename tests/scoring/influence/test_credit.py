@@ -34,15 +34,33 @@ def test_by_hand():
     )
     # Each prompt is a half of its own, so an answer's share is a half. Before anything is told, the baseline is the
     # other answer to the prompt with the mean of the other prompt's as one answer more: for a (1 + 0.5) / 2 = 0.75;
-    # for the first of b (1 + 1) / 2 = 1, for its second (0 + 1) / 2 = 0.5. After a refusing sentence it is the mean of
-    # the other prompt's answers that stood so: of b's, 1, so nothing counts any more; likewise of a's. After a
-    # complying one no answer of a stood so, and the mean of all of a's stands in: 1.
+    # for the first of b (1 + 1) / 2 = 1, for its second (0 + 1) / 2 = 0.5.
+    # After a refusing sentence of a: b's one refusal went that way, (1 + 0.5) / 2 = 0.75 of them, and stood so after
+    # one token, (1 + 0.75) / 2; its one harmful answer did not, (0 + 0.25) / 2. So the odds of 3 to 1 become 21 to 1.
+    # After two tokens none of b's stood so, (0 + 0.75) / 2 and (0 + 0.25) / 2: 9 to 1. A neutral sentence says nothing:
+    # both of b's stood so at first and neither after one token.
+    # For b there are two refusals elsewhere and nothing harmful: one of the two stood as refusing after one token, so
+    # both went that way, (2 + 0.5) / 3; (1 + 5 / 6) / 3 = 11 / 18 against (0 + 0.5) / 1, and even odds become 11 to 9.
     assert found == [
-        (refusal, 0, pytest.approx((0.5 * 0.25, 0.0))),
-        (open_refusal, 0, pytest.approx((0.5 * 0.25, 0.5 * 0.25, 0.0))),
+        (refusal, 0, pytest.approx((0.5 * 0.25, 0.5 / 22))),
+        (open_refusal, 0, pytest.approx((0.5 * 0.25, 0.5 * 0.25, 0.5 * 0.1))),
         (harmful, 1, pytest.approx((-0.5, -0.5))),
-        (refusal, 1, pytest.approx((0.5 * 0.5, 0.0))),
+        (refusal, 1, pytest.approx((0.5 * 0.5, 0.5 * 9 / 20))),
     ]
+
+
+def test_what_has_not_refused_for_long_will_not():
+    """Neutral answers: those to other prompts that end in a refusal do so at once, the harmful ones stay neutral."""
+    refusals = [answer(name, (NEUTRAL, REFUSE, END), "refusal") for name in "abcdefgh"]
+    harmful = [answer(name, (NEUTRAL,) * 6, "harmful") for name in "abcdefgh"]
+    weights = next(weights for tokens, _, weights in weigh(*refusals, *harmful) if len(tokens) == 6)
+    # A quarter of a half's prompts, a half of its answers: 1 / 8. Untold: the prompt's other answer, which refuses,
+    # with the half of the others' that do, (1 + 0.5) / 2. After one token all seven of either kind elsewhere stand so;
+    # after two and more, none that refuse, with all of them having gone that way once.
+    shares = ((0 + 7.5 / 8) / 8, (7 + 7.5 / 8) / 8)
+    late = 0.75 * shares[0] / (0.75 * shares[0] + 0.25 * shares[1])
+    assert weights == pytest.approx((-0.75 / 8, -0.75 / 8, *(-late / 8,) * 4))
+    assert late < 0.3
 
 
 def test_all_prompts_of_a_half_weigh_alike():
