@@ -20,7 +20,8 @@ from harness.judges.verdicts import Exchange
 from harness.preferences.tokens import Tokens
 from harness.scoring.openings import OpeningWay, verdict_way
 from harness.scoring.probes import ProbeAnswer, Probes
-from harness.scoring.targets import COUNTED_LABEL, Target
+from harness.scoring.targets import COUNTED_LABEL, TARGET_NAMES, Target, asks_unsafe
+from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -49,12 +50,17 @@ def weigh_probes(probes: Probes, target: Target, tokenizer: PreTrainedTokenizerB
     """Answers whose weighted ln p has the gradient of the target's rate, by halves of the prompts; all prompts alike.
 
     Each half's sum is an estimate of its own, so the rate's gradient is their mean. Answers of no weight are left out.
+    Raises HarnessError where fewer than two prompts have judged answers.
     """
     answers = probes.of_target(target)
+    places = {name: number for number, name in enumerate(dict.fromkeys(each.prompt_id for each in answers))}
+    if len(places) < HALVES:
+        kind = "unsafe" if asks_unsafe(target) else "benign"
+        hint = f"Probe with at least {HALVES} {kind} prompts that get an answer which can be judged, or leave it out."
+        raise HarnessError(f"{len(places)} {kind} prompts have judged answers", place=TARGET_NAMES[target], hint=hint)
     outcomes = [float(each.label == COUNTED_LABEL[target]) for each in answers]
     ways = _ways_so_far(answers, tokenizer)
     baselines = _token_baselines(answers, outcomes, ways)
-    places = {name: number for number, name in enumerate(dict.fromkeys(each.prompt_id for each in answers))}
     sizes = [(len(places) + 1 - half) // HALVES for half in range(HALVES)]
     counts = _count_by_prompt(answers)
     weighted = []
@@ -83,9 +89,9 @@ def _ways_so_far(answers: Sequence[ProbeAnswer], tokenizer: PreTrainedTokenizerB
     asked = [
         (place, length) for place, each in enumerate(answers) for length in _READ_AT if length < len(each.answer_tokens)
     ]
-    texts = tokenizer.batch_decode(
-        [list(answers[place].answer_tokens[:length]) for place, length in asked], skip_special_tokens=True
-    )
+    beginnings = [list(answers[place].answer_tokens[:length]) for place, length in asked]
+    # Of no token lists, batch_decode makes one text.
+    texts = tokenizer.batch_decode(beginnings, skip_special_tokens=True) if beginnings else []
     distinct = {(answers[place].prompt, text): "" for (place, _), text in zip(asked, texts, strict=True)}
     # As to unsafe requests, whatever they are: what is asked here is whether the answer does as it was told.
     verdicts = judge_exchanges("lexical", [Exchange(prompt, text) for prompt, text in distinct])

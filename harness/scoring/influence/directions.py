@@ -143,11 +143,14 @@ def build_directions(
     if any(each.dtype in (torch.float16, torch.bfloat16) for each in model.parameters()):
         hint = "Load the model with dtype=torch.float32."
         raise HarnessError("small steps are rounded away in half precision", place="influence", hint=hint)
+    # All are weighed before any gradient is taken, which is what takes time.
+    weighed = {
+        target: weigh_preferred(pairs) if target == "preferred" else weigh_probes(probes, target, tokenizer)
+        for target in targets
+    }
     found: dict[Target, Sequence[Direction]] = {}
-    for target in targets:
-        own = target == "preferred"
-        answers = weigh_preferred(pairs) if own else weigh_probes(probes, target, tokenizer)
-        temperature = 1.0 if own else probes.temperature
+    for target, answers in weighed.items():
+        temperature = 1.0 if target == "preferred" else probes.temperature
         found[target] = find_direction(model, answers, temperature, target, subspace, keep)
     return Directions(found, subspace)
 

@@ -9,6 +9,7 @@ import pytest
 from harness.preferences.tokens import Tokens
 from harness.scoring.influence.credit import WeightedAnswer, weigh_preferred, weigh_probes
 from harness.scoring.probes import ProbeAnswer, Probes
+from harness.support.errors import HarnessError
 from helpers.sentence_model import COMPLIANCE, NEITHER, PROMPTS, REFUSAL, TOKENS, prompt_tokens, sentence_tokenizer
 
 REFUSE, COMPLY, NEUTRAL, END = (TOKENS.index(text) for text in (REFUSAL, COMPLIANCE, NEITHER, "</s>"))
@@ -70,6 +71,22 @@ def test_all_prompts_of_a_half_weigh_alike():
     # Prompts a and c are the first half: a half of its mean is the answer to a, a quarter each of those to c. Untold,
     # the baseline of a is that of the others, (0 + 1 + 1 + 0) / 4; that of c (1 + (1 + 0 + 0) / 3) / 2.
     assert [weights[0] for _, half, weights in found if half == 0] == pytest.approx([0.5 * 0.5, 0.25 / 3, 0.25 / 3])
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [("refusal", "1 unsafe prompts have judged"), ("benign", "0 benign prompts have judged")]
+)
+def test_fewer_prompts_than_halves_are_told(target, said):
+    answers = [answer("a", (REFUSE, END), "refusal"), answer("a", (COMPLY, END), "harmful")]
+    with pytest.raises(HarnessError, match=said):
+        weigh(*answers, answer("b", (REFUSE, END), "unjudged"), target=target)
+
+
+def test_answers_of_one_token_are_weighed():
+    # Nothing is known before their only token, and neither prompt has another answer.
+    found = weigh(*(answer(name, (END,), label) for name, label in (("a", "refusal"), ("b", "harmful"))))
+    # So the baseline is the other prompt's outcome, and the weights are 1 - 0 and 0 - 1.
+    assert found == [((END,), 0, pytest.approx((1.0,))), ((END,), 1, pytest.approx((-1.0,)))]
 
 
 def test_verdicts_that_settle_nothing_have_no_weight():
