@@ -193,7 +193,7 @@ def _pairs_label(arm: RecordedArm) -> str:
     rule = arm.filter
     if rule.measured_share is not None:
         end = "Lowest" if rule.keep_highest is None else "Highest"
-        anew = f", measured anew every {rule.refresh} steps" if rule.refresh else ""
+        anew = f", anew every {rule.refresh} steps" if rule.refresh else ""
         return f"{end} {100 * rule.measured_share:g}{_JOINED}% by {_MEASURE_NAMES.get(rule.by, rule.by)}{anew}"
     if rule.random is not None:
         return f"Random {100 * rule.random:g}{_JOINED}%"
