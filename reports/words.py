@@ -193,7 +193,8 @@ def _pairs_label(arm: RecordedArm) -> str:
     rule = arm.filter
     if rule.measured_share is not None:
         end = "Lowest" if rule.keep_highest is None else "Highest"
-        return f"{end} {100 * rule.measured_share:g}{_JOINED}% by {_MEASURE_NAMES.get(rule.by, rule.by)}"
+        anew = f", anew every {rule.refresh} steps" if rule.refresh else ""
+        return f"{end} {100 * rule.measured_share:g}{_JOINED}% by {_MEASURE_NAMES.get(rule.by, rule.by)}{anew}"
     if rule.random is not None:
         return f"Random {100 * rule.random:g}{_JOINED}%"
     return f"{_spaced_name(rule.only).capitalize()} only" if rule.only else _POOLS[arm.pairs]

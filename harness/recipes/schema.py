@@ -78,7 +78,8 @@ class Filter(Strict):
 
     `keep_lowest`, `keep_highest`: that share, with the lowest or highest values of the measure `by`. `random`: that
     share, the control. `only`: pairs of one type. `validation_loss` is Selective DPO's measure of how hard a pair is
-    (`harness.training.difficulty`); the influences are how fast a rate rises when the pair is trained on.
+    (`harness.training.difficulty`); the influences are how fast a rate rises when the pair is trained on. `refresh`:
+    optimizer steps after which an influence is measured anew, of the model as it is then, and the choice made again.
     """
 
     keep_lowest: ShareOfPairs | None = None
@@ -88,6 +89,7 @@ class Filter(Strict):
     by: Literal[
         "ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance", "validation_loss", Influence
     ] = "ln_ches"  # fmt: skip
+    refresh: Count | None = None
 
     @property
     def share(self) -> float | None:
@@ -109,6 +111,10 @@ class Filter(Strict):
             raise ValueError("keep_highest: say by which measure, such as by: refusal_influence")
         if self.by != "ln_ches" and not {*given} & {"keep_lowest", "keep_highest"}:
             raise ValueError(f"by: {self.by} says what keep_lowest or keep_highest go by; give one of them")
+        if self.refresh is not None and self.influence is None:
+            raise ValueError(
+                "refresh: only an influence is measured anew; filter by one, such as by: refusal_influence"
+            )
         return self
 
 
@@ -315,6 +321,11 @@ class Recipe(RecipeBase):
         for name, arm in self.arms.items():
             if arm.filter.influence is not None and arm.pairs != "on_policy":
                 raise ValueError(f"arms.{name}: {arm.filter.influence} is measured of on_policy pairs only")
+            if arm.filter.refresh is not None and (self.training.launch or self.training.lora):
+                given = "launch" if self.training.launch else "lora"
+                raise ValueError(
+                    f"arms.{name}: filter.refresh takes all weights in one process; leave out training.{given}"
+                )
         return self
 
     @model_validator(mode="after")

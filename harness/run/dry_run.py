@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from harness.preferences.shapes import chat_messages
 from harness.preferences.tables import load_training_rows
 from harness.prompts.sets import PromptRow, load_prompts
 from harness.recipes.pinning import fetch_model_path, pin_recipe
-from harness.recipes.schema import Lora, Recipe, RewardModel
+from harness.recipes.schema import Arm, Lora, Recipe, RewardModel
 from harness.run.checks import check_prerequisites
 from harness.run.directory import read_pins
 from harness.run.estimate import (
@@ -59,7 +59,7 @@ from harness.scoring.influence.directions import CPU_GRADIENT_TOKENS, DEVICE_GRA
 from harness.scoring.logprobs import tokenize_pairs
 from harness.scoring.probes import PROBES_AT_ONCE
 from harness.scoring.scorer import CPU_TOKENS, DEVICE_TOKENS
-from harness.scoring.targets import asks_unsafe, check_subspace
+from harness.scoring.targets import asks_unsafe, check_subspace, influence_column
 from harness.support import artifacts
 from harness.support.layout import ON_POLICY
 from harness.training.arms import optimizer_steps
@@ -232,9 +232,9 @@ class KnownTokens:
         self.unsafe, self.benign = self._prompt_lengths(unsafe), self._prompt_lengths(benign)
         trained = {row["prompt_id"] for row in training_prompts(self.recipe)}
         self.training = [size for row, size in zip(unsafe, self.unsafe, strict=True) if row["prompt_id"] in trained]
-        benign_trained = [size for row, size in zip(benign, self.benign, strict=True) if row["split"] == "train"]
+        self.benign_training = [size for row, size in zip(benign, self.benign, strict=True) if row["split"] == "train"]
         kinds = {asks_unsafe(target) for target in run.influence_targets if target != "preferred"}
-        self.probed = [*(self.training if True in kinds else ()), *(benign_trained if False in kinds else ())]
+        self.probed = [*(self.training if True in kinds else ()), *(self.benign_training if False in kinds else ())]
         self.openings = min(START_PROMPTS, len({row["prompt"] for row in unsafe}))
         self._longest = 0
         sources = (ON_POLICY, *run.other_sources)
@@ -309,7 +309,7 @@ def stage_work(known: KnownTokens, stage: Stage, sampled: int, evaluated: int) -
         sampling = sampling_work(known.training, recipe.pairs.samples, sampled)
         return sampling if known.is_sampled(stage.of) else Workload(pairs=table.pairs)
     if stage.kind == "train":
-        return _arm_training_work(known, stage.of, sampled, table)
+        return _arm_training_work(known, stage.of, sampled, evaluated, table)
     return _measuring_work(known, stage, table, sampled, evaluated)
 
 
@@ -355,13 +355,33 @@ def _forecast_work(known: KnownTokens, table: TokenTable, evaluated: int) -> Wor
     return Workload(table.pairs, steps=steps, trained=seen, read=read)
 
 
-def _arm_training_work(known: KnownTokens, name: str, sampled: int, measured: TokenTable) -> Workload:
+def _arm_training_work(known: KnownTokens, name: str, sampled: int, evaluated: int, measured: TokenTable) -> Workload:
     arm, settings = known.recipe.arms[name], known.recipe.training
     pool = known.source_table(arm.pairs, sampled)
     kept = pairs_kept(pool.pairs, arm.filter.share)
     count = optimizer_steps(arm, settings, kept, measured.pairs)
     others = {ON_POLICY: 0, "mixed": kept // 2}.get(arm.pairs, kept)
-    return training_work(pool, kept, count, settings.batch_size, measured, others, known.openings)
+    work = training_work(pool, kept, count, settings.batch_size, measured, others, known.openings)
+    return work if arm.filter.refresh is None else _with_refreshes(known, arm, work, measured, evaluated)
+
+
+def _with_refreshes(known: KnownTokens, arm: Arm, work: Workload, table: TokenTable, evaluated: int) -> Workload:
+    """Influence measured anew every so many steps: answers drawn, then the gradient and the passes over the table."""
+    refreshes = (work.steps - 1) // (arm.filter.refresh or work.steps)
+    own = arm.filter.influence == influence_column("preferred")
+    asked = (
+        [] if own else known.benign_training if arm.filter.influence == influence_column("benign") else known.training
+    )
+    drawn = sampling_work(asked, known.recipe.probes.samples, evaluated)
+    measured = influence_work(table, TokenTable(drawn.answers, drawn.read, drawn.written), 1, own)
+    return replace(
+        work,
+        prompts=refreshes * drawn.prompts,
+        answers=refreshes * drawn.answers,
+        read=work.read + refreshes * (drawn.read + measured.read),
+        trained=work.trained + refreshes * measured.trained,
+        written=refreshes * drawn.written,
+    )
 
 
 # Memory
@@ -481,7 +501,11 @@ def _stage_seconds(known: KnownTokens, stage: Stage, work: Workload, speed: Spee
     if stage.kind in {"scores", "reference"}:
         return reading_seconds(work, speed)
     trainings = {"difficulty": 2 * TRAINING_ROUNDS, "forecast": LookAhead().draws * len(known.run.forecast_arms)}
-    return training_seconds(work, speed, trainings.get(stage.kind, 1))
+    seconds = training_seconds(work, speed, trainings.get(stage.kind, 1))
+    if seconds is None or not work.answers:
+        return seconds
+    drawing = writing_seconds(replace(work, read=0), speed, speed.evaluation, PROBES_AT_ONCE, 0.0)
+    return None if drawing is None else seconds + drawing
 
 
 def _run_wall_clock(costs: Sequence[Cost], speed: Speed | None, plan: ProcessPlan, start: float) -> float | None:

@@ -240,6 +240,7 @@ def _arm_piece(run: Run, arm: str, seed: int, before: tuple[str, ...]) -> list[S
 def _train_inputs(run: Run, arm: str, seed: int) -> dict[str, object]:
     settings = run.recipe.arms[arm]
     by_difficulty, by_influence = run.filters_by_difficulty(arm), run.filters_by_influence(arm)
+    refreshed = settings.filter.refresh is not None
     return {
         "the scores": [_scores_hash(run, source) for source in (ON_POLICY, *OTHER_SOURCES[settings.pairs])],
         "the reference": artifacts.sha256_of(run.files.reference.starts),
@@ -249,7 +250,7 @@ def _train_inputs(run: Run, arm: str, seed: int) -> dict[str, object]:
         "training": _training_inputs(run.recipe.training),
         "seed": seed,
         "threads": thread_count(),
-    }
+    } | (_probes_inputs(run) | _influence_inputs(run) if refreshed else {})
 
 
 def _training_inputs(settings: TrainingSettings) -> dict[str, object]:

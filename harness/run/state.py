@@ -65,11 +65,13 @@ class Run:
     def forecast_arms(self) -> list[str]:
         """The arms whose outcome is forecast where influence is measured: on all pairs, or on those it chose.
 
-        None where training is launched: a forecast takes its first steps in one process, which may not hold them.
+        None where training is launched: a forecast takes its first steps in one process, which may not hold them. Not
+        those whose choice is refreshed, as it is made only while they train.
         """
         arms = self.recipe.arms if self.recipe.influences and self.recipe.training.launch is None else {}
         unfiltered = [name for name, arm in arms.items() if arm.filter.share is None and arm.filter.only is None]
-        return [name for name in arms if name in unfiltered or self.filters_by_influence(name)]
+        chosen = [name for name in arms if self.filters_by_influence(name) and arms[name].filter.refresh is None]
+        return [name for name in arms if name in unfiltered or name in chosen]
 
     def answer_inputs(self) -> dict[str, object]:
         """What answers and verdicts depend on beside the model."""

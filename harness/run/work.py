@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,22 @@ from harness.models.loading import load_model, load_tokenizer
 from harness.organism import answers
 from harness.preferences.building import BuiltPairs, build_pairs, pairs_from_answers
 from harness.preferences.tables import load_preferences, load_training_rows
-from harness.prompts.sets import load_prompts
+from harness.prompts.sets import PromptRow, load_prompts
+from harness.recipes.schema import Recipe
+from harness.run.refreshing import Refresher
 from harness.run.stages import Stage, StageKind, evaluated_model
 from harness.run.state import FORECAST_PROMPTS, Run, training_prompts
 from harness.scoring.logprobs import PairLogprobs, pair_logprobs, profile_model, tokenize_pairs
 from harness.scoring.probes import Probes, draw_probes
 from harness.scoring.scorer import score
-from harness.scoring.targets import asks_unsafe, error_column, influence_column
+from harness.scoring.targets import TARGETS, Target, asks_unsafe, error_column, influence_column
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.layout import ON_POLICY, OTHER_SOURCES
 from harness.support.spacing import evenly_spaced
 from harness.training.arms import choose_arm_pairs, optimizer_steps
 from harness.training.difficulty import validation_losses
-from harness.training.jobs import TrainingJob
+from harness.training.jobs import Trained, TrainingJob
 from harness.training.train import train_on_pairs
 from harness.training.trl import load_quantized
 
@@ -157,13 +159,7 @@ def write_difficulty(run: Run, _: Stage) -> None:
 
 def write_probes(run: Run, _: Stage) -> None:
     """Answers of the starting model to the training prompts that the targets ask, judged."""
-    recipe, targets = run.recipe, [target for target in run.influence_targets if target != "preferred"]
-    prompts = {
-        unsafe: [
-            row for row in load_prompts(recipe.prompts, "unsafe" if unsafe else "benign") if row["split"] == "train"
-        ]
-        for unsafe in sorted({asks_unsafe(target) for target in targets}, reverse=True)
-    }
+    recipe, prompts = run.recipe, _probe_prompts(run.recipe, run.influence_targets)
     model, tokenizer = load_model(run.model_path)
     drawn = draw_probes(
         model,
@@ -175,6 +171,17 @@ def write_probes(run: Run, _: Stage) -> None:
         seed=recipe.probes.seed,
     )
     replace(drawn, model=run.model_path.content).save(run.files.probes)
+
+
+def _probe_prompts(recipe: Recipe, targets: Iterable[Target]) -> dict[bool, list[PromptRow]]:
+    """The training prompts that the targets ask, by whether they are unsafe."""
+    kinds = {asks_unsafe(target) for target in targets if target != "preferred"}
+    return {
+        unsafe: [
+            row for row in load_prompts(recipe.prompts, "unsafe" if unsafe else "benign") if row["split"] == "train"
+        ]
+        for unsafe in sorted(kinds, reverse=True)
+    }
 
 
 def write_influence(run: Run, _: Stage) -> None:
@@ -232,8 +239,13 @@ def train_arm(run: Run, stage: Stage) -> None:
     """One arm with one seed: the checkpoint, what it was trained on, and what that did to the likelihood of answers."""
     settings, files = run.recipe.training, run.files.arm(stage.of, stage.seed)
     job, choice = _training_job(run, stage.of, stage.seed)
-    begun_with = [run.directory.manifest["versions"], stage.inputs(run)]
-    trained = train_on_pairs(job, keep=artifacts.resume_or_clear(files.partial, begun_with))
+    kept, refreshes = len(job.pairs), dict[str, Any]()
+    if job.arm.filter.refresh is None:
+        begun_with = [run.directory.manifest["versions"], stage.inputs(run)]
+        trained = train_on_pairs(job, keep=artifacts.resume_or_clear(files.partial, begun_with))
+    else:
+        trained, pairs, refreshes["refreshes"] = _train_refreshed(run, job)
+        job = replace(job, pairs=pairs)
     model, tokenizer = trained.model, trained.tokenizer
     on_policy = load_scored_pairs(run, ON_POLICY)
     measured = profile_model(model, tokenize_pairs(on_policy, tokenizer, settings.max_length))
@@ -248,16 +260,38 @@ def train_arm(run: Run, stage: Stage) -> None:
     artifacts.write_json(
         files.training,
         {
-            "pairs": len(job.pairs),
+            "pairs": kept,
             "steps": job.steps,
             "choice": choice,
             "trained_pair_ids": job.pairs["pair_id"][:],
             "log": trained.log,
             "logprobs": _logprobs_json(after),
             "other_logprobs": _logprobs_json(of_others),
+            **refreshes,
         },
     )
-    shutil.rmtree(files.partial)
+    shutil.rmtree(files.partial, ignore_errors=True)
+
+
+def _train_refreshed(run: Run, job: TrainingJob) -> tuple[Trained, Dataset, list[dict[str, Any]]]:
+    """Trains with refreshed influence: the model, the pairs that were ever trained on, and what was kept when.
+
+    Without checkpoints, as what was kept is not in them: a training that is killed begins anew.
+    """
+    whole = replace(job, pairs=load_scored_pairs(run, ON_POLICY))
+    targets = [target for target in TARGETS if influence_column(target) == job.arm.filter.influence]
+    refresher = Refresher(
+        run.recipe,
+        job.arm,
+        whole.pairs,
+        job.pairs["pair_id"][:],
+        steps=job.steps,
+        seed=job.seed,
+        tokenizer=load_tokenizer(run.model_path)[1],
+        prompts=_probe_prompts(run.recipe, targets),
+    )
+    trained = train_on_pairs(whole, watch=refresher, changing=refresher.changing)
+    return trained, whole.pairs.select(sorted(refresher.changing.taken)), refresher.told
 
 
 def _training_job(run: Run, name: str, seed: int) -> tuple[TrainingJob, dict[str, Any]]:

@@ -119,6 +119,7 @@ class RecordedFilter(RecordedPart):
     random: float | None = None
     only: str | None = None
     by: str = "ln_ches"
+    refresh: int | None = None
 
     @property
     def measured_share(self) -> float | None:

@@ -10,6 +10,7 @@ from datasets import Dataset
 from harness.models.paths import ModelPath
 from harness.recipes.schema import FineTuning
 from harness.support import artifacts
+from harness.training.changing import ChangingPairs
 from harness.training.jobs import SAVED_MODEL, Trained, TrainingJob, Watch
 from harness.training.launched import train_launched
 from harness.training.trl import (
@@ -23,13 +24,21 @@ from harness.training.trl import (
 )
 
 
-def train_on_pairs(job: TrainingJob, *, watch: Watch | None = None, keep: Path | None = None) -> Trained:
+def train_on_pairs(
+    job: TrainingJob,
+    *,
+    watch: Watch | None = None,
+    keep: Path | None = None,
+    changing: ChangingPairs | None = None,
+) -> Trained:
     """Does the training, in this process or, where the settings name a launch, in several.
 
     Args:
         job: what to train.
         watch: sees the model before the first step and after each; not in a launched training.
         keep: directory for checkpoints, from which the same training goes on; nothing is kept without it.
+        changing: which of the pairs are trained on, where that changes meanwhile; not with `keep`, as a checkpoint
+            does not hold it, and not in a launched training.
 
     Raises HarnessError where launched processes fail, or what the settings need is not installed.
     """
@@ -38,7 +47,7 @@ def train_on_pairs(job: TrainingJob, *, watch: Watch | None = None, keep: Path |
         if job.training.launch is not None:
             return train_launched(job, job.training.launch, folder)
         with progress_callbacks(f"Training {job.label}", job.steps, watch) as callbacks:
-            trainer = build_trainer(job, folder, callbacks, keeps=keep is not None)
+            trainer = build_trainer(job, folder, callbacks, keeps=keep is not None, changing=changing)
             with artifacts.explain_write_errors(folder):
                 run_trainer(trainer, last_whole_checkpoint(folder))
         if job.training.lora is None:

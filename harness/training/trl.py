@@ -14,6 +14,7 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.models.loading import load_model
@@ -21,6 +22,7 @@ from harness.models.paths import ModelPath
 from harness.recipes.schema import LOSS_SETTINGS, Arm, FineTuning, Lora, Optimization
 from harness.scoring.logprobs import PairLogprobs
 from harness.support import artifacts, console
+from harness.training.changing import ChangingPairs
 from harness.training.jobs import COMPLETE_MARK, Trained, TrainingJob, Watch, check_quantization, micro_batch
 from harness.training.losses import (
     LogprobBatch,
@@ -46,13 +48,22 @@ Loss = Callable[[LogprobBatch], Tensor]
 
 
 def build_trainer(
-    job: TrainingJob, folder: Path, callbacks: list[Any], *, keeps: bool, processes: int = 1
+    job: TrainingJob,
+    folder: Path,
+    callbacks: list[Any],
+    *,
+    keeps: bool,
+    processes: int = 1,
+    changing: ChangingPairs | None = None,
 ) -> DPOTrainer:
-    """TRL's trainer, ready to train. The configuration comes first: it tells transformers how to load the weights."""
+    """TRL's trainer, ready to train on all pairs, or on those of `changing` that are kept at a step.
+
+    The configuration comes first: it tells transformers how to load the weights.
+    """
     config = _dpo_config(job, folder, keeps, processes)
     model, tokenizer = load_trainable(job.model_path, job.seed, job.chat_template, job.training.lora)
     with _no_reference_model():
-        return _trainer_class(job)(
+        return _trainer_class(job, changing)(
             model=model,
             args=config,
             train_dataset=_with_reference_logps(job.pairs, job.reference),
@@ -161,13 +172,35 @@ def _own_loss(arm: Arm, beta: float) -> Loss | None:
     return partial(own[arm.loss], beta=beta, **settings) if arm.loss in own else None
 
 
-def _trainer_class(job: TrainingJob) -> type[DPOTrainer]:
-    """DPOTrainer with the arm's loss where TRL lacks it, and the SFT term over whole answers."""
+class _ChangingBatches(Sampler[list[int]]):
+    """So many batches of the pairs that are kept when each is asked for."""
+
+    def __init__(self, changing: ChangingPairs, batches: int, size: int) -> None:
+        self._changing, self._batches, self._size = changing, batches, size
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self._changing.take(self._size) for _ in range(self._batches))
+
+
+def _trainer_class(job: TrainingJob, changing: ChangingPairs | None) -> type[DPOTrainer]:
+    """DPOTrainer with the arm's loss where TRL lacks it, the SFT term over whole answers, and pairs that change."""
     arm, own = job.arm, _own_loss(job.arm, _dpo_beta(job))
 
     class Trainer(DPOTrainer):  # type: ignore[misc]
         def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:  # noqa: ARG002
             return dataset  # it carries the starting model's log-probabilities, so none is loaded
+
+        def get_train_dataloader(self) -> Any:
+            if changing is None:
+                return super().get_train_dataloader()
+            table = self._remove_unused_columns(self.train_dataset, description="training")
+            count = job.steps * self.args.gradient_accumulation_steps
+            batches = _ChangingBatches(changing, count, self.args.train_batch_size)
+            # Accelerate's own loader holds the next batch before a step's end, so a change would come a batch late.
+            return DataLoader(table, batch_sampler=batches, collate_fn=self.data_collator)
 
         def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
             if own is None:

@@ -9,6 +9,7 @@ from harness.scoring.targets import TARGETS, influence_column
 from harness.support.errors import HarnessError
 
 MINIMAL = "name: mine\nmodel: some/model\narms: {raw: {}}\n"
+REFRESHED = "name: a\nmodel: m\narms: {a: {filter: {keep_highest: 0.5, by: refusal_influence, refresh: 4}}}\n"
 
 
 def write(tmp_path, text):
@@ -122,6 +123,16 @@ def test_paths_start_at_the_recipe(tmp_path):
             "name: a\nmodel: m\ngold: g\narms: {a: {pairs: gold, filter: {keep_highest: 1, by: refusal_influence}}}\n",
             "arms.a: refusal_influence is measured of on_policy pairs only",
         ),
+        (
+            "name: a\nmodel: m\narms: {a: {filter: {keep_lowest: 0.5, refresh: 4}}}\n",
+            "refresh: only an influence is measured anew; filter by one, such as by: refusal_influence",
+        ),
+        (REFRESHED + "training: {lora: {}}\n", "arms.a: filter.refresh takes all weights in one process"),
+        (
+            REFRESHED + "training: {launch: {config: ddp, processes: 2}}\n",
+            "takes all weights in one process; leave out training.launch",
+        ),
+        (REFRESHED.replace("4", "0"), "arms.a.filter.refresh: must be at least 1, not 0"),
         ("name: a\nmodel: m\narms: {a: {filter: {by: refusal_influenc}}}\n", "arms.a.filter.by: must be 'ches'"),
         (MINIMAL + "probes: {samples: 1}\n", "probes.samples: must be at least 2, not 1"),
         (MINIMAL + "probes: {subspace: lora}\n", "probes.subspace: must be of the form"),

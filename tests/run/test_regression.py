@@ -302,7 +302,8 @@ def influenced(tmp_path_factory, micro, prompt_file):
     """A run whose arms keep the pairs that raise refusals most and least."""
     out = tmp_path_factory.mktemp("influenced") / "run"
     best, worst = (f"{{filter: {{{end}: 0.5, by: refusal_influence}}}}" for end in ("keep_highest", "keep_lowest"))
-    arms = f"arms={{raw: {{}}, best: {best}, worst: {worst}}}"
+    anew = "{filter: {keep_highest: 0.5, by: refusal_influence, refresh: 1}, steps: as_raw}"
+    arms = f"arms={{raw: {{}}, best: {best}, worst: {worst}, anew: {anew}}}"
     chosen = small(micro, prompt_file, "judge=prefixes", arms).model_copy(update={"seeds": (0,)})
     with mock.patch.dict(JUDGES, prefixes=refuse_odd_answers):
         return out, chosen, run_regression(chosen, out, max_processes=1)
@@ -337,6 +338,20 @@ def test_arms_keep_the_pairs_that_raise_refusals_most_and_least(influenced):
         assert results.arms[name].mean_influence["refusal"].value == pytest.approx(mean)
     assert results.arms["baseline"].mean_influence is None
     assert 'id="forecast"' in (out / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_an_arm_whose_influence_is_refreshed_tells_what_it_kept_when(influenced):
+    out, _, results = influenced
+    told = json.loads((out / "arms/anew/seed-0/training.json").read_text())
+    best = json.loads((out / "arms/best/seed-0/training.json").read_text())["trained_pair_ids"]
+    assert told["steps"] == results.arms["raw"].steps
+    assert [each["step"] for each in told["refreshes"]] == [*range(told["steps"])]
+    assert {*told["refreshes"][0]["kept"]} == {*best}
+    assert {len(each["kept"]) for each in told["refreshes"]} == {len(best)} == {told["pairs"]}
+    assert {*told["trained_pair_ids"]} <= {name for each in told["refreshes"] for name in each["kept"]}
+    assert len(told["log"]) == told["steps"]
+    assert "anew every 1 steps" in (out / "report.html").read_text()
 
 
 @pytest.mark.slow
@@ -380,7 +395,7 @@ def test_an_arm_by_influence_leaves_the_others_as_they_are(influenced, monkeypat
         "probes",
         "influence",
         "forecast",
-        *(f"{work} {arm} seed 0" for work in ("train", "evaluate") for arm in ("best", "worst")),
+        *(f"{work} {arm} seed 0" for work in ("train", "evaluate") for arm in ("best", "worst", "anew")),
     }
     assert due.keys() == again
 
@@ -390,6 +405,7 @@ def test_all_pairs_and_those_by_influence_are_forecast_where_one_process_trains(
         return Run(load_recipe("miniature", overrides), None, None).forecast_arms
 
     assert forecast() == ["raw", "influence_filtered"]
+    assert forecast("arms.influence_filtered.filter.refresh=2") == ["raw"]
     assert forecast("training.launch={config: ddp, processes: 2}") == []
     assert forecast("arms.influence_filtered=null") == []
 

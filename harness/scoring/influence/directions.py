@@ -113,9 +113,13 @@ def find_direction(
         return found
 
 
+class FlatTargetError(HarnessError):
+    """A target without a gradient: nothing in what it is measured on tells which way it lies."""
+
+
 def _no_gradient(label: str) -> HarnessError:
     hint = "Draw more answers a prompt (--probe-samples), or probe with more prompts."
-    return HarnessError("all probe answers are judged alike, so the rate has no gradient", place=label, hint=hint)
+    return FlatTargetError("all probe answers are judged alike, so the rate has no gradient", place=label, hint=hint)
 
 
 def build_directions(
