@@ -62,7 +62,7 @@ class Scorer:
         budget: tokens in one forward pass; `CPU_TOKENS` or `DEVICE_TOKENS` without it. Halved where a device runs
             out of memory.
         with_coefficients: also the Theorem 3/6 coefficients, which take the vocabulary projection.
-        directions: also the influence on these targets, by two passes for each half of each.
+        directions: also the influence on these targets, by three passes for each.
 
     Raises HarnessError where the model is no causal language model CHES is defined on, and where there are directions
     and its weights are not in float32 or wider.

@@ -13,7 +13,7 @@ from scipy.special import polygamma
 from harness.preferences.tokens import Tokens
 from harness.scoring.influence.credit import HALVES
 from harness.scoring.influence.directions import Directions
-from harness.scoring.influence.shifting import difference_quotients
+from harness.scoring.influence.shifting import quotients_of_halves
 from harness.scoring.influence.subspace import weights_in_play
 from harness.scoring.targets import Target
 
@@ -46,9 +46,9 @@ def measure_influences(
     found: dict[int, dict[Target, tuple[float, float]]] = {key: {} for key in pairs}
     with weights_in_play(model, directions.subspace) as weights:
         for target, halves in directions.by_target.items():
-            sides = [difference_quotients(weights, each, margins) for each in halves]
-            keys = [key for key in pairs if all(math.isfinite(side.get(key, math.nan)) for side in sides)]
-            figures = np.array([[side[key] for side in sides] for key in keys]).reshape(len(keys), HALVES)
+            sides = quotients_of_halves(weights, halves, margins)
+            keys = [key for key in pairs if all(map(math.isfinite, sides.get(key, (math.nan,))))]
+            figures = np.array([sides[key] for key in keys]).reshape(len(keys), HALVES)
             sizes = np.array([len(pairs[key].chosen) + len(pairs[key].rejected) for key in keys], dtype=float)
             errors = steady_errors(figures, sizes)
             for key, mean, error in zip(keys, figures.mean(1), errors, strict=True):

@@ -11,7 +11,12 @@ from transformers import Qwen3Config
 from harness.preferences.tokens import Tokens
 from harness.scoring.influence.credit import HALVES, WeightedAnswer, weigh_preferred
 from harness.scoring.influence.directions import Directions, find_direction
-from harness.scoring.influence.shifting import Direction, difference_quotients, in_float32
+from harness.scoring.influence.shifting import (
+    Direction,
+    difference_quotients,
+    in_float32,
+    quotients_of_halves,
+)
 from harness.scoring.influence.subspace import Subspace, weights_in_play
 from harness.scoring.scorer import Scorer
 from harness.support.errors import HarnessError
@@ -94,7 +99,7 @@ def played_weights(model, subspace):
 
 def assert_close(found, expected):
     """To a thousandth, root mean square against root mean square."""
-    found, expected = torch.tensor(found), torch.tensor(expected)
+    found, expected = torch.as_tensor(found), torch.as_tensor(expected)
     size = expected.pow(2).mean().sqrt()
     assert size > 1e-3  # far from rounding
     assert float((found - expected).pow(2).mean().sqrt()) < 1e-3 * size
@@ -204,6 +209,25 @@ def test_the_difference_quotient_is_a_derivative():
     found = difference_quotients(dict(model.named_parameters()), Direction(gradient, 1e-2), measure)
     assert found[0] == pytest.approx(2 * weight.numel(), rel=1e-4)
     assert found[1] == pytest.approx(2 * weight.numel() * start, rel=1e-3)
+
+
+def test_three_measures_give_both_halves():
+    draw = random.Random(5)
+    answers, pairs = probe_answers(draw, 32), drawn_pairs(draw)
+    model = varied(CONFIGS["llama"])
+    halves = find_direction(model, answers, TEMPERATURE, "refusal")
+    with weights_in_play(model, None) as weights, torch.no_grad():
+
+        def margins():
+            return {place: float(margin(model, pair)) for place, pair in enumerate(pairs)}
+
+        three = quotients_of_halves(weights, halves, margins)
+        four = [difference_quotients(weights, each, margins) for each in halves]
+    found = torch.tensor([three[place] for place in range(len(pairs))])
+    expected = torch.tensor([[half[place] for half in four] for place in range(len(pairs))])
+    assert_close(found.mean(1), expected.mean(1))
+    apart, size = expected[:, 0] - expected[:, 1], (expected[:, 0] - expected[:, 1]).pow(2).mean().sqrt()
+    assert float((found[:, 0] - found[:, 1] - apart).pow(2).mean().sqrt()) < 0.03 * size
 
 
 def test_more_layers_than_there_are_is_one_line():
