@@ -104,6 +104,24 @@ def test_tokens_by_hand(without_weights):
 
 
 @pytest.mark.slow
+def test_each_refresh_draws_answers_and_measures_the_pairs(place, monkeypatch):
+    monkeypatch.setattr("harness.run.dry_run.has_weights", lambda _: False)
+    rule = "keep_highest: 0.5, by: refusal_influence"
+    arms = (
+        f"arms={{once: {{filter: {{{rule}}}, steps: as_raw}}, anew: {{filter: {{{rule}, refresh: 1}}, steps: as_raw}}}}"
+    )
+    costs = dry_run(chosen(place, arms, "training.epochs=3"), place / "run").costs
+    work = {cost.stage.name: cost.at_most for cost in costs}
+    once, anew = work["train once seed 0"], work["train anew seed 0"]
+    assert (once.steps, anew.steps) == (3, 3)
+    # After the first step and the second: four answers of 4 tokens to prompts of 7 and 9, whose gradient is taken, and
+    # five passes over the pairs.
+    assert (anew.answers - once.answers, anew.written - once.written) == (2 * 8, 2 * 8 * 4)
+    assert anew.read - once.read == 2 * (4 * (7 + 9) + 5 * (7 + 9 + 4 * 3))
+    assert anew.trained - once.trained == 2 * (4 * (7 + 9) + 8 * 4)
+
+
+@pytest.mark.slow
 def test_without_weights_tokens_and_memory_are_told_and_why_there_is_no_time(without_weights, place):
     assert without_weights.seconds is None
     assert without_weights.missing == [f"everything, as the weights of {place}/model are not here to be tried"]
