@@ -89,19 +89,26 @@ def forecast_table(
 
 
 def usable_pairs(scored: Dataset) -> tuple[Dataset, dict[str, int]]:
-    """The pairs that have an influence on refusals, and the reasons of the others, counted.
+    """The pairs that have finite influences, and the reasons of the others, counted.
 
-    Raises HarnessError where there is no such column, or no pair has one.
+    Raises HarnessError where a column is missing, or no pair has them.
     """
     column = influence_column("refusal")
-    if column not in scored.column_names:
-        raise HarnessError(f"no column {column!r}", place="scores", hint="Score the pairs with --probes bundled.")
-    known = [value is not None and not math.isnan(value) for value in scored[column][:]]
+    for name in ("pair_id", column, error_column("refusal")):
+        if name not in scored.column_names:
+            raise HarnessError(f"no column {name!r}", place="scores", hint="Score the pairs with --probes bundled.")
+    targets = _scored_targets(scored)
+    names = [name for target in targets for name in (influence_column(target), error_column(target))]
+    known = [all(map(_is_finite, row)) for row in zip(*(scored[name][:] for name in names), strict=True)]
     if not any(known):
         raise HarnessError(f"no pair has a {column}", place="scores", hint="Score the pairs anew.")
     reasons = scored["reason"][:] if "reason" in scored.column_names else [None] * len(scored)
     unscored = Counter(str(reason or "no score") for reason, usable in zip(reasons, known, strict=True) if not usable)
     return scored.select([place for place, usable in enumerate(known) if usable]), dict(unscored)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def keep_best(table: Dataset, share: float) -> Dataset:
@@ -179,7 +186,8 @@ def _mean_influence(table: Dataset) -> float:
 
 def _scored_targets(table: Dataset) -> list[Target]:
     known: tuple[Target, ...] = ("refusal", "harmful", "benign")
-    return [target for target in known if influence_column(target) in table.column_names]
+    columns = {*table.column_names}
+    return [target for target in known if {influence_column(target), error_column(target)} <= columns]
 
 
 def _pair_pushes(table: Dataset) -> list[PairPush]:

@@ -28,6 +28,7 @@ from harness.scoring.packing import decoder_body, padded_pass
 from harness.scoring.probes import Probes
 from harness.scoring.targets import COUNTED_LABEL, Target, asks_unsafe, influence_column
 from harness.scoring.unembedding import token_logprobs
+from harness.support.errors import HarnessError
 from harness.training.jobs import TrainingJob
 from harness.training.train import train_on_pairs
 
@@ -55,7 +56,13 @@ class ProbedTarget:
     rates: PromptRates
 
     def read_change(self, before: Sequence[FloatArray], after: Sequence[FloatArray]) -> Reading:
-        """How far the rate moved, from ln p of each answer's tokens."""
+        """How far the rate moved, from ln p of each answer's tokens.
+
+        Raises HarnessError where these are no numbers any more.
+        """
+        if any(np.isnan(new).any() for new in after):
+            hint = "Lower the learning rate."
+            raise HarnessError("the first steps of the training break the model", place="look-ahead", hint=hint)
         by_prompt: dict[tuple[int, ...], float] = {}
         for answer, old, new in zip(self.answers, before, after, strict=True):
             ratios = np.exp(np.minimum(np.cumsum(new - old), _MOST_LIKELIER))

@@ -55,6 +55,25 @@ def test_a_table_without_influences_is_told(given):
 # Groups
 
 
+@pytest.mark.parametrize("name", ["pair_id", "refusal_influence", "refusal_influence_se"])
+def test_a_table_that_lacks_a_column_is_told_at_once(name):
+    with pytest.raises(HarnessError, match=f"no column '{name}'"):
+        usable_pairs(table([1.0, 2.0]).remove_columns(name))
+
+
+def test_only_pairs_with_finite_influences_on_every_target_are_used():
+    nulls = [0.1, 0.1, None, 0.1]
+    given = table([1.0, math.inf, 2.0, 3.0], benign_influence=nulls, benign_influence_se=[0.1] * 4)
+    usable, reasons = usable_pairs(given)
+    assert usable["refusal_influence"][:] == [1.0, 3.0]
+    assert reasons == {"no score": 2}
+
+
+def test_an_influence_that_is_text_is_none():
+    with pytest.raises(HarnessError, match="no pair has a refusal_influence"):
+        usable_pairs(table(["high", "low"]))
+
+
 def test_groups_have_the_mean_of_their_pairs():
     verdicts = {
         "chosen_verdict": [REFUSAL, REFUSAL, REFUSAL, COMPLIANCE, "unjudged"],

@@ -17,6 +17,7 @@ from harness.forecast.rates import PromptRates
 from harness.forecast.results import LookAhead
 from harness.scoring.influence.credit import WeightedAnswer
 from harness.scoring.probes import ProbeAnswer, Probes
+from harness.support.errors import HarnessError
 
 
 def probed(weights):
@@ -49,6 +50,13 @@ def test_no_answer_weighs_more_than_its_bound():
     target = probed([(1.0,), (0.0,)])
     reading = target.read_change([np.array([-50.0]), np.array([-1.0])], [np.array([-1.0]), np.array([-1.0])])
     assert reading.change == pytest.approx((math.exp(2.0) - 1) / 2)
+
+
+def test_a_model_that_the_steps_break_is_told():
+    target = probed([(1.0,), (0.0,)])
+    before = [np.array([-1.0]), np.array([-1.0])]
+    with pytest.raises(HarnessError, match=r"break the model. Lower the learning rate"):
+        target.read_change(before, [np.array([-1.0]), np.array([math.nan])])
 
 
 def test_the_reading_finds_the_change_of_a_known_probability():
