@@ -1,6 +1,7 @@
 """The comparison of measures: what each keeps, who does harm, the results by hand, and a small run."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from harness.prompts.sets import load_prompts
 from harness.scoring.logprobs import PairLogprobs
 from harness.scoring.probes import ProbeAnswer, Probes
 from harness.support.errors import HarnessError
+from harness.support.run_results import SelectionResults
 
 
 def test_a_share_is_rounded_up_and_of_equals_the_first_is_kept():
@@ -282,3 +284,19 @@ def test_a_small_run_end_to_end(tmp_path):
     run_any_recipe(chosen, tmp_path / "run")
     assert (tmp_path / "run" / "results.json").read_bytes() == before
     assert stamps == {file: file.stat().st_mtime_ns for file in files[1:]}
+
+
+# The docs
+
+
+def test_the_committed_results_are_of_the_packaged_recipe():
+    place = Path(__file__).parents[2] / "docs" / "results" / "selection.json"
+    if not place.is_file():
+        pytest.skip("the docs are not beside the tests")
+    content = json.loads(place.read_text())
+    chosen = load_any_recipe("selection")
+    assert Selection.model_validate(content["recipe"]) == chosen
+    found = SelectionResults.model_validate(content)
+    assert len(found.tables) == len(chosen.organisms) * len(chosen.tables)
+    influence = next(arm for arm in found.arms if (arm.measure, arm.share) == ("refusal_influence", 0.5))
+    assert influence.trainings == len(found.tables) * len(chosen.seeds)
