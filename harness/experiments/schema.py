@@ -252,8 +252,9 @@ class Selection(RecipeBase):
         for name, arm in objectives.items():
             if arm.loss not in ("sigmoid", "ipo_sequence"):
                 raise ValueError(f"{name}: loss: sigmoid or ipo_sequence")
-            if other := sorted(arm.model_fields_set - settings):
-                raise ValueError(f"{name}: {other[0]} is for recipes of arms")
+            other = {key for key, value in arm if key not in settings and value != getattr(Arm(), key)}
+            if other:
+                raise ValueError(f"{name}: {min(other)} is for recipes of arms")
         return objectives
 
     @field_validator("training")
