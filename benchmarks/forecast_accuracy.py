@@ -1,7 +1,7 @@
 """How far forecasts are off: tables sampled from miniatures, forecast, then trained on, in whole and in parts.
 
-    python benchmarks/forecast_accuracy.py --out docs/results/forecast.json [--organisms 0 1 2 ...]
-    python benchmarks/forecast_accuracy.py --out docs/results/forecast.json --calibrate
+    python benchmarks/forecast_accuracy.py --out benchmarks/results/forecast_accuracy.json [--organisms 0 1 2 ...]
+    python benchmarks/forecast_accuracy.py --out benchmarks/results/forecast_accuracy.json --calibrate
 
 For each organism pairs are sampled and probe answers drawn, apart from each other. The forecast of the whole table and
 of the shares to keep is made as `forecast_table` makes it, that of other parts as `forecast_training` does. What is

@@ -18,7 +18,7 @@ accuracy = importlib.util.module_from_spec(SPEC)
 sys.modules["forecast_accuracy"] = accuracy
 SPEC.loader.exec_module(accuracy)
 
-ROWS = json.loads((ROOT / "docs/results/forecast.json").read_text())["rows"]
+ROWS = json.loads((ROOT / "benchmarks/results/forecast_accuracy.json").read_text())["rows"]
 HALF = PromptRates([1000] * 30, [2000] * 30)
 
 
