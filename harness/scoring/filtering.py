@@ -223,7 +223,7 @@ def _ranked_rows(scored: Dataset, by: str) -> list[_Rank]:
     """The rows with a score, lowest first."""
     for name in ("pair_id", by):
         if name not in scored.column_names:
-            known = by in map(influence_column, TARGETS)
+            known = name in map(influence_column, TARGETS)
             hint = "Score with --probes, and with this target." if known else _name_columns(scored)
             raise HarnessError(f"no column {name!r}", place="scores", hint=hint)
     ids, values = [str(name) for name in scored["pair_id"][:]], scored[by][:]
