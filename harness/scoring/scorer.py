@@ -101,8 +101,9 @@ class Scorer:
             scores |= self._run_packs(left, self._score_pack, progress_of_pass)
             if self.directions:
                 scored = {place: pair for place, pair in left.items() if scores[place]["reason"] is None}
-                for place, found in self._measure_influences(scored, progress_of_pass).items():
-                    scores[place] |= found
+                found = self._measure_influences(scored, progress_of_pass)
+                for place, pair in scored.items():
+                    scores[place] = scores[place] | found[place] if place in found else _unmoved_pair(pair)
         return [scores[place] for place in range(len(pairs))]
 
     def _run_packs(
@@ -134,7 +135,7 @@ class Scorer:
         return None
 
     def _measure_influences(self, pairs: Mapping[int, Tokens], progress: Progress) -> dict[int, Scores]:
-        """The influence columns of each pair, or the reason why it has none."""
+        """The influence columns of each pair that has any."""
         if self.directions is None:
             return {}
 
@@ -143,7 +144,7 @@ class Scorer:
             return {place: score["margin"] for place, score in found.items() if "margin" in score}
 
         measured = measure_influences(self.model, self.directions, margins, pairs)
-        return {place: _influence_scores(measured[place]) if place in measured else _NO_INFLUENCE for place in pairs}
+        return {place: _influence_scores(figures) for place, figures in measured.items()}
 
     def _pack_margins(self, pairs: list[Tokens]) -> list[Scores]:
         """The margin ln p(y+|x) - ln p(y-|x), in nats, of each pair of a pack."""
@@ -259,7 +260,8 @@ def _unscored_pair(pair: Tokens, reason: str) -> Scores:
     return _token_counts(pair) | {"reason": reason}
 
 
-_NO_INFLUENCE: Scores = {"reason": "its ln p is not finite with the weights moved"}
+def _unmoved_pair(pair: Tokens) -> Scores:
+    return _unscored_pair(pair, "its ln p is not finite with the weights moved")
 
 
 def _influence_scores(found: Mapping[Target, tuple[float, float]]) -> Scores:

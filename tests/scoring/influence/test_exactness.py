@@ -230,6 +230,26 @@ def test_three_measures_give_both_halves():
     assert float((found[:, 0] - found[:, 1] - apart).pow(2).mean().sqrt()) < 0.03 * size
 
 
+def test_a_pair_whose_likelihood_is_not_finite_has_no_score_and_the_others_have(monkeypatch):
+    draw = random.Random(6)
+    answers, pairs = probe_answers(draw), drawn_pairs(draw)
+    model = varied(CONFIGS["llama"])
+    scorer = Scorer(model, directions=Directions({"refusal": find_direction(model, answers, TEMPERATURE, "refusal")}))
+    whole, margins = scorer(pairs), scorer._pack_margins
+
+    def broken(pack):
+        return [
+            {"margin": float("nan")} if pair is pairs[3] else found
+            for pair, found in zip(pack, margins(pack), strict=True)
+        ]
+
+    monkeypatch.setattr(scorer, "_pack_margins", broken)
+    found = scorer(pairs)
+    assert found[3]["reason"] == "its ln p is not finite with the weights moved"
+    assert not {"ln_ches", "refusal_influence"} & set(found[3])
+    assert [score["refusal_influence"] for score in found[:3]] == [score["refusal_influence"] for score in whole[:3]]
+
+
 def test_more_layers_than_there_are_is_one_line():
     with (
         pytest.raises(HarnessError, match="--subspace: 4 layers are too many. The model has 3"),
