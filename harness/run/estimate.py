@@ -99,7 +99,7 @@ def difficulty_work(table: TokenTable, runs: int, epochs: int, batch: int) -> Wo
 
 
 def influence_work(table: TokenTable, probes: TokenTable, targets: int, preferred: bool) -> Workload:
-    """Scores, two passes over the table for each half of each target, and the targets' gradients.
+    """Scores, three passes over the table for both halves of each target, and the targets' gradients.
 
     Args:
         table: the pairs.
@@ -109,7 +109,7 @@ def influence_work(table: TokenTable, probes: TokenTable, targets: int, preferre
     """
     read = table.prompt_tokens + table.answer_tokens
     asked = (targets - preferred) * (probes.prompt_tokens + probes.answer_tokens)
-    return Workload(pairs=table.pairs, read=(1 + 4 * targets) * read, trained=asked + preferred * read)
+    return Workload(pairs=table.pairs, read=(1 + 3 * targets) * read, trained=asked + preferred * read)
 
 
 def training_work(
