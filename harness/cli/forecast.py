@@ -29,7 +29,7 @@ def forecast_command(
     preferences: Annotated[
         str, typer.Argument(help="The pairs: what `harness score` takes, or its scores with influence columns.")
     ],
-    model: Annotated[str, typer.Option("--model", help="Directory, hub id or `miniature`: the model to be trained.")],
+    model: Annotated[str, typer.Option("--model", help="What is trained: directory, GGUF, hub id, `smollm2`.")],
     recipe: Annotated[
         str | None, typer.Option("--recipe", help="Packaged recipe or YAML file whose training settings are meant.")
     ] = None,
@@ -104,13 +104,11 @@ def _usable_model(model: str, judge: str) -> ModelPath:
     from harness.judges.registry import judge_identity
     from harness.models.paths import locate_model
     from harness.models.templates import check_chat_template
+    from harness.run.own_models import find_own_model
 
     judge_identity(judge)
-    if model == "miniature" and not Path(model).exists():
-        from harness.organism.store import ensure_miniature
-
-        model = str(ensure_miniature())
-    place = locate_model(model)
+    own = None if Path(model).exists() else find_own_model(model)
+    place = own or locate_model(model)
     check_chat_template(place)
     return place
 

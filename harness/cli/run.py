@@ -19,6 +19,9 @@ def run_command(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe's name or the path of a YAML file.")] = "miniature",
     out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/RECIPE without it.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Use the seeds 0 to N-1.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Use so many unsafe prompts, each hazard in its share.")
+    ] = None,
     override: Annotated[list[str] | None, typer.Option("--set", help="key=value, for any key of the recipe.")] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="At most so many processes; one a GPU or core without it.")
@@ -45,7 +48,7 @@ def run_command(
     from harness.cli.results import print_results
     from harness.experiments.any_recipe import load_any_recipe, run_any_recipe
 
-    chosen = load_any_recipe(recipe, override or [], seeds)
+    chosen = load_any_recipe(recipe, override or [], seeds, limit)
     directory = out or Path("runs") / chosen.name
     if dry_run:
         _estimate_run(chosen, directory, workers, as_json)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -26,7 +26,7 @@ from harness.judges.registry import (
     try_judge,
 )
 from harness.judges.verdicts import Exchange, Label, Verdict, verdict_details
-from harness.prompts.sets import PromptKind, PromptRow, load_prompts
+from harness.prompts.sets import PromptKind, load_prompts, spread_rows
 from harness.support.errors import HarnessError
 
 TASK_VERSION = 2.0
@@ -71,7 +71,7 @@ def prompt_documents(
     if not isinstance(samples, int) or samples < 1:
         raise HarnessError(f"samples is {samples!r}", place="--metadata", hint="Give a number of answers a prompt.")
     source = _published_source(benchmark, metadata) if benchmark else prompts
-    rows = _spread_rows(load_prompts(source, kind))
+    rows = spread_rows(load_prompts(source, kind))
     if not rows:
         other = "unsafe" if kind == "benign" else "benign"
         raise HarnessError(f"holds no {kind} prompts", place=source, hint=f"Run the task for {other} prompts alone.")
@@ -79,24 +79,6 @@ def prompt_documents(
     side = {"unsafe": kind == "unsafe", "judge": judge, **({"reasoning_tags": list(tags)} if tags else {})}
     numbers: list[dict[str, int]] = [{"sample": number} for number in range(samples)] if samples > 1 else [{}]
     return {"test": Dataset.from_list([{**row, **side, **number} for row in rows for number in numbers])}
-
-
-def _spread_rows(rows: Sequence[PromptRow]) -> list[PromptRow]:
-    """Rows so ordered that every category, and every split in it, is spread evenly over them."""
-    by_split = _interleave(rows, lambda row: (row["hazard"], row["split"]))
-    return _interleave(by_split, lambda row: row["hazard"])
-
-
-def _interleave(rows: Sequence[PromptRow], group_of: Callable[[PromptRow], Hashable]) -> list[PromptRow]:
-    """Rows so ordered that each group's are spread evenly over them; in a group they keep their order."""
-    sizes = Counter(map(group_of, rows))
-    seen: Counter[Hashable] = Counter()
-    places = []
-    for row in rows:
-        group = group_of(row)
-        places.append((seen[group] + 0.5) / sizes[group])
-        seen[group] += 1
-    return [row for _, row in sorted(zip(places, rows, strict=True), key=lambda placed: placed[0])]
 
 
 _try_judge_once = cache(try_judge)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.experiments.schema import Catastrophic, Percentiles, Selection
+from harness.prompts.sets import with_limit
 from harness.recipes.loading import read_recipe_keys, validate_recipe
 from harness.recipes.schema import Recipe
 from harness.run.regression import run_regression
@@ -20,11 +21,20 @@ EXPERIMENT_KINDS: dict[str, type[AnyRecipe]] = {
 }
 
 
-def load_any_recipe(source: str, overrides: Sequence[str] = (), seeds: int | None = None) -> AnyRecipe:
-    """A recipe of the kind its `experiment` key names; without one, the regression run's."""
+def load_any_recipe(
+    source: str, overrides: Sequence[str] = (), seeds: int | None = None, limit: int | None = None
+) -> AnyRecipe:
+    """A recipe of the kind its `experiment` key names; without one, the regression run's.
+
+    `limit`: so many unsafe prompts, for a regression run; the other arguments are those of `read_recipe_keys`.
+    """
     keys, place = read_recipe_keys(source, overrides, seeds)
     if "experiment" not in keys:
+        if limit is not None:
+            keys["prompts"] = with_limit(str(keys.get("prompts", "bundled")), limit)
         return validate_recipe(keys, place, Recipe)
+    if limit is not None:
+        raise HarnessError(f"--limit does not know the experiment {keys['experiment']!r}", place=place)
     if keys["experiment"] not in EXPERIMENT_KINDS:
         raise HarnessError(
             f"no experiment is called {keys['experiment']!r}",

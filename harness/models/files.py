@@ -25,6 +25,11 @@ def is_adapter(directory: Path) -> bool:
     return (directory / ADAPTER_CONFIG).is_file()
 
 
+def is_gguf(path: Path) -> bool:
+    """Whether a path is a GGUF file, by its name."""
+    return path.suffix.lower() == ".gguf" and path.is_file()
+
+
 def check_model_files(directory: Path, *, weights: bool = True) -> None:
     """Raises HarnessError naming the file where a model's directory lacks one, or holds one that is not whole.
 
@@ -51,8 +56,6 @@ def check_model_files(directory: Path, *, weights: bool = True) -> None:
 def refuse_no_directory(path: str) -> None:
     """Raises HarnessError where a model's path is no directory; of a file, it says what to give in its place."""
     place = Path(path)
-    if place.suffix.lower() == ".gguf" and place.is_file():
-        raise _gguf_error(place)
     if place.is_file():
         raise HarnessError("is a file", place=path, hint="Give the checkpoint directory that it lies in.")
     if not place.is_dir():
@@ -139,10 +142,5 @@ def _no_model_error(directory: Path) -> HarnessError:
 
 
 def _gguf_error(file: Path) -> HarnessError:
-    return HarnessError(
-        "is a GGUF file, which is not read here",
-        place=str(file),
-        hint=f"Write it as a checkpoint once: pip install gguf, then from_pretrained({str(file.parent)!r}, "
-        f"gguf_file={file.name!r}) and save_pretrained(NEW) of AutoModelForCausalLM and of AutoTokenizer, "
-        "and give NEW; its weights stay as coarse as the quantization left them.",
-    )
+    cause = f"holds no checkpoint but a GGUF file, {file.name}"
+    return HarnessError(cause, place=str(file.parent), hint=f"Give the file itself: {file}")

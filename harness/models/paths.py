@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness.models.files import ADAPTER_CONFIG, check_model_files, is_adapter, missing_shards, refuse_no_directory
+from harness.models.files import (
+    ADAPTER_CONFIG,
+    check_model_files,
+    is_adapter,
+    is_gguf,
+    missing_shards,
+    refuse_no_directory,
+)
 from harness.support import artifacts, hub
 from harness.support.errors import HarnessError
 
@@ -53,10 +61,10 @@ class ModelPath:
 
 
 def locate_model(path: str | ModelPath, *, weights: bool = True) -> ModelPath:
-    """A model's directory, or the one that a hub id's files are fetched to; its own code does not run.
+    """A model's directory, or the one that a hub id's files are fetched to or a GGUF file is converted into.
 
     Args:
-        path: the directory, or the hub id.
+        path: the directory, the hub id, or a GGUF file. The model's own code does not run.
         weights: whether a hub id's weights are fetched too, and have to be there.
 
     Raises HarnessError where there is none, or a file of it is not whole (`check_model_files`).
@@ -65,11 +73,25 @@ def locate_model(path: str | ModelPath, *, weights: bool = True) -> ModelPath:
         return path
     if hub.is_on_hub(path):
         found = ModelPath(hub.fetch_directory(path, weights=weights), path)
+    elif is_gguf(Path(path)):
+        found = _convert(Path(path))
     else:
         refuse_no_directory(path)
         found = ModelPath(path)
     check_model_files(Path(found), weights=weights)
     return found
+
+
+def _convert(file: Path) -> ModelPath:
+    """A GGUF file's checkpoint, from the cache or converted now, under the file's name and its content's."""
+    content = artifacts.sha256_of(file)
+    key = artifacts.json_fingerprint([content, metadata.version("transformers")])
+    directory = artifacts.cache_directory() / f"{file.stem}-{key}"
+    if not (directory / "config.json").is_file():
+        from harness.models.gguf import convert_gguf
+
+        convert_gguf(file, directory)
+    return ModelPath(str(directory), f"{file.name}@{content[:16]}")
 
 
 def has_weights(path: ModelPath) -> bool:

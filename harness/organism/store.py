@@ -7,7 +7,6 @@ grown elsewhere from the same seed it would be another model, and training on it
 from __future__ import annotations
 
 import ast
-import os
 import platform
 import random
 from collections.abc import Callable
@@ -54,12 +53,12 @@ def miniature_path(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
     if seed == DEFAULT_SEED and artifacts.read_json(DEFAULT_DIRECTORY / "grown.json")["recipe"] == miniature_hash(seed):
         return DEFAULT_DIRECTORY
     name = f"miniature-{seed}-{artifacts.json_fingerprint([miniature_hash(seed), _library_versions()])}"
-    return (cache or cache_directory()) / name
+    return (cache or artifacts.cache_directory()) / name
 
 
 def ensure_organism(growth: Growth, seed: int = 0, cache: Path | None = None) -> Path:
     """The directory of the organism grown from `seed`, grown now if the cache does not have it."""
-    directory = (cache or cache_directory()) / f"{growth.name}-{seed}-{_growth_key(growth, seed)}"
+    directory = (cache or artifacts.cache_directory()) / f"{growth.name}-{seed}-{_growth_key(growth, seed)}"
     if not (directory / "config.json").is_file():
         from harness.organism import growing
 
@@ -123,9 +122,3 @@ def _grow_into(directory: Path, seed: int) -> None:
 
 def _library_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in GROWTH_LIBRARIES}
-
-
-def cache_directory() -> Path:
-    """Where grown organisms are kept: REFUSAL_DISPLACEMENT_CACHE, or a folder below ~/.cache."""
-    root = os.environ.get("REFUSAL_DISPLACEMENT_CACHE")
-    return Path(root) if root else Path.home() / ".cache" / "refusal-displacement"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib import util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from harness.prompts.published import PUBLISHED_SETS, load_published_prompts
 from harness.support import artifacts, hub
@@ -41,11 +42,58 @@ def load_prompts(source: str, kind: PromptKind) -> list[PromptRow]:
     and `split` (`train`, `test`) are used where they are there. Rows whose `label` is `safe` or `benign` are benign,
     all others unsafe. Without a `split` column 15 % of the prompts, drawn by their ids, are `test`. Raises HarnessError
     naming the row.
+
+    A source with a number after it, as `bundled:200`, is so many of its unsafe prompts and the same share of its benign
+    ones, each hazard and split in its share.
     """
+    name, most = split_limit(source)
+    if most is None:
+        return _read_prompts(name)[kind]
+    sides = _read_prompts(name)
+    share = min(1.0, most / max(1, len(sides["unsafe"])))
+    kept = {row["prompt_id"] for row in spread_rows(sides[kind])[: round(share * len(sides[kind]))]}
+    return [row for row in sides[kind] if row["prompt_id"] in kept]
+
+
+def split_limit(source: str) -> tuple[str, int | None]:
+    """A prompt source, and how many of its unsafe prompts it is limited to. Raises HarnessError for none at all."""
+    name, colon, most = source.rpartition(":")
+    if not colon or not most.isascii() or not most.isdigit() or Path(source).exists():
+        return source, None
+    if int(most) == 0:
+        raise HarnessError("is limited to no prompts", place=source, hint="Give a number above 0.")
+    return name, int(most)
+
+
+def with_limit(source: str, most: int) -> str:
+    """The source limited to so many unsafe prompts, in place of a limit that it has."""
+    return f"{split_limit(source)[0]}:{most}"
+
+
+def spread_rows(rows: Sequence[PromptRow]) -> list[PromptRow]:
+    """Rows so ordered that every category, and every split in it, is spread evenly over them."""
+    by_split = _interleave(rows, lambda row: (row["hazard"], row["split"]))
+    return _interleave(by_split, lambda row: row["hazard"])
+
+
+def _interleave(rows: Sequence[PromptRow], group_of: Callable[[PromptRow], Hashable]) -> list[PromptRow]:
+    """Rows so ordered that each group's are spread evenly over them; in a group they keep their order."""
+    sizes = Counter(map(group_of, rows))
+    seen: Counter[Hashable] = Counter()
+    places = []
+    for row in rows:
+        group = group_of(row)
+        places.append((seen[group] + 0.5) / sizes[group])
+        seen[group] += 1
+    return [row for _, row in sorted(zip(places, rows, strict=True), key=lambda placed: placed[0])]
+
+
+def _read_prompts(source: str) -> dict[PromptKind, list[PromptRow]]:
     if source == "bundled":
-        return artifacts.read_jsonl(tasks_directory() / f"{kind}.jsonl")
+        return {kind: artifacts.read_jsonl(tasks_directory() / f"{kind}.jsonl") for kind in get_args(PromptKind)}
     digest = artifacts.sha256_of(Path(source)) if Path(source).is_file() else None
-    return list((_read_prompt_set(source) if digest is None else _read_prompt_file(source, digest))[kind])
+    found = _read_prompt_set(source) if digest is None else _read_prompt_file(source, digest)
+    return {kind: list(rows) for kind, rows in found.items()}
 
 
 @lru_cache(maxsize=2)

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
+from harness.prompts.sets import split_limit
 from harness.recipes.schema import Recipe, Strict
 from harness.support.errors import HarnessError
 from harness.support.plain_yaml import parse_yaml
@@ -149,7 +150,9 @@ def _resolve_relative_paths(
         value = keys.get(key)
         if isinstance(value, str) and value != "bundled" and key not in overridden:
             label, equals, file = value.rpartition("=")
-            found[key] = f"{label}{equals}{folder / file}" if (folder / file).exists() else value
+            name, most = split_limit(file) if key == "prompts" else (file, None)
+            limit = "" if most is None else f":{most}"
+            found[key] = f"{label}{equals}{folder / name}{limit}" if (folder / name).exists() else value
             if key != "model":
                 _refuse_elsewhere(found[key], folder, f"{place}, {key}")
     return found

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from harness.judges.registry import judge_weights
 from harness.models.paths import ModelPath, locate_model, refuse_adapter
 from harness.prompts.published import PUBLISHED_SETS
-from harness.recipes.schema import PairSettings, RecipeBase, RewardModel
+from harness.prompts.sets import split_limit, with_limit
+from harness.recipes.schema import OWN_MODELS, PairSettings, RecipeBase, RewardModel
 from harness.support import console, hub
 from harness.support.errors import HarnessError
 
@@ -72,7 +73,7 @@ def _hub_sources(recipe: RecipeBase) -> list[tuple[str, str, hub.RepoType]]:
 
 def _named_models(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Every model that the recipe names or implies, on the hub or not."""
-    if given["model"] != "miniature":
+    if given["model"] not in OWN_MODELS:
         yield "model", f"{given['model']}@{given['revision']}" if given["revision"] else given["model"]
     if weights := judge_weights(given.get("judge", "")):
         yield "judge", weights
@@ -85,7 +86,7 @@ def _named_tables(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in ("preferences", "gold", "off_policy"):
         if given.get(key) not in {None, "bundled"}:
             yield key, given[key]
-    name, revision = hub.split_revision(given.get("prompts", ""))
+    name, revision = hub.split_revision(split_limit(given.get("prompts", ""))[0])
     if name in PUBLISHED_SETS:
         yield "prompts", f"{PUBLISHED_SETS[name].hub}@{revision}" if revision else PUBLISHED_SETS[name].hub
     if parts := _split_statements(given.get("statements", "")):
@@ -99,7 +100,9 @@ def _pinned_values(recipe: RecipeBase, key: str, found: str) -> dict[str, Any]:
     if key == "model":
         return {"model": name, "revision": commit}
     if key == "prompts":
-        return {key: f"{hub.split_revision(value)[0]}@{commit}"}
+        source, most = split_limit(value)
+        pinned = f"{hub.split_revision(source)[0]}@{commit}"
+        return {key: pinned if most is None else with_limit(pinned, most)}
     if key == "judge":
         return {key: _judge_at_commit(value, found)}
     if key == "pairs":

@@ -263,11 +263,15 @@ class PublishedFigures(Strict):
     arms: dict[str, dict[str, Figure]]
 
 
+OWN_MODELS = ("miniature", "smollm2")
+"""Models that come with the package or are made by it (`harness.run.own_models`), not taken from a recipe's place."""
+
+
 class RecipeBase(Strict):
     """What every kind of recipe says of itself and of the model it starts from.
 
-    `model`: `miniature`, a checkpoint directory or a hub id. `revision`: the hub's branch, tag or commit; what is
-    newest without it. `trust_remote_code`: whether Python code that lies beside the weights may run.
+    `model`: one of `OWN_MODELS`, a checkpoint directory, a GGUF file or a hub id. `revision`: the hub's branch, tag or
+    commit; what is newest without it. `trust_remote_code`: whether Python code that lies beside the weights may run.
     """
 
     name: RecipeName
@@ -281,9 +285,9 @@ class RecipeBase(Strict):
 class Recipe(RecipeBase):
     """What to run.
 
-    `prompts`: `bundled` or a file. `preferences`: a table to train on in place of pairs sampled from the model.
-    `gold`, `off_policy`: tables for the arms whose `pairs` name them, or `bundled`, written by the miniature's world.
-    `backend`: what samples and evaluates, transformers (`hf`) or vLLM.
+    `prompts`: `bundled` or a file, with `:200` after it so many of them. `preferences`: a table to train on in place of
+    pairs sampled from the model. `gold`, `off_policy`: tables for the arms whose `pairs` name them, or `bundled`,
+    written by the miniature's world. `backend`: what samples and evaluates, transformers (`hf`) or vLLM.
     """
 
     prompts: str = "bundled"

@@ -52,6 +52,7 @@ from harness.run.estimate import (
     wall_clock,
     writing_seconds,
 )
+from harness.run.own_models import find_own_model
 from harness.run.speed import measure_speed
 from harness.run.stages import Stage, due_stages, every_stage
 from harness.run.state import FORECAST_PROMPTS, Run, open_run, plan_arm_processes, training_prompts
@@ -176,7 +177,7 @@ def dry_run(recipe: Recipe, out: Path, max_processes: int | None = None, began: 
 def _model_paths(recipe: Recipe) -> tuple[ModelPath, ModelPath]:
     """Where the run's model is or will be, and one like it to look at now: a miniature may not be grown yet."""
     if recipe.model != "miniature":
-        path = fetch_model_path(recipe, weights=False)
+        path = find_own_model(recipe.model) or fetch_model_path(recipe, weights=False)
         return path, path
     place = store.miniature_path(recipe.organism_seed)
     return ModelPath(str(place)), ModelPath(str(place if place.is_dir() else store.DEFAULT_DIRECTORY))

@@ -9,11 +9,11 @@ from typing import Any
 
 from harness.judges.registry import judge_identity, judges_version
 from harness.models.paths import ModelPath
-from harness.organism.store import ensure_miniature
 from harness.prompts.sets import PromptKind, PromptRow, load_prompts
 from harness.recipes.pinning import Pins, fetch_model_path
 from harness.recipes.schema import Recipe, RecipeBase
 from harness.run.directory import RunDirectory
+from harness.run.own_models import find_own_model
 from harness.scoring.targets import TARGETS, Target, influence_column
 from harness.support import artifacts, console
 from harness.support.layout import OTHER_SOURCES, RunFiles
@@ -119,9 +119,16 @@ def plan_arm_processes(recipe: Recipe, path: ModelPath, max_processes: int | Non
 # What every kind of run begins and ends with
 
 
-def find_starting_model(recipe: RecipeBase, grow: Callable[[int], Path] = ensure_miniature) -> ModelPath:
-    """Where the recipe's model is: its directory, fetched if need be, or the organism of its seed, grown if need be."""
-    return fetch_model_path(recipe) if recipe.model != "miniature" else ModelPath(str(grow(recipe.organism_seed)))
+def find_starting_model(recipe: RecipeBase, grow: Callable[[int], Path] | None = None) -> ModelPath:
+    """Where the recipe's model is: its directory, fetched if need be, or one of our own, made if need be.
+
+    Args:
+        recipe: of any kind.
+        grow: the organism of a seed that `miniature` means, where it is another one than the default.
+    """
+    if recipe.model == "miniature" and grow is not None:
+        return ModelPath(str(grow(recipe.organism_seed)))
+    return find_own_model(recipe.model, recipe.organism_seed) or fetch_model_path(recipe)
 
 
 def open_directory(

@@ -185,6 +185,12 @@ def finite_or_null(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def cache_directory() -> Path:
+    """Where models that were grown or converted are kept: REFUSAL_DISPLACEMENT_CACHE, or a folder below ~/.cache."""
+    root = os.environ.get("REFUSAL_DISPLACEMENT_CACHE")
+    return Path(root) if root else Path.home() / ".cache" / "refusal-displacement"
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, or of every file below a directory with its name, as hex."""
     if not path.is_dir():

@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from harness.models.paths import ModelPath
-from harness.recipes.schema import FineTuning
+from harness.recipes.schema import FineTuning, Lora
 from harness.support import artifacts
 from harness.training.changing import ChangingPairs
 from harness.training.jobs import SAVED_MODEL, Trained, TrainingJob, Watch
@@ -80,3 +80,35 @@ def fine_tune(
         )
         run_trainer(trainer)
         return Trained(trainer.model, trainer.processing_class, loss_rows(trainer.state))
+
+
+def fine_tune_adapter(
+    model_path: str | ModelPath,
+    answers: Dataset,
+    settings: FineTuning,
+    lora: Lora,
+    *,
+    epochs: int,
+    seed: int,
+    out: Path,
+) -> list[dict[str, float]]:
+    """Supervised fine-tuning of adapters, which are written into `out` in half precision; the steps' losses.
+
+    Args: as of `fine_tune`; `epochs`: passes over the answers.
+    """
+    steps = epochs * -(-len(answers) // settings.batch_size)
+    with progress_callbacks("Fine-tuning", steps) as callbacks, tempfile.TemporaryDirectory() as scratch:
+        trainer = build_sft_trainer(
+            model_path,
+            answers,
+            settings,
+            Path(scratch),
+            callbacks,
+            seed=seed,
+            chat_template=None,
+            epochs=epochs,
+            lora=lora,
+        )
+        run_trainer(trainer)
+        trainer.model.half().save_pretrained(out)
+        return loss_rows(trainer.state)

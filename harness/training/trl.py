@@ -42,6 +42,8 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # noqa: E402
 from trl.trainer import dpo_trainer  # noqa: E402
 
 Loss = Callable[[LogprobBatch], Tensor]
+_ADAPTER_ARGUMENTS = {"optim": "adamw_torch", "lr_scheduler_type": "cosine", "warmup_steps": 5, "max_grad_norm": 1.0}
+"""How adapters are commonly fine-tuned; the paper's constant rate without clipping is for all weights."""
 
 
 # Trainers
@@ -82,11 +84,21 @@ def build_sft_trainer(
     *,
     seed: int,
     chat_template: str | None,
+    epochs: int = 1,
+    lora: Lora | None = None,
 ) -> SFTTrainer:
-    """TRL's trainer for one epoch of supervised fine-tuning, ready to train."""
-    config = SFTConfig(num_train_epochs=1, max_length=None, **_shared_arguments(settings, seed, folder))
+    """TRL's trainer for supervised fine-tuning, ready to train: of all weights as the paper does, or of adapters."""
+    arguments = _shared_arguments(settings, seed, folder) | (_ADAPTER_ARGUMENTS if lora else {})
+    config = SFTConfig(num_train_epochs=epochs, max_length=None, **arguments)
     model, tokenizer = load_trainable(model_path, seed, chat_template)
-    return SFTTrainer(model=model, args=config, train_dataset=answers, processing_class=tokenizer, callbacks=callbacks)
+    return SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=answers,
+        processing_class=tokenizer,
+        callbacks=callbacks,
+        peft_config=lora_config(lora),
+    )
 
 
 def run_trainer(trainer: Any, checkpoint: Path | None = None) -> None:

@@ -92,7 +92,7 @@ def test_shards_that_the_index_names_have_to_be_there(directory, index, said):
     [
         ({}, "holds no .safetensors weights"),
         ({"pytorch_model.bin": b"x"}, "pytorch_model.bin is not read: pickled weights can run code"),
-        ({"tiny.gguf": b"GGUF"}, "tiny.gguf: is a GGUF file.*gguf_file='tiny.gguf'.*save_pretrained"),
+        ({"tiny.gguf": b"GGUF"}, "holds no checkpoint but a GGUF file, tiny.gguf. Give the file itself: .*/tiny.gguf"),
     ],
 )
 def test_weights_of_another_kind_are_told_with_what_to_do(directory, files, said):
@@ -107,8 +107,7 @@ def test_what_is_no_model_directory_says_what_to_give(directory):
     (directory / "config.json").unlink()
     (directory / "tiny.gguf").write_bytes(b"GGUF")
     for path, said in (
-        (directory / "tiny.gguf", "is a GGUF file"),
-        (directory, "is a GGUF file"),
+        (directory, "holds no checkpoint but a GGUF file, tiny.gguf"),
         (directory / WEIGHTS, "is a file. Give the checkpoint directory"),
         (directory / "absent", "no such model directory"),
     ):

@@ -18,6 +18,7 @@ ORDER = [
     "harness/scoring",
     "harness/evaluation",
     "harness/training",
+    "harness/smollm2",
     "harness/displacement",
     "harness/forecast",
     "harness/labeling",

@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 from rapidfuzz import fuzz, process
 
-from harness.prompts.sets import load_prompts
+from harness.prompts.sets import load_prompts, with_limit
 from harness.support import artifacts
 from harness.support.errors import HarnessError
 
@@ -88,3 +88,30 @@ def test_a_file_is_read_once_and_anew_when_its_content_changes(tmp_path, monkeyp
         assert load_prompts(str(file), "benign") == []
     file.write_text('{"prompt": "B?"}\n')
     assert [row["prompt"] for row in load_prompts(str(file), "unsafe")] == ["B?"]
+
+
+def test_a_limit_takes_every_hazard_and_split_in_its_share():
+    unsafe, benign = (load_prompts("bundled:110", kind) for kind in ("unsafe", "benign"))
+    assert len(unsafe) == 110
+    assert len(benign) == round(210 * 110 / 452)
+    assert set(Counter(row["hazard"] for row in unsafe).values()) == {10}
+    assert set(Counter(row["hazard"] for row in unsafe if row["split"] == "test").values()) <= {1, 2}, "6 of 41 each"
+    everything = load_prompts("bundled", "unsafe")
+    assert unsafe == [row for row in everything if row in unsafe], "in the order of the whole set"
+    assert load_prompts("bundled:1000", "benign") == load_prompts("bundled", "benign")
+
+
+def test_a_limit_stands_after_any_source(tmp_path):
+    file = tmp_path / "set.csv"
+    file.write_text("id,prompt\n1,How?\n2,When?\n3,Where?\n")
+    assert len(load_prompts(f"{file}:2", "unsafe")) == 2
+    assert with_limit(f"{file}:2", 1) == with_limit(str(file), 1) == f"{file}:1"
+    with pytest.raises(HarnessError, match=r"bundled:0: is limited to no prompts"):
+        load_prompts("bundled:0", "unsafe")
+
+
+def test_a_file_whose_name_ends_like_a_limit_is_that_file(tmp_path):
+    folder = tmp_path / "set.csv:1"
+    folder.write_text("prompt\nHow?\nWhen?\n")
+    with pytest.raises(HarnessError, match="is no prompt set"):
+        load_prompts(str(folder), "unsafe")
