@@ -105,6 +105,7 @@ REASONS = {
     r"harness forecast ": "a random model refuses nothing: tests/cli/test_forecast.py, on the miniature",
     r"harness run (my-model.yaml|--out)": "takes minutes: tests/run/test_regression.py, and `make run`",
     r"harness run (catastrophic|percentiles|unalignment|mitigations)": "takes long: tests/experiments, tests/recipes",
+    r"harness run smollm2": "takes half an hour and the weights; tests/smollm2, and any recipe's run in tests/run",
     r"harness run selection": "takes an hour: tests/experiments/test_selection.py, a small one",
     r"harness run (llama3_8b|gemma_2b)": "needs the paper's models and a GPU: tests/recipes/test_real_recipes.py",
     r"--engine ray": "needs a cluster: tests/workers/test_ray.py",

@@ -4,6 +4,7 @@ import pytest
 
 from harness.experiments.any_recipe import load_any_recipe
 from harness.recipes.loading import load_recipe, packaged_recipes
+from harness.recipes.pinning import pin_recipe
 from harness.recipes.schema import INFLUENCES, Recipe
 from harness.scoring.targets import TARGETS, influence_column
 from harness.support.errors import HarnessError
@@ -189,3 +190,23 @@ def test_an_arm_is_left_out_where_it_is_set_to_null():
     assert "random" in load_recipe("miniature").arms
     with pytest.raises(HarnessError, match=r"no arm 'rando' to leave out. Did you mean 'random'\?"):
         load_recipe("miniature", ["arms.rando=null"])
+
+
+def test_a_limit_stands_for_the_recipes_prompts_and_is_of_no_experiment(tmp_path):
+    assert load_any_recipe("miniature", limit=60).prompts == "bundled:60"
+    (tmp_path / "prompts.csv").write_text("prompt\nHow?\nWhen?\n")
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\nmodel: miniature\nprompts: prompts.csv:2\narms: {raw: {}}\n")
+    assert load_any_recipe(str(file)).prompts == f"{tmp_path}/prompts.csv:2"
+    assert load_any_recipe(str(file), limit=1).prompts == f"{tmp_path}/prompts.csv:1"
+    with pytest.raises(HarnessError, match="--limit does not know the experiment 'catastrophic'"):
+        load_any_recipe("catastrophic", limit=60)
+
+
+def test_a_published_set_keeps_its_limit_when_it_is_pinned(monkeypatch):
+    commit = "0123456789" * 4
+    monkeypatch.setattr("harness.support.hub.pin_to_commit", lambda source, _: f"{source.partition('@')[0]}@{commit}")
+    recipe = load_recipe("miniature", ["prompts=xstest:50"])
+    pinned, pins = pin_recipe(recipe, {})
+    assert pinned.prompts == f"xstest@{commit}:50"
+    assert [*pins] == ["prompts"]
