@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.options import resolve_own_model
 from harness.cli.terminal import plain_table, safe_text, stdout_console
 from harness.support.artifacts import write_json
 from harness.support.errors import HarnessError
@@ -92,10 +93,7 @@ def _find_model(option: str, given: str) -> str:
     """
     place = Path(given)
     if not place.exists():
-        from harness.run.own_models import find_own_model
-
-        own = find_own_model(given)
-        return given if own is None else own.directory
+        return resolve_own_model(given)
     run = place if (place / ARMS).is_dir() else run_of_path(place)
     if run is None or not RunFiles(run).manifest.is_file() or not place.is_dir() or (place / "config.json").is_file():
         return given

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.options import resolve_own_model
 from harness.cli.terminal import plain_table, safe_text, stdout_console
 from harness.support.artifacts import write_json
 from harness.support.errors import HarnessError
@@ -104,11 +105,9 @@ def _usable_model(model: str, judge: str) -> ModelPath:
     from harness.judges.registry import judge_identity
     from harness.models.paths import locate_model
     from harness.models.templates import check_chat_template
-    from harness.run.own_models import find_own_model
 
     judge_identity(judge)
-    own = None if Path(model).exists() else find_own_model(model)
-    place = own or locate_model(model)
+    place = locate_model(resolve_own_model(model))
     check_chat_template(place)
     return place
 

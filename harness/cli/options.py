@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,3 +31,13 @@ def check_engine(engine: Engine, workers: int | None) -> None:
         refuse_missing_ray()
     elif workers is not None:
         raise HarnessError("is for --engine ray", place="--workers", hint="Add --engine ray, or leave it out.")
+
+
+def resolve_own_model(model: str) -> str:
+    """The directory of `miniature` or `smollm2`, made now if need be; whatever else a model is named by, as it is."""
+    if Path(model).exists():
+        return model
+    from harness.run.own_models import find_own_model
+
+    own = find_own_model(model)
+    return model if own is None else own.directory

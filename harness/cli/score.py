@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import EngineOption, WorkersOption, check_engine
+from harness.cli.options import EngineOption, WorkersOption, check_engine, resolve_own_model
 from harness.cli.terminal import plain_table, safe_text, stdout_console
 from harness.support import hub
 from harness.support.errors import HarnessError
@@ -95,8 +95,7 @@ def score_command(
     """
     check_engine(engine, workers)
     _refuse_overwriting(preferences, out)
-    model = hub.pin_to_commit(model, "model") if hub.is_on_hub(model) else model
-    preferences = hub.pin_to_commit(preferences, "dataset") if hub.is_on_hub(preferences) else preferences
+    model, preferences = _pin(resolve_own_model(model), "model"), _pin(preferences, "dataset")
     influence = _influence_settings(probes, probe_samples, targets, judge, subspace)
     template = _usable_template(model, chat_template, preferences, config, split, probed=influence is not None)
     from harness.scoring.streaming import ScoringJob
@@ -111,6 +110,10 @@ def score_command(
         print(json.dumps(redact_json(said)))
     else:
         _print_summary(summary, seen, page, with_text, cut=max_length is not None)
+
+
+def _pin(source: str, kind: hub.RepoType) -> str:
+    return hub.pin_to_commit(source, kind) if hub.is_on_hub(source) else source
 
 
 def _influence_settings(
