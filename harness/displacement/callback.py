@@ -12,6 +12,7 @@ import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange
 from harness.models.loading import evaluation_mode
 from harness.models.sampling import sample_answers
+from harness.models.token_text import token_text
 from harness.preferences.pairs import PreferenceRow, TooLong, pair_id, refuse_repeated
 from harness.preferences.tokens import Tokens
 from harness.prompts.sets import load_prompts
@@ -221,7 +223,7 @@ class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         reading, measured = take_reading(model, self.tokenizer, self.probe)
         first = self._first = self._first or measured
-        tokens = gaining_tokens(first, measured, self.tokenizer.decode)
+        tokens = gaining_tokens(first, measured, partial(token_text, self.tokenizer))
         reading = _broadcast_reading(replace(reading, step=state.global_step, gaining_tokens=tokens))
         self.readings.append(reading)
         if state.is_world_process_zero:

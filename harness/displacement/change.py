@@ -100,7 +100,7 @@ def compare_profiles(
     after: Profile,
     starts_before: Sequence[AnswerStart],
     starts_after: Sequence[AnswerStart],
-    decode: Callable[[list[int]], str],
+    token_text: Callable[[int], str],
 ) -> Change:
     """Compares two models' profiles of the same pairs, and their starts on the same prompts.
 
@@ -109,7 +109,7 @@ def compare_profiles(
         after: of the model after it.
         starts_before: how its answers start; may be empty.
         starts_after: the same prompts' afterwards.
-        decode: text of token ids (`tokenizer.decode`).
+        token_text: what a token stands for (`harness.models.token_text`).
 
     Raises HarnessError where the two do not hold the same pairs with as many tokens.
     """
@@ -117,10 +117,10 @@ def compare_profiles(
     width = min(before.mass.shape[1], after.mass.shape[1])  # a padded vocabulary has the same tokens at its beginning
 
     def moved_at(row: int, sign: int, top: int = TOP_TOKENS) -> list[TokenChange]:
-        return _moved_tokens(before.mass[row, :width], after.mass[row, :width], sign, top, decode)
+        return _moved_tokens(before.mass[row, :width], after.mass[row, :width], sign, top, token_text)
 
     def mass_at(row: int) -> list[TokenChange]:
-        return _likely_tokens(before.mass[row, :width], after.mass[row, :width], decode)
+        return _likely_tokens(before.mass[row, :width], after.mass[row, :width], token_text)
 
     sums = before.pair_sums(), after.pair_sums()
     pairs = {
@@ -151,10 +151,10 @@ def compare_profiles(
 
 
 def gaining_tokens(
-    before: Profile, after: Profile, decode: Callable[[list[int]], str], top: int = TOP_TOKENS
+    before: Profile, after: Profile, token_text: Callable[[int], str], top: int = TOP_TOKENS
 ) -> list[TokenChange]:
     """The tokens that gained most at the first place of the answer, from profiles of the same pairs."""
-    return _moved_tokens(before.mass[0], after.mass[0], 1, top, decode)
+    return _moved_tokens(before.mass[0], after.mass[0], 1, top, token_text)
 
 
 def change_json(change: Change) -> dict[str, Any]:
@@ -215,22 +215,22 @@ def _changes_by_position(before: Profile, after: Profile) -> list[tuple[FloatArr
 
 
 def _moved_tokens(
-    before: FloatArray, after: FloatArray, sign: int, top: int, decode: Callable[[list[int]], str]
+    before: FloatArray, after: FloatArray, sign: int, top: int, token_text: Callable[[int], str]
 ) -> list[TokenChange]:
     """The tokens that gained (sign 1) or lost (-1) most, most first; fewer where fewer did."""
     moved = sign * (after - before)
     order = np.argsort(-moved, kind="stable")[:top]
-    return [_token_change(int(place), before, after, decode) for place in order if moved[place] > 0]
+    return [_token_change(int(place), before, after, token_text) for place in order if moved[place] > 0]
 
 
-def _likely_tokens(before: FloatArray, after: FloatArray, decode: Callable[[list[int]], str]) -> list[TokenChange]:
+def _likely_tokens(before: FloatArray, after: FloatArray, token_text: Callable[[int], str]) -> list[TokenChange]:
     """The tokens that have at least `MASS_FLOOR` before or after, by their ids."""
     places = np.flatnonzero(np.maximum(before, after) >= MASS_FLOOR)
-    return [_token_change(int(place), before, after, decode) for place in places]
+    return [_token_change(int(place), before, after, token_text) for place in places]
 
 
-def _token_change(place: int, before: FloatArray, after: FloatArray, decode: Callable[[list[int]], str]) -> TokenChange:
-    return TokenChange(decode([place]), place, float(before[place]), float(after[place]))
+def _token_change(place: int, before: FloatArray, after: FloatArray, token_text: Callable[[int], str]) -> TokenChange:
+    return TokenChange(token_text(place), place, float(before[place]), float(after[place]))
 
 
 def _mean_start(starts: Sequence[AnswerStart], way: str) -> float:

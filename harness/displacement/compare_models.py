@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.displacement.change import Change, change_json, compare_profiles, token_json
@@ -15,6 +16,7 @@ from harness.models.loading import load_model
 from harness.models.paths import locate_model
 from harness.models.sampling import sample_answers
 from harness.models.templates import check_chat_template
+from harness.models.token_text import token_text
 from harness.preferences.tables import load_preferences
 from harness.prompts.sets import load_prompts
 from harness.scoring.logprobs import Profile, profile_model, usable_tokens
@@ -111,7 +113,9 @@ def compare_models(
             place=after,
             hint="Compare models with the same tokenizer and chat template.",
         )
-    change = compare_profiles(first.profile, second.profile, first.starts, second.starts, first.tokenizer.decode)
+    change = compare_profiles(
+        first.profile, second.profile, first.starts, second.starts, partial(token_text, first.tokenizer)
+    )
     if first.left_out:
         reasons = "; ".join(f"{count} not: {reason}" for reason, count in first.left_out.most_common(10))
         print_note(f"{len(first.tokens)} of {len(pairs)} pairs measured; {reasons}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.displacement.change import change_json, compare_profiles
 from harness.displacement.nearest import nearest_json, nearest_pairs, prompt_token_ids
 from harness.displacement.openings import AnswerStart, answer_starts
+from harness.models.token_text import token_text
 from harness.scoring.logprobs import Profile, profile_model, tokenize_pairs
 from harness.support import artifacts
 from harness.support.layout import ReferenceFiles
@@ -69,6 +71,6 @@ def write_change(
         after,
         [AnswerStart(*each) for each in before.values()],
         answer_starts(model, tokenizer, list(before)),
-        tokenizer.decode,
+        partial(token_text, tokenizer),
     )
     artifacts.write_json(out, change_json(change))

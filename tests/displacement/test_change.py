@@ -158,7 +158,7 @@ AFTER = by_hand(  # chosen, rejected, margin change: a -1, -3, +2; b +1, 0, +1; 
 
 
 def compared(before=BEFORE, after=AFTER, was=(), now=()):
-    return compare_profiles(before, after, was, now, lambda ids: "<{}>".format(*ids))
+    return compare_profiles(before, after, was, now, "<{}>".format)
 
 
 def test_changes_of_the_pairs():
