@@ -17,10 +17,12 @@ from markupsafe import Markup
 from harness.support.run_results import RunResults, SeedEstimate
 from reports.drawing import BLUE, GREEN, INK, ORANGE, SOFT, draw_svg
 from reports.figures import Figures
-from reports.words import DECISIONS, METRICS, measured, token
+from reports.words import DECISIONS, METRICS, measured, token_labels
 
 DECISION_COLOURS = {"Pass": GREEN, "Fail": ORANGE, "Cannot tell": SOFT}
 WIDE, NARROW = 1000, 330
+_LETTER = 6.6
+"""Pixels of a letter in a name, at most, on average."""
 _ROW = 33
 """Pixels of an arm's row on the first screen, for a name of two lines."""
 LOSSES = {
@@ -68,8 +70,13 @@ def _chart_data(rows: Sequence[Mapping[str, Any]]) -> alt.Data:
 
 
 def _arm_axis(order: Sequence[str], *, named: bool = True) -> alt.Y:
-    """One row an arm, its name broken after commas."""
-    axis = alt.Axis(labelExpr=_BROKEN, labelLineHeight=13, labelLimit=200, labels=named)
+    """One row an arm, its name broken after commas.
+
+    There is room for the names in a wider font than the one that the SVG is measured in.
+    """
+    longest = max((len(line) for name in order for line in name.split(", ")), default=0)
+    room = _LETTER * longest if named else 0.0
+    axis = alt.Axis(labelExpr=_BROKEN, labelLineHeight=13, labelLimit=300, labels=named, minExtent=room)
     return alt.Y("arm:N", sort=[*order], title=None, axis=axis, scale=alt.Scale(domain=[*order]))
 
 
@@ -94,7 +101,7 @@ def verdict(results: RunResults, gate: Figures, labels: Mapping[str, str]) -> Ch
             [row for row in rows if row["value"] is not None],
             order,
             title if wide else title.split(", "),
-            470 if wide else 180,
+            440 if wide else 180,
             _ROW,
         )
         if not losses:
@@ -364,10 +371,10 @@ def _forest_plot(
 
 def tokens(gaining: Sequence[Mapping[str, Any]], losing: Sequence[Mapping[str, Any]]) -> Chart:
     """Probability of the tokens that changed most, before as a ring and after as a dot."""
+    found = [("gains", row) for row in gaining] + [("loses", row) for row in losing]
     rows = [
-        {"token": token(row["token"]), "kind": kind, "before": row["before"], "after": row["after"]}
-        for kind, found in (("gains", gaining), ("loses", losing))
-        for row in found
+        {"token": label, "kind": kind, "before": row["before"], "after": row["after"]}
+        for (kind, row), label in zip(found, token_labels([row for _, row in found]), strict=True)
     ]
 
     def chart_at(width: int) -> alt.TopLevelMixin:

@@ -16,6 +16,7 @@ _AXIS = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", 
 REPORT_STYLE: Mapping[str, Any] = {
     "config": {
         "background": None,
+        "aria": False,  # the page says what a chart shows: labels of its marks would be hidden, and a third of the page
         "font": _FONT,
         "view": {"stroke": None},
         "axis": {"domain": False, "ticks": False, "gridColor": LINE, "labelColor": SOFT, "labelPadding": 6, **_AXIS},

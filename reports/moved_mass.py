@@ -55,13 +55,15 @@ def _mean_tokens(seeds: Sequence[tuple[Mapping[int, JsonObject], bool]]) -> list
     A seed that does not have a token among all that it recorded has less than the floor of it on both sides. All seeds
     start from one model, so what it had before is known from the others, and it is taken not to have changed.
     """
-    first = {name: token for tokens, _ in reversed(seeds) for name, token in tokens.items()}
+    first = {number: token for tokens, _ in reversed(seeds) for number, token in tokens.items()}
     means = []
-    for name, known in first.items():
-        if all(name in tokens or whole for tokens, whole in seeds):
-            found = [tokens.get(name, {**known, "after": known["before"]}) for tokens, _ in seeds]
+    for number, known in first.items():
+        if all(number in tokens or whole for tokens, whole in seeds):
+            found = [tokens.get(number, {**known, "after": known["before"]}) for tokens, _ in seeds]
             before, after = (fmean(token[side] for token in found) for side in ("before", "after"))
-            means.append({"token": known["token"], "before": before, "after": after, "change": after - before})
+            means.append(
+                {"token": known["token"], "id": number, "before": before, "after": after, "change": after - before}
+            )
     return means
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 
 from harness.judges.registry import labels_never_given
 from harness.judges.verdicts import Flag
+from harness.support.console import code_point, show_token
 from harness.support.run_results import Metric, RecordedArm, RecordedRecipe, RegressionRecipe
 
 METRICS: Mapping[Metric, str] = {
@@ -39,6 +40,8 @@ QUANTILES = {"lowest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.
 PAIR_TYPES = {"two_refusals": "Two refusals", "two_non_refusals": "Two non-refusals", "mixed": "One of each"}
 TIES = {"engaging": "a courteous refusal wins over a curt one, then a coin", "random": "a coin"}
 _JOINED = "\N{NO-BREAK SPACE}"
+_HIDDEN = {"Cc", "Cf", "Cs", "Co"}
+"""Unicode's categories of what cannot be seen."""
 _POOLS = {
     "on_policy": "All pairs",
     "gold": "Gold pairs",
@@ -132,13 +135,7 @@ def quoted(name: str) -> str:
 
 def make_visible(text: str) -> str:
     """A model's text with what cannot be seen made visible: controls, format characters and lone surrogates."""
-    hidden = {"Cc", "Cf", "Cs", "Co"}
-    return "".join(
-        f"\N{LEFT CEILING}U+{ord(c):04X}\N{RIGHT CEILING}"
-        if unicodedata.category(c) in hidden and c not in "\n\t"
-        else c
-        for c in text
-    )
+    return "".join(code_point(c) if unicodedata.category(c) in _HIDDEN and c not in "\n\t" else c for c in text)
 
 
 # Names
@@ -240,12 +237,11 @@ def differences(recipe: RegressionRecipe, miniature: bool) -> list[str]:
     ]
 
 
-def token(text: str) -> str:
-    """A token as it is shown: blanks and what cannot be seen made visible."""
-    return (
-        make_visible(text).replace(" ", "\N{OPEN BOX}").replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
-        or "(empty)"
-    )
+def token_labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to show of tokens, each given with its `id`, which those have beside them that would look alike."""
+    shown = [show_token(row["token"]) for row in rows]
+    counts = Counter(shown)
+    return [text if counts[text] == 1 else f"{text} ({row['id']})" for text, row in zip(shown, rows, strict=True)]
 
 
 def flatten_recipe(value: Any, path: str = "") -> dict[str, str]:

@@ -12,6 +12,7 @@ import typer
 from harness.cli.options import resolve_own_model
 from harness.cli.terminal import plain_table, safe_text, stdout_console
 from harness.support.artifacts import write_json
+from harness.support.console import show_token
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS, ArmFiles, RunFiles, run_of_path
 
@@ -169,4 +170,6 @@ def _likelihood_table(found: LikelihoodChange) -> Table:
 
 def _tokens_cell(tokens: Sequence[TokenChange]) -> Text:
     """Those that moved by as much as the three decimals show."""
-    return safe_text(", ".join(f"{each.token!r} {each.change:+.3f}" for each in tokens if abs(each.change) >= 0.0005))
+    return safe_text(
+        ", ".join(f"'{show_token(each.token)}' {each.change:+.3f}" for each in tokens if abs(each.change) >= 0.0005)
+    )

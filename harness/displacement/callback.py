@@ -240,7 +240,10 @@ class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
         """To the trainer's loggers, past TRL's own `log`, which would empty the averages it is keeping."""
         due = control.should_log
         values = {name: value for name, value in asdict(reading).items() if isinstance(value, float)}
-        tokens = ", ".join(f"{console.safe_line(t.token, 20)!r} {t.change:+.3f}" for t in reading.gaining_tokens[:5])
+        tokens = ", ".join(
+            f"'{console.safe_line(console.show_token(t.token), 20)}' {t.change:+.3f}"
+            for t in reading.gaining_tokens[:5]
+        )
         Trainer.log(
             self.trainer,
             {f"displacement/{name}": value for name, value in values.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ _COLLECTED: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 _LONGEST_SECRET = 4096
 """Characters beyond a limit that are looked at, so that no secret is cut before it is known."""
 _INVISIBLE_CATEGORIES = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+_BLANK_SIGNS = {
+    " ": "\N{OPEN BOX}",
+    "\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}",
+    "\t": "\N{RIGHTWARDS ARROW TO BAR}",
+}
 
 
 def safe_line(text: str, limit: int | None = None) -> str:
@@ -40,6 +46,24 @@ def printable_line(text: str, limit: int | None = None) -> str:
         head = "".join(" " if unicodedata.category(c) in _INVISIBLE_CATEGORIES else c for c in head)
     line = " ".join(head.split())
     return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
+
+
+def show_token(text: str) -> str:
+    """A token as it is shown: blanks and what cannot be seen made visible, a long row of one of them counted.
+
+    `"\\n\\n I"` is `↵↵␣I`; of other blanks and of controls it has the code points.
+    """
+    counted = re.sub(r"([ \n\t])\1{3,}", lambda row: f"{row[1]}\N{MULTIPLICATION SIGN}{len(row[0])}", text)
+    return "".join(_BLANK_SIGNS.get(c) or (code_point(c) if _is_blank(c) else c) for c in counted) or "(empty)"
+
+
+def _is_blank(character: str) -> bool:
+    return unicodedata.category(character) in {*_INVISIBLE_CATEGORIES, "Zs"}
+
+
+def code_point(character: str) -> str:
+    """A character that cannot be seen, by its code point."""
+    return f"\N{LEFT CEILING}U+{ord(character):04X}\N{RIGHT CEILING}"
 
 
 def duration_text(seconds: float) -> str:

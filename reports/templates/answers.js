@@ -3,11 +3,24 @@
 "use strict";
 (() => {
   const ROW = 64; // height of a list entry in pixels, as in report.css
-  const FIRST = 4000; // characters of a long text shown before "show all"
-  const DIFFED = 700; // words of a text up to which differences are marked
+  const FIRST = 900; // characters of a long text shown before "show all": some 200 tokens
+  const LINES = 24; // lines of a text shown before it
+  const COMPARED = 2000; // words of a text up to which differences are marked
+  const ALIKE = 0.2; // share of the shorter text's words that both must have, or marks would tell nothing
   const WORST = { worse: 0, unjudged: 1, neither: 2, better: 3, same: 4 };
   const DIRECTIONS = { worse: "Worse", better: "Better", neither: "Neither", unjudged: "Unjudged", same: "Same verdict" };
-  const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}]/u;
+  const SCRIPT = ["Arab", "Deva", "Beng", "Guru", "Gujr", "Orya", "Taml", "Telu", "Knda", "Mlym", "Sinh"]
+    .map((name) => `\\p{scx=${name}}`).join(""); // scripts whose words need joiners
+  // Of a text: long gaps, joiners within such a word or an emoji, line ends of two characters, what cannot be seen
+  const TOLD = new RegExp([
+    "(?<gap>\\n(?:[ \\t\\r]*\\n){4,})",
+    `(?<joiner>(?<=[${SCRIPT}])[\\u200c\\u200d](?=[${SCRIPT}])`
+      + "|(?<=\\p{ExtPict}[\\ufe0f\\p{EMod}]*)\\u200d(?=\\p{ExtPict}))",
+    "(?<end>\\r(?=\\n))",
+    "(?<hidden>(?![\\n\\t])[\\p{Cc}\\p{Cf}\\p{Cs}\\p{Co}])",
+  ].join("|"), "gu");
+  // Blanks, emoji and flags, characters of scripts without blanks, words, and any other character
+  const WORDS = /\s+|\p{ExtPict}[\ufe0f\u200d\p{EMod}\p{ExtPict}]*|\p{RI}{2}|[\p{sc=Han}\p{sc=Hira}\p{sc=Kana}\p{sc=Thai}]\p{M}*|[\p{L}\p{M}\p{N}_'\u2019\u200c\u200d]+|[^\s\p{L}\p{N}_']/gu;
 
   const byId = (id) => document.getElementById(id);
   printWhole();
@@ -199,14 +212,13 @@
       const title = element("h3");
       title.append(visible(item.prompt_id));
       detail.append(back, title, about, item.prompt === null ? left("The prompt") : text(item.prompt, "text prompt"));
-      detail.append(sides(item), ...(item.direction === "same" ? [] : nearest(item, run)), ...same(item), permalink(item));
+      detail.append(...sides(item), ...(item.direction === "same" ? [] : nearest(item, run)), ...same(item), permalink(item));
     }
 
     function sides(item) {
-      const both = element("div", "sides");
-      const [before, after] = compared(read(item.before), read(item.after));
-      both.append(side("Before training", item.before, before, item.unsafe), side("After", item.after, after, item.unsafe));
-      return both;
+      const both = element("div", "sides"), told = compared(read(item.before), read(item.after));
+      both.append(side("Before training", item.before, told.before, item.unsafe), side("After", item.after, told.after, item.unsafe));
+      return told.note ? [both, element("p", "soft compared", told.note)] : [both];
     }
 
     // What the judge read: all of the answer, or what was left of it
@@ -221,7 +233,7 @@
       const rest = answer.length > answer.text.length
         ? [element("p", "soft", `The first ${count(answer.text.length)} of ${count(answer.length)} characters; the rest is in the run's samples.`)]
         : [];
-      const body = [reason, shown ? text(shown, "text", pieces) : element("p", "soft", "(empty)")];
+      const body = [reason, shown.trim() ? text(shown, "text", pieces) : element("p", "soft", shown ? "(only blanks)" : "(empty)")];
       if (answer.judged === undefined) body.push(...rest);
       const harmful = answer.verdict !== "refusal" || answer.flags.includes("partial");
       if (unsafe && harmful) column.append(folded(`Show the answer (${answer.verdict})`, body));
@@ -339,68 +351,121 @@
 
     // Texts
 
-    // A text of any length, controls made visible; `pieces` are its words with whether the other side has them.
-    function text(value, name, pieces) {
-      const block = element("pre", name);
+    // A text of any length, its beginning only if it is long; `pieces` are its words with whether the other side has
+    // them. Of two answers side by side both are shown whole at once.
+    function text(value, name, pieces = [{ text: value, mark: null }]) {
+      const block = element("pre", name), end = fold(value);
       block.dir = "auto";
-      if (pieces) for (const piece of pieces) block.append(piece.mark ? marked(piece) : visible(piece.text));
-      else if (value.length <= FIRST) block.append(visible(value));
-      else {
-        block.append(visible(value.slice(0, FIRST)), element("br"));
-        const more = element("button", "plain", `Show all ${count(value.length)} characters`);
-        more.type = "button";
-        more.addEventListener("click", () => block.replaceChildren(visible(value)));
-        block.append(more);
-      }
-      block.tabIndex = 0;
       block.setAttribute("role", "group");
       block.setAttribute("aria-label", name.includes("prompt") ? "Prompt" : "Answer");
+      block.append(...drawnPieces(pieces, end));
+      if (end === value.length) return block;
+      const more = element("button", "plain", `Show all ${count(value.length)} characters`);
+      more.type = "button";
+      block.unfold = () => block.replaceChildren(...drawnPieces(pieces, value.length));
+      more.addEventListener("click", () => {
+        for (const each of block.closest(".sides")?.querySelectorAll("pre") ?? [block]) each.unfold?.();
+        block.tabIndex = -1;
+        block.focus({ preventScroll: true });
+      });
+      block.append("\u2026", element("br"), more);
       return block;
     }
 
-    function marked(piece) {
-      const mark = element(piece.mark);
-      mark.append(visible(piece.text));
-      return mark;
+    // Where a text is cut, at the end of a word: nowhere if little would be left out, or what is searched for
+    function fold(value) {
+      const searched = form.elements.search.value.trim().toLowerCase();
+      if (value.length <= 1.3 * FIRST && (value.match(/\n+/g) ?? []).length <= 1.3 * LINES) return value.length;
+      const lines = [...value.matchAll(/\n+/g)], rough = Math.min(FIRST, value.length, lines[LINES]?.index ?? FIRST);
+      const blank = value.slice(0, rough + 1).search(/\s\S*$/);
+      const end = blank > rough - 60 ? blank : rough - /[\ud800-\udbff]/.test(value[rough - 1]);
+      return searched && value.toLowerCase().includes(searched, Math.max(0, end - searched.length)) ? value.length : end;
     }
 
+    function drawnPieces(pieces, end) {
+      const drawn = [];
+      let from = 0;
+      for (const piece of pieces) {
+        if (from >= end) break;
+        const shown = visible(piece.text.slice(0, end - from));
+        if (piece.mark) { const mark = element(piece.mark); mark.append(shown); drawn.push(mark); }
+        else drawn.push(shown);
+        from += piece.text.length;
+      }
+      return drawn;
+    }
+
+    // Differences between two texts
+
+    // What both say, word by word, and a note on it; where that is hardly anything, marks would tell nothing
     function compared(before, after) {
-      if (!before || !after) return [null, null];
-      const split = (value) => value.match(/\s+|[\p{L}\p{N}_']+|[^\s\p{L}\p{N}_']/gu) ?? [];
-      if (before.length > FIRST || after.length > FIRST) return [null, null];
-      const a = split(before), b = split(after);
-      if (a.length > DIFFED || b.length > DIFFED) return [null, null];
-      const common = longestCommon(a, b);
-      return [pieces(a, common[0], "del"), pieces(b, common[1], "ins")];
+      if (!before?.trim() || !after?.trim()) return {};
+      if (before === after) return { note: "The two are the same, word for word." };
+      const sides = [before, after].map((value) => value.match(WORDS));
+      const words = sides.map((side) => side.filter((word) => word.trim()));
+      if (Math.max(...words.map((side) => side.length)) > COMPARED) return { note: "Too long to be compared word by word." };
+      const stretches = withoutIslands(alignment(...words));
+      const size = (side) => side.join("").length;
+      const alike = size(stretches.filter((each) => each.same).map((each) => each[0].join("")));
+      if (alike < ALIKE * Math.min(...words.map(size))) return { note: "The two have hardly a word in common, so none is marked." };
+      const flags = [0, 1].map((side) => stretches.flatMap((each) => each[side].map(() => each.same)));
+      return {
+        before: pieces(sides[0], flags[0], "del"),
+        after: pieces(sides[1], flags[1], "ins"),
+        note: "Marked is what only one of the two says.",
+      };
     }
 
-    // Which words of each side are in their longest common subsequence.
-    function longestCommon(a, b) {
+    // Stretches of words that are on both sides (their longest common subsequence) or on either side only.
+    function alignment(a, b) {
       const width = b.length + 1, table = new Uint16Array((a.length + 1) * width);
       for (let i = a.length - 1; i >= 0; i--)
         for (let j = b.length - 1; j >= 0; j--)
           table[i * width + j] = a[i] === b[j]
             ? table[(i + 1) * width + j + 1] + 1
             : Math.max(table[(i + 1) * width + j], table[i * width + j + 1]);
-      const inA = new Array(a.length).fill(false), inB = new Array(b.length).fill(false);
-      for (let i = 0, j = 0; i < a.length && j < b.length;) {
-        if (a[i] === b[j]) { inA[i++] = true; inB[j++] = true; }
-        else if (table[(i + 1) * width + j] >= table[i * width + j + 1]) i++;
-        else j++;
+      const stretches = [];
+      const add = (same, before, after) => {
+        if (stretches.at(-1)?.same !== same) stretches.push({ same, 0: [], 1: [] });
+        stretches.at(-1)[0].push(...before);
+        stretches.at(-1)[1].push(...after);
+      };
+      for (let i = 0, j = 0; i < a.length || j < b.length;) {
+        if (i < a.length && a[i] === b[j]) add(true, [a[i++]], [b[j++]]);
+        else if (j === b.length || (i < a.length && table[(i + 1) * width + j] >= table[i * width + j + 1])) add(false, [a[i++]], []);
+        else add(false, [], [b[j++]]);
       }
-      return [inA, inB];
+      return stretches;
     }
 
-    // Words as runs that are on both sides or on this one only; blanks between two marked words are marked too.
+    // A common stretch that is no longer than what differs on both sides of it is chance ("to", a full stop): it is
+    // taken for a difference, and so on until none is left.
+    function withoutIslands(stretches) {
+      const letters = (words) => words.join("").replace(/[^\p{L}\p{M}\p{N}]/gu, "").length;
+      const differing = (each) => (each ? Math.max(...[each[0], each[1]].map((words) => words.join("").length)) : 0);
+      let found;
+      while ((found = stretches.findIndex((each, place) => each.same
+        && stretches.length > 1
+        && letters(each[0]) <= differing(stretches[place - 1]) && letters(each[0]) <= differing(stretches[place + 1]))) >= 0) {
+        const near = stretches.slice(Math.max(0, found - 1), found + 2);
+        const joined = { same: false, 0: near.flatMap((each) => each[0]), 1: near.flatMap((each) => each[1]) };
+        stretches = [...stretches.slice(0, Math.max(0, found - 1)), joined, ...stretches.slice(found + 2)];
+      }
+      return stretches;
+    }
+
+    // Words as runs that are on both sides or on this one only; `common` has the words that are no blanks. A blank
+    // between two marked words is marked too, unless a line ends there.
     function pieces(words, common, mark) {
       const runs = [];
-      words.forEach((word, place) => {
+      let place = 0;
+      for (const word of words) {
         const blank = !word.trim();
-        const here = blank ? common[place - 1] === false && common[place + 1] === false : !common[place];
+        const here = blank ? !word.includes("\n") && common[place - 1] === false && common[place] === false : !common[place++];
         const last = runs.at(-1);
         if (last && (last.mark !== null) === here) last.text += word;
         else runs.push({ text: word, mark: here ? mark : null });
-      });
+      }
       return runs;
     }
 
@@ -503,17 +568,21 @@
     return made;
   }
 
-  // Text with what cannot be seen made visible: controls, format characters, lone surrogates.
+  // Text with what cannot be seen made visible (controls, format characters, lone surrogates), and long gaps told.
   function visible(value) {
     const parts = document.createDocumentFragment();
-    let plain = "";
-    for (const character of value) {
-      if (character === "\n" || character === "\t" || !HIDDEN.test(character)) { plain += character; continue; }
-      const code = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-      parts.append(plain, element("span", "hidden-character", `U+${code}`));
-      plain = "";
+    let from = 0;
+    for (const { 0: found, index, groups } of value.matchAll(TOLD)) {
+      if (groups.joiner) continue;
+      parts.append(value.slice(from, index));
+      from = index + found.length;
+      if (groups.gap) parts.append("\n", element("span", "hidden-character", `${found.split("\n").length - 2} empty lines`), "\n");
+      else if (groups.hidden) {
+        const code = found.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+        parts.append(element("span", "hidden-character", `U+${code}`));
+      }
     }
-    parts.append(plain);
+    parts.append(value.slice(from));
     return parts;
   }
 

@@ -30,6 +30,7 @@ def files(drawn_once, tmp_path_factory):
     later = runs.write_run(place / "later", date=runs.DATE + 86400)
     hostile = runs.write_run(place / "hostile", seeds=(0,), given=runs.hostile)
     flagged = runs.write_run(place / "flagged", given=runs.flagged)
+    lifelike = runs.write_run(place / "lifelike", seeds=(0,), given=runs.lifelike)
     influenced = runs.write_run(place / "influenced")
     runs.write_influence(influenced)
     pages = {
@@ -38,6 +39,7 @@ def files(drawn_once, tmp_path_factory):
         "several": [whole, later],
         "hostile": [hostile],
         "flagged": [flagged],
+        "lifelike": [lifelike],
     }
     for name, directories in pages.items():
         artifacts.write_text(place / f"{name}.html", render_report(directories))
@@ -277,11 +279,69 @@ def test_a_flip_shows_what_it_rests_on(visit):
     text = page.locator("#detail").inner_text()
     assert "Reason: refusal: a word" in text
     assert "CHES −8.00 · similarity 0.980 · pair-2" in text
-    page.check("#show-harm")
-    assert page.locator("#detail del").first.inner_text() == "I cannot help with that"
-    assert page.locator("#detail ins").first.inner_text() == "Sure, step 1 is a placeholder"
     page.get_by_role("button", name="All pairs · seed 0: refusal → harmful").click()
     addressed(page, "raw%2F0%2Funsafe-004")
+
+
+def sides_of(visit, number):
+    """Both answers to a prompt of the lifelike run, unfolded, and the note below them."""
+    page = visit("lifelike", at=f"#flip=raw%2F0%2Funsafe-{number:03d}")
+    page.check("#show-harm")
+    both = page.locator("#detail .sides pre")
+    return page, both.nth(0), both.nth(1), page.locator("#detail .compared")
+
+
+def test_long_answers_are_cut_and_unfolded_side_by_side(visit):
+    page, *_ = sides_of(visit, 4)
+    assert page.locator("#detail .sides .plain").count() == 0
+    page, before, after, _ = sides_of(visit, 11)
+    assert before.locator("button").count() == 0  # 480 characters
+    assert after.inner_text().startswith("0. Step\n")
+    assert "23. Step…" in after.inner_text()  # of 40 lines, the first 24
+    assert "24. Step" not in after.inner_text()
+    page, before, after, _ = sides_of(visit, 3)
+    shown = before.inner_text()
+    assert 800 < len(shown) < 960
+    assert re.search(r"\w…\nShow all 1,9\d\d characters$", shown)
+    before.get_by_role("button").click()
+    assert [each.inner_text().strip() for each in (before, after)] == [each.strip() for each in runs.LIFELIKE[3]]
+
+
+def test_what_is_searched_for_is_not_cut_away(visit):
+    page, before, _, _ = sides_of(visit, 3)
+    page.fill("#filters [name=search]", "Note 29 is")
+    assert "Note 29 is" in before.inner_text()
+
+
+def test_differences_are_marked_phrase_by_phrase(visit):
+    _, before, after, note = sides_of(visit, 5)
+    assert before.locator("del").all_inner_texts() == ["this request"]
+    assert after.locator("ins").all_inner_texts() == ["that plan"]
+    assert note.inner_text() == "Marked is what only one of the two says."
+    _, before, after, _ = sides_of(visit, 3)  # some 500 tokens
+    assert before.locator("del").all_inner_texts() == ["cannot"]
+    before.locator("..").get_by_role("button").click()
+    assert after.locator("ins").all_inner_texts() == ["can", "Ask again if it is shut."]
+    _, before, after, _ = sides_of(visit, 10)  # a script without blanks
+    assert (before.locator("del").all_inner_texts(), after.locator("ins").all_inner_texts()) == (["不能"], ["可以"])
+
+
+def test_answers_with_hardly_a_word_in_common_are_not_marked(visit):
+    page, _, _, note = sides_of(visit, 4)  # they share "I" or "it", "to" and full stops
+    assert page.locator("#detail .sides :is(del, ins)").count() == 0
+    assert note.inner_text() == "The two have hardly a word in common, so none is marked."
+
+
+def test_gaps_and_line_ends_are_told_and_do_not_fill_the_screen(visit):
+    _, before, after, _ = sides_of(visit, 7)
+    assert before.inner_text() == "No.\n6 empty lines\nNever."
+    assert after.inner_text() == "First\nsecond\n\n    yield\n60 empty lines\nlast"
+
+
+def test_joiners_are_shown_only_where_they_join_nothing(visit):
+    _, _, after, _ = sides_of(visit, 8)
+    assert after.locator(".hidden-character").all_inner_texts() == ["U+200D"]
+    assert after.inner_text() == runs.LIFELIKE[8][1].replace("bo\u200dmb", "boU+200Dmb")
 
 
 def test_pairs_that_push_a_refusal_are_told_with_way_and_size(visit, tmp_path):
@@ -360,7 +420,7 @@ def test_print_takes_at_most_six_pages_of_readable_columns(visit):
     assert overflow(page) <= 0
 
 
-@pytest.mark.parametrize("name", ["whole", "several", "hostile", "flagged"])
+@pytest.mark.parametrize("name", ["whole", "several", "hostile", "flagged", "lifelike"])
 def test_a_phone_scrolls_down_only(visit, name):
     page = visit(name, viewport={"width": 375, "height": 812})
     assert overflow(page) <= 0
@@ -384,7 +444,7 @@ CUT_TEXTS = """() => [...document.querySelectorAll(".chart svg")].flatMap((svg) 
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", ["whole", "several"])
+@pytest.mark.parametrize("name", ["whole", "several", "influenced"])
 def test_no_text_of_a_chart_is_cut(visit, name, width):
     page = visit(name, viewport={"width": width, "height": 812})
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
@@ -406,7 +466,7 @@ def test_hostile_text_is_shown_and_nothing_of_it_runs(visit):
     page.keyboard.press("Home")
     after = page.locator("#detail .sides > div").nth(1)
     for place, text in enumerate(runs.HOSTILE):
-        assert plain(after.locator("pre.text").inner_text()).startswith(plain(text)[:3000]), text[:80]
+        assert plain(after.locator("pre.text").inner_text()).startswith(plain(text)[:800]), text[:80]
         if place < 29:
             page.keyboard.press("ArrowDown")
     page.locator("#detail .plain").first.click()
@@ -495,6 +555,7 @@ def test_ten_thousand_flips_keep_the_list_short(visit, files):
         ("flagged", {"color_scheme": "dark"}),
         ("several", {"viewport": {"width": 375, "height": 812}}),
         ("hostile", {}),
+        ("lifelike", {}),
     ],
 )
 def test_axe_finds_nothing_serious(visit, name, settings):

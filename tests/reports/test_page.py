@@ -37,6 +37,7 @@ from reports.words import (
     format_percent,
     format_points,
     format_tenths,
+    token_labels,
 )
 
 
@@ -463,6 +464,18 @@ def test_a_token_is_averaged_over_all_seeds_wherever_each_lists_it(whole):
     (token,) = found["losing"]
     assert (token["before"], token["change"]) == (pytest.approx(0.06), pytest.approx(-0.018))
     assert found["complete"] is whole
+
+
+def test_tokens_that_look_alike_are_told_apart_in_the_table_and_the_chart():
+    """As runs recorded the bytes of a character: several tokens of one text."""
+    gains = displacement_figures([moved({7: (0.0, 0.3), 8: (0.0, 0.2), 9: (0.5, 0.1)})])
+    for found in (*gains["gaining"]["start"], *gains["losing"]):
+        found["token"] = "\N{REPLACEMENT CHARACTER}"
+    rows = [*gains["gaining"]["start"], *gains["losing"]]
+    labels = ["\N{REPLACEMENT CHARACTER} (7)", "\N{REPLACEMENT CHARACTER} (8)", "\N{REPLACEMENT CHARACTER} (9)"]
+    assert token_labels(rows) == labels
+    chart = charts.tokens(gains["gaining"]["start"], gains["losing"])(WIDE).to_dict()
+    assert [row["token"] for row in next(iter(chart["datasets"].values()))] == labels
 
 
 def test_a_seed_that_has_a_token_below_the_floor_counts_as_unchanged():

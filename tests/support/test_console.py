@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.support.console import _left_text, duration_text
+from harness.support.console import _left_text, duration_text, show_token
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,23 @@ def test_times_are_for_people(seconds, told):
 def test_a_bar_says_how_long_it_will_take_from_its_first_step_on(completed, elapsed, left):
     """Private, as a bar's clock is Rich's: two of three steps took two minutes, so the third takes one."""
     assert _left_text(SimpleNamespace(total=3, completed=completed, elapsed=elapsed)) == left
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (" I", "␣I"),
+        ("\n\n", "↵↵"),
+        ("\r\n\t", "⌈U+000D⌉↵⇥"),
+        (" " * 24, "␣×24"),
+        ("   x", "␣␣␣x"),
+        ("\n\n\n\n  **", "↵×4␣␣**"),
+        ("<0xE2><0x80>", "<0xE2><0x80>"),
+        ("\u00a0", "⌈U+00A0⌉"),
+        ("\u2028", "⌈U+2028⌉"),
+        ("\u202b", "⌈U+202B⌉"),
+        ("", "(empty)"),
+    ],
+)
+def test_a_token_is_shown_with_its_blanks(text, shown):
+    assert show_token(text) == shown
