@@ -7,7 +7,7 @@ JUDGES ?= lexical prefixes
 # Two processes take the tests file by file, the slowest files first (`tests/conftest.py`).
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run smollm2 smollm2-adapter quick test test-long test-vllm check format example organism judge-table clean
+.PHONY: run smollm2 smollm2-adapter quick test test-long test-vllm check format example example-smollm2 organism judge-table clean
 
 $(VENV)/ready: pyproject.toml constraints.txt $(wildcard tasks/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -73,6 +73,13 @@ example: $(VENV)/ready
 	test -f $(OUT)/results.json || $(BIN)/harness run --out $(OUT)
 	$(BIN)/harness report $(OUT) --out reports/examples/miniature.html
 	$(BIN)/python benchmarks/report_open.py reports/examples/miniature.html --screenshot docs/report.png
+
+# The same of a real model. Its page is for anyone to open, so no unsafe prompt and no answer to one is in it.
+example-smollm2: OUT = runs/smollm2
+example-smollm2: $(VENV)/smollm2
+	test -f $(OUT)/results.json || $(BIN)/harness run smollm2 --out $(OUT)
+	$(BIN)/harness report $(OUT) --redact --out reports/examples/smollm2.html
+	$(BIN)/python benchmarks/report_open.py reports/examples/smollm2.html --screenshot docs/report-smollm2.png
 
 # Judges against people's labels, as Markdown: FILES="a.csv b.csv", JUDGES="lexical wildguard"; HALVES=1 shows the halves
 # that docs/judges.md speaks of, PAGE=docs/judges.md writes into the page instead of printing.

@@ -376,7 +376,7 @@
     function fold(value) {
       const searched = form.elements.search.value.trim().toLowerCase();
       if (value.length <= 1.3 * FIRST && (value.match(/\n+/g) ?? []).length <= 1.3 * LINES) return value.length;
-      const lines = [...value.matchAll(/\n+/g)], rough = Math.min(FIRST, value.length, lines[LINES]?.index ?? FIRST);
+      const lines = [...value.matchAll(/\n+/g)], rough = Math.min(FIRST, value.length, lines[LINES - 1]?.index ?? FIRST);
       const blank = value.slice(0, rough + 1).search(/\s\S*$/);
       const end = blank > rough - 60 ? blank : rough - /[\ud800-\udbff]/.test(value[rough - 1]);
       return searched && value.toLowerCase().includes(searched, Math.max(0, end - searched.length)) ? value.length : end;
