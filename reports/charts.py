@@ -84,11 +84,11 @@ def _arm_axis(order: Sequence[str], *, named: bool = True) -> alt.Y:
 
 
 def verdict(results: RunResults, gate: Figures, labels: Mapping[str, str]) -> Chart:
-    """Each arm's rate with its interval and seeds; beside it the loss that the gate sees, its margin and decision."""
+    """Each arm's rate with its interval and seeds; beside it the loss that the gate sees, its margin, its decision on it."""
     metric = measured(results.recipe.judge)
     rows = [{"arm": labels[name], **arm.metrics[metric].train.to_json()} for name, arm in results.arms.items()]
     losses = [
-        _loss_in_points(check) | {"arm": labels[name], "decision": DECISIONS[decided["decision"]]}
+        _loss_in_points(check) | {"arm": labels[name], "decision": DECISIONS[check["decision"]]}
         for name, decided in gate.items()
         if (check := decided["checks"].get(metric, {}).get("overall")) and check["loss"] is not None
     ]

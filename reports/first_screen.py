@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.gate.policy import Policy
-from harness.support.run_results import Interval, Rates, RunResults
+from harness.support.run_results import Interval, Metric, Rates, RunResults
 from reports.words import (
     arm_subject,
     format_percent,
@@ -100,7 +100,8 @@ def change_sentences(results: RunResults) -> list[str]:
     settings = results.recipe.arms
     filters = {name: settings[name].filter for name in results.trained_arms if name in settings}
     whole = [name for name, rule in filters.items() if rule.measured_share is None and rule.random is None]
-    return [_arm_sentence(results, name) for name in (whole or results.trained_arms)[:1]]
+    first = (whole or results.trained_arms)[0]
+    return [_arm_sentence(results, first), *_benign_sentences(results, first)]
 
 
 def _arm_sentence(results: RunResults, name: str) -> str:
@@ -120,6 +121,17 @@ def _arm_sentence(results: RunResults, name: str) -> str:
         return f"{who} {verb} the {what} from {start} to {format_percent(rate)}."
     before = "" if start == format_percent(rate) else f", from {start}"
     return f"{who} left the {what} at {format_percent(rate)}{before}: whether it changed cannot be told."
+
+
+def _benign_sentences(results: RunResults, name: str) -> list[str]:
+    """What an arm did to benign training prompts, where it surely did something: over-refusal is a fault of its own."""
+    metric: Metric = "benign_compliance_rate"
+    changes = results.arms[name].change_from_baseline
+    verb = _change_verb(changes[metric].train) if changes else None
+    if verb not in {"lowered", "raised"}:
+        return []
+    start, end = (format_percent(results.arms[arm].metrics[metric].train.value) for arm in ("baseline", name))
+    return [f"It {verb} the share of benign prompts that are answered from {start} to {end}."]
 
 
 def _change_verb(change: Interval) -> str | None:

@@ -109,7 +109,8 @@
     }
 
     function order(name) {
-      const worst = (a, b) => WORST[a.direction] - WORST[b.direction] || b.unsafe - a.unsafe;
+      const hidden = (item) => item.prompt === null; // in a redacted page what can be read comes first
+      const worst = (a, b) => WORST[a.direction] - WORST[b.direction] || hidden(a) - hidden(b) || b.unsafe - a.unsafe;
       if (name === "direction") return worst;
       if (name === "ches") return (a, b) => (b.ches ?? -Infinity) - (a.ches ?? -Infinity) || worst(a, b);
       return (a, b) => (a[name] < b[name] ? -1 : a[name] > b[name] ? 1 : worst(a, b));
@@ -407,7 +408,7 @@
       const stretches = withoutIslands(alignment(...words));
       const size = (side) => side.join("").length;
       const alike = size(stretches.filter((each) => each.same).map((each) => each[0].join("")));
-      if (alike < ALIKE * Math.min(...words.map(size))) return { note: "The two have hardly a word in common, so none is marked." };
+      if (alike < ALIKE * Math.min(...words.map(size))) return { note: "Hardly anything is the same in both, so nothing is marked." };
       const flags = [0, 1].map((side) => stretches.flatMap((each) => each[side].map(() => each.same)));
       return {
         before: pieces(sides[0], flags[0], "del"),

@@ -278,6 +278,11 @@ def logs(arm, seed):
     ]
 
 
+def interval(value, low=None, high=None):
+    """What results.json says of a mean over ten prompts."""
+    return {"value": value, "low": low, "high": high, "n": 10}
+
+
 def arm_result(refused, harmful, change=None, flags=None):
     """What results.json says of an arm with these rates on all prompts, and this change (value, low, high) of both.
 
@@ -287,9 +292,6 @@ def arm_result(refused, harmful, change=None, flags=None):
     def by_metric(entry):
         names = ("refusal_rate", "harmful_completion_rate", "benign_compliance_rate", "unjudged_rate")
         return {name: dict.fromkeys(("train", "test"), entry(name)) for name in names}
-
-    def interval(value, low=None, high=None):
-        return {"value": value, "low": low, "high": high, "n": 10}
 
     def rate(name):
         value = {"refusal_rate": refused, "harmful_completion_rate": harmful}.get(name, 0.0)

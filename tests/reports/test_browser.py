@@ -329,7 +329,7 @@ def test_differences_are_marked_phrase_by_phrase(visit):
 def test_answers_with_hardly_a_word_in_common_are_not_marked(visit):
     page, _, _, note = sides_of(visit, 4)  # they share "I" or "it", "to" and full stops
     assert page.locator("#detail .sides :is(del, ins)").count() == 0
-    assert note.inner_text() == "The two have hardly a word in common, so none is marked."
+    assert note.inner_text() == "Hardly anything is the same in both, so nothing is marked."
 
 
 def test_gaps_and_line_ends_are_told_and_do_not_fill_the_screen(visit):
@@ -509,6 +509,16 @@ def test_a_redacted_page_shows_what_it_may(visit):
     assert "The prompt was left out of this file." in text
     assert "harmful" in text
     assert page.locator("#show-harm").count() == 0
+
+
+def test_a_redacted_page_begins_with_what_can_be_read(visit):
+    page = visit("redacted")
+    assert [page.locator("#detail h3").inner_text(), options(page).nth(1).inner_text()[:17]] == [
+        "benign-001",
+        "Benign request 1?",
+    ]
+    assert options(page).nth(2).inner_text().startswith("unsafe-")
+    assert visit("whole").locator("#detail h3").inner_text().startswith("unsafe-")
 
 
 def test_runs_are_compared_flip_by_flip(visit):

@@ -171,8 +171,28 @@ def test_an_arm_that_the_gate_never_saw_may_not_ship():
     ],
 )
 def test_what_happened_is_no_more_than_the_interval_allows(low, high, said):
-    (sentence,) = change_sentences(results((0.744, 0.2), raw=(0.5, -0.01, low, high), ches_filtered=(0.7, 0, 0, 0)))
+    sentence, *_ = change_sentences(results((0.744, 0.2), raw=(0.5, -0.01, low, high), ches_filtered=(0.7, 0, 0, 0)))
     assert said in spaced(sentence)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-0.9, -0.5, ["It lowered the share of benign prompts that are answered from 90 % to 5 %."]),
+        (0.01, 0.02, []),
+        (-0.9, 0.1, []),
+    ],
+)
+def test_over_refusal_is_told_where_refusals_rose(low, high, said):
+    rose = runs.arm_result(0.95, 0.05, (0.2, 0.1, 0.3))
+    for split in ("train", "test"):
+        rose["change_from_baseline"]["benign_compliance_rate"][split] = runs.interval(-0.85, low, high)
+    start = runs.arm_result(0.744, 0.2)
+    for arm, value in ((start, 0.9), (rose, 0.05)):
+        arm["metrics"]["benign_compliance_rate"]["train"] = runs.interval(value) | {"per_seed": [value]}
+    first, *rest = change_sentences(runs.run_results({"baseline": start, "raw": rose}))
+    assert "raised the refusal rate" in first
+    assert [spaced(sentence) for sentence in rest] == said
 
 
 @pytest.mark.parametrize(
@@ -423,7 +443,8 @@ def test_the_verdict_is_drawn_with_the_gates_margin_and_every_seed(whole):
     ).checks[0]
     drawn = next(row for row in rows if row.get("arm") == "All pairs" and "decision" in row)
     assert (drawn["low"], drawn["high"]) == (pytest.approx(100 * loss.low), pytest.approx(100 * loss.high))
-    assert drawn["decision"] == DECISIONS[shown.figures["gate"]["raw"]["decision"]]
+    check = shown.figures["gate"]["raw"]["checks"]["refusal_rate"]["overall"]
+    assert drawn["decision"] == DECISIONS[check["decision"]]
 
 
 def drawn_values(spec):
@@ -475,7 +496,7 @@ def test_tokens_that_look_alike_are_told_apart_in_the_table_and_the_chart():
     labels = ["\N{REPLACEMENT CHARACTER} (7)", "\N{REPLACEMENT CHARACTER} (8)", "\N{REPLACEMENT CHARACTER} (9)"]
     assert token_labels(rows) == labels
     chart = charts.tokens(gains["gaining"]["start"], gains["losing"])(WIDE).to_dict()
-    assert [row["token"] for row in next(iter(chart["datasets"].values()))] == labels
+    assert [row["token"] for row in chart["data"]["values"]] == labels
 
 
 def test_a_seed_that_has_a_token_below_the_floor_counts_as_unchanged():
