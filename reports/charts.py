@@ -84,7 +84,7 @@ def _arm_axis(order: Sequence[str], *, named: bool = True) -> alt.Y:
 
 
 def verdict(results: RunResults, gate: Figures, labels: Mapping[str, str]) -> Chart:
-    """Each arm's rate with its interval and seeds; beside it the loss at the gate, its margin and the decision on it."""
+    """Each arm's rate with its interval and seeds; beside it the loss at the gate, its margin and decision."""
     metric = measured(results.recipe.judge)
     rows = [{"arm": labels[name], **arm.metrics[metric].train.to_json()} for name, arm in results.arms.items()]
     losses = [
