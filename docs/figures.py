@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ from harness.support.run_results import RunResults
 
 HERE = Path(__file__).parent
 EXPERIMENTS = ("unalignment", "mitigations")
-REAL_MODEL = ("smollm2", "smollm2_pairs1")
-"""The same recipe on several draws of its pairs, side by side on one page."""
 
 
 def main() -> None:
@@ -27,8 +25,6 @@ def main() -> None:
         page = HERE / f"{name}.md"
         page.write_text(with_tables(page.read_text(), results))
         (HERE / f"{name}.svg").write_text(picture(results))
-    page = HERE / "real-model.md"
-    page.write_text(with_draws(page.read_text(), [read(name) for name in REAL_MODEL]))
 
 
 def read(name: str) -> dict[str, Any]:
@@ -44,66 +40,6 @@ def with_tables(page: str, results: Mapping[str, Any]) -> str:
         return f"<!-- table {found[1]} -->\n{TABLES[found[1]](results)}\n<!-- end -->"
 
     return re.sub(r"<!-- table (\w+) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
-
-
-def with_draws(page: str, draws: Sequence[Mapping[str, Any]]) -> str:
-    """The page with its tables over several draws of the pairs, between `<!-- draws NAME -->` and `<!-- end -->`."""
-
-    def table(found: re.Match[str]) -> str:
-        return f"<!-- draws {found[1]} -->\n{DRAWS[found[1]](draws)}\n<!-- end -->"
-
-    return re.sub(r"<!-- draws (\w+) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
-
-
-def refusals_by_draw(draws: Sequence[Mapping[str, Any]]) -> str:
-    """Refusals of each arm after training on each draw of the pairs, and its change from before training."""
-    heads = [f"{name}, pairs {number}" for name in ("refusals", "points from before") for number in range(len(draws))]
-    lines = [
-        "| arm | pairs, steps | " + " | ".join([*heads, "held-out prompts"]) + " |",
-        "|---" * (len(heads) + 3) + "|",
-    ]
-    for name, arm in draws[0]["arms"].items():
-        arms = [each["arms"][name] for each in draws]
-        rates = [each["metrics"]["refusal_rate"] for each in arms]
-        changes = [
-            "" if name == "baseline" else points(each["change_from_baseline"]["refusal_rate"]["train"]) for each in arms
-        ]
-        held_out = ", ".join(f"{100 * each['test']['value']:.0f}" for each in rates)
-        size = f"{arm['pairs']}, {arm['steps']}" if arm["pairs"] else ""
-        cells = [name, size, *(f"{100 * each['train']['value']:.1f} %" for each in rates), *changes, held_out]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def effects_by_draw(draws: Sequence[Mapping[str, Any]]) -> str:
-    """What else each arm did: harmful completions, benign compliance, ln p(y+), on each draw of the pairs."""
-    lines = ["| arm | harmful completions | benign prompts answered | ln p(y+), its own pairs |", "|---|---|---|---|"]
-    for name in draws[0]["arms"]:
-        arms = [each["arms"][name] for each in draws]
-        harmful, benign = (
-            ", ".join(f"{100 * each['metrics'][metric]['train']['value']:.0f} %" for each in arms)
-            for metric in ("harmful_completion_rate", "benign_compliance_rate")
-        )
-        changes = [each.get("trained_logprob_change") for each in arms]
-        told = ", ".join(f"{each['value']:+.2f}" for each in changes if each)
-        lines.append(f"| {name} | {harmful} | {benign} | {told} |")
-    return "\n".join(lines)
-
-
-def pair_types_by_draw(draws: Sequence[Mapping[str, Any]]) -> str:
-    """Pairs of each type on each draw, and how they score by CHES and, where it was measured, by influence."""
-    lines = ["| pairs | number | share | mean length-normalised CHES |", "|---|---|---|---|"]
-    totals = [sum(scores["n"] for scores in each["ln_ches_by_pair_type"].values()) for each in draws]
-    for name in draws[0]["ln_ches_by_pair_type"]:
-        scores = [each["ln_ches_by_pair_type"][name] for each in draws]
-        cells = [
-            name.replace("_", " "),
-            ", ".join(str(each["n"]) for each in scores),
-            ", ".join(f"{100 * each['n'] / total:.0f} %" for each, total in zip(scores, totals, strict=True)),
-            ", ".join("" if each["value"] is None else f"{each['value']:.1f}" for each in scores),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def measured(results: Mapping[str, Any]) -> str:
@@ -160,7 +96,6 @@ def ranks(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-DRAWS = {"refusals": refusals_by_draw, "effects": effects_by_draw, "pair_types": pair_types_by_draw}
 TABLES = {"measured": measured, "published": published, "pair_types": pair_types, "ranks": ranks}
 
 

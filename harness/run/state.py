@@ -63,15 +63,16 @@ class Run:
 
     @property
     def forecast_arms(self) -> list[str]:
-        """The arms whose outcome is forecast where influence is measured: on all pairs, or on those it chose.
+        """The arms whose outcome is forecast where influence is measured: the first on all pairs, those that it chose.
 
-        None where training is launched: a forecast takes its first steps in one process, which may not hold them. Not
-        those whose choice is refreshed, as it is made only while they train.
+        A forecast takes steps of its own, which cost as much as a good part of the training. None where training is
+        launched: they are taken in one process, which may not hold them. Not those whose choice is refreshed, as it is
+        made only while they train.
         """
         arms = self.recipe.arms if self.recipe.influences and self.recipe.training.launch is None else {}
         unfiltered = [name for name, arm in arms.items() if arm.filter.share is None and arm.filter.only is None]
         chosen = [name for name in arms if self.filters_by_influence(name) and arms[name].filter.refresh is None]
-        return [name for name in arms if name in unfiltered or name in chosen]
+        return [name for name in arms if name in unfiltered[:1] or name in chosen]
 
     def answer_inputs(self) -> dict[str, object]:
         """What answers and verdicts depend on beside the model."""

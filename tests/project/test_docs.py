@@ -45,20 +45,6 @@ def test_the_results_are_of_the_packaged_recipe(name):
     assert len(figures.read(name)["recipe"]["seeds"]) >= 5
 
 
-def test_the_real_models_tables_are_the_committed_results():
-    from harness.recipes.loading import load_recipe
-    from harness.recipes.schema import Recipe
-
-    draws = [figures.read(name) for name in figures.REAL_MODEL]
-    page = (DOCS / "real-model.md").read_text()
-    assert set(re.findall(r"<!-- draws (\w+) -->", page)) == set(figures.DRAWS)
-    assert page == figures.with_draws(page, draws), "run `python docs/figures.py`"
-    packaged = load_recipe("smollm2")
-    for number, each in enumerate(draws):
-        pairs = packaged.pairs.model_copy(update={"seed": number})
-        assert Recipe.model_validate(each["recipe"]) == packaged.model_copy(update={"pairs": pairs})
-
-
 def code_of(page: str) -> list[str]:
     """A page's blocks of code, fenced or indented, and what stands in backticks; lines that go on are one line."""
     fenced = re.findall(r"^```\w*\n(.*?)^```", page, re.MULTILINE | re.DOTALL)

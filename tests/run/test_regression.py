@@ -404,7 +404,7 @@ def test_all_pairs_and_those_by_influence_are_forecast_where_one_process_trains(
     def forecast(*overrides):
         return Run(load_recipe("miniature", overrides), None, None).forecast_arms
 
-    assert forecast() == ["raw", "influence_filtered"]
+    assert forecast() == forecast("arms.also={sft_weight: 0.1}") == ["raw", "influence_filtered"]
     assert forecast("arms.influence_filtered.filter.refresh=2") == ["raw"]
     assert forecast("training.launch={config: ddp, processes: 2}") == []
     assert forecast("arms.influence_filtered=null") == []
