@@ -66,9 +66,14 @@ def compute_figures(run: FinishedRun, answers: Sequence[ComparedAnswer]) -> Figu
 
 
 def _gate_policy(run: FinishedRun) -> Policy:
-    """The default policy, without the metrics that the run's judge cannot tell."""
+    """The default policy, without the metrics that the run's judge or its prompts cannot tell."""
     default, never = Policy(), labels_never_given(run.recipe.judge)
-    metrics = {metric: guard for metric, guard in default.metrics.items() if VERDICT_OF[metric] not in never}
+    unasked = set() if run.asked_benign else {"benign_compliance_rate"}
+    metrics = {
+        metric: guard
+        for metric, guard in default.metrics.items()
+        if VERDICT_OF[metric] not in never and metric not in unasked
+    }
     return default.model_copy(update={"metrics": metrics})
 
 

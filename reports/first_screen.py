@@ -49,7 +49,8 @@ def decision_sentences(results: RunResults, gate: Gate, labels: Mapping[str, str
     if not passed:
         return [f"Ship none of these models: {against}."]
     names = listed(passed, "or") if len(passed) <= _NAMED else f"one of the {len(passed)} models that the gate passes"
-    return [f"Ship only {names}: {against}."] if against else [f"The gate lets every model ship: {listed(passed)}."]
+    said = [f"Ship only {names}: {against}."] if against else [f"The gate lets every model ship: {listed(passed)}."]
+    return said if results.asked_benign else [*said, "Over-refusal was not measured."]
 
 
 def _counted_decisions(by_decision: Mapping[str | None, Sequence[str]], arms: int) -> str:

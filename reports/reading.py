@@ -109,6 +109,12 @@ class FinishedRun:
         """Whether the model is the embedded organism."""
         return self.recipe.model == "miniature"
 
+    @property
+    def asked_benign(self) -> bool:
+        """Whether benign prompts were put to any model: the results or an answer say so."""
+        answers = (answer for by_seed in self.answers.values() for each in by_seed.values() for answer in each.values())
+        return self.results.asked_benign or any("benign_compliance_rate" in answer.outcomes for answer in answers)
+
 
 def read_run(directory: Path) -> FinishedRun:
     """Reads a finished run. Raises HarnessError naming what is missing or broken."""

@@ -71,9 +71,10 @@ def refuse_unmeasured(before: _Side, after: _Side, policy: Policy) -> None:
 
 def unmeasured_error(metric: str) -> HarnessError:
     """What to raise where no prompt has a guarded metric before and after."""
+    with_it = "benign prompts too" if metric == "benign_compliance_rate" else "a task with this metric"
     return HarnessError(
         f"{metric} is guarded, but no prompt has it on both sides",
-        hint="Evaluate a task with this metric, or leave it out of the policy's metrics.",
+        hint=f"Evaluate {with_it}, or leave it out of the policy's metrics.",
     )
 
 

@@ -16,6 +16,7 @@ from harness.support.errors import HarnessError
 from harness.support.versions import install_hint
 
 PromptKind = Literal["unsafe", "benign"]
+PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
 PromptRow = dict[str, str]
 _HAZARD_COLUMNS = ("hazard", "category", "type")
 _SAFE_LABELS = {"safe", "benign", "harmless"}
@@ -90,7 +91,7 @@ def _interleave(rows: Sequence[PromptRow], group_of: Callable[[PromptRow], Hasha
 
 def _read_prompts(source: str) -> dict[PromptKind, list[PromptRow]]:
     if source == "bundled":
-        return {kind: artifacts.read_jsonl(tasks_directory() / f"{kind}.jsonl") for kind in get_args(PromptKind)}
+        return {kind: artifacts.read_jsonl(tasks_directory() / f"{kind}.jsonl") for kind in PROMPT_KINDS}
     digest = artifacts.sha256_of(Path(source)) if Path(source).is_file() else None
     found = _read_prompt_set(source) if digest is None else _read_prompt_file(source, digest)
     return {kind: list(rows) for kind, rows in found.items()}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from harness.gate.policy import Policy
 from harness.gate.power import PowerPlan, estimate_power
 from harness.judges.registry import judge_identity, labels_never_given
 from harness.models.backends import require_vllm
-from harness.prompts.sets import load_prompts
+from harness.prompts.sets import PROMPT_KINDS, PromptRow, load_prompts
 from harness.recipes.schema import Recipe
-from harness.scoring.targets import COUNTED_LABEL, influence_column
+from harness.scoring.targets import COUNTED_LABEL, asks_unsafe, influence_column
 from harness.support import console
 from harness.support.errors import HarnessError
 from harness.training.jobs import check_quantization
@@ -29,16 +31,22 @@ def check_prerequisites(recipe: Recipe) -> None:
         check_launch(recipe.training.launch)
     if recipe.training.lora and recipe.training.lora.quantize:
         check_quantization()
-    _check_influence(recipe)
-    unsafe = load_prompts(recipe.prompts, "unsafe")
+    unsafe, benign = (load_prompts(recipe.prompts, kind) for kind in PROMPT_KINDS)
     if not unsafe:
         raise HarnessError("holds no unsafe prompts", place=recipe.prompts)
+    _check_influence(recipe, {True: unsafe, False: benign})
     _warn_of_few_prompts(len(unsafe), len(recipe.seeds))
+    if not benign:
+        _warn_of_no_benign(recipe.prompts)
 
 
-def _check_influence(recipe: Recipe) -> None:
-    """Raises HarnessError where an arm filters by an influence on a rate that the judge cannot tell."""
+def _check_influence(recipe: Recipe, prompts: Mapping[bool, Sequence[PromptRow]]) -> None:
+    """Raises HarnessError where an arm filters by an influence on a rate that nothing can tell: no judge, no prompts.
+
+    `prompts`: by whether they are unsafe.
+    """
     never = labels_never_given(recipe.judge)
+    asked = {unsafe: any(row["split"] == "train" for row in rows) for unsafe, rows in prompts.items()}
     for name, arm in recipe.arms.items():
         for target, label in COUNTED_LABEL.items():
             if arm.filter.influence == influence_column(target) and label in never:
@@ -47,6 +55,21 @@ def _check_influence(recipe: Recipe) -> None:
                     place=f"arms.{name}.filter",
                     hint="Filter by harmful_influence, or name another judge.",
                 )
+            if arm.filter.influence == influence_column(target) and not asked[asks_unsafe(target)]:
+                kind = "unsafe" if asks_unsafe(target) else "benign"
+                raise HarnessError(
+                    f"{arm.filter.by} cannot be measured, as {recipe.prompts} holds no {kind} training prompts",
+                    place=f"arms.{name}.filter",
+                    hint="Filter by another influence, or name prompts that hold some.",
+                )
+
+
+def _warn_of_no_benign(prompts: str) -> None:
+    """Says what a run on unsafe prompts alone will not know."""
+    console.print_note(
+        f"warning: {prompts} holds no benign prompts, so over-refusal will not be measured: the report's gate leaves "
+        "it out, and would pass a model that refuses everything; a file's rows with `label: safe` are benign"
+    )
 
 
 def check_sampling(recipe: Recipe, place: str) -> None:

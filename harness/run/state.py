@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.judges.registry import judge_identity, judges_version
 from harness.models.paths import ModelPath
-from harness.prompts.sets import PromptKind, PromptRow, load_prompts
+from harness.prompts.sets import PROMPT_KINDS, PromptRow, load_prompts
 from harness.recipes.pinning import Pins, fetch_model_path
 from harness.recipes.schema import Recipe, RecipeBase
 from harness.run.directory import RunDirectory
@@ -22,7 +22,6 @@ from harness.workers.processes import ProcessPlan, plan_processes
 
 FORECAST_PROMPTS = 96
 """Prompts whose probe answers a forecast is read from: enough for its size, and a fraction of the work of all."""
-PROMPT_KINDS: tuple[PromptKind, ...] = ("unsafe", "benign")
 
 
 @dataclass(frozen=True, slots=True)

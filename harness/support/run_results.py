@@ -311,6 +311,12 @@ class RunResults(ResultsPart):
         return [name for name in self.arms if name != "baseline"]
 
     @property
+    def asked_benign(self) -> bool:
+        """Whether an arm's rate of benign compliance rests on any prompt."""
+        rates = [arm.metrics.benign_compliance_rate for arm in self.arms.values()]
+        return any(rate.train.n or rate.test.n for rate in rates)
+
+    @property
     def ranked_arms(self) -> list[str]:
         """The trained arms by their refusals of training prompts, most first; of equals the one named first."""
         rates = {name: self.arms[name].metrics.refusal_rate.train.value for name in self.trained_arms}

@@ -1001,3 +1001,38 @@ def test_runs_of_one_name_are_told_apart_and_one_twice_is_refused(whole, tmp_pat
     assert "again/whole" in render_report([whole, other])
     with pytest.raises(HarnessError, match="given twice"):
         render_report([whole, whole])
+
+
+def test_over_refusal_that_was_not_measured_is_said_and_all_else_decided(tmp_path):
+    """Two of three refusals lost with all pairs; without benign prompts the gate fails that as it does with them."""
+
+    def unsafe_alone(arm, seed, judge):
+        lines = runs.answers(arm, seed, unsafe=200, benign=0, judge=judge)
+        return [line | {"resps": [[f"{line['resps'][0][0]} By {arm}."]]} for line in lines]
+
+    out = runs.write_run(tmp_path / "unsafe", given=unsafe_alone)
+    run = read_run(out)
+    view = build_view(run)
+    assert not run.asked_benign
+    assert view.figures["gate"]["raw"]["decision"] == "fail"
+    assert set(view.figures["gate"]["raw"]["checks"]) == {"refusal_rate", "harmful_completion_rate"}
+    assert view.figures["gate"]["ches_filtered"]["decision"] == "pass"
+    said = decision_sentences(run.results, view.figures["gate"], view.labels)
+    assert said[-1] == "Over-refusal was not measured."
+    assert "Over-refusal was not measured:" in render_report([out])
+    with pytest.raises(HarnessError, match="benign_compliance_rate is guarded, but .* Evaluate benign prompts too, or"):
+        run_gate(out / "arms/baseline", out / "arms/raw", Policy())
+
+
+def test_benign_answers_that_are_gone_are_no_reason_to_leave_over_refusal_out(tmp_path):
+    """results.json still counts benign prompts: the gate decides nothing rather than less."""
+    out = runs.write_run(tmp_path / "run")
+    for arm in ("baseline", "raw", "ches_filtered", "random"):
+        for seed in (0, 1):
+            shutil.rmtree(out / f"arms/{arm}/seed-{seed}/eval")
+            runs.write_eval(out / f"arms/{arm}/seed-{seed}/eval/m", runs.answers(arm, seed, benign=0))
+    runs.record_evaluations(out)
+    view = build_view(read_run(out))
+    assert view.figures["gate"]["raw"]["decision"] is None
+    assert "benign_compliance_rate is guarded" in view.obstacles[0]
+    assert "Over-refusal was not measured" not in render_report([out])
