@@ -24,7 +24,7 @@ def run_command(
     ] = None,
     override: Annotated[list[str] | None, typer.Option("--set", help="key=value, for any key of the recipe.")] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="At most so many processes; one a GPU or core without it.")
+        int | None, typer.Option("--workers", min=1, help="At most so many processes; without it one a GPU or core.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be run, in what memory and time; write nothing.")

@@ -33,6 +33,10 @@ Item = TypeVar("Item")
 
 MODEL_COPIES = 6
 """Times its weights that a model in training takes at most: weights, gradients, optimizer, activations."""
+LARGE_MODEL, LARGE_THREADS = 1 << 26, 4
+"""Bytes of weights from which on a CPU's cores are better spent on one model than on several beside each other, and
+how many: a matrix is large enough to be parted, memory is taken once, and no core idles while the last piece runs or
+while pairs are sampled and scored. Below, a core's own process is faster."""
 PRELOADED_MODULES = ["harness.training.train", "harness.evaluation.lm_eval"]
 """Imported once, while the run samples and scores; each process starts as a copy of that."""
 
@@ -49,6 +53,8 @@ class ProcessPlan:
 def plan_processes(model_bytes: int, at_most: int | None = None) -> ProcessPlan:
     """One process a GPU; on the CPU as many as cores and free memory hold, sharing the cores evenly.
 
+    Without a limit, a large model's processes have `LARGE_THREADS` cores each, or all where there are fewer.
+
     Args:
         model_bytes: size of the model's weights.
         at_most: a limit on the processes.
@@ -56,7 +62,8 @@ def plan_processes(model_bytes: int, at_most: int | None = None) -> ProcessPlan:
     devices = len(gpu_names())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     fit = int(psutil.virtual_memory().available // (MODEL_COPIES * max(model_bytes, 1) + (1 << 30)))
-    most = devices or min(cores, fit)
+    share = LARGE_THREADS if model_bytes >= LARGE_MODEL and at_most is None else 1
+    most = devices or min(max(1, cores // share), fit)
     processes = max(1, min(most, at_most or most))
     threads = max(1, cores // processes)
     return ProcessPlan(processes, threads, tuple(range(processes)) if devices else ())

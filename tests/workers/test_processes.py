@@ -40,7 +40,12 @@ def names(count):
     ("cores", "gibibytes", "model", "at_most", "expected"),
     [
         (8, 64, 10, None, (8, 1)),  # small: a process a core
-        (8, 64, 2 << 30, None, (4, 2)),  # 64 / (6 x 2 + 1) = 4.9 of them fit, two cores for each
+        (16, 20, 1 << 29, None, (4, 4)),  # 20 / (6 x 0.5 + 1) = 5 of them fit, four cores for each
+        (16, 14, 1 << 29, None, (3, 5)),  # 14 / (6 x 0.5 + 1) = 3.5 of them fit
+        (2, 64, 1 << 29, None, (1, 2)),  # large: both cores work on it, whatever piece is the last
+        (2, 64, 1 << 29, 2, (2, 1)),  # as asked for
+        (2, 5, 1 << 29, 2, (1, 2)),  # as far as memory goes
+        (2, 64, 1 << 25, None, (2, 1)),
         (8, 64, 1 << 40, None, (1, 8)),
         (8, 64, 10, 3, (3, 2)),
         (1, 2, 10, None, (1, 1)),
