@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.scoring.targets import TARGET_NAMES, parse_targets
+from harness.scoring.targets import TARGET_NAMES, TARGETS, influence_column, is_better_higher, parse_targets
 from harness.support.artifacts import sha256_of, write_json
+from harness.support.console import print_note
 from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -79,9 +81,12 @@ def filter_command(
     rule, value = _single_rule(rules)
     if (quantile is None) != (n is None):
         raise HarnessError("--quantile and --n go together", hint="Give both, as in --quantile 0.5 --n 512.")
+    if threshold is not None and math.isnan(threshold):
+        raise HarnessError("is no number", place="--threshold nan", hint="Give a score, such as 0.")
     by = by or (_BY_INFLUENCE if rule == "--keep-highest" else "ln_ches")
     table = read_scores(scores)
     choice = _make_choice(rule, value, table, by, n=n or 0, seed=seed, errors=guard_errors)
+    _warn_of_worse_half(rule, by)
     said = {**filtering.describe_choice(choice), "scores": scores.name, "scores_sha256": sha256_of(scores)}
     write_kept(scores, table, choice, out)
     write_json(out.with_suffix(".filter.json"), said)
@@ -113,6 +118,18 @@ def _make_choice(rule: str, value: str | float, table: Dataset, by: str, *, n: i
             return filtering.keep_guarded(table, parse_targets(str(value), "--guard"), errors)
         case _:
             return filtering.keep_random(table, _parse_amount(str(value)), seed, by)
+
+
+def _warn_of_worse_half(rule: str, by: str) -> None:
+    """Says so where a rule keeps the pairs that an influence says do most harm."""
+    if by not in map(influence_column, TARGETS):
+        return
+    if is_better_higher(by):
+        worse, better = {"--keep-lowest", "--drop-highest"}, "--keep-highest"
+    else:
+        worse, better = {"--keep-highest"}, "--keep-lowest"
+    if rule in worse:
+        print_note(f"warning: {rule} by {by} keeps the pairs that do most harm; {better} keeps those that do least")
 
 
 def _parse_amount(text: str) -> Amount:

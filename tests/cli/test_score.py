@@ -258,6 +258,7 @@ def test_filter_rules(scores, rule, count):
         (["--keep-lowest", "0"], "0 pairs asked for"),
         (["--keep-lowest", "1", "--by", "chess"], "no column 'chess'"),
         (["--keep-highest", "1"], "no column 'refusal_influence'. Score with --probes"),
+        (["--threshold", "nan"], "--threshold nan: is no number. Give a score, such as 0."),
         (["--guard", "refusal,candour"], "--guard: 'candour' is no target. Give some of refusal, harmful"),
     ],
 )
@@ -298,6 +299,24 @@ def test_filter_by_influence_keeps_the_good_side(influences, rule, count, said):
     assert "Mean influence on the refusal rate: +0 (error at most 0.25), of those kept " in done.out
     assert all(len(line) <= 120 for line in done.out.splitlines()[1:3])
     assert {"refusal_influence", "harmful_influence_se"} <= set(kept(out)[0])
+
+
+@pytest.mark.parametrize(
+    ("rule", "by", "better"),
+    [
+        ("--keep-highest", "harmful_influence", "--keep-lowest"),
+        ("--keep-lowest", "refusal_influence", "--keep-highest"),
+        ("--drop-highest", "refusal_influence", "--keep-highest"),
+        ("--keep-lowest", "harmful_influence", None),
+        ("--drop-highest", "harmful_influence", None),
+        ("--keep-highest", "ln_ches", None),
+    ],
+)
+def test_a_filter_that_keeps_the_worse_pairs_says_so(influences, rule, by, better):
+    done = run("filter", influences, rule, "0.5", "--by", by, "--out", influences.with_name("k.jsonl"))
+    assert done.code == 0, done.err
+    told = f"warning: {rule} by {by} keeps the pairs that do most harm; {better} keeps those that do least"
+    assert done.err.strip() == (told if better else "")
 
 
 def test_filter_of_what_is_no_table_of_scores(tmp_path):
