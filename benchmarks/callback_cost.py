@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,10 +22,11 @@ from trl import DPOConfig, DPOTrainer
 
 from harness import DisplacementCallback, StopRule
 from harness.models.loading import load_model
-from harness.models.sampling import sample_answers
-from harness.organism.train import organism
-from harness.preferences.choosing import choose_pairs
-from harness.prompts.sets import load_prompts
+from harness.organism.store import ensure_miniature
+from harness.preferences.building import build_pairs
+from harness.prompts.sets import PromptRow
+from harness.recipes.loading import load_recipe
+from harness.run.state import training_prompts
 
 NEVER = StopRule(refusal_start_fell=1.1)
 CASES: dict[str, Any] = {"without": None, "with": {}, "with a stop rule": {"stop": NEVER}}
@@ -31,7 +34,7 @@ CASES: dict[str, Any] = {"without": None, "with": {}, "with a stop rule": {"stop
 
 def main(steps: int = 50, rounds: int = 3) -> None:
     """Prints a line for each case."""
-    pairs = sampled()
+    pairs = sampled(training_prompts(load_recipe("miniature")))
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in CASES}
     for _ in range(rounds):
         weights = {}
@@ -45,22 +48,16 @@ def main(steps: int = 50, rounds: int = 3) -> None:
         print(f"{name:16} {seconds:6.2f} s  {seconds / fastest['without'] - 1:+6.1%}  readings alone {share:5.1%}")
 
 
-def sampled() -> Dataset:
-    """The miniature's own preference pairs, as in the default run."""
-    model, tokenizer = load_model(str(organism()))
-    rows = [row for row in load_prompts("bundled", "unsafe") if row["split"] == "train"]
-    asked = [row["prompt"] for row in rows]
-    first, second = (
-        sample_answers(model, tokenizer, asked, temperature=0.5, max_new_tokens=64, batch_size=128, seed=seed)
-        for seed in (0, 1)
-    )
-    table, _ = choose_pairs(rows, first, second, "lexical", "engaging", 0)
-    return Dataset.from_list(table).select_columns(["prompt", "chosen", "rejected"])
+def sampled(rows: Sequence[PromptRow]) -> Dataset:
+    """The miniature's own preference pairs of these prompts, as in the default run."""
+    with tempfile.TemporaryDirectory() as scratch:
+        built = build_pairs(load_recipe("miniature"), str(ensure_miniature()), rows, Path(scratch))
+    return Dataset.from_list(built.rows).select_columns(["prompt", "chosen", "rejected"])
 
 
 def trained(pairs: Dataset, steps: int, options: dict[str, Any] | None) -> tuple[float, float, torch.Tensor]:
     """Seconds of processor time of one training, the readings' share of wall time, and the weights in one row."""
-    model, tokenizer = load_model(str(organism()))
+    model, tokenizer = load_model(str(ensure_miniature()))
     set_seed(0)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = DPOTrainer(model=model, args=config(scratch, steps), train_dataset=pairs, processing_class=tokenizer)

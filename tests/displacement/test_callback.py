@@ -1,7 +1,9 @@
 """DisplacementCallback in real DPO trainings of the micro model."""
 
+import importlib.util
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +17,8 @@ from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange
 from harness.models.loading import load_model
 from harness.models.sampling import sample_answers
+from harness.recipes.loading import load_recipe
+from harness.run.state import training_prompts
 from harness.scoring.logprobs import pair_logprobs
 from harness.support.errors import HarnessError
 
@@ -269,3 +273,19 @@ def test_what_cannot_work_is_told_before_training(tokenizer, tmp_path, pairs, op
     trainer = SimpleNamespace(processing_class=tokenizer, args=arguments, accelerator=unwrap, model=None)
     with pytest.raises(HarnessError, match=told):
         DisplacementCallback(trainer, pairs, [], **options)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_its_cost_trains_on_pairs_of_its_own():
+    """Timings are the benchmark's; that it runs is tested, on two steps."""
+    file = Path(__file__).parents[2] / "benchmarks" / "callback_cost.py"
+    spec = importlib.util.spec_from_file_location("callback_cost", file)
+    cost = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cost)
+    pairs = cost.sampled(training_prompts(load_recipe("miniature"))[:24])
+    assert pairs.column_names == ["prompt", "chosen", "rejected"]
+    assert 12 <= len(pairs) <= 24
+    *_, without = cost.trained(pairs, 2, None)
+    _, share, weights = cost.trained(pairs, 2, {"probe_prompts": PROMPTS})
+    assert share > 0
+    assert torch.equal(weights, without)
