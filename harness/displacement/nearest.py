@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from harness.models.loading import evaluation_mode
 from harness.models.sampling import render_prompt
-from harness.scoring.packing import decoder_body, padded_pass
+from harness.scoring.packing import decoder_body, padded_batches, padded_pass
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -76,8 +76,8 @@ def _last_token_states(model: PreTrainedModel, sequences: Sequence[list[int]]) -
     """Unit vectors [n, d] along the hidden state at each sequence's last token, float32 on the CPU."""
     distinct = sorted({tuple(sequence) for sequence in sequences}, key=len)
     states: dict[tuple[int, ...], Tensor] = {}
-    for start in range(0, len(distinct), _PROMPTS_AT_ONCE):
-        batch = distinct[start : start + _PROMPTS_AT_ONCE]
+    for places in padded_batches([*map(len, distinct)], _PROMPTS_AT_ONCE):
+        batch = distinct[places]
         hidden, paths = padded_pass(decoder_body(model), batch)
         lasts = hidden[torch.stack([paths[sequence][-1] for sequence in batch]).to(hidden.device)]
         states |= dict(zip(batch, normalize(lasts.float(), dim=-1).cpu(), strict=True))

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 
 OPENING_DEPTH, OPENING_FLOOR = 8, 0.01
-_WALKED_AT_ONCE, _TAG_TOKENS = 32, 16
+_ROWS_AT_ONCE, _WALKED_AT_ONCE, _TAG_TOKENS = 1024, 32, 16
+"""A tree's rows, each with keys and values of its own and a distribution over the vocabulary, at most: of a prompt's
+openings no more can be followed than their floor goes into one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,10 @@ def answer_openings(
     ids = [prompt_token_ids(tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(ids)), key=lambda place: (len(ids[place]), place))
     found: list[list[Opening]] = [[] for _ in ids]
+    at_once = min(_WALKED_AT_ONCE, max(1, int(_ROWS_AT_ONCE * floor)))
     with evaluation_mode(model), console.progress_bar("Reading how answers start", len(ids), "prompts") as advance:
-        for begin in range(0, len(order), _WALKED_AT_ONCE):
-            batch = order[begin : begin + _WALKED_AT_ONCE]
+        for begin in range(0, len(order), at_once):
+            batch = order[begin : begin + at_once]
             walked = _walk_openings(
                 model, tokenizer, [ids[place] for place in batch], [prompts[place] for place in batch], floor
             )
@@ -151,18 +154,20 @@ class _OpeningTree:
         self.probabilities = unembed(self.model, out.last_hidden_state[:, -1]).softmax(-1).to(ids.device)
 
     def likely_children(self, openings: Sequence[_Branch], floor: float) -> list[list[_Branch]]:
-        """The likely continuations by one token of each row's opening."""
+        """The likely continuations by one token of each row's opening; asked once of a tree's present rows."""
         before = torch.tensor([opening.probability for opening in openings], device=self.mask.device)
-        joint = self.probabilities * before[:, None]
+        joint = self.probabilities.mul_(before[:, None])  # in place: a second one over the vocabulary is much
+        likely = (joint >= floor).nonzero()
         children: list[list[_Branch]] = [[] for _ in openings]
-        for row, token in (joint >= floor).nonzero().tolist():
+        for (row, token), probability in zip(likely.tolist(), joint[tuple(likely.T)].tolist(), strict=True):
             parent = openings[row]
-            children[row].append(_Branch(parent.place, (*parent.tokens, token), float(joint[row, token]), row))
+            children[row].append(_Branch(parent.place, (*parent.tokens, token), probability, row))
         return children
 
     def follow_openings(self, openings: Sequence[_Branch]) -> None:
         """Makes these openings, grown from the present rows, the new rows."""
         rows = torch.tensor([opening.row for opening in openings], device=self.mask.device)
+        del self.probabilities
         # A row comes as often as its opening goes on: each child gets its parent's keys and values.
         self.cache.reorder_cache(rows)  # type: ignore[attr-defined]
         self.mask = torch.cat([self.mask[rows], torch.ones_like(rows)[:, None]], dim=1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from datasets import Dataset
 
 from harness.forecast.extrapolation import Shift, expected_change, load_calibration, path_length, shift_of
-from harness.forecast.look_ahead import LOOKED_SHARE, ProbedTarget, look_ahead, probe_targets
+from harness.forecast.look_ahead import LOOKED_SHARE, AnswerLogprobs, ProbedTarget, look_ahead, probe_targets
 from harness.forecast.results import Forecast, GroupPush, KeptForecast, LookAhead, PairPush, TableForecast
 from harness.preferences.pairs import PAIR_TYPES, pair_type
 from harness.scoring.filtering import keep_highest
@@ -29,7 +29,11 @@ _PUSHES = 10
 
 
 def forecast_training(
-    job: TrainingJob, probes: Probes, tokenizer: PreTrainedTokenizerBase, look: LookAhead | None = None
+    job: TrainingJob,
+    probes: Probes,
+    tokenizer: PreTrainedTokenizerBase,
+    look: LookAhead | None = None,
+    before: AnswerLogprobs | None = None,
 ) -> Forecast:
     """What a training would do to the rates that the probes measure.
 
@@ -39,12 +43,13 @@ def forecast_training(
             prompts have one answer only, from which nothing can be read.
         tokenizer: the model's.
         look: how far to look ahead; four steps, twice, without it.
+        before: what the probe answers have under the starting model, for several forecasts of one; as `look_ahead`.
 
     Raises HarnessError where what the training needs is not installed.
     """
     look = _possible_look(look or LookAhead(), job.steps)
     probed = probe_targets(probes, tokenizer)
-    shifts = _look_for_shifts(job, probed, probes, look)
+    shifts = _look_for_shifts(job, probed, probes, look, {} if before is None else before)
     return _forecast_of(len(job.pairs), job.steps, look, probed, shifts)
 
 
@@ -71,8 +76,11 @@ def forecast_table(
     look = _possible_look(look or LookAhead(), job.steps)
     table, unscored = usable_pairs(job.pairs)
     probed = probe_targets(probes, tokenizer)
+    before: AnswerLogprobs = {}
     anchors = [
-        Anchor(len(kept), _mean_influence(kept), _look_for_shifts(replace(job, pairs=kept), probed, probes, look))
+        Anchor(
+            len(kept), _mean_influence(kept), _look_for_shifts(replace(job, pairs=kept), probed, probes, look, before)
+        )
         for kept in (table, keep_best(table, LOOKED_SHARE))
     ]
     kept = [_forecast_kept(job, table, share, anchors, look, probed) for share in shares]
@@ -129,9 +137,13 @@ class Anchor:
 
 
 def _look_for_shifts(
-    job: TrainingJob, probed: Mapping[Target, ProbedTarget], probes: Probes, look: LookAhead
+    job: TrainingJob,
+    probed: Mapping[Target, ProbedTarget],
+    probes: Probes,
+    look: LookAhead,
+    before: AnswerLogprobs,
 ) -> dict[Target, Shift]:
-    readings = look_ahead(job, probed, probes.temperature, look)
+    readings = look_ahead(job, probed, probes.temperature, look, before)
     return {target: shift_of(each.rates, readings[target]) for target, each in probed.items()}
 
 

@@ -23,8 +23,9 @@ from harness.forecast.extrapolation import Reading
 from harness.forecast.rates import PromptRates
 from harness.forecast.results import LookAhead
 from harness.models.loading import evaluation_mode
+from harness.preferences.tokens import common_prefix
 from harness.scoring.influence.credit import HALVES, WeightedAnswer, weigh_probes
-from harness.scoring.packing import decoder_body, padded_pass
+from harness.scoring.packing import choose_pass, decoder_body
 from harness.scoring.probes import Probes
 from harness.scoring.targets import COUNTED_LABEL, Target, asks_unsafe, influence_column
 from harness.scoring.unembedding import token_logprobs
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 
 FloatArray = NDArray[np.float64]
+AnswerLogprobs = dict[tuple[tuple[int, ...], tuple[int, ...]], FloatArray]
+"""Ln p (nats) of each token of an answer, by the prompt's tokens and its own."""
 
 LOOKED_SHARE = 0.5
 """The share of a table's pairs, those with the highest influence on refusals, on which steps are taken beside all."""
@@ -113,7 +116,11 @@ def draw_pairs_ahead(pairs: Dataset, batch_size: int, look: LookAhead) -> list[D
 
 
 def look_ahead(
-    job: TrainingJob, probed: Mapping[Target, ProbedTarget], temperature: float, look: LookAhead
+    job: TrainingJob,
+    probed: Mapping[Target, ProbedTarget],
+    temperature: float,
+    look: LookAhead,
+    before: AnswerLogprobs | None = None,
 ) -> dict[Target, list[Reading]]:
     """Takes the first steps of a training, several times, and reads from probe answers how far each target has moved.
 
@@ -122,12 +129,15 @@ def look_ahead(
         probed: the targets' answers of the starting model.
         temperature: at which they were drawn.
         look: how many steps, and how often.
+        before: ln p of the answers under the starting model, from earlier look-aheads of it; where it is empty, the
+            first one takes them and they come to lie there.
 
     Raises HarnessError where what the training needs is not installed.
     """
     readings: dict[Target, list[Reading]] = {target: [] for target in probed}
+    known = {} if before is None else before
     for draw, pairs in enumerate(draw_pairs_ahead(job.pairs, job.training.batch_size, look)):
-        for target, reading in _look_once(job, pairs, probed, temperature, look, draw).items():
+        for target, reading in _look_once(job, pairs, probed, temperature, look, draw, known).items():
             readings[target].append(reading)
     return readings
 
@@ -139,49 +149,60 @@ def _look_once(
     temperature: float,
     look: LookAhead,
     draw: int,
+    before: AnswerLogprobs,
 ) -> dict[Target, Reading]:
-    read: dict[int, dict[Target, list[FloatArray]]] = {}
+    # The targets share most answers, and many answers are alike: each is read once.
+    asked = [*{(each.prompt, each.answer): each for target in probed.values() for each in target.answers}.values()]
+    after: AnswerLogprobs = {}
 
     def watch(model: PreTrainedModel, step: int) -> None:
-        if step in (0, look.steps):
-            read[step] = {
-                target: answer_token_logprobs(model, each.answers, temperature) for target, each in probed.items()
-            }
+        if step == 0 and not before:
+            before.update(answer_token_logprobs(model, asked, temperature))
+        elif step == look.steps:
+            after.update(answer_token_logprobs(model, asked, temperature))
 
     training = job.training.model_copy(update={"launch": None})
     label = f"{job.label}, look-ahead {draw + 1} of {look.draws}"
     seed = (job.seed + _OTHER_BATCHES + draw) % 2**32
     train_on_pairs(replace(job, pairs=pairs, training=training, steps=look.steps, seed=seed, label=label), watch=watch)
-    return {target: each.read_change(read[0][target], read[look.steps][target]) for target, each in probed.items()}
+    return {
+        target: each.read_change(*([side[own.prompt, own.answer] for own in each.answers] for side in (before, after)))
+        for target, each in probed.items()
+    }
 
 
 def answer_token_logprobs(
     model: PreTrainedModel, answers: Sequence[WeightedAnswer], temperature: float
-) -> list[FloatArray]:
-    """Ln p (nats) at a temperature of each answer's tokens, in the answers' order; the model stays in its mode."""
+) -> AnswerLogprobs:
+    """Ln p (nats) at a temperature of each answer's tokens; the model stays in its mode."""
     body = decoder_body(model)
-    found: dict[int, FloatArray] = {}
+    found: AnswerLogprobs = {}
     with evaluation_mode(model):
-        for places in _pack_answers(answers, _CPU_TOKENS if body.device.type == "cpu" else _DEVICE_TOKENS):
-            pack = [answers[place] for place in places]
+        run = choose_pass(body, tell=False)
+        for pack in _pack_answers(answers, _CPU_TOKENS if body.device.type == "cpu" else _DEVICE_TOKENS):
             sequences = [each.prompt + each.answer for each in pack]
-            hidden, paths = padded_pass(body, sequences)
+            hidden, paths = run(body, sequences)
             rows = [paths[ids][len(each.prompt) - 1 : -1] for ids, each in zip(sequences, pack, strict=True)]
             tokens = torch.tensor([token for each in pack for token in each.answer], device=hidden.device)
             logprobs = token_logprobs(model, hidden[torch.cat(rows).to(hidden.device)], tokens, temperature)
             parts = torch.split(logprobs.cpu().double(), [len(each.answer) for each in pack])
-            found.update(zip(places, (part.numpy() for part in parts), strict=True))
-    return [found[place] for place in range(len(answers))]
+            found |= {(each.prompt, each.answer): part.numpy() for each, part in zip(pack, parts, strict=True)}
+    return found
 
 
-def _pack_answers(answers: Sequence[WeightedAnswer], budget: int) -> Iterator[list[int]]:
-    """Places of answers alike in length, so many that their padded rows hold `budget` tokens at most, or one."""
-    lengths = [len(each.prompt) + len(each.answer) for each in answers]
-    pack: list[int] = []
-    for place in sorted(range(len(answers)), key=lengths.__getitem__):
-        if pack and (len(pack) + 1) * lengths[place] > budget:
+def _pack_answers(answers: Sequence[WeightedAnswer], budget: int) -> Iterator[list[WeightedAnswer]]:
+    """Answers that begin alike together, at most `budget` tokens, or one answer, in a pack."""
+    pack: list[WeightedAnswer] = []
+    used = 0
+    before: tuple[int, ...] = ()
+    for each in sorted(answers, key=lambda each: each.prompt + each.answer):
+        sequence = each.prompt + each.answer
+        own = len(sequence) - common_prefix(before, sequence)
+        if pack and used + own > budget:
             yield pack
-            pack = []
-        pack.append(place)
+            pack, used, own = [], 0, len(sequence)
+        pack.append(each)
+        used += own
+        before = sequence
     if pack:
         yield pack

@@ -57,10 +57,12 @@ from harness.run.speed import measure_speed
 from harness.run.stages import Stage, due_stages, every_stage
 from harness.run.state import FORECAST_PROMPTS, Run, open_run, plan_arm_processes, training_prompts
 from harness.scoring.influence.directions import CPU_GRADIENT_TOKENS, DEVICE_GRADIENT_TOKENS
+from harness.scoring.influence.subspace import Subspace, check_layers
 from harness.scoring.logprobs import tokenize_pairs
+from harness.scoring.packing import PADDED_TOKENS
 from harness.scoring.probes import PROBES_AT_ONCE
 from harness.scoring.scorer import CPU_TOKENS, DEVICE_TOKENS
-from harness.scoring.targets import asks_unsafe, check_subspace, influence_column
+from harness.scoring.targets import asks_unsafe, influence_column
 from harness.support import artifacts
 from harness.support.layout import ON_POLICY
 from harness.training.arms import optimizer_steps
@@ -71,7 +73,7 @@ from harness.workers.processes import ProcessPlan
 _TOKENIZED_AT_ONCE = 1000
 """Prompts that are counted at a time."""
 PAIRS_AT_ONCE = 32
-"""Pairs in a forward pass that measures ln p (`harness.scoring.logprobs.profile_model`)."""
+"""Pairs in a forward pass that measures ln p (`harness.scoring.logprobs.profile_model`), where they are short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,8 @@ def dry_run(recipe: Recipe, out: Path, max_processes: int | None = None, began: 
         max_processes: a limit on the processes.
         began: when this process began (seconds since the epoch): a run takes as long to start.
 
-    Raises HarnessError where the recipe's inputs, or the model's configuration and tokenizer, cannot be had.
+    Raises HarnessError where the recipe's inputs, or the model's configuration and tokenizer, cannot be had, or do not
+    fit together.
     """
     recipe, pins = pin_recipe(recipe, read_pins(out))
     check_prerequisites(recipe)
@@ -351,8 +354,8 @@ def _forecast_work(known: KnownTokens, table: TokenTable, evaluated: int) -> Wor
     answers = known.recipe.probes.samples * asked * (prompt + evaluated)
     trainings = len(arms) * look.draws
     steps = trainings * look.steps
-    # Before and after each, for refusals and for harm.
-    seen, read = table.tokens_for(settings.batch_size) * steps, 4 * trainings * answers
+    # After each, and once before all.
+    seen, read = table.tokens_for(settings.batch_size) * steps, (1 + trainings) * answers
     return Workload(table.pairs, steps=steps, trained=seen, read=read)
 
 
@@ -392,10 +395,11 @@ def _moved_share(model: PreTrainedModel, shape: Shape, subspace: str | None) -> 
     """The share of the parameters that influence is measured over, at most."""
     if subspace is None:
         return 1.0
-    kind, size = check_subspace(subspace)
-    if kind == "last":
-        return min(1.0, size / shape.layers)
-    return (_adapter_parameters(model, Lora(rank=size)) or 0) / shape.parameters
+    within = Subspace.parse(subspace)
+    check_layers(model, within)
+    if within.kind == "last":
+        return within.size / shape.layers
+    return (_adapter_parameters(model, Lora(rank=within.size)) or 0) / shape.parameters
 
 
 def _memory_by_kind(known: KnownTokens, shape: Shape, adapted: int | None, moved: float) -> dict[str, Memory]:
@@ -410,7 +414,8 @@ def _memory_by_kind(known: KnownTokens, shape: Shape, adapted: int | None, moved
     recipe, longest = known.recipe, known.longest_sequence()
     table = known.source_table(ON_POLICY, recipe.pairs.max_new_tokens)
     budget = DEVICE_TOKENS if known.on_gpu else CPU_TOKENS
-    at_once = min(max(budget, PAIRS_AT_ONCE * longest), table.sequences)
+    padded = min(PAIRS_AT_ONCE * longest, max(PADDED_TOKENS, longest))
+    at_once = min(max(budget, padded), table.sequences)
     launch, lora = recipe.training.launch, recipe.training.lora
     micro = micro_batch(recipe.training, launch.processes if launch else 1)
     found = {

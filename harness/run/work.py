@@ -18,6 +18,7 @@ from harness.displacement.run_files import write_change, write_reference
 from harness.evaluation.lm_eval import evaluate_model
 from harness.forecast.extrapolation import LEVEL
 from harness.forecast.forecasting import forecast_training
+from harness.forecast.look_ahead import AnswerLogprobs
 from harness.models.loading import load_model, load_tokenizer
 from harness.organism import answers
 from harness.preferences.building import BuiltPairs, build_pairs, pairs_from_answers
@@ -27,6 +28,7 @@ from harness.recipes.schema import Recipe
 from harness.run.refreshing import Refresher
 from harness.run.stages import Stage, StageKind, evaluated_model
 from harness.run.state import FORECAST_PROMPTS, Run, training_prompts
+from harness.scoring.influence.subspace import Subspace, check_layers
 from harness.scoring.logprobs import PairLogprobs, pair_logprobs, profile_model, tokenize_pairs
 from harness.scoring.probes import Probes, draw_probes
 from harness.scoring.scorer import score
@@ -161,6 +163,7 @@ def write_probes(run: Run, _: Stage) -> None:
     """Answers of the starting model to the training prompts that the targets ask, judged."""
     recipe, prompts = run.recipe, _probe_prompts(run.recipe, run.influence_targets)
     model, tokenizer = load_model(run.model_path)
+    check_layers(model, Subspace.parse(recipe.probes.subspace) if recipe.probes.subspace else None)
     drawn = draw_probes(
         model,
         tokenizer,
@@ -208,9 +211,9 @@ def write_forecast(run: Run, stage: Stage) -> None:
     asked = {*evenly_spaced([*dict.fromkeys(each.prompt_id for each in probes.answers)], FORECAST_PROMPTS)}
     probes = replace(probes, answers=tuple(each for each in probes.answers if each.prompt_id in asked))
     tokenizer = load_tokenizer(run.model_path)[1]
-    found = {}
+    found, before = {}, AnswerLogprobs()
     for name in run.forecast_arms:
-        forecast = forecast_training(_training_job(run, name, stage.seed)[0], probes, tokenizer)
+        forecast = forecast_training(_training_job(run, name, stage.seed)[0], probes, tokenizer, before=before)
         found[name] = forecast.to_json()
         for target, change in forecast.changes.items():
             if target == "refusal":

@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.models.loading import evaluation_mode
 from harness.preferences.pairs import PreferenceRow, TooLong, Unscorable, check_pair
 from harness.preferences.tokens import Tokens, tokenize_pair
-from harness.scoring.packing import decoder_body, padded_pass
+from harness.scoring.packing import decoder_body, padded_batches, padded_pass
 from harness.scoring.scorer import beyond_model, refuse_scoreless
 from harness.scoring.unembedding import split_rows, unembed
 from harness.support import artifacts, console
@@ -156,7 +156,7 @@ def pair_logprobs(
         tokenizer: its tokenizer, with the chat template of the training.
         pairs: explicit preference pairs with `pair_id` (`harness.preferences.tables.load_preferences`).
         max_length: cut off longer sequences as DPOTrainer does.
-        batch_size: pairs in one forward pass.
+        batch_size: pairs in one forward pass, fewer where they are long.
 
     Raises HarnessError naming a pair that cannot be tokenised.
     """
@@ -169,9 +169,9 @@ def profile_model(model: PreTrainedModel, tokens: Mapping[str, Tokens], *, batch
     Args:
         model: a causal language model, on any device; left in the mode it was in.
         tokens: the pairs by `pair_id` (`tokenize_pairs`).
-        batch_size: pairs in one forward pass.
+        batch_size: pairs in one forward pass, fewer where they are long.
 
-    Memory beyond the model: the hidden states of a batch, 2**26 logits, and `mass` in float64.
+    Memory beyond the model: the hidden states of a batch, 2**26 logits three times over, and `mass` in float64.
     """
     sides: tuple[dict[str, FloatArray], dict[str, FloatArray]] = ({}, {})
     mass = np.zeros((POSITIONS + 1, model.get_output_embeddings().weight.shape[0]))
@@ -190,8 +190,10 @@ def profile_model(model: PreTrainedModel, tokens: Mapping[str, Tokens], *, batch
 def _batches_by_length(tokens: Mapping[str, Tokens], batch_size: int) -> Iterator[list[str]]:
     # Alike in length, for little padding; equal ones by name, so that the order of the table changes no sum.
     names = sorted(tokens, key=lambda name: (len(tokens[name].prompt) + len(tokens[name].chosen), name))
-    for start in range(0, len(names), batch_size):
-        yield names[start : start + batch_size]
+    pairs = [tokens[name] for name in names]
+    longest = [len(each.prompt) + max(len(each.chosen), len(each.rejected)) for each in pairs]
+    for batch in padded_batches(longest, batch_size):
+        yield names[batch]
 
 
 def _answer_logprobs(

@@ -32,6 +32,10 @@ Pass = Callable[[PreTrainedModel, Sequences], tuple[Tensor, Paths]]
 """Runs a decoder body over token sequences: hidden states [nodes, d], and where each sequence's rows are in them."""
 
 
+PADDED_TOKENS = 2**14
+"""Tokens of a padded batch, padding included, unless one sequence has more."""
+
+
 # The trie of a pack, and the attention that follows its paths
 
 
@@ -239,6 +243,18 @@ def single_pass(body: PreTrainedModel, sequences: Sequences) -> tuple[Tensor, Pa
     return torch.cat([hidden for hidden, _ in passes]), paths
 
 
+def padded_batches(lengths: Sequence[int], at_most: int) -> Iterator[slice]:
+    """Stretches of sequences of these lengths, in their order: at most so many, few enough tokens with padding."""
+    start = longest = 0
+    for place, length in enumerate(lengths):
+        longest = max(longest, length)
+        if place > start and (place - start == at_most or (place + 1 - start) * longest > PADDED_TOKENS):
+            yield slice(start, place)
+            start, longest = place, length
+    if start < len(lengths):
+        yield slice(start, len(lengths))
+
+
 # Which pass is exact for a model
 
 
@@ -260,17 +276,18 @@ def decoder_body(model: PreTrainedModel) -> PreTrainedModel:
     return parts[0]
 
 
-def choose_pass(body: PreTrainedModel) -> Pass:
-    """The fastest exact pass for this model; says in one line on standard error why it is not the fast one."""
+def choose_pass(body: PreTrainedModel, *, tell: bool = True) -> Pass:
+    """The fastest exact pass for this model; with `tell`, a line on standard error says why it is not the fast one."""
     if _positions_depend_on_batch(body):
-        print_note(
-            f"scoring one sequence at a time: the rotary embedding of {body.config.model_type} depends on the batch"
-        )
-        return single_pass
-    if (reason := trie_doubts(body)) is not None:
-        print_note(f"scoring in padded batches, each prompt twice: {reason}")
-        return padded_pass
-    return trie_pass
+        told = f"one sequence at a time: the rotary embedding of {body.config.model_type} depends on the batch"
+        chosen = single_pass
+    elif (reason := trie_doubts(body)) is not None:
+        told, chosen = f"in padded batches, each prompt twice: {reason}", padded_pass
+    else:
+        return trie_pass
+    if tell:
+        print_note(f"scoring {told}")
+    return chosen
 
 
 def trie_doubts(body: PreTrainedModel) -> str | None:

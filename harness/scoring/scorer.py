@@ -26,7 +26,7 @@ from harness.scoring import ches
 from harness.scoring.influence.directions import Directions, build_directions
 from harness.scoring.influence.measuring import measure_influences
 from harness.scoring.influence.shifting import in_float32
-from harness.scoring.influence.subspace import Subspace
+from harness.scoring.influence.subspace import Subspace, check_layers
 from harness.scoring.packing import Paths, choose_pass, decoder_body
 from harness.scoring.probes import PROBE_SAMPLES, Probes, draw_probes, load_probe_prompts
 from harness.scoring.targets import Target, error_column, influence_column
@@ -352,12 +352,13 @@ def score(
     with in_float32(model) if probes is not None else nullcontext():
         directions = None
         if probes is not None:
+            within = Subspace.parse(subspace) if subspace else None
+            check_layers(model, within)
             if isinstance(probes, str):
                 prompts = load_probe_prompts(probes, targets)
                 probes = draw_probes(model, tokenizer, prompts, samples=probe_samples, judge=judge)
             own = "preferred" in targets
             pairs = sample_pair_tokens(cut_windows(dataset), tokenizer, max_length) if own else ()
-            within = Subspace.parse(subspace) if subspace else None
             directions = build_directions(model, tokenizer, probes, targets, pairs, within)
         scorer = Scorer(model, budget, with_coefficients=with_coefficients, directions=directions)
         rows = [

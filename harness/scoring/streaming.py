@@ -28,7 +28,7 @@ from harness.preferences.values import given_column, given_text, python_values
 from harness.scoring.influence.directions import Directions, Keep, build_directions
 from harness.scoring.influence.keeping import DirectionFolder
 from harness.scoring.influence.shifting import in_float32
-from harness.scoring.influence.subspace import Subspace
+from harness.scoring.influence.subspace import Subspace, check_layers
 from harness.scoring.probes import find_probes
 from harness.scoring.scorer import (
     WINDOW,
@@ -126,10 +126,11 @@ class ScoringJob:
         asked = self.influence
         if asked is None:
             return None
+        subspace = Subspace.parse(asked.subspace) if asked.subspace else None
+        check_layers(model, subspace)
         probes = find_probes(model, tokenizer, asked, content)
         own = "preferred" in asked.targets
         pairs = sample_pair_tokens(self.windows(), tokenizer, self.max_length) if own else ()
-        subspace = Subspace.parse(asked.subspace) if asked.subspace else None
         return build_directions(model, tokenizer, probes, asked.targets, pairs, subspace, keep)
 
 

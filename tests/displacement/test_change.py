@@ -312,6 +312,28 @@ def test_starts_against_a_walk_one_sequence_at_a_time(toy, monkeypatch, floor):
         assert max(astuple(start)) < 0.999  # a toy that always starts alike would show nothing
 
 
+@pytest.mark.slow
+def test_a_trees_rows_are_bounded(toy, monkeypatch):
+    """A floor of 0.05 lets 20 openings of a prompt be followed: of 40 rows, two prompts at once, and all alike."""
+    model, _, tokenizer = toy
+    prompts, begun = ["help", "Here is I cannot help", "is is", "Sure . Sure .", "Sure"], []
+    together = openings.answer_openings(model, tokenizer, prompts, 0.05)
+    begin = openings._OpeningTree.__init__
+
+    def counted(tree, body, ids):
+        begun.append(len(ids))
+        begin(tree, body, ids)
+
+    # Private, as what bounds the memory shows nowhere.
+    monkeypatch.setattr(openings, "_ROWS_AT_ONCE", 40)
+    monkeypatch.setattr(openings._OpeningTree, "__init__", counted)
+    apart = openings.answer_openings(model, tokenizer, prompts, 0.05)
+    assert begun == [2, 2, 1]
+    for one, other in zip(together, apart, strict=True):
+        assert [(each.tokens, each.way) for each in one] == [(each.tokens, each.way) for each in other]
+        assert [each.probability for each in one] == pytest.approx([each.probability for each in other], abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("opening", "whole", "way"),
     [

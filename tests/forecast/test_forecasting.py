@@ -17,6 +17,7 @@ from harness.forecast.forecasting import (
 )
 from harness.forecast.forecasting import _push_by_column as push_by_column
 from harness.forecast.forecasting import _push_by_type as push_by_type
+from harness.forecast.look_ahead import answer_token_logprobs
 from harness.forecast.results import GroupPush, LookAhead
 from harness.support.errors import HarnessError
 
@@ -177,9 +178,16 @@ def test_refusals_over_compliances_raise_refusals_and_the_other_way_round(miniat
 
 
 @pytest.mark.slow
-def test_a_table_is_forecast_whole_and_in_parts(miniature):
+def test_a_table_is_forecast_whole_and_in_parts(miniature, monkeypatch):
+    """The answers are read once before all steps, and after those on all pairs and on the better half."""
     _, _, tokenizer, probes, scored = miniature
-    job = job_on(miniature, scored)
+    job, read = job_on(miniature, scored), []
+
+    def counted(model, answers, temperature):
+        read.append(len(answers))
+        return answer_token_logprobs(model, answers, temperature)
+
+    monkeypatch.setattr("harness.forecast.look_ahead.answer_token_logprobs", counted)
     found = forecast_table(job, probes, tokenizer, LookAhead(steps=2, draws=1), shares=(0.85, 0.5))
     assert found.whole.pairs == len(scored)
     assert [each.forecast.pairs for each in found.kept] == [math.ceil(0.85 * len(scored)), math.ceil(len(scored) / 2)]
@@ -194,6 +202,9 @@ def test_a_table_is_forecast_whole_and_in_parts(miniature):
     assert content["whole"]["changes"]["refusal"]["change"] > 0
     assert content["whole"]["steps"] == 6
     assert content["whole"]["look_ahead"] == {"steps": 2, "draws": 1}
+    distinct = {(each.prompt_tokens, each.answer_tokens) for each in probes.answers}
+    assert len(read) == 3
+    assert {*read} <= {*range(1, len(distinct) + 1)}
 
 
 @pytest.mark.slow

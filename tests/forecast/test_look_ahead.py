@@ -109,21 +109,25 @@ def test_a_table_of_fewer_pairs_is_taken_whole():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_token_logprobs_are_a_plain_passs(micro, temperature):
+def test_token_logprobs_are_a_plain_passs(micro, temperature, monkeypatch):
+    """Of answers in several packs, one beginning like another, one longer than a pack may be."""
     from harness.models.loading import load_model
 
+    monkeypatch.setattr("harness.forecast.look_ahead._CPU_TOKENS", 10)
     model, _ = load_model(str(micro))
     model.train()
-    answers = [WeightedAnswer((5, 6, 7), (8, 9, 10, 11), (1.0,) * 4, 0), WeightedAnswer((5, 6), (3,), (1.0,), 1)]
+    tokens = [((5, 6, 7), (8, 9, 10, 11)), ((5, 6), (3,)), ((5, 6, 7), (8, 9)), ((5, 6, 7), (4,)), ((12,) * 400, (1,))]
+    answers = [WeightedAnswer(*each, (1.0,) * len(each[1]), 0) for each in tokens]
     found = answer_token_logprobs(model, answers, temperature)
     assert model.training
     model.eval()
-    for each, logprobs in zip(answers, found, strict=True):
+    assert [*found] == sorted(tokens)
+    for each in answers:
         with torch.no_grad():
             logits = model(torch.tensor([each.prompt + each.answer])).logits[0].double() / temperature
         start = len(each.prompt) - 1
         expected = [logits[start + n].log_softmax(-1)[token].item() for n, token in enumerate(each.answer)]
-        assert logprobs == pytest.approx(expected, abs=1e-5)
+        assert found[each.prompt, each.answer] == pytest.approx(expected, abs=1e-5)
 
 
 def answered(prompt, label, unsafe=True):

@@ -482,3 +482,20 @@ def test_the_mark_of_the_weights_changes_with_any_weight():
     assert before == weights_mark(make(CONFIGS["llama"]))
     model.model.layers[2].mlp.up_proj.weight.data[5, 5] += 1e-3
     assert weights_mark(model) != before
+
+
+@pytest.mark.parametrize(
+    ("lengths", "ends"),
+    [
+        ([10, 10, 20, 30, 30, 90, 120], [3, 5, 6, 7]),  # three; two, as 3 x 90 is too much; 90, as 2 x 120 is; 120
+        ([50, 10, 60], [2, 3]),  # two of 50, padded; with the third, 3 x 60
+        ([1] * 7, [3, 6, 7]),
+        ([], []),
+    ],
+)
+def test_padded_batches_by_hand(monkeypatch, lengths, ends):
+    """Of three sequences at most, and 100 tokens."""
+    monkeypatch.setattr(packing, "PADDED_TOKENS", 100)
+    found = [*packing.padded_batches(lengths, 3)]
+    assert [part.stop for part in found] == ends
+    assert [part.start for part in found] == [0, *ends[:-1]][: len(ends)]

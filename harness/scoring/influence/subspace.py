@@ -68,12 +68,20 @@ def _choose_parameters(model: PreTrainedModel, subspace: Subspace | None) -> dic
         return every
     if subspace.kind == "lora":
         return {name: each for name, each in every.items() if f"lora_B.{_ADAPTER}" in name}
+    check_layers(model, subspace)
     layers = _decoder_layers(model)
-    if subspace.size > len(layers):
-        hint = f"The model has {len(layers)}."
-        raise HarnessError(f"{subspace.size} layers are too many", place="--subspace", hint=hint)
     own = {id(each) for layer in layers[-subspace.size :] for each in layer.parameters()}
     return {name: each for name, each in every.items() if id(each) in own}
+
+
+def check_layers(model: PreTrainedModel, subspace: Subspace | None) -> None:
+    """Raises HarnessError where the model has fewer layers than the subspace."""
+    if subspace is None or subspace.kind == "lora":
+        return
+    layers = len(_decoder_layers(model))
+    if subspace.size > layers:
+        hint = f"The model has {layers}."
+        raise HarnessError(f"{subspace.size} layers are too many", place="--subspace", hint=hint)
 
 
 def _decoder_layers(model: PreTrainedModel) -> list[torch.nn.Module]:
