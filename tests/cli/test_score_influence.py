@@ -156,6 +156,7 @@ def test_bad_usage_is_one_line(command, table, tmp_path, prompts, model, options
     done = command("score", table, "--model", model, "--out", "s.parquet", *(names.get(each, each) for each in options))
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
+    assert "Drawing" not in done.stderr
     assert not [*tmp_path.glob("*.parts")]
 
 

@@ -196,6 +196,29 @@ def test_experiments_are_refused(tmp_path, monkeypatch, command):
 
 
 @pytest.mark.slow
+def test_more_layers_than_the_model_has_are_told_beforehand(place):
+    arm = "arms={by: {filter: {keep_highest: 0.5, by: refusal_influence}}}"
+    with pytest.raises(HarnessError, match="3 layers are too many. The model has 1"):
+        dry_run(chosen(place, arm, "probes.subspace=last:3"), place / "run")
+
+
+@pytest.mark.slow
+def test_prompts_without_benign_ones_are_told_beforehand(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("harness.run.dry_run.has_weights", lambda _: False)
+    dry_run(chosen(place), tmp_path / "run")
+    assert "benign" not in capsys.readouterr().err
+    unsafe = tmp_path / "unsafe.jsonl"
+    unsafe.write_text("".join(json.dumps(row) + "\n" for row in PROMPTS if row["label"] == "unsafe"))
+    dry_run(chosen(place, f"prompts={unsafe}"), tmp_path / "run")
+    assert f"warning: {unsafe} holds no benign prompts, so over-refusal will not be" in capsys.readouterr().err
+    benign = "arms={by: {filter: {keep_highest: 0.5, by: benign_influence}}}"
+    with pytest.raises(
+        HarnessError, match="arms.by.filter: benign_influence cannot be measured, as .* no benign train"
+    ):
+        dry_run(chosen(place, f"prompts={unsafe}", benign), tmp_path / "run")
+
+
+@pytest.mark.slow
 def test_what_cannot_be_had_is_told(place, tmp_path):
     with pytest.raises(HarnessError, match="no such model directory"):
         dry_run(chosen(place, f"model={tmp_path}/none"), tmp_path / "run")
