@@ -81,8 +81,6 @@ def filter_command(
     rule, value = _single_rule(rules)
     if (quantile is None) != (n is None):
         raise HarnessError("--quantile and --n go together", hint="Give both, as in --quantile 0.5 --n 512.")
-    if threshold is not None and math.isnan(threshold):
-        raise HarnessError("is no number", place="--threshold nan", hint="Give a score, such as 0.")
     by = by or (_BY_INFLUENCE if rule == "--keep-highest" else "ln_ches")
     table = read_scores(scores)
     choice = _make_choice(rule, value, table, by, n=n or 0, seed=seed, errors=guard_errors)
@@ -97,7 +95,10 @@ def _single_rule(rules: Mapping[str, str | float | None]) -> tuple[str, str | fl
     given = [(rule, value) for rule, value in rules.items() if value is not None]
     if len(given) != 1:
         raise HarnessError(f"{len(given)} rules given", hint=f"Give exactly one of {', '.join(rules)}.")
-    return given[0]
+    rule, value = given[0]
+    if isinstance(value, float) and math.isnan(value):
+        raise HarnessError("is no number", place=f"{rule} {value}", hint="Give one, such as 0.")
+    return rule, value
 
 
 def _make_choice(rule: str, value: str | float, table: Dataset, by: str, *, n: int, seed: int, errors: float) -> Choice:

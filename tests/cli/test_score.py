@@ -258,7 +258,7 @@ def test_filter_rules(scores, rule, count):
         (["--keep-lowest", "0"], "0 pairs asked for"),
         (["--keep-lowest", "1", "--by", "chess"], "no column 'chess'"),
         (["--keep-highest", "1"], "no column 'refusal_influence'. Score with --probes"),
-        (["--threshold", "nan"], "--threshold nan: is no number. Give a score, such as 0."),
+        (["--threshold", "nan"], "--threshold nan: is no number. Give one, such as 0."),
         (["--guard", "refusal,candour"], "--guard: 'candour' is no target. Give some of refusal, harmful"),
     ],
 )
