@@ -19,6 +19,10 @@ class Unscorable(ValueError):  # noqa: N818 - it names the row's state, and is n
     """A row that is no usable preference pair; the message is the reason its row in the output carries."""
 
 
+class Undecided(Unscorable):
+    """A row that prefers neither of its answers, or does not say which."""
+
+
 class TooLong(Unscorable):
     """A pair of which the trainer's `max_length`, or the model's context, leaves no answer."""
 
@@ -101,7 +105,7 @@ def check_pair(row: PreferenceRow | BrokenRow) -> Pair:
     try:
         row = to_trl(row)
     except NoPreference as error:
-        raise Unscorable(str(error)) from None
+        raise Undecided(str(error)) from None
     answers = [_text_or_messages(row.get(name), name) for name in ("chosen", "rejected")]
     prompt, chosen, rejected = _prompt_and_answers(row.get("prompt"), *answers)
     for name, answer in (("chosen", chosen), ("rejected", rejected)):
@@ -167,8 +171,11 @@ def _prompt_and_answers(prompt: object, chosen: Text, rejected: Text) -> tuple[T
 
 
 def _extract_prompt(chosen: Text, rejected: Text) -> tuple[Text, Text, Text]:
-    """The longest common beginning is the prompt, found as TRL's `extract_prompt` finds it, quirks included."""
-    if chosen == rejected:
+    """The longest common beginning is the prompt, found as TRL's `extract_prompt` finds it, quirks included.
+
+    Of lists of messages the last is each side's own, so two identical ones have a prompt as well.
+    """
+    if chosen == rejected and isinstance(chosen, str):
         raise Unscorable("identical answers, so the prompt they begin with cannot be told from them")
     if not chosen or not rejected:
         raise Unscorable("an empty answer and no prompt column")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from harness.preferences.dialogues import hold_dialogues, read_steer_prompt, split_dialogues
 from harness.support.errors import HarnessError
 
 Row = Mapping[str, Any]
@@ -28,12 +29,15 @@ class NoPreference(ValueError):  # noqa: N818 - it names the row's state, and is
 def to_trl(row: Row) -> Row:
     """The row with `prompt`, `chosen` and `rejected` as TRL has them, made of other columns where it has those.
 
-    Known are PKU-SafeRLHF, HelpSteer2's and HelpSteer3's preferences, OpenAI's preference format, ShareGPT's turns
-    and instructions beside two answers (Alpaca, Orca); a text in a column that names its turn becomes a message. A
-    row in TRL's columns, or in none of these, is returned itself. Raises NoPreference where neither is preferred.
+    Known are hh-rlhf's dialogues, PKU-SafeRLHF, HelpSteer2's and HelpSteer3's preferences, OpenAI's preference format,
+    ShareGPT's turns and instructions beside two answers (Alpaca, Orca, Argilla); a text in a column that names its turn
+    becomes a message. A row in TRL's columns, or in none of these, is returned itself. Raises NoPreference where
+    neither is preferred.
     """
     if all(row.get(name) is not None for name in ("prompt", "chosen", "rejected")):
         return row
+    if hold_dialogues(row):
+        return {**row, **split_dialogues(row["chosen"], row["rejected"])}
     for needed, read in _SHAPES.items():
         if all(row.get(name) is not None for name in needed):
             return {**row, **read(row)}
@@ -59,6 +63,8 @@ def _missing_hint(seen: set[str]) -> str:
     answers = [name for name in ("response", "output", "completion", "answer") if name in seen]
     if "conversations" in seen or "messages" in seen:
         return "One conversation a row is no pair: give two answers to each prompt as chosen and rejected."
+    if answers == ["response"] and "helpfulness" in seen:
+        return "HelpSteer rates single answers; its pairs are HelpSteer2's `preference` and HelpSteer3."
     if answers:
         return f"One {answers[0]} a row is no pair: give two to each prompt as chosen and rejected."
     return "Rename the preferred answer's column to chosen, the other's to rejected and the request's to prompt."
@@ -83,7 +89,7 @@ def _by_strength(prompt: str, first: str, second: str, strength: str) -> Callabl
         if not isinstance(value, int | float) or not value or value != value:
             raise NoPreference(f"{strength} prefers neither answer")
         answers = (row[first], row[second])
-        return chat_messages(row[prompt], *(answers if value < 0 else reversed(answers)))
+        return chat_messages(read_steer_prompt(row[prompt]), *(answers if value < 0 else reversed(answers)))
 
     return read
 
@@ -107,11 +113,13 @@ def _sharegpt_turns(value: Any) -> Any:
     return [{"role": _SHAREGPT_ROLES.get(str(turn["from"]), turn["from"]), "content": turn["value"]} for turn in turns]
 
 
-def _instruction(name: str) -> Callable[[Row], Row]:
+def _instruction(name: str, chosen: str = "chosen", rejected: str = "rejected") -> Callable[[Row], Row]:
     def read(row: Row) -> Row:
+        if row.get("status") == "tie":
+            raise NoPreference("status is tie")
         parts = [row[name], row.get("input") if name == "instruction" else None]
         text = "\n".join(part for part in parts if isinstance(part, str) and part)
-        made = chat_messages(text, row["chosen"], row["rejected"])
+        made = chat_messages(text, row[chosen], row[rejected])
         system = row.get("system")
         before = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
         return {**made, "prompt": before + made["prompt"]}
@@ -132,5 +140,9 @@ _SHAPES: dict[tuple[str, ...], Callable[[Row], Row]] = {
     ("conversations", "chosen", "rejected"): _sharegpt,
     ("instruction", "chosen", "rejected"): _instruction("instruction"),
     ("question", "chosen", "rejected"): _instruction("question"),
+    ("input", "chosen", "rejected"): _instruction("input"),
+    ("instruction", "chosen_response", "rejected_response"): _instruction(
+        "instruction", "chosen_response", "rejected_response"
+    ),
 }
 """The columns that a shape needs, and what makes TRL's of them."""

@@ -19,11 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets, load_dataset, load_from_disk
 
+from harness.preferences.dialogues import hold_dialogues
 from harness.preferences.files import ONLY_SPLIT, SAVED_BY_DATASETS, file_kind, is_packed, table_files
 from harness.preferences.pairs import (
     BrokenRow,
     Pair,
     PreferenceRow,
+    Undecided,
     Unscorable,
     check_pair,
     explicit_row,
@@ -55,11 +57,19 @@ def load_preferences(source: str | Path, *, config: str | None = None, split: st
         config: configuration of a data set with several.
         split: split of a hub data set, or of a folder whose files name theirs.
 
-    Raises HarnessError where the source cannot be read, a row is no usable pair, or a `pair_id` comes twice.
+    Rows that prefer neither answer, as published data has them, are left out with a note. Raises HarnessError where the
+    source cannot be read, any other row is no usable pair, or a `pair_id` comes twice.
     """
-    rows = [_require_pair(row, number, source) for number, row in enumerate(stream_rows(source, config, split))]
+    rows, undecided = list[dict[str, Any]](), list[str]()
+    for number, row in enumerate(stream_rows(source, config, split)):
+        try:
+            rows.append(_require_pair(row, number, source))
+        except Undecided as error:
+            undecided.append(f"row {number + 1}: {error}")
     if not rows:
-        raise HarnessError("holds no rows", place=str(source))
+        raise HarnessError("prefers no answer in any row" if undecided else "holds no rows", place=str(source))
+    if undecided:
+        print_note(f"{source}: left out {len(undecided)} rows that prefer neither answer (first {undecided[0]})")
     refuse_repeated([row["pair_id"] for row in rows], str(source))
     return Dataset.from_list(rows, on_mixed_types="use_json")
 
@@ -92,6 +102,8 @@ def with_explicit_prompts(dataset: Dataset, pairs: Sequence[Pair | None]) -> Dat
 def _require_pair(row: PreferenceRow | BrokenRow, number: int, source: str | Path) -> dict[str, Any]:
     try:
         pair = check_pair(row)
+    except Undecided:
+        raise
     except Unscorable as error:
         columns = "" if isinstance(row, BrokenRow) else f" Its columns: {', '.join(map(str, row)) or 'none'}."
         hint = f"Mend or remove the row.{columns}"
@@ -151,7 +163,7 @@ def check_table(source: str | Path, config: str | None = None, split: str = ONLY
 
 
 def note_doubts(rows: Sequence[PreferenceRow]) -> None:
-    """Notes messages that stand there as text, numbers that TRL may see otherwise, and a choice of preferences."""
+    """Notes messages that stand there as text, what TRL may see otherwise, and a choice of preferences."""
     for name in ("prompt", "chosen", "rejected"):
         if count := sum(_is_messages_as_text(row.get(name)) for row in rows):
             said = f"{count} of the first {len(rows)} rows hold a list of messages as text under {name}"
@@ -168,6 +180,11 @@ def note_doubts(rows: Sequence[PreferenceRow]) -> None:
         )
     if all(row.get(name) is not None for row in rows for name in (SAFER, BETTER)):
         print_note(f"chosen is the answer that {SAFER} names; leave that column out to go by {BETTER}")
+    if all(map(hold_dialogues, rows)):
+        print_note(
+            "hh-rlhf's dialogues are read as messages, for a chat template to render; DPOTrainer takes the texts as "
+            "they stand, so train on what `harness filter` writes"
+        )
 
 
 def _collect_numbers(value: object, place: str, found: dict[str, set[type]]) -> None:
@@ -317,12 +334,22 @@ def _read_hub(source: str, config: str | None, split: str) -> Iterator[Preferenc
     name, revision = hub.split_revision(source)
     chosen = {"revision": revision} if revision else {}
     try:
-        yield from _dataset_rows(load_dataset(name, config, split=split, streaming=True, **chosen))
+        yield from _dataset_rows(_load_streamed(name, config, split=split, streaming=True, **chosen))
     except HarnessError:
         raise
     except Exception as error:  # `datasets` and the hub client raise dozens of kinds here
         reason = f"cannot be loaded from the hub ({type(error).__name__}: {error})"
         raise HarnessError(reason, place=source, hint="Check the id, --config, --split and the network.") from error
+
+
+def _load_streamed(name: str, config: str | None, **options: Any) -> IterableDataset:
+    """A hub data set's configuration; where it has none of that name, the folder that is called so."""
+    try:
+        return load_dataset(name, config, **options)
+    except ValueError as error:
+        if config is None or f"BuilderConfig '{config}' not found" not in str(error):
+            raise
+        return load_dataset(name, data_dir=config, **options)
 
 
 def _dataset_rows(data: Dataset | IterableDataset) -> Iterator[PreferenceRow]:
