@@ -157,6 +157,12 @@ def read_score_overview(scores: str | Path) -> ScoreOverview:
     )
 
 
+def influence_reliability(values: NDArray[np.float64], errors: NDArray[np.float64]) -> float | None:
+    """How two draws of the probes would correlate: the share of the pairs' variance that is not their errors'."""
+    variance = float(values.var())
+    return max(0.0, 1 - float((errors**2).mean()) / variance) if variance else None
+
+
 def _read_influence(
     target: Target,
     figures: Mapping[str, NDArray[np.float64]],
@@ -165,14 +171,13 @@ def _read_influence(
     highest: list[ShownPair],
 ) -> InfluenceOverview:
     values, errors = figures[influence_column(target)], figures[error_column(target)]
-    variance = float(values.var())
     by_type = [(kind, values[[found == kind for found in types]]) for kind in PAIR_TYPES] if types else []
     return InfluenceOverview(
         target=target,
         mean=float(values.mean()),
         error_at_most=float(errors.mean()),
         negative=float((values < 0).mean()),
-        reliability=max(0.0, 1 - float((errors**2).mean()) / variance) if variance else None,
+        reliability=influence_reliability(values, errors),
         quantiles=_quantiles(values),
         types=[TypeInfluence(PAIR_TYPES[kind], len(own), float(own.mean())) for kind, own in by_type if len(own)],
         lowest=lowest,

@@ -1,13 +1,14 @@
 """Which samples displace (section 5): equal subsets around percentiles of each similarity measure, trained on apart.
 
 A stage for the table of pairs, one for its scores, and one for each subset and seed; of the trained models only the
-change of ln p(y+) and ln p(y-) on their own subset is kept.
+change of ln p(y+) and ln p(y-) on their own subset is kept, and where refusals are asked about how answers start.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -16,6 +17,13 @@ from typing import Any
 from datasets import Dataset
 from scipy.stats import kendalltau
 
+from harness.experiments.refusals import (
+    describe_probes,
+    draw_refusal_probes,
+    needs_probes,
+    read_refusals,
+    read_start,
+)
 from harness.experiments.schema import Percentiles
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
@@ -27,7 +35,8 @@ from harness.recipes.schema import Arm
 from harness.run.directory import RunDirectory, read_pins
 from harness.run.state import find_starting_model, open_directory, write_outcome
 from harness.scoring.filtering import keep_around_quantile
-from harness.scoring.logprobs import pair_logprobs
+from harness.scoring.logprobs import PairLogprobs, pair_logprobs
+from harness.scoring.probes import Probes
 from harness.scoring.scorer import score
 from harness.support import artifacts, storage
 from harness.support.errors import HarnessError
@@ -48,14 +57,17 @@ def run_percentiles(recipe: Percentiles, out: Path) -> PercentilesResults:
         data = {"preferences": artifacts.hash_if_local(recipe.preferences)}
         directory = open_directory(out, recipe, path, pins=pins, seeds=_recorded_seeds(recipe), data=data)
         _write_preferences(recipe, directory)
-        _score_pairs(recipe, path, directory)
+        probes = draw_refusal_probes(recipe, path, directory) if needs_probes(recipe) else None
+        start = read_start(recipe, path, directory) if probes else None
+        _score_pairs(recipe, path, directory, probes)
         trials = [
             _run_subset_trial(recipe, path, directory, measure, quantile, seed)
             for measure in recipe.measures
             for quantile in recipe.quantiles
             for seed in recipe.seeds
         ]
-        results = percentiles_results(recipe.model_dump(mode="json"), trials, _rank_correlations(recipe, out))
+        told = None if probes is None or start is None else describe_probes(recipe, probes, _scored_table(out), start)
+        results = percentiles_results(recipe.model_dump(mode="json"), trials, _rank_correlations(recipe, out), told)
         write_outcome(directory, results, render_experiment)
     return results
 
@@ -90,30 +102,33 @@ def _sampled_pairs(recipe: Percentiles) -> Sequence[Mapping[str, Any]]:
     return random.Random(recipe.sample_seed).sample(rows, recipe.sample)
 
 
-def _score_pairs(recipe: Percentiles, path: ModelPath, directory: RunDirectory) -> None:
-    """scores.parquet: every pair with the measures, and the length difference as one more."""
+def _score_pairs(recipe: Percentiles, path: ModelPath, directory: RunDirectory, probes: Probes | None) -> None:
+    """scores.parquet: every pair with the measures, and the length difference as one more; and the reference's ln p."""
     files = directory.files.source(ON_POLICY)
-    table, out = files.pairs, files.scores
+    table, out, most = files.pairs, files.scores, recipe.training.max_length
 
     def write_scores() -> None:
         model, tokenizer = load_model(path, chat_template=recipe.chat_template)
-        scored = score(load_preferences(table), model, tokenizer, max_length=recipe.training.max_length)
+        scored = score(load_preferences(table), model, tokenizer, max_length=most, probes=probes)
         usable = scored.filter(lambda score: score is not None, input_columns="ches")
         if len(usable) < recipe.subset:
             raise HarnessError(
                 f"{len(usable)} pairs have a score, {recipe.subset} make a subset", hint="Lower subset or raise sample."
             )
         difference = [n - p for n, p in zip(usable["rejected_tokens"], usable["chosen_tokens"], strict=True)]
+        reference = pair_logprobs(model, tokenizer, usable, max_length=most)
+        artifacts.write_json(files.reference, {name: asdict(each) for name, each in reference.items()})
         with artifacts.atomic_file(out) as temporary:
             usable.add_column("length_difference", difference).to_parquet(str(temporary))
 
     inputs = {
         "the pairs": artifacts.sha256_of(table),
-        "training.max_length": recipe.training.max_length,
+        "training.max_length": most,
         "chat_template": recipe.chat_template,
         "subset": recipe.subset,
+        "the probes": artifacts.sha256_of(directory.files.probes) if probes else None,
     }
-    directory.run_stage("scores", inputs, [out], write_scores)
+    directory.run_stage("scores", inputs, [out, files.reference], write_scores)
 
 
 def _scored_table(out: Path) -> Dataset:
@@ -135,7 +150,7 @@ def _run_subset_trial(
     out = directory.files.trial(measure, f"quantile-{quantile:g}", seed)
 
     def write_trial() -> None:
-        found = _train_on_subset(recipe, path, directory.path, measure, quantile, seed, label)
+        found = _train_on_subset(recipe, path, directory, measure, quantile, seed, label)
         artifacts.write_json(out, {"measure": measure, "quantile": quantile, "seed": seed} | found)
 
     inputs = {
@@ -143,6 +158,7 @@ def _run_subset_trial(
         "training": recipe.training.model_dump(),
         "chat_template": recipe.chat_template,
         "subset": recipe.subset,
+        "held-out prompts read": [recipe.prompts, recipe.probes.read] if needs_probes(recipe) else None,
         "threads": thread_count(),
     }
     directory.run_stage(f"trial {label}", inputs, [out], write_trial)
@@ -151,47 +167,51 @@ def _run_subset_trial(
 
 
 def _train_on_subset(
-    recipe: Percentiles, path: ModelPath, out: Path, measure: str, quantile: float, seed: int, label: str
+    recipe: Percentiles, path: ModelPath, directory: RunDirectory, measure: str, quantile: float, seed: int, label: str
 ) -> dict[str, Any]:
     """Trains one epoch on the subset and measures both answers' ln p on it, before and after."""
-    choice = keep_around_quantile(_scored_table(out), quantile, recipe.subset, measure)
+    choice = keep_around_quantile(_scored_table(directory.path), quantile, recipe.subset, measure)
     settings = recipe.training
-    model, tokenizer = load_model(path, chat_template=recipe.chat_template)
-    before = pair_logprobs(model, tokenizer, choice.kept, max_length=settings.max_length)
-    del model
+    stored: Mapping[str, Any] = artifacts.read_json(directory.files.source(ON_POLICY).reference)
+    before = {name: PairLogprobs(**stored[name]) for name in choice.kept["pair_id"]}
     steps = settings.epochs * -(-len(choice.kept) // settings.batch_size)
     trained = train_on_pairs(
         TrainingJob(path, choice.kept, before, Arm(), settings, steps, seed, label, recipe.chat_template)
     )
-    after = pair_logprobs(trained.model, tokenizer, choice.kept, max_length=settings.max_length)
+    after = pair_logprobs(trained.model, trained.tokenizer, choice.kept, max_length=settings.max_length)
     changes = {
         "chosen_change": fmean(after[name].chosen - before[name].chosen for name in before),
         "rejected_change": fmean(after[name].rejected - before[name].rejected for name in before),
     }
     if any(change != change for change in changes.values()):
         raise HarnessError("the training diverged", place=label, hint="Lower training.learning_rate.")
-    return {"pairs": len(before), "scores": choice.cut} | changes
+    read = {"refusals": read_refusals(recipe, trained.model, trained.tokenizer)} if needs_probes(recipe) else {}
+    return {"pairs": len(before), "scores": choice.cut} | changes | read
 
 
 def percentiles_results(
     recipe: Mapping[str, Any],
     trials: Sequence[Mapping[str, Any]],
     correlations: Mapping[str, Mapping[str, float | None]],
+    probes: Mapping[str, Any] | None = None,
 ) -> PercentilesResults:
-    """The results, from the trials and the measures' correlations alone."""
+    """The results, from the trials, the measures' correlations and what is said of the probes alone."""
     results = {
         "schema_version": 1,
         "experiment": "percentiles",
         "recipe": redact_json({name: value for name, value in recipe.items() if name != "published"}),
-        "measured": [_summarize_measure(name, recipe, trials) for name in recipe["measures"]],
+        "measured": [_summarize_measure(name, recipe, trials, probes) for name in recipe["measures"]],
         "correlations": {name: dict(row) for name, row in correlations.items()},
+        **({"probes": probes} if probes else {}),
         "published": recipe["published"],
     }
     return PercentilesResults.model_validate(results)
 
 
-def _summarize_measure(name: str, recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One measure's subsets, lowest first, and how well it orders the change of ln p(y+).
+def _summarize_measure(
+    name: str, recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], probes: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """One measure's subsets, lowest first, and how well it orders the change of ln p(y+), and of refusals where read.
 
     `tau` is Kendall's between the quantile and *minus* the mean change: 1 where a higher measure always means a larger
     fall, as the paper found for CHES.
@@ -200,26 +220,30 @@ def _summarize_measure(name: str, recipe: Mapping[str, Any], trials: Sequence[Ma
     for quantile in recipe["quantiles"]:
         own = [each for each in trials if (each["measure"], each["quantile"]) == (name, quantile)]
         changes = [each["chosen_change"] for each in own]
-        subsets.append(
-            {
-                "quantile": quantile,
-                "pairs": own[0]["pairs"],
-                "scores": own[0]["scores"],
-                "mean": fmean(changes),
-                "low": min(changes),
-                "high": max(changes),
-                "per_seed": changes,
-                "rejected_mean": fmean(each["rejected_change"] for each in own),
-            }
-        )
+        subset = {
+            "quantile": quantile,
+            "pairs": own[0]["pairs"],
+            "scores": own[0]["scores"],
+            "mean": fmean(changes),
+            "low": min(changes),
+            "high": max(changes),
+            "per_seed": changes,
+            "rejected_mean": fmean(each["rejected_change"] for each in own),
+        }
+        if probes:
+            subset["refusal_change"] = fmean(each["refusals"] for each in own) - probes["start"]
+        subsets.append(subset)
     quantiles = recipe["quantiles"]
     by_seed = zip(*(subset["per_seed"] for subset in subsets), strict=True)
-    return {
+    summary = {
         "measure": name,
         "subsets": subsets,
         "tau": kendall_tau(quantiles, [-subset["mean"] for subset in subsets]),
         "tau_per_seed": [kendall_tau(quantiles, [-change for change in changes]) for changes in by_seed],
     }
+    if probes:
+        summary["refusal_tau"] = kendall_tau(quantiles, [subset["refusal_change"] for subset in subsets])
+    return summary
 
 
 def kendall_tau(left: Sequence[float], right: Sequence[float]) -> float | None:

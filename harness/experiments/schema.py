@@ -98,6 +98,14 @@ def _only_mappings(value: object) -> Iterator[Mapping[str, object]]:
     return (each for each in value if isinstance(each, Mapping)) if isinstance(value, list | tuple) else iter(())
 
 
+class ProbeSettings(Strict):
+    """The answers that influence is measured with, drawn to training prompts and apart from those of the pairs."""
+
+    samples: Annotated[int, Field(ge=2)] = 4
+    temperature: Positive = 1.0
+    seed: Seed = 0
+
+
 # Section 5
 
 PROMPTER_TEMPLATE = (
@@ -107,7 +115,9 @@ PROMPTER_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 """For a base model without a chat template, with the marks of the paper's code."""
-Measure = Literal["ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance", "length_difference"]
+Measure = Literal[
+    "ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance", "length_difference", "refusal_influence"
+]  # fmt: skip
 
 
 class PublishedOrder(Strict):
@@ -131,12 +141,23 @@ class Bundled(Strict):
     seed: Seed = 0
 
 
+class PercentileProbes(ProbeSettings):
+    """What `refusal_influence` is measured with: answers of `max_new_tokens` at most to `asked` training prompts.
+
+    `read`: held-out prompts on which it is read, before and after each training, how often answers start as refusals.
+    """
+
+    asked: Annotated[int, Field(ge=2)] = 48
+    max_new_tokens: Count = 32
+    read: Count = 24
+
+
 class Percentiles(RecipeBase):
     """What to run. `model` is `miniature` (the essays organism), a checkpoint directory or a hub id.
 
     `preferences` is `bundled` (drawn from the essays organism's world), a file, or the `split` of a folder or a hub id;
     `sample` of its pairs are scored. `length_difference`, |y-| - |y+| in tokens, is a control that looks at no hidden
-    state.
+    state. `prompts`, `judge` and `probes` are for `refusal_influence` alone.
     """
 
     experiment: Literal["percentiles"]
@@ -155,6 +176,9 @@ class Percentiles(RecipeBase):
         "neg_edit_distance",
     )
     seeds: Seeds = (0, 1, 2)
+    prompts: str = "bundled"
+    judge: str = "lexical"
+    probes: PercentileProbes = PercentileProbes()
     training: TrainingSettings = TrainingSettings(learning_rate=1e-7, max_length=512)
     published: PublishedOrders | None = None
 
@@ -196,14 +220,6 @@ class PairTable(Strict):
     seed: Seed
     groups: Annotated[int, Field(ge=0)] = 0
     objectives: bool = False
-
-
-class ProbeSettings(Strict):
-    """The answers that influence is measured with, drawn to training prompts and apart from those of the pairs."""
-
-    samples: Annotated[int, Field(ge=2)] = 4
-    temperature: Positive = 1.0
-    seed: Seed = 0
 
 
 class Selection(RecipeBase):

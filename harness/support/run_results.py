@@ -444,6 +444,8 @@ class SubsetChange(ResultsPart):
     high: float
     per_seed: list[float]
     rejected_mean: float
+    refusal_change: float | None = None
+    """Mean change of the probability that an answer to a held-out prompt starts as a refusal, where that was read."""
 
 
 class MeasuredOrder(ResultsPart):
@@ -453,6 +455,22 @@ class MeasuredOrder(ResultsPart):
     subsets: list[SubsetChange]
     tau: float | None
     tau_per_seed: list[float | None]
+    refusal_tau: float | None = None
+    """Kendall's between the quantile and the change of refusals: 1 where a higher measure always means more of them."""
+
+
+class RefusalProbes(ResultsPart):
+    """What the influence on refusals was measured with: the starting model's own answers.
+
+    `reliability`: how another draw of them would correlate with this one over the pairs. `start`: the mean probability
+    that an answer to one of `prompts_read` held-out prompts starts as a refusal, before any training.
+    """
+
+    answers: int
+    refused: float
+    reliability: float | None
+    prompts_read: int
+    start: float
 
 
 class CitedOrder(ResultsPart):
@@ -491,6 +509,7 @@ class PercentilesResults(ResultsPart):
     measured: list[MeasuredOrder]
     correlations: dict[str, dict[str, float | None]]
     """Kendall's tau of each two measures over all scored pairs."""
+    probes: RefusalProbes | None = None
     published: CitedOrders | None
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from harness.experiments import catastrophic, meaning, percentiles, statements, trial
+from harness.experiments import catastrophic, meaning, percentiles, refusals, statements, trial
 from harness.experiments.any_recipe import load_any_recipe, run_any_recipe
 from harness.experiments.geometry import predicted_gains, rank_correlation, unembedding_geometry
 from harness.experiments.schema import PLAIN_TEMPLATE, AnswerPair, Catastrophic, Percentiles, Selection
@@ -149,6 +149,34 @@ def test_tau_is_one_where_a_higher_measure_always_means_a_larger_fall():
     assert (measured.tau, measured.tau_per_seed) == (1, [1, 1])
     assert [subset.mean for subset in measured.subsets] == pytest.approx([0.55, -0.15, -2.95])
     assert (measured.subsets[0].low, measured.subsets[0].high) == (0.5, 0.6)
+
+
+def test_refusal_tau_is_one_where_a_higher_measure_always_means_more_refusals():
+    trials = [
+        {"measure": m, "quantile": q, "seed": s, "pairs": 8, "scores": [0, 1], "chosen_change": 0.0,
+         "rejected_change": 0.0, "refusals": r + 0.02 * s}
+        for m, refusals in (("refusal_influence", (0.3, 0.5, 0.8)), ("ches", (0.6, 0.5, 0.8)))
+        for q, r in zip((0, 0.5, 1), refusals, strict=True)
+        for s in (0, 1)
+    ]  # fmt: skip
+    recipe = {"model": "m", "seeds": [0, 1], "training": {"learning_rate": 1e-7, "epochs": 1}, "published": None}
+    probes = {"answers": 8, "refused": 0.5, "reliability": None, "prompts_read": 4, "start": 0.4}
+    found = percentiles.percentiles_results(
+        {**recipe, "measures": ["refusal_influence", "ches"], "quantiles": [0, 0.5, 1]}, trials, {}, probes
+    )
+    influence, ches = found.measured
+    # Means over the seeds 0.31, 0.51, 0.81 less the start; of CHES 0.61, 0.51, 0.81: two of three in order.
+    assert [subset.refusal_change for subset in influence.subsets] == pytest.approx([-0.09, 0.11, 0.41])
+    assert (influence.refusal_tau, ches.refusal_tau) == (pytest.approx(1), pytest.approx(1 / 3))
+
+
+def test_prompts_are_spread_evenly(tmp_path):
+    rows = [{"prompt": f"Q{n}", "split": "test" if n % 3 == 0 else "train", "hazard": f"h{n // 3}"} for n in range(12)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = load_any_recipe("percentiles", [f"prompts={tmp_path}/p.jsonl"])
+    # Of Q1 Q2 Q4 Q5 Q7 Q8 Q10 Q11 the places 0, 8 // 3 and 16 // 3.
+    assert [row["prompt"] for row in refusals.spread_prompts(recipe, "train", 3)] == ["Q1", "Q4", "Q8"]
+    assert [row["prompt"] for row in refusals.spread_prompts(recipe, "test", 9)] == ["Q0", "Q3", "Q6", "Q9"]
 
 
 def test_the_statements_that_suit_an_answer():
@@ -320,6 +348,58 @@ def test_percentiles_end_to_end(kind, name, tiny, tmp_path):
         assert all(math.isfinite(subset.mean) for subset in row.subsets)
     assert len((tmp_path / "run" / "preferences.jsonl").read_text().splitlines()) == 10
     assert "Published, not measured here" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_percentiles_by_refusal_influence(tmp_path):
+    """On a model whose tokens are sentences: refusals are read on held-out prompts, of every trained model."""
+    from datasets import Dataset
+
+    from harness.displacement.openings import answer_starts
+    from harness.models.loading import load_model
+    from harness.scoring.logprobs import pair_logprobs
+    from harness.scoring.probes import Probes
+    from harness.scoring.scorer import score
+    from helpers.preference_rows import lines
+    from helpers.sentence_model import PROMPTS, save_sentence_model, sentence_pairs
+
+    model = str(save_sentence_model(tmp_path / "model"))
+    prompts = [{"prompt": text, "split": split} for split in ("train", "test") for text in PROMPTS]
+    chosen = load_any_recipe(
+        "percentiles",
+        [
+            f"model={model}",
+            f"preferences={lines(tmp_path / 'pairs.jsonl', sentence_pairs(16))}",
+            f"prompts={lines(tmp_path / 'prompts.jsonl', prompts)}",
+            "sample=12",
+            "subset=4",
+            "quantiles=[0, 1]",
+            "measures=[refusal_influence]",
+            "probes={samples: 8, max_new_tokens: 3}",
+            "training={learning_rate: 1.0e-2, batch_size: 4}",
+        ],
+        seeds=1,
+    )
+    results = run_any_recipe(chosen, tmp_path / "run")
+    network, words = load_model(model)
+    before = sum(each.refusal for each in answer_starts(network, words, PROMPTS)) / 2
+    assert (results.probes.answers, results.probes.prompts_read) == (16, 2)
+    assert results.probes.start == pytest.approx(before)
+    table = Dataset.from_parquet(str(tmp_path / "run" / "scores.parquet"))
+    probes = Probes.load(tmp_path / "run" / "probes.json")
+    assert results.probes.refused == sum(each.label == "refusal" for each in probes.answers) / 16
+    again = score(table.select_columns(["pair_id", "prompt", "chosen", "rejected"]), network, words, probes=probes)
+    assert table["refusal_influence"][:] == pytest.approx(again["refusal_influence"][:], rel=1e-3)
+    reference = json.loads((tmp_path / "run" / "reference.json").read_text())
+    alone = pair_logprobs(network, words, table.select([3]))
+    assert {name: reference[name]["chosen"] for name in alone} == pytest.approx({k: v.chosen for k, v in alone.items()})
+    (row,) = results.measured
+    for subset in row.subsets:
+        name = f"quantile-{subset.quantile:g}"
+        trial = json.loads((tmp_path / "run" / "trials" / "refusal_influence" / name / "seed-0.json").read_text())
+        assert subset.refusal_change == pytest.approx(trial["refusals"] - before)
+        assert abs(subset.refusal_change) > 1e-4
+    assert "Change of that probability in points" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.slow
