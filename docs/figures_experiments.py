@@ -174,6 +174,8 @@ TABLES: Mapping[str, Iterable[tuple[str, str, Callable[[Mapping[str, Any]], str]
         ("orders", "percentiles", orders),
         ("correlations", "percentiles", correlations),
         ("orders-alike", "percentiles_alike", orders),
+        ("orders-smollm2", "percentiles_smollm2", orders),
+        ("correlations-smollm2", "percentiles_smollm2", correlations),
     ),
     "selection.md": (
         ("tables", "selection", pair_tables),
@@ -229,7 +231,7 @@ def main() -> None:
     """Writes the pictures and the tables."""
     falling = fall_chart(CatastrophicResults.model_validate(read("catastrophic")))
     (DOCS / "catastrophic.svg").write_text(falling, encoding="utf-8")
-    for name in ("percentiles", "percentiles_alike"):
+    for name in ("percentiles", "percentiles_alike", "percentiles_smollm2"):
         chart = percentile_chart(PercentilesResults.model_validate(read(name)))
         (DOCS / f"{name}.svg").write_text(chart, encoding="utf-8")
     compared_measures = selection_chart(SelectionResults.model_validate(read("selection")))
