@@ -69,9 +69,25 @@ def orders(results: Mapping[str, Any]) -> str:
     quantiles = [f"{100 * subset['quantile']:g} %" for subset in results["measured"][0]["subsets"]]
     lines = [f"| measure | {' | '.join(quantiles)} | tau | tau of each seed |", "|---" * (len(quantiles) + 3) + "|"]
     for row in results["measured"]:
-        changes = " | ".join(f"{s['mean']:+.2f} ({s['low']:+.2f} to {s['high']:+.2f})" for s in row["subsets"])
+        changes = " | ".join(map(_seeds_spread, row["subsets"]))
         taus = ", ".join(f"{tau:.1f}" for tau in row["tau_per_seed"])
         lines.append(f"| {MEASURE_TITLES[row['measure']]} | {changes} | {row['tau']:.1f} | {taus} |")
+    return "\n".join(lines)
+
+
+def _seeds_spread(subset: Mapping[str, Any]) -> str:
+    """A subset's change, with the least and the most where there is more than one seed."""
+    spread = f" ({subset['low']:+.2f} to {subset['high']:+.2f})" if len(subset["per_seed"]) > 1 else ""
+    return f"{subset['mean']:+.2f}{spread}"
+
+
+def rejected(results: Mapping[str, Any]) -> str:
+    """The change of mean ln p(y-) beside that of ln p(y+), as a Markdown table."""
+    quantiles = [f"{100 * subset['quantile']:g} %" for subset in results["measured"][0]["subsets"]]
+    lines = [f"| ln p(y-) by | {' | '.join(quantiles)} |", "|---" * (len(quantiles) + 1) + "|"]
+    for row in results["measured"]:
+        changes = " | ".join(f"{subset['rejected_mean']:+.2f}" for subset in row["subsets"])
+        lines.append(f"| {MEASURE_TITLES[row['measure']]} | {changes} |")
     return "\n".join(lines)
 
 
@@ -175,6 +191,7 @@ TABLES: Mapping[str, Iterable[tuple[str, str, Callable[[Mapping[str, Any]], str]
         ("correlations", "percentiles", correlations),
         ("orders-alike", "percentiles_alike", orders),
         ("orders-smollm2", "percentiles_smollm2", orders),
+        ("rejected-smollm2", "percentiles_smollm2", rejected),
         ("correlations-smollm2", "percentiles_smollm2", correlations),
     ),
     "selection.md": (
