@@ -486,7 +486,6 @@ def test_the_committed_results_are_of_the_packaged_recipes(figures, name):
         "percentiles_smollm2": [
             "preferences=hh_harmless_pairs.jsonl",
             "measures=[ches, length_difference, ln_ches]",
-            "quantiles=[0, 0.5, 1]",
         ],
         "catastrophic_sft": [
             "seeds=[0, 1, 2, 3, 4]",
