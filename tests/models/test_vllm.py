@@ -314,7 +314,8 @@ def test_a_model_that_vllm_cannot_load_is_told_in_one_line(tmp_path, tokenizer):
     from harness.support.errors import HarnessError
 
     path = save(LlamaConfig, tokenizer, tmp_path / "model")
-    (path / "model.safetensors").unlink()
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"architectures": ["NobodyForCausalLM"]}))
     with pytest.raises(HarnessError, match="vLLM cannot load the model") as error:
         sample_on_vllm(str(path), ["Hello?"], temperature=1.0, max_new_tokens=4, seed=0)
     assert "\n" not in str(error.value)
