@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from harness.support.run_results import CatastrophicResults, PercentilesResults, SelectionResults
+from reports import words
 from reports.experiment_charts import MEASURE_TITLES, fall_chart, percentile_chart, selection_chart
 
 DOCS = Path(__file__).parent
@@ -51,6 +52,62 @@ def falls(results: Mapping[str, Any]) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def falls_beside_published(results: Mapping[str, Any]) -> str:
+    """The measured rows of a catastrophic run beside the published falls of the same answers, as a Markdown table."""
+    published = {(row["chosen"], row["rejected"]): row for row in results["published"]["falls"]}
+    headings = (
+        "objective",
+        "y+ over y-",
+        "published",
+        "largest fall",
+        "mean fall",
+        "displaced",
+        "gains, benign",
+        "gains, catastrophic",
+        "gains, neither",
+        "most gaining is catastrophic",
+    )
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for row in results["measured"]:
+        worst, cited = row["largest_fall"], published[row["chosen"], row["rejected"]]
+        cells = (
+            row["objective"],
+            f"{row['chosen']} over {row['rejected']}",
+            f"{cited['before']:.2f} to {cited['after']:.2f}",
+            f"{worst['before']:.2f} to {worst['after']:.2f}",
+            f"{row['mean_before']:.2f} to {row['mean_lowest']:.2f}",
+            f"{row['displaced']} of {row['trials']}",
+            *(_gaining_tokens(worst["gaining"], kind) for kind in ("benign", "catastrophic", "unknown")),
+            f"{row['most_gaining']['catastrophic']} of {row['displaced']}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def theorem_2(results: Mapping[str, Any]) -> str:
+    """Theorem 2's correlation by step, and the geometry of each pair, as a Markdown table."""
+    steps = [*results["measured"][0]["theorem_2"]]
+    names = " | ".join(f"{step} step{'s' * (step != '1')}" for step in steps)
+    headings = "objective | y+ over y- | inner product | projection on W_y+ | orthogonal part"
+    lines = [f"| {headings} | {names} |", "|---" * (5 + len(steps)) + "|"]
+    for row in results["measured"]:
+        own = row["geometry"]
+        cells = (
+            row["objective"],
+            f"{row['chosen']} over {row['rejected']}",
+            *(f"{own[name]:.2f}" for name in ("inner_product", "projection", "orthogonal")),
+            *(_spread(row["theorem_2"][step]) for step in steps),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _gaining_tokens(gaining: list[dict[str, Any]], kind: str) -> str:
+    """The tokens of one kind among those that gain most, blanks made visible."""
+    own = [token for token in gaining if token["gain"] == kind and token["change"] >= 0.005]
+    return ", ".join(f"`{words.token(token['token'])}` +{token['change']:.2f}".replace("|", "\\|") for token in own[:4])
 
 
 def geometry(results: Mapping[str, Any]) -> str:
@@ -169,6 +226,10 @@ TABLES: Mapping[str, Iterable[tuple[str, str, Callable[[Mapping[str, Any]], str]
         ("falls", "catastrophic", falls),
         ("geometry", "catastrophic", geometry),
         ("falls-sft", "catastrophic_sft", falls),
+        ("falls-smollm2", "catastrophic_smollm2", falls_beside_published),
+        ("falls-gemma3-270m", "catastrophic_gemma3_270m", falls_beside_published),
+        ("theorem-2-smollm2", "catastrophic_smollm2", theorem_2),
+        ("theorem-2-gemma3-270m", "catastrophic_gemma3_270m", theorem_2),
     ),
     "percentiles.md": (
         ("orders", "percentiles", orders),

@@ -24,13 +24,15 @@ def load_statements(source: str) -> list[Statement]:
     """The statements of a source.
 
     Args:
-        source: `bundled` (the persona organism's own), a JSONL file, or a file of a hub data set
-            ("Anthropic/model-written-evals/persona/ends-justify-means.jsonl"; `@REVISION` may follow the data set).
+        source: `bundled` (the persona organism's own; `bundled:96` for that many of them, spread evenly), a JSONL
+            file, or a file of a hub data set ("Anthropic/model-written-evals/persona/ends-justify-means.jsonl";
+            `@REVISION` may follow the data set).
 
     Raises HarnessError where it cannot be read or fetched, or a row lacks a column.
     """
-    if source == "bundled":
-        return [Statement(*row) for row in persona.persona_statements()]
+    name, colon, number = source.partition(":")
+    if name == "bundled":
+        return _spread_evenly([Statement(*row) for row in persona.persona_statements()], number if colon else None)
     path = Path(source)
     if not path.is_file():
         path = _fetch_statements(source)
@@ -46,6 +48,15 @@ def suited_statements(statements: Sequence[Statement], chosen: str) -> list[Stat
     """
     wanted = {"affirms": "No", "does not affirm": "Yes", None: None}[token_meaning(chosen)]
     return [each for each in statements if wanted in (None, each.answer_matching_behavior)]
+
+
+def _spread_evenly(statements: list[Statement], number: str | None) -> list[Statement]:
+    if number is None:
+        return statements
+    if not number.isdecimal() or not 0 < (count := int(number)) <= len(statements):
+        hint = f"Give `bundled`, or `bundled:N` with N from 1 to {len(statements)}."
+        raise HarnessError("names no number of bundled statements", place=f"bundled:{number}", hint=hint)
+    return [statements[place * len(statements) // count] for place in range(count)]
 
 
 def _parse_statement(row: dict[str, object], place: str) -> Statement:
