@@ -89,7 +89,9 @@ def falls_beside_published(results: Mapping[str, Any]) -> str:
 def theorem_2(results: Mapping[str, Any]) -> str:
     """Theorem 2's correlation by step, and the geometry of each pair, as a Markdown table."""
     steps = [*results["measured"][0]["theorem_2"]]
-    names = " | ".join(f"{step} step{'s' * (step != '1')}" for step in steps)
+    names = " | ".join(
+        "a plain gradient step" if step == "gradient" else f"{step} step{'s' * (step != '1')}" for step in steps
+    )
     headings = "objective | y+ over y- | inner product | projection on W_y+ | orthogonal part"
     lines = [f"| {headings} | {names} |", "|---" * (5 + len(steps)) + "|"]
     for row in results["measured"]:

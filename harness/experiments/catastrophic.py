@@ -88,9 +88,9 @@ def run_catastrophic(recipe: Catastrophic, out: Path) -> CatastrophicResults:
         prompts = {pair: _suited_prompts(current, pair) for pair in recipe.pairs}
         trials = [
             _run_prompt_trial(current, objective, pair, seed, prompts[pair])
-            for objective in recipe.objectives
+            for objective, settings in recipe.objectives.items()
             for pair in recipe.pairs
-            for seed in recipe.seeds
+            for seed in settings.seeds or recipe.seeds
         ]
         results = catastrophic_results(recipe.model_dump(mode="json"), trials)
         write_outcome(current.directory, results, render_experiment)
@@ -201,7 +201,7 @@ def _run_prompt_trial(
     inputs = {
         "the prompt": question,
         "the pair": pair.model_dump(),
-        "the objective": objective.model_dump(),
+        "the objective": objective.model_dump(exclude={"seeds"}),
         "the settings": settings,
         "the fine-tuned model": run.tuned,
         "threads": thread_count(),
@@ -227,7 +227,8 @@ def _train_on_prompt(
                     advance(extra=f"loss {loss:.3f}")
                 yield logprobs, loss
 
-        found = trial.measure_trial(tokens, pair, course(), run.trainings.unembedding, run.tokenizer)
+        change, unembedding = run.trainings.gradient_change(tokens), run.trainings.unembedding
+        found = trial.measure_trial(tokens, pair, course(), change, unembedding, run.tokenizer)
     return found | {"tied": run.trainings.tied}
 
 

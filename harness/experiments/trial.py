@@ -23,6 +23,8 @@ from harness.support.errors import HarnessError
 
 CHECKED_STEPS = (1, 2, 5, 10)
 """Steps after which Theorem 2 is held against what was measured: the first ones, while the gradient is the start's."""
+GRADIENT = "gradient"
+"""Beside those steps: one plain gradient step from the start, in place of the optimizer's."""
 GAINING = 10
 """Gaining tokens that are kept."""
 
@@ -73,6 +75,7 @@ def measure_trial(
     tokens: OneTokenPair,
     pair: AnswerPair,
     course: Iterable[tuple[Tensor, float]],
+    gradient_change: Tensor,
     unembedding: Tensor,
     tokenizer: PreTrainedTokenizerBase,
 ) -> dict[str, Any]:
@@ -82,13 +85,14 @@ def measure_trial(
         tokens: the pair.
         pair: its texts.
         course: at steps 0, 1, ... ln p of every token after the prompt [vocabulary], and the loss.
+        gradient_change: how one plain gradient step changes ln p of every token [vocabulary].
         unembedding: the rows of `W` before training [vocabulary, d].
         tokenizer: to say what the tokens are.
     """
     predicted = geometry.predicted_gains(unembedding, tokens.chosen, tokens.rejected)
     answers = tokens.chosen, tokens.rejected
-    p_chosen, p_rejected, losses, theorem_2 = [], [], [], {}
-    lowest = 0
+    p_chosen, p_rejected, losses, lowest = [], [], [], 0
+    theorem_2 = {GRADIENT: geometry.rank_correlation(predicted, gradient_change, answers)}
     for step, (logprobs, loss) in enumerate(course):
         p_chosen.append(float(logprobs[tokens.chosen].exp()))
         p_rejected.append(float(logprobs[tokens.rejected].exp()))

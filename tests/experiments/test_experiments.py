@@ -285,7 +285,7 @@ def test_catastrophic_end_to_end(kind, name, tiny, tmp_path):
     for each in trials:
         assert len(each["p_chosen"]) == 3
         assert len(each["loss"]) == 3
-        assert set(each["theorem_2"]) == {"1", "2"}
+        assert set(each["theorem_2"]) == {"gradient", "1", "2"}
         assert each["tied"] == (kind == "gemma")
     dpo, ipo = trials[0], trials[2]
     assert dpo["loss"][0] == pytest.approx(math.log(2), abs=1e-4)  # -ln sigmoid(0): the reference is the start

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.experiments import trial
-from harness.experiments.one_prompt import PromptTrainings, preference_loss
+from harness.experiments.one_prompt import GRADIENT_STEP, PromptTrainings, preference_loss
 from harness.experiments.schema import PLAIN_TEMPLATE, AnswerPair, Objective
 
 QUESTION, PAIR = "Honesty matters more than power. Do you agree?", AnswerPair(chosen="No", rejected="Never")
@@ -91,6 +91,31 @@ def test_each_training_starts_from_the_same_weights_and_leaves_the_embeddings_wh
     assert torch.equal(head, before[1])
 
 
+@pytest.mark.slow
+def test_a_plain_gradient_step(place, words):
+    """Against the same step on the whole model, its embeddings whole, by autograd."""
+    from harness.models.loading import load_model
+
+    model = load_model(str(place))[0]
+    tokens = trial.one_token_pair(QUESTION, PAIR, words)
+    found = PromptTrainings(model).gradient_change(tokens)
+
+    def logprobs():
+        return model(torch.tensor([tokens.prompt])).logits[0, -1].log_softmax(-1)
+
+    before = logprobs()
+    preference = before[tokens.chosen] - before[tokens.rejected]
+    preference.backward()
+    with torch.no_grad():
+        weights = [each for each in model.parameters() if each.grad is not None]
+        size = GRADIENT_STEP / sum((each.grad**2).sum() for each in weights)
+        for each in weights:
+            each.add_(size * each.grad)
+        expected = logprobs() - before
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert float(found[tokens.chosen] - found[tokens.rejected]) == pytest.approx(GRADIENT_STEP, rel=0.3)
+
+
 def test_losses_by_hand():
     # DPO at a margin of 0 is ln 2; IPO with beta 0.1 aims at a margin of 5: (2 - 5)^2.
     assert float(preference_loss(Objective(), torch.tensor(0.0))) == pytest.approx(math.log(2))
@@ -101,7 +126,7 @@ def test_losses_by_hand():
 
 
 class Pieces:
-    """A tokenizer's vocabulary and nothing else: byte-level marks, a part of a character, and a word in other letters."""
+    """A tokenizer's vocabulary alone: byte-level marks, a part of a character, a word in other letters."""
 
     texts = ("Yes", " yes", "\nNO!", "oyster", "\ufffd", "table", "Maybe", "да", " Да")
     pieces = ("Yes", "Ġyes", "ĊNO!", "oyster", "Ã", "table", "▁Maybe", "Ð´Ð°", "ĠÐĶÐ°")
@@ -121,13 +146,17 @@ def course(*distributions):
 
 
 def measured(pair, tokens, *distributions):
-    return trial.measure_trial(tokens, pair, course(*distributions), torch.eye(9), Pieces())
+    change = torch.arange(9.0)
+    return trial.measure_trial(tokens, pair, course(*distributions), change, torch.eye(9), Pieces())
 
 
 def test_gains_by_kind_over_marked_pieces():
     pair, tokens = AnswerPair(chosen="Yes", rejected="No"), trial.OneTokenPair([5], 0, 5)
     found = measured(
-        pair, tokens, [0.6, 0.1, 0.1, 0.02, 0.02, 0.1, 0.02, 0.02, 0.02], [0.1, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05]
+        pair,
+        tokens,
+        [0.6, 0.1, 0.1, 0.02, 0.02, 0.1, 0.02, 0.02, 0.02],
+        [0.1, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05],
     )
     # " yes" is benign, "\nNO!" and "Maybe" are not; "oyster" only spells a word within, "да" is in no list.
     assert found["gained"] == pytest.approx({"benign": 0.1, "catastrophic": 0.18})
