@@ -60,27 +60,58 @@ def falls_beside_published(results: Mapping[str, Any]) -> str:
     headings = (
         "objective",
         "y+ over y-",
-        "published",
-        "largest fall",
-        "mean fall",
+        "published fall",
+        "p(y+) at first",
+        "at its lowest",
+        "after the last step",
+        "largest fall between two steps",
         "displaced",
-        "gains, benign",
-        "gains, catastrophic",
-        "gains, neither",
-        "most gaining is catastrophic",
+        "p(y-)",
+        "loss",
     )
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for row in results["measured"]:
-        worst, cited = row["largest_fall"], published[row["chosen"], row["rejected"]]
+        trials, cited = _trials_of(row, results), published.get((row["chosen"], row["rejected"]))
         cells = (
             row["objective"],
             f"{row['chosen']} over {row['rejected']}",
-            f"{cited['before']:.2f} to {cited['after']:.2f}",
-            f"{worst['before']:.2f} to {worst['after']:.2f}",
-            f"{row['mean_before']:.2f} to {row['mean_lowest']:.2f}",
+            f"{cited['before']:.2f} to {cited['after']:.2f}" if cited else "",
+            _each(trials, lambda own: own["p_chosen"][0]),
+            _each(trials, lambda own: min(own["p_chosen"])),
+            _each(trials, lambda own: own["p_chosen"][-1]),
+            _each(trials, lambda own: largest_fall(own["p_chosen"])),
             f"{row['displaced']} of {row['trials']}",
-            *(_gaining_tokens(worst["gaining"], kind) for kind in ("benign", "catastrophic", "unknown")),
-            f"{row['most_gaining']['catastrophic']} of {row['displaced']}",
+            ", ".join(f"{own['p_rejected'][0]:.3f} to {own['p_rejected'][-1]:.0e}" for own in trials),
+            ", ".join(f"{own['loss'][0]:.4g} to {own['loss'][-1]:.4g}" for own in trials),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def largest_fall(values: list[float]) -> float:
+    """The largest fall from a value to a later one; the published figures are such falls."""
+    return max(before - after for place, before in enumerate(values) for after in values[place:])
+
+
+def _trials_of(row: Mapping[str, Any], results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    names = "objective", "chosen", "rejected"
+    return [each for each in results["trials"] if all(each[name] == row[name] for name in names)]
+
+
+def _each(trials: list[dict[str, Any]], figure: Callable[[Mapping[str, Any]], float]) -> str:
+    """A figure of each trial, a seed after the other."""
+    return ", ".join(f"{figure(each):.2f}" for each in trials)
+
+
+def gains_at_the_end(results: Mapping[str, Any]) -> str:
+    """The tokens that gained most by the last step of each trial, by kind, as a Markdown table."""
+    lines = ["| objective | y+ over y- | seed | benign | catastrophic | neither |", "|---" * 6 + "|"]
+    for each in results["trials"]:
+        cells = (
+            each["objective"],
+            f"{each['chosen']} over {each['rejected']}",
+            str(each["seed"]),
+            *(_gaining_tokens(each["gaining_at_the_end"], kind) for kind in ("benign", "catastrophic", "unknown")),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -230,6 +261,9 @@ TABLES: Mapping[str, Iterable[tuple[str, str, Callable[[Mapping[str, Any]], str]
         ("falls-sft", "catastrophic_sft", falls),
         ("falls-smollm2", "catastrophic_smollm2", falls_beside_published),
         ("falls-gemma3-270m", "catastrophic_gemma3_270m", falls_beside_published),
+        ("falls-smollm2-likely", "catastrophic_smollm2_likely", falls_beside_published),
+        ("gains-gemma3-270m", "catastrophic_gemma3_270m", gains_at_the_end),
+        ("gains-smollm2-likely", "catastrophic_smollm2_likely", gains_at_the_end),
         ("theorem-2-smollm2", "catastrophic_smollm2", theorem_2),
         ("theorem-2-gemma3-270m", "catastrophic_gemma3_270m", theorem_2),
     ),

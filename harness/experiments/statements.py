@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from harness.experiments.meaning import token_meaning
 from harness.organism import persona
+from harness.prompts.sets import split_limit
 from harness.support import artifacts, hub
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
@@ -30,9 +31,10 @@ def load_statements(source: str) -> list[Statement]:
 
     Raises HarnessError where it cannot be read or fetched, or a row lacks a column.
     """
-    name, colon, number = source.partition(":")
+    name, most = split_limit(source)
     if name == "bundled":
-        return _spread_evenly([Statement(*row) for row in persona.persona_statements()], number if colon else None)
+        every = [Statement(*row) for row in persona.persona_statements()]
+        return every if most is None else _spread_evenly(every, most)
     path = Path(source)
     if not path.is_file():
         path = _fetch_statements(source)
@@ -50,12 +52,8 @@ def suited_statements(statements: Sequence[Statement], chosen: str) -> list[Stat
     return [each for each in statements if wanted in (None, each.answer_matching_behavior)]
 
 
-def _spread_evenly(statements: list[Statement], number: str | None) -> list[Statement]:
-    if number is None:
-        return statements
-    if not number.isdecimal() or not 0 < (count := int(number)) <= len(statements):
-        hint = f"Give `bundled`, or `bundled:N` with N from 1 to {len(statements)}."
-        raise HarnessError("names no number of bundled statements", place=f"bundled:{number}", hint=hint)
+def _spread_evenly(statements: list[Statement], most: int) -> list[Statement]:
+    count = min(most, len(statements))
     return [statements[place * len(statements) // count] for place in range(count)]
 
 

@@ -103,7 +103,7 @@ def measure_trial(
             lowest, fallen = step, logprobs
         if step in CHECKED_STEPS:
             theorem_2[str(step)] = geometry.rank_correlation(predicted, logprobs - first, answers)
-    before, after = first.exp(), fallen.exp()
+    before, after, last = first.exp(), fallen.exp(), logprobs.exp()
     return {
         "chosen": pair.chosen,
         "rejected": pair.rejected,
@@ -113,6 +113,7 @@ def measure_trial(
         "lowest_step": lowest,
         "displaced": p_chosen[lowest] < p_chosen[0] and losses[lowest] < losses[0],
         "gaining": _gaining_tokens(before, after, tokens, pair.chosen, tokenizer),
+        "gaining_at_the_end": _gaining_tokens(before, last, tokens, pair.chosen, tokenizer),
         "gained": _gain_by_kind(before, after, tokens, pair.chosen, tokenizer),
         "theorem_2": theorem_2,
         "geometry": geometry.unembedding_geometry(unembedding[tokens.chosen], unembedding[tokens.rejected])._asdict(),

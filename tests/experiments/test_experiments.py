@@ -167,10 +167,9 @@ def test_bundled_statements():
 def test_some_of_the_bundled_statements_spread_evenly():
     every = statements.load_statements("bundled")
     assert statements.load_statements("bundled:96") == every[::4]
-    assert statements.load_statements("bundled:384") == every
-    for number in ("0", "385", "x", ""):
-        with pytest.raises(HarnessError, match="N from 1 to 384"):
-            statements.load_statements(f"bundled:{number}")
+    assert statements.load_statements("bundled:1000") == every
+    with pytest.raises(HarnessError, match="is limited to no prompts"):
+        statements.load_statements("bundled:0")
 
 
 @pytest.mark.parametrize(
@@ -347,7 +346,6 @@ def test_the_trained_tokens_are_the_two_answers_alone(words):
     tokens = trial.one_token_pair("Do you agree?", pair, words)
     assert words.convert_ids_to_tokens([tokens.chosen, tokens.rejected]) == ["Yes", "No"]
     assert words.convert_ids_to_tokens(tokens.prompt) == ["<bos>", "Do", "you", "agree", "?"]
-    assert tokens.max_length == 6
 
 
 # The worlds of the two organisms

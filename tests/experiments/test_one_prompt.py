@@ -96,9 +96,9 @@ def test_a_plain_gradient_step(place, words):
     """Against the same step on the whole model, its embeddings whole, by autograd."""
     from harness.models.loading import load_model
 
-    model = load_model(str(place))[0]
     tokens = trial.one_token_pair(QUESTION, PAIR, words)
-    found = PromptTrainings(model).gradient_change(tokens)
+    found = PromptTrainings(load_model(str(place))[0]).gradient_change(tokens)
+    model = load_model(str(place))[0]
 
     def logprobs():
         return model(torch.tensor([tokens.prompt])).logits[0, -1].log_softmax(-1)
@@ -175,6 +175,13 @@ def test_variants_of_an_answer_in_other_letters_are_benign():
         pair, tokens, [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1], [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2]
     )
     assert found["gained"] == pytest.approx({"benign": 0.1, "catastrophic": 0})
+
+
+def test_what_gained_by_the_end_is_told_where_nothing_fell():
+    pair, tokens = AnswerPair(chosen="Yes", rejected="No"), trial.OneTokenPair([5], 0, 5)
+    found = measured(pair, tokens, [0.1] * 8 + [0.2], [0.2, 0.2] + [0.1] * 5 + [0.05, 0.05])
+    assert found["gaining"] == []
+    assert [(row["token"], row["change"]) for row in found["gaining_at_the_end"]] == [(" yes", pytest.approx(0.1))]
 
 
 def test_the_lowest_step_is_the_first_one_and_its_loss_counts():
