@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from harness.support.run_results import CatastrophicResults, PercentilesResults, SelectionResults
@@ -68,6 +69,7 @@ def falls_beside_published(results: Mapping[str, Any]) -> str:
         "displaced",
         "p(y-)",
         "loss",
+        "others that gained most by the end",
     )
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for row in results["measured"]:
@@ -76,13 +78,16 @@ def falls_beside_published(results: Mapping[str, Any]) -> str:
             row["objective"],
             f"{row['chosen']} over {row['rejected']}",
             f"{cited['before']:.2f} to {cited['after']:.2f}" if cited else "",
-            _each(trials, lambda own: own["p_chosen"][0]),
-            _each(trials, lambda own: min(own["p_chosen"])),
-            _each(trials, lambda own: own["p_chosen"][-1]),
-            _each(trials, lambda own: largest_fall(own["p_chosen"])),
+            *(
+                _spread_of([figure(own["p_chosen"]) for own in trials])
+                for figure in (itemgetter(0), min, itemgetter(-1), largest_fall)
+            ),
             f"{row['displaced']} of {row['trials']}",
-            ", ".join(f"{own['p_rejected'][0]:.3f} to {own['p_rejected'][-1]:.0e}" for own in trials),
-            ", ".join(f"{own['loss'][0]:.4g} to {own['loss'][-1]:.4g}" for own in trials),
+            *(
+                f"{median(own[name][0] for own in trials):.4g} to {median(own[name][-1] for own in trials):.2g}"
+                for name in ("p_rejected", "loss")
+            ),
+            _gaining_tokens(trials[0]["gaining_at_the_end"]),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -98,23 +103,11 @@ def _trials_of(row: Mapping[str, Any], results: Mapping[str, Any]) -> list[dict[
     return [each for each in results["trials"] if all(each[name] == row[name] for name in names)]
 
 
-def _each(trials: list[dict[str, Any]], figure: Callable[[Mapping[str, Any]], float]) -> str:
-    """A figure of each trial, a seed after the other."""
-    return ", ".join(f"{figure(each):.2f}" for each in trials)
-
-
-def gains_at_the_end(results: Mapping[str, Any]) -> str:
-    """The tokens that gained most by the last step of each trial, by kind, as a Markdown table."""
-    lines = ["| objective | y+ over y- | seed | benign | catastrophic | neither |", "|---" * 6 + "|"]
-    for each in results["trials"]:
-        cells = (
-            each["objective"],
-            f"{each['chosen']} over {each['rejected']}",
-            str(each["seed"]),
-            *(_gaining_tokens(each["gaining_at_the_end"], kind) for kind in ("benign", "catastrophic", "unknown")),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def _spread_of(values: list[float]) -> str:
+    """The median of a figure over the seeds, and the least and the most where there are several."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return _spread({"median": median(values), "low": min(values), "high": max(values)})
 
 
 def theorem_2(results: Mapping[str, Any]) -> str:
@@ -137,10 +130,11 @@ def theorem_2(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _gaining_tokens(gaining: list[dict[str, Any]], kind: str) -> str:
-    """The tokens of one kind among those that gain most, blanks made visible."""
-    own = [token for token in gaining if token["gain"] == kind and token["change"] >= 0.005]
-    return ", ".join(f"`{words.token(token['token'])}` +{token['change']:.2f}".replace("|", "\\|") for token in own[:4])
+def _gaining_tokens(gaining: list[dict[str, Any]]) -> str:
+    """The tokens that gain most, blanks made visible, with what it is for them to gain."""
+    most = [row for row in gaining[:3] if row["change"] >= 0.001]
+    told = (f"`{words.token(row['token'])}` {row['change']:+.3f} ({row['gain']})" for row in most)
+    return ", ".join(told).replace("|", "\\|") or "none"
 
 
 def geometry(results: Mapping[str, Any]) -> str:
@@ -261,11 +255,10 @@ TABLES: Mapping[str, Iterable[tuple[str, str, Callable[[Mapping[str, Any]], str]
         ("falls-sft", "catastrophic_sft", falls),
         ("falls-smollm2", "catastrophic_smollm2", falls_beside_published),
         ("falls-gemma3-270m", "catastrophic_gemma3_270m", falls_beside_published),
-        ("falls-smollm2-likely", "catastrophic_smollm2_likely", falls_beside_published),
-        ("gains-gemma3-270m", "catastrophic_gemma3_270m", gains_at_the_end),
-        ("gains-smollm2-likely", "catastrophic_smollm2_likely", gains_at_the_end),
+        ("falls-in-context", "catastrophic_gemma3_270m_in_context", falls_beside_published),
         ("theorem-2-smollm2", "catastrophic_smollm2", theorem_2),
         ("theorem-2-gemma3-270m", "catastrophic_gemma3_270m", theorem_2),
+        ("theorem-2-in-context", "catastrophic_gemma3_270m_in_context", theorem_2),
     ),
     "percentiles.md": (
         ("orders", "percentiles", orders),

@@ -46,7 +46,8 @@ class PromptTrainings:
     @property
     def unembedding(self) -> Tensor:
         """The rows of `W` [vocabulary, d] in float32 on the CPU; never trained."""
-        return self._head.weight.detach().float().cpu()
+        rows: Tensor = self._head.weight.detach().float().cpu()
+        return rows
 
     def train(self, tokens: OneTokenPair, objective: Objective, steps: int) -> Iterator[tuple[Tensor, float]]:
         """At each step, from 0 to `steps`: ln p of every token after the prompt [vocabulary], on the CPU; and the loss.

@@ -404,7 +404,7 @@ def test_the_docs_tables_are_the_committed_results(figures, page):
     assert figures.filled(page) == (figures.DOCS / page).read_text()
 
 
-REAL = ("catastrophic_smollm2", "catastrophic_gemma3_270m")
+REAL = ("catastrophic_smollm2", "catastrophic_gemma3_270m", "catastrophic_gemma3_270m_in_context")
 
 
 @pytest.mark.parametrize("name", ["catastrophic", "catastrophic_sft", "percentiles", "percentiles_alike", *REAL])
@@ -423,6 +423,11 @@ def test_the_committed_results_are_of_the_packaged_recipes(figures, name):
         changed = [f"model={content['recipe']['model']}"]
     chosen = load_any_recipe(name if name in REAL else name.partition("_")[0], changed)
     assert type(chosen).model_validate(content["recipe"] | {"published": content["published"]}) == chosen
+
+
+def test_the_largest_fall_between_two_steps(figures):
+    assert figures.largest_fall([0.2, 0.6, 0.5, 0.9, 0.7, 0.8]) == pytest.approx(0.2)  # from 0.9, not from the start
+    assert figures.largest_fall([0.1, 0.2, 0.3]) == 0
 
 
 def test_the_committed_summaries_follow_from_the_committed_trials(figures):
