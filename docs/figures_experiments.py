@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from harness.support.console import show_token
 from harness.support.run_results import CatastrophicResults, PercentilesResults, SelectionResults
-from reports import words
 from reports.experiment_charts import MEASURE_TITLES, fall_chart, percentile_chart, selection_chart
 
 DOCS = Path(__file__).parent
@@ -84,10 +84,10 @@ def falls_beside_published(results: Mapping[str, Any]) -> str:
             ),
             f"{row['displaced']} of {row['trials']}",
             *(
-                f"{median(own[name][0] for own in trials):.4g} to {median(own[name][-1] for own in trials):.2g}"
-                for name in ("p_rejected", "loss")
+                f"{median(own[name][0] for own in trials):{form}} to {median(own[name][-1] for own in trials):{form}}"
+                for name, form in (("p_rejected", ".4f"), ("loss", ".4g"))
             ),
-            _gaining_tokens(trials[0]["gaining_at_the_end"]),
+            _gaining_tokens(token for own in trials for token in own["gaining_at_the_end"]),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -124,17 +124,20 @@ def theorem_2(results: Mapping[str, Any]) -> str:
             row["objective"],
             f"{row['chosen']} over {row['rejected']}",
             *(f"{own[name]:.2f}" for name in ("inner_product", "projection", "orthogonal")),
-            *(_spread(row["theorem_2"][step]) for step in steps),
+            *(_spread_of([own["theorem_2"][step] for own in _trials_of(row, results)]) for step in steps),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _gaining_tokens(gaining: list[dict[str, Any]]) -> str:
-    """The tokens that gain most, blanks made visible, with what it is for them to gain."""
-    most = [row for row in gaining[:3] if row["change"] >= 0.001]
-    told = (f"`{words.token(row['token'])}` {row['change']:+.3f} ({row['gain']})" for row in most)
-    return ", ".join(told).replace("|", "\\|") or "none"
+def _gaining_tokens(gaining: Iterable[dict[str, Any]]) -> str:
+    """The tokens that gain most over all trials, by .001 at least, with what it is for them to gain."""
+    most: dict[str, dict[str, Any]] = {}
+    for row in sorted(gaining, key=itemgetter("change"), reverse=True):
+        if row["change"] >= 0.001:
+            most.setdefault(row["token"], row)
+    told = [f"`{show_token(row['token'])}` {row['change']:+.3f} ({row['gain']})" for row in most.values()]
+    return ", ".join(told[:3]).replace("|", "\\|") or "none"
 
 
 def geometry(results: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.terminal import plain_table, stdout_console
-from harness.support.console import safe_line
+from harness.support.console import safe_line, show_token
 from harness.support.run_results import (
     AnyResults,
     ArmResult,
@@ -23,7 +23,6 @@ from harness.support.run_results import (
     RunResults,
     SelectionResults,
 )
-from reports import words
 
 
 def print_results(results: AnyResults) -> None:
@@ -154,7 +153,7 @@ def _print_falls(results: CatastrophicResults, console: Console) -> None:
             f"{row.objective}: {_pair_text(row)}",
             f"{row.displaced} of {row.trials}",
             _fall_text(row.largest_fall),
-            ", ".join(safe_line(words.token(token.token), 12) for token in row.largest_fall.gaining[:3]),
+            ", ".join(safe_line(show_token(token.token), 12) for token in row.largest_fall.gaining[:3]),
             _decimal_text(row.theorem_2[first].median),
         )
     console.print(measured)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from harness.experiments import geometry, meaning
 from harness.experiments.schema import AnswerPair
 from harness.models.loading import evaluation_mode
+from harness.models.token_text import token_text
 from harness.preferences.pairs import Pair
 from harness.preferences.shapes import chat_messages
 from harness.preferences.tokens import tokenize_pair
@@ -140,7 +141,7 @@ def _gaining_tokens(
     rows = []
     for place in change.topk(min(GAINING, len(change))).indices.tolist():
         if change[place] > 0 and place != tokens.chosen:
-            text = _token_text(place, tokenizer)
+            text = token_text(tokenizer, place)
             figures = {"before": before[place], "after": after[place], "change": change[place]}
             rows.append(
                 {"token": text, "id": place, "gain": meaning.gain_kind(chosen, text)}
@@ -171,9 +172,3 @@ def _tokens_with_words(chosen: str, tokenizer: PreTrainedTokenizerBase) -> list[
     known = re.compile("|".join(re.escape(word) for word in words if word.isascii()), re.IGNORECASE)
     pieces = tokenizer.get_vocab().items()
     return sorted(place for piece, place in pieces if not chosen.isascii() or known.search(piece))
-
-
-def _token_text(place: int, tokenizer: PreTrainedTokenizerBase) -> str:
-    """A token as text; one that is only a part of a character, as the tokenizer's vocabulary has it."""
-    text = str(tokenizer.decode([place]))
-    return str(tokenizer.convert_ids_to_tokens(place)) if "\ufffd" in text else text

@@ -129,12 +129,12 @@ class Pieces:
     """A tokenizer's vocabulary alone: byte-level marks, a part of a character, a word in other letters."""
 
     texts = ("Yes", " yes", "\nNO!", "oyster", "\ufffd", "table", "Maybe", "да", " Да")
-    pieces = ("Yes", "Ġyes", "ĊNO!", "oyster", "Ã", "table", "▁Maybe", "Ð´Ð°", "ĠÐĶÐ°")
+    pieces = ("Yes", "Ġyes", "ĊNO!", "oyster", "Ã", "table", "Maybe", "Ð´Ð°", "ĠÐĶÐ°")
 
     def get_vocab(self):
         return {piece: place for place, piece in enumerate(self.pieces)}
 
-    def decode(self, ids):
+    def decode(self, ids, **_):
         return "".join(self.texts[place] for place in ids)
 
     def convert_ids_to_tokens(self, place):
@@ -165,7 +165,7 @@ def test_gains_by_kind_over_marked_pieces():
         " yes": "benign",
         "\nNO!": "catastrophic",
         "Maybe": "catastrophic",
-        **dict.fromkeys(("oyster", "Ã", "да", " Да"), "unknown"),  # a part of a character as the vocabulary has it
+        **dict.fromkeys(("oyster", "<0xC3>", "да", " Да"), "unknown"),
     }
 
 
