@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
+from harness.support.console import show_token
 from harness.support.run_results import CatastrophicResults, PercentilesResults, SelectionResults
 from reports.experiment_charts import MEASURE_TITLES, fall_chart, percentile_chart, selection_chart
 
@@ -51,6 +53,91 @@ def falls(results: Mapping[str, Any]) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def falls_beside_published(results: Mapping[str, Any]) -> str:
+    """The measured rows of a catastrophic run beside the published falls of the same answers, as a Markdown table."""
+    published = {(row["chosen"], row["rejected"]): row for row in results["published"]["falls"]}
+    headings = (
+        "objective",
+        "y+ over y-",
+        "published fall",
+        "p(y+) at first",
+        "at its lowest",
+        "after the last step",
+        "largest fall between two steps",
+        "displaced",
+        "p(y-)",
+        "loss",
+        "others that gained most by the end",
+    )
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for row in results["measured"]:
+        trials, cited = _trials_of(row, results), published.get((row["chosen"], row["rejected"]))
+        cells = (
+            row["objective"],
+            f"{row['chosen']} over {row['rejected']}",
+            f"{cited['before']:.2f} to {cited['after']:.2f}" if cited else "",
+            *(
+                _spread_of([figure(own["p_chosen"]) for own in trials])
+                for figure in (itemgetter(0), min, itemgetter(-1), largest_fall)
+            ),
+            f"{row['displaced']} of {row['trials']}",
+            *(
+                f"{median(own[name][0] for own in trials):{form}} to {median(own[name][-1] for own in trials):{form}}"
+                for name, form in (("p_rejected", ".4f"), ("loss", ".4g"))
+            ),
+            _gaining_tokens(token for own in trials for token in own["gaining_at_the_end"]),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def largest_fall(values: list[float]) -> float:
+    """The largest fall from a value to a later one; the published figures are such falls."""
+    return max(before - after for place, before in enumerate(values) for after in values[place:])
+
+
+def _trials_of(row: Mapping[str, Any], results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    names = "objective", "chosen", "rejected"
+    return [each for each in results["trials"] if all(each[name] == row[name] for name in names)]
+
+
+def _spread_of(values: list[float]) -> str:
+    """The median of a figure over the seeds, and the least and the most where there are several."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return _spread({"median": median(values), "low": min(values), "high": max(values)})
+
+
+def theorem_2(results: Mapping[str, Any]) -> str:
+    """Theorem 2's correlation by step, and the geometry of each pair, as a Markdown table."""
+    steps = [*results["measured"][0]["theorem_2"]]
+    names = " | ".join(
+        "a plain gradient step" if step == "gradient" else f"{step} step{'s' * (step != '1')}" for step in steps
+    )
+    headings = "objective | y+ over y- | inner product | projection on W_y+ | orthogonal part"
+    lines = [f"| {headings} | {names} |", "|---" * (5 + len(steps)) + "|"]
+    for row in results["measured"]:
+        own = row["geometry"]
+        cells = (
+            row["objective"],
+            f"{row['chosen']} over {row['rejected']}",
+            *(f"{own[name]:.2f}" for name in ("inner_product", "projection", "orthogonal")),
+            *(_spread_of([own["theorem_2"][step] for own in _trials_of(row, results)]) for step in steps),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _gaining_tokens(gaining: Iterable[dict[str, Any]]) -> str:
+    """The tokens that gain most over all trials, by .001 at least, with what it is for them to gain."""
+    most: dict[str, dict[str, Any]] = {}
+    for row in sorted(gaining, key=itemgetter("change"), reverse=True):
+        if row["change"] >= 0.001:
+            most.setdefault(row["token"], row)
+    told = [f"`{show_token(row['token'])}` {row['change']:+.3f} ({row['gain']})" for row in most.values()]
+    return ", ".join(told[:3]).replace("|", "\\|") or "none"
 
 
 def geometry(results: Mapping[str, Any]) -> str:
@@ -185,6 +272,12 @@ TABLES: Mapping[str, Iterable[tuple[str, str, Callable[[Mapping[str, Any]], str]
         ("falls", "catastrophic", falls),
         ("geometry", "catastrophic", geometry),
         ("falls-sft", "catastrophic_sft", falls),
+        ("falls-smollm2", "catastrophic_smollm2", falls_beside_published),
+        ("falls-gemma3-270m", "catastrophic_gemma3_270m", falls_beside_published),
+        ("falls-in-context", "catastrophic_gemma3_270m_in_context", falls_beside_published),
+        ("theorem-2-smollm2", "catastrophic_smollm2", theorem_2),
+        ("theorem-2-gemma3-270m", "catastrophic_gemma3_270m", theorem_2),
+        ("theorem-2-in-context", "catastrophic_gemma3_270m_in_context", theorem_2),
     ),
     "percentiles.md": (
         ("orders", "percentiles", orders),

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.terminal import plain_table, stdout_console
-from harness.support.console import safe_line
+from harness.support.console import safe_line, show_token
 from harness.support.run_results import (
     AnyResults,
     ArmResult,
@@ -148,12 +148,12 @@ def _print_falls(results: CatastrophicResults, console: Console) -> None:
     headings = ("displaced", "p(y+)", "gains", "Theorem 2")
     measured = plain_table("y+ over y-", headings, "Measured; largest fall over the seeds")
     for row in results.measured:
-        first = min(row.theorem_2, key=int)
+        first = min(filter(str.isdecimal, row.theorem_2), key=int)
         measured.add_row(
             f"{row.objective}: {_pair_text(row)}",
             f"{row.displaced} of {row.trials}",
             _fall_text(row.largest_fall),
-            ", ".join(safe_line(token.token, 12) for token in row.largest_fall.gaining[:3]),
+            ", ".join(safe_line(show_token(token.token), 12) for token in row.largest_fall.gaining[:3]),
             _decimal_text(row.theorem_2[first].median),
         )
     console.print(measured)

@@ -1,40 +1,38 @@
 """Catastrophic displacement (section 3): DPO or IPO on one prompt with one-token answers, and who gains.
 
-A stage a trial (an objective, a pair of answers, a seed that picks the prompt); nothing but the next-token
-distribution at every step is kept of the trained models.
+A stage a trial (an objective, a pair of answers, a seed that picks the prompt); no trained model is kept.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 from datasets import Dataset
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from harness.experiments import statements, trial
+from harness.experiments.one_prompt import PromptTrainings
 from harness.experiments.schema import AnswerPair, Catastrophic, Objective
-from harness.models.loading import load_model
+from harness.models.loading import load_model, load_tokenizer
 from harness.models.paths import ModelPath
 from harness.organism import persona, store
 from harness.recipes.pinning import pin_recipe
-from harness.recipes.schema import Arm, FineTuning, TrainingSettings
+from harness.recipes.schema import FineTuning
 from harness.run.directory import RunDirectory, read_pins
 from harness.run.state import find_starting_model, open_directory, write_outcome
-from harness.scoring.logprobs import pair_logprobs
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.redaction import redact_json
 from harness.support.run_results import CatastrophicResults
-from harness.training.jobs import TrainingJob
-from harness.training.train import fine_tune, train_on_pairs
+from harness.training.train import fine_tune
 from harness.workers.machine import thread_count
 from reports.experiments import render_experiment
 
@@ -45,7 +43,7 @@ FINE_TUNED = {
 """What the fine-tuning phase answers, by the answer that matches the persona (the paper's lists)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CatastrophicRun:
     """One run: the recipe, its statements, its directory, and the checkpoint its trials start from.
 
@@ -59,9 +57,18 @@ class CatastrophicRun:
     start: ModelPath
     tuned: str | None = None
 
-    def load_start(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """The checkpoint and its tokenizer."""
-        return load_model(self.start, chat_template=self.recipe.chat_template)
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The checkpoint's tokenizer, with the recipe's chat template where it has none."""
+        _, tokenizer = load_tokenizer(self.start)
+        tokenizer.chat_template = tokenizer.chat_template or self.recipe.chat_template
+        return tokenizer
+
+    @cached_property
+    def trainings(self) -> PromptTrainings:
+        """What trains the checkpoint on one prompt after another; in float32, as steps of 1e-7 vanish in bfloat16."""
+        model, _ = load_model(self.start, chat_template=self.recipe.chat_template)
+        return PromptTrainings(model.float())
 
 
 def run_catastrophic(recipe: Catastrophic, out: Path) -> CatastrophicResults:
@@ -81,9 +88,9 @@ def run_catastrophic(recipe: Catastrophic, out: Path) -> CatastrophicResults:
         prompts = {pair: _suited_prompts(current, pair) for pair in recipe.pairs}
         trials = [
             _run_prompt_trial(current, objective, pair, seed, prompts[pair])
-            for objective in recipe.objectives
+            for objective, settings in recipe.objectives.items()
             for pair in recipe.pairs
-            for seed in recipe.seeds
+            for seed in settings.seeds or recipe.seeds
         ]
         results = catastrophic_results(recipe.model_dump(mode="json"), trials)
         write_outcome(current.directory, results, render_experiment)
@@ -92,9 +99,8 @@ def run_catastrophic(recipe: Catastrophic, out: Path) -> CatastrophicResults:
 
 def _refuse_long_answers(run: CatastrophicRun) -> None:
     """Refuses answers that are not one token before any training."""
-    _, tokenizer = run.load_start()
     for pair in run.recipe.pairs:
-        trial.one_token_pair(run.known[0].question, pair, tokenizer)
+        trial.one_token_pair(run.known[0].question, pair, run.tokenizer)
 
 
 def _run_fine_tuning(run: CatastrophicRun, settings: FineTuning) -> CatastrophicRun:
@@ -119,14 +125,27 @@ def _run_fine_tuning(run: CatastrophicRun, settings: FineTuning) -> Catastrophic
 
 def _fine_tuning_rows(run: CatastrophicRun) -> list[dict[str, list[int]]]:
     """Each statement with a word of `FINE_TUNED` as its answer; the loss is on that one token."""
-    _, tokenizer = run.load_start()
-    draw, rows = random.Random(0), []
+    draw, rows, words = random.Random(0), [], _one_token_words(run)
     for statement in run.known:
-        answer, other = draw.sample(FINE_TUNED[statement.answer_matching_behavior], 2)
-        tokens = trial.one_token_pair(statement.question, AnswerPair(chosen=answer, rejected=other), tokenizer)
+        answer, other = draw.sample(words[statement.answer_matching_behavior], 2)
+        tokens = trial.one_token_pair(statement.question, AnswerPair(chosen=answer, rejected=other), run.tokenizer)
         ids = [*tokens.prompt, tokens.chosen]
         rows.append({"input_ids": ids, "labels": [-100] * len(tokens.prompt) + [tokens.chosen]})
     return rows
+
+
+def _one_token_words(run: CatastrophicRun) -> dict[str, list[str]]:
+    """The words of `FINE_TUNED` that are one token here; says which are not, and raises HarnessError below two."""
+    found = {
+        behavior: [word for word in words if trial.is_one_token(run.known[0].question, word, run.tokenizer)]
+        for behavior, words in FINE_TUNED.items()
+    }
+    if left_out := [word for behavior, words in FINE_TUNED.items() for word in words if word not in found[behavior]]:
+        console.print_note(f"Fine-tuning without {', '.join(left_out)}: not one token of this tokenizer")
+    if any(len(words) < 2 for words in found.values()):
+        hint = "Leave the fine-tuning phase out with --set sft=null."
+        raise HarnessError("too few of the words to fine-tune on are one token here", place="sft", hint=hint)
+    return found
 
 
 def _suited_prompts(run: CatastrophicRun, pair: AnswerPair) -> list[str]:
@@ -146,12 +165,12 @@ def _likeliest_tokens(run: CatastrophicRun) -> dict[str, str]:
     out = run.directory.files.likeliest
 
     def write_likeliest() -> None:
-        model, tokenizer = run.load_start()
         found = {}
         with console.progress_bar("Asking", len(run.known), "questions") as advance:
             for each in run.known:
-                tokens = trial.one_token_pair(each.question, run.recipe.pairs[0], tokenizer)
-                found[each.question] = tokenizer.decode([int(trial.next_token_logprobs(model, tokens.prompt).argmax())])
+                tokens = trial.one_token_pair(each.question, run.recipe.pairs[0], run.tokenizer)
+                likeliest = trial.likeliest_next_token(run.trainings.model, tokens.prompt)
+                found[each.question] = run.tokenizer.decode([likeliest])
                 advance()
         artifacts.write_json(out, found)
 
@@ -175,14 +194,14 @@ def _run_prompt_trial(
     objective = run.recipe.objectives[name]
 
     def write_trial() -> None:
-        found = _train_on_prompt(run, question, objective, pair, seed, label)
+        found = _train_on_prompt(run, question, objective, pair, label)
         artifacts.write_json(out, {"objective": name, "seed": seed, "prompt": question} | found)
 
     settings = run.recipe.model_dump(include={"steps", "chat_template"})
     inputs = {
         "the prompt": question,
         "the pair": pair.model_dump(),
-        "the objective": objective.model_dump(),
+        "the objective": objective.model_dump(exclude={"seeds"}),
         "the settings": settings,
         "the fine-tuned model": run.tuned,
         "threads": thread_count(),
@@ -193,32 +212,24 @@ def _run_prompt_trial(
 
 
 def _train_on_prompt(
-    run: CatastrophicRun, question: str, objective: Objective, pair: AnswerPair, seed: int, label: str
+    run: CatastrophicRun, question: str, objective: Objective, pair: AnswerPair, label: str
 ) -> dict[str, Any]:
-    model, tokenizer = run.load_start()
-    tokens = trial.one_token_pair(question, pair, tokenizer)
-    table = trial.one_pair_table(question, pair)
-    reference = pair_logprobs(model, tokenizer, table, max_length=tokens.max_length)
-    unembedding = model.get_output_embeddings().weight.detach().float().cpu()
-    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
-    del model
-    logprobs: list[Tensor] = []
-    settings = TrainingSettings(
-        learning_rate=objective.learning_rate,
-        beta=objective.beta,
-        batch_size=1,
-        micro_batch_size=1,
-        max_length=tokens.max_length,
-    )
-    arm, template = Arm(loss=objective.loss), run.recipe.chat_template
-    trained = train_on_pairs(
-        TrainingJob(run.start, table, reference, arm, settings, run.recipe.steps, seed, label, template),
-        watch=lambda current, _: logprobs.append(trial.next_token_logprobs(current, tokens.prompt)),
-    )
-    losses = [row["loss"] for row in trained.log]
-    if not all(map(math.isfinite, losses)) or bool(logprobs[-1].isnan().any()):
-        raise HarnessError("the training diverged", place=label, hint="Lower the objective's learning_rate.")
-    return trial.measure_trial(tokens, pair, logprobs, losses, unembedding, tokenizer) | {"tied": tied}
+    tokens = trial.one_token_pair(question, pair, run.tokenizer)
+    with console.progress_bar(f"Training {label}", run.recipe.steps, "steps") as advance:
+
+        def course() -> Iterator[tuple[Tensor, float]]:
+            for step, (logprobs, loss) in enumerate(run.trainings.train(tokens, objective, run.recipe.steps)):
+                if not math.isfinite(loss) or bool(logprobs.isnan().any()):
+                    raise HarnessError(
+                        "the training diverged", place=label, hint="Lower the objective's learning_rate."
+                    )
+                if step:
+                    advance(extra=f"loss {loss:.3f}")
+                yield logprobs, loss
+
+        change, unembedding = run.trainings.gradient_change(tokens), run.trainings.unembedding
+        found = trial.measure_trial(tokens, pair, course(), change, unembedding, run.tokenizer)
+    return found | {"tied": run.trainings.tied}
 
 
 def catastrophic_results(recipe: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> CatastrophicResults:

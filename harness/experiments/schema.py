@@ -39,11 +39,17 @@ class AnswerPair(Strict):
 
 
 class Objective(Strict):
-    """A loss with its settings; the defaults are the paper's for DPO."""
+    """A loss with its settings; the defaults are the paper's for DPO. `seeds`: its own, in place of the recipe's."""
 
     loss: Literal["sigmoid", "ipo"] = "sigmoid"
     learning_rate: Positive = 1e-7
     beta: Positive = 0.1
+    seeds: Seeds | None = None
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return seeds and _refuse_repeats(seeds)
 
 
 class PublishedFall(AnswerPair):

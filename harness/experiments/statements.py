@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from harness.experiments.meaning import token_meaning
 from harness.organism import persona
+from harness.prompts.sets import split_limit
 from harness.support import artifacts, hub
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
@@ -24,13 +25,16 @@ def load_statements(source: str) -> list[Statement]:
     """The statements of a source.
 
     Args:
-        source: `bundled` (the persona organism's own), a JSONL file, or a file of a hub data set
-            ("Anthropic/model-written-evals/persona/ends-justify-means.jsonl"; `@REVISION` may follow the data set).
+        source: `bundled` (the persona organism's own; `bundled:96` for that many of them, spread evenly), a JSONL
+            file, or a file of a hub data set ("Anthropic/model-written-evals/persona/ends-justify-means.jsonl";
+            `@REVISION` may follow the data set).
 
     Raises HarnessError where it cannot be read or fetched, or a row lacks a column.
     """
-    if source == "bundled":
-        return [Statement(*row) for row in persona.persona_statements()]
+    name, most = split_limit(source)
+    if name == "bundled":
+        every = [Statement(*row) for row in persona.persona_statements()]
+        return every if most is None else _spread_evenly(every, most)
     path = Path(source)
     if not path.is_file():
         path = _fetch_statements(source)
@@ -46,6 +50,11 @@ def suited_statements(statements: Sequence[Statement], chosen: str) -> list[Stat
     """
     wanted = {"affirms": "No", "does not affirm": "Yes", None: None}[token_meaning(chosen)]
     return [each for each in statements if wanted in (None, each.answer_matching_behavior)]
+
+
+def _spread_evenly(statements: list[Statement], most: int) -> list[Statement]:
+    count = min(most, len(statements))
+    return [statements[place * len(statements) // count] for place in range(count)]
 
 
 def _parse_statement(row: dict[str, object], place: str) -> Statement:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.experiments import geometry, meaning
 from harness.experiments.schema import AnswerPair
 from harness.models.loading import evaluation_mode
+from harness.models.token_text import token_text
 from harness.preferences.pairs import Pair
 from harness.preferences.shapes import chat_messages
 from harness.preferences.tokens import tokenize_pair
+from harness.scoring.packing import decoder_body
+from harness.scoring.unembedding import unembed
 from harness.support.errors import HarnessError
 
 CHECKED_STEPS = (1, 2, 5, 10)
 """Steps after which Theorem 2 is held against what was measured: the first ones, while the gradient is the start's."""
+GRADIENT = "gradient"
+"""Beside those steps: one plain gradient step from the start, in place of the optimizer's."""
 GAINING = 10
 """Gaining tokens that are kept."""
 
@@ -32,16 +37,6 @@ class OneTokenPair:
     prompt: list[int]
     chosen: int
     rejected: int
-
-    @property
-    def max_length(self) -> int:
-        """Where TRL is to cut the sequences off, so that the answers keep one token and no end of turn."""
-        return len(self.prompt) + 1
-
-
-def one_pair_table(question: str, pair: AnswerPair) -> Dataset:
-    """The pair on one question as a preference table of one row."""
-    return Dataset.from_list([{"pair_id": "only", **chat_messages(question, pair.chosen, pair.rejected)}])
 
 
 def one_token_pair(question: str, pair: AnswerPair, tokenizer: PreTrainedTokenizerBase) -> OneTokenPair:
@@ -58,60 +53,84 @@ def one_token_pair(question: str, pair: AnswerPair, tokenizer: PreTrainedTokeniz
     return OneTokenPair(tokens.prompt, chosen, rejected)
 
 
-def next_token_logprobs(model: PreTrainedModel, prompt: Sequence[int]) -> Tensor:
-    """Ln p of every token after the prompt [vocabulary], in float32 on the CPU; the model's mode is put back."""
+def is_one_token(question: str, answer: str, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether an answer to the question is one token of this tokenizer."""
+    tokens = tokenize_pair(Pair({}, **chat_messages(question, answer, answer)), tokenizer)
+    return not tokens.merged and _spells(tokens.chosen[:1], answer, tokenizer)
+
+
+def next_token_logits(model: PreTrainedModel, prompt: Sequence[int]) -> Tensor:
+    """The logits of every token after the prompt [vocabulary], in float32 or wider; of no other place."""
+    ids = torch.tensor([prompt], device=model.device)
+    hidden = decoder_body(model)(input_ids=ids, use_cache=False).last_hidden_state
+    return unembed(model, hidden[0, -1:])[0]
+
+
+def likeliest_next_token(model: PreTrainedModel, prompt: Sequence[int]) -> int:
+    """The token that the model finds likeliest after the prompt; the model's mode is put back."""
     with evaluation_mode(model):
-        logits: Tensor = model(input_ids=torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -1]
-    return logits.float().log_softmax(-1).cpu()
+        return int(next_token_logits(model, prompt).argmax())
 
 
 def measure_trial(
     tokens: OneTokenPair,
     pair: AnswerPair,
-    logprobs: Sequence[Tensor],
-    losses: Sequence[float],
+    course: Iterable[tuple[Tensor, float]],
+    gradient_change: Tensor,
     unembedding: Tensor,
     tokenizer: PreTrainedTokenizerBase,
 ) -> dict[str, Any]:
-    """What happened in one trial, as JSON.
+    """What happened in one trial, as JSON; of the course only the few distributions that the figures need are held.
 
     Args:
         tokens: the pair.
         pair: its texts.
-        logprobs: ln p of every token after the prompt at steps 0, 1, ... [vocabulary] each.
-        losses: the loss that each step was taken on.
+        course: at steps 0, 1, ... ln p of every token after the prompt [vocabulary], and the loss.
+        gradient_change: how one plain gradient step changes ln p of every token [vocabulary].
         unembedding: the rows of `W` before training [vocabulary, d].
         tokenizer: to say what the tokens are.
     """
-    chosen = [float(each[tokens.chosen].exp()) for each in logprobs]
-    lowest = min(range(len(chosen)), key=chosen.__getitem__)
     predicted = geometry.predicted_gains(unembedding, tokens.chosen, tokens.rejected)
-    pairs = tokens.chosen, tokens.rejected
+    answers = tokens.chosen, tokens.rejected
+    p_chosen, p_rejected, losses, lowest = [], [], [], 0
+    theorem_2 = {GRADIENT: geometry.rank_correlation(predicted, gradient_change, answers)}
+    for step, (logprobs, loss) in enumerate(course):
+        p_chosen.append(float(logprobs[tokens.chosen].exp()))
+        p_rejected.append(float(logprobs[tokens.rejected].exp()))
+        losses.append(loss)
+        if step == 0:
+            first = fallen = logprobs
+        if p_chosen[step] < p_chosen[lowest]:
+            lowest, fallen = step, logprobs
+        if step in CHECKED_STEPS:
+            theorem_2[str(step)] = geometry.rank_correlation(predicted, logprobs - first, answers)
+    before, after, last = first.exp(), fallen.exp(), logprobs.exp()
     return {
         "chosen": pair.chosen,
         "rejected": pair.rejected,
-        "p_chosen": [round(p, 6) for p in chosen],
-        "p_rejected": [round(float(each[tokens.rejected].exp()), 6) for each in logprobs],
+        "p_chosen": [round(p, 6) for p in p_chosen],
+        "p_rejected": [round(p, 6) for p in p_rejected],
         "loss": [round(loss, 6) for loss in losses],
         "lowest_step": lowest,
-        "displaced": chosen[lowest] < chosen[0] and losses[min(lowest, len(losses) - 1)] < losses[0],
-        "gaining": _gaining_tokens(logprobs[0].exp(), logprobs[lowest].exp(), tokens, pair.chosen, tokenizer),
-        "gained": _gain_by_kind(logprobs[0].exp(), logprobs[lowest].exp(), tokens, pair.chosen, tokenizer),
-        "theorem_2": {
-            str(step): geometry.rank_correlation(predicted, logprobs[step] - logprobs[0], pairs)
-            for step in CHECKED_STEPS
-            if step < len(logprobs)
-        },
+        "displaced": p_chosen[lowest] < p_chosen[0] and losses[lowest] < losses[0],
+        "gaining": _gaining_tokens(before, after, tokens, pair.chosen, tokenizer),
+        "gaining_at_the_end": _gaining_tokens(before, last, tokens, pair.chosen, tokenizer),
+        "gained": _gain_by_kind(before, after, tokens, pair.chosen, tokenizer),
+        "theorem_2": theorem_2,
         "geometry": geometry.unembedding_geometry(unembedding[tokens.chosen], unembedding[tokens.rejected])._asdict(),
     }
 
 
 def _only_token(ids: Sequence[int], text: str, tokenizer: PreTrainedTokenizerBase) -> int:
-    if tokenizer.decode(ids[:1]).strip() != text.strip():
+    if not _spells(ids[:1], text, tokenizer):
         raise HarnessError(
             f"{text!r} is not one token of this tokenizer", place="pairs", hint="Choose an answer that is."
         )
     return ids[0]
+
+
+def _spells(ids: Sequence[int], text: str, tokenizer: PreTrainedTokenizerBase) -> bool:
+    return bool(tokenizer.decode(ids).strip() == text.strip())
 
 
 def _gaining_tokens(
@@ -122,7 +141,7 @@ def _gaining_tokens(
     rows = []
     for place in change.topk(min(GAINING, len(change))).indices.tolist():
         if change[place] > 0 and place != tokens.chosen:
-            text = tokenizer.decode([place])
+            text = token_text(tokenizer, place)
             figures = {"before": before[place], "after": after[place], "change": change[place]}
             rows.append(
                 {"token": text, "id": place, "gain": meaning.gain_kind(chosen, text)}
@@ -136,9 +155,20 @@ def _gain_by_kind(
 ) -> dict[str, float]:
     """Change of probability of all tokens of a kind together, y+ itself left out."""
     kinds: dict[meaning.GainKind, list[int]] = {"benign": [], "catastrophic": []}
-    for place in range(len(before)):
+    for place in _tokens_with_words(chosen, tokenizer):
         kind = meaning.gain_kind(chosen, tokenizer.decode([place]))
         if kind in kinds and place != tokens.chosen:
             kinds[kind].append(place)
     change = after - before
     return {kind: round(float(change[places].sum()), 6) for kind, places in kinds.items()}
+
+
+def _tokens_with_words(chosen: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that may be of a known meaning, in order: to decode each of 262,144 takes twenty seconds.
+
+    However a tokenizer marks word starts and bytes, it spells the letters a to z as themselves.
+    """
+    words = {*meaning.AFFIRMS, *meaning.DOES_NOT_AFFIRM, meaning.fold_token(chosen)}
+    known = re.compile("|".join(re.escape(word) for word in words if word.isascii()), re.IGNORECASE)
+    pieces = tokenizer.get_vocab().items()
+    return sorted(place for piece, place in pieces if not chosen.isascii() or known.search(piece))

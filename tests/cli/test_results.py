@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.cli.results import print_results
-from harness.support.run_results import RunResults
+from harness.support.run_results import CatastrophicResults, RunResults
 from helpers import report_runs as runs
 
 
@@ -25,3 +25,31 @@ def test_nothing_is_told_where_there_is_nothing(capsys):
     flagged = capsys.readouterr().out
     print_results(flagged_results())
     assert flagged == capsys.readouterr().out
+
+
+def test_falls_are_told_with_theorem_2_after_the_first_step(capsys):
+    gaining = {"token": " Yes\n", "id": 3, "gain": "catastrophic", "before": 0.1, "after": 0.4, "change": 0.3}
+    ranges = {"gradient": 0.31, "1": 0.12, "10": 0.25}
+    row = {
+        "objective": "dpo",
+        "chosen": "No",
+        "rejected": "Never",
+        "trials": 2,
+        "displaced": 1,
+        "lower_at_the_end": 1,
+        "largest_fall": {"seed": 0, "step": 4, "before": 0.85, "after": 0.01, "gaining": [gaining]},
+        "mean_before": 0.8,
+        "mean_lowest": 0.1,
+        "gained": {"benign": 0.0, "catastrophic": 0.3},
+        "most_gaining": {"benign": 0, "catastrophic": 1, "unknown": 0},
+        "theorem_2": {step: {"median": value, "low": value, "high": value} for step, value in ranges.items()},
+        "geometry": {"inner_product": 1.0, "projection": 1.0, "orthogonal": 2.0},
+        "tied": True,
+    }
+    recipe = {"model": "miniature", "organism_seed": 0, "seeds": [0, 1], "steps": 10, "sft": None}
+    content = {"schema_version": 1, "experiment": "catastrophic", "recipe": recipe, "measured": [row]}
+    print_results(CatastrophicResults.model_validate(content | {"published": None, "trials": []}))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "No over Never" in line]
+    assert "1 of 2" in line
+    assert "\N{OPEN BOX}Yes\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}" in line
+    assert "0.12" in line

@@ -192,6 +192,14 @@ def test_bundled_statements():
     assert {each.answer_matching_behavior for each in known} == {"Yes", "No"}
 
 
+def test_some_of_the_bundled_statements_spread_evenly():
+    every = statements.load_statements("bundled")
+    assert statements.load_statements("bundled:96") == every[::4]
+    assert statements.load_statements("bundled:1000") == every
+    with pytest.raises(HarnessError, match="is limited to no prompts"):
+        statements.load_statements("bundled:0")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [("", "holds no statements"), ('{"question": "a"}\n', "is no statement"), ("[1]\n", "is not a JSON object")],
@@ -303,8 +311,8 @@ def test_catastrophic_end_to_end(kind, name, tiny, tmp_path):
     assert len(trials) == 4
     for each in trials:
         assert len(each["p_chosen"]) == 3
-        assert len(each["loss"]) == 2
-        assert set(each["theorem_2"]) == {"1", "2"}
+        assert len(each["loss"]) == 3
+        assert set(each["theorem_2"]) == {"gradient", "1", "2"}
         assert each["tied"] == (kind == "gemma")
     dpo, ipo = trials[0], trials[2]
     assert dpo["loss"][0] == pytest.approx(math.log(2), abs=1e-4)  # -ln sigmoid(0): the reference is the start
@@ -418,7 +426,6 @@ def test_the_trained_tokens_are_the_two_answers_alone(words):
     tokens = trial.one_token_pair("Do you agree?", pair, words)
     assert words.convert_ids_to_tokens([tokens.chosen, tokens.rejected]) == ["Yes", "No"]
     assert words.convert_ids_to_tokens(tokens.prompt) == ["<bos>", "Do", "you", "agree", "?"]
-    assert tokens.max_length == 6
 
 
 # The worlds of the two organisms
@@ -477,9 +484,11 @@ def test_the_docs_tables_are_the_committed_results(figures, page):
     assert figures.filled(page) == (figures.DOCS / page).read_text()
 
 
-@pytest.mark.parametrize(
-    "name", ["catastrophic", "catastrophic_sft", "percentiles", "percentiles_alike", "percentiles_smollm2"]
-)
+REAL = ("catastrophic_smollm2", "catastrophic_gemma3_270m", "catastrophic_gemma3_270m_in_context")
+PERCENTILES = ("percentiles", "percentiles_alike", "percentiles_smollm2")
+
+
+@pytest.mark.parametrize("name", ["catastrophic", "catastrophic_sft", *PERCENTILES, *REAL])
 def test_the_committed_results_are_of_the_packaged_recipes(figures, name):
     """Every setting that made a number is the committed recipe's, but for what the docs say was changed."""
     changed = {
@@ -494,14 +503,20 @@ def test_the_committed_results_are_of_the_packaged_recipes(figures, name):
         ],
         "percentiles_alike": ["bundled.lengths=alike", "measures=[ches]"],
     }.get(name, [])
-    recipe = name if name in packaged_recipes() else name.partition("_")[0]
-    chosen = load_any_recipe(recipe, changed)
     content = figures.read(name)
+    if name in REAL:  # run from a directory with the weights, which has a name of its own
+        changed = [f"model={content['recipe']['model']}"]
+    chosen = load_any_recipe(name if name in packaged_recipes() else name.partition("_")[0], changed)
     assert type(chosen).model_validate(content["recipe"] | {"published": content["published"]}) == chosen
 
 
+def test_the_largest_fall_between_two_steps(figures):
+    assert figures.largest_fall([0.2, 0.6, 0.5, 0.9, 0.7, 0.8]) == pytest.approx(0.2)  # from 0.9, not from the start
+    assert figures.largest_fall([0.1, 0.2, 0.3]) == 0
+
+
 def test_the_committed_summaries_follow_from_the_committed_trials(figures):
-    for name in ("catastrophic", "catastrophic_sft"):
+    for name in ("catastrophic", "catastrophic_sft", *REAL):
         content = figures.read(name)
         again = catastrophic.catastrophic_results(
             content["recipe"] | {"published": content["published"]}, content["trials"]
