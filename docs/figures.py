@@ -16,6 +16,8 @@ from harness.support.run_results import RunResults
 
 HERE = Path(__file__).parent
 EXPERIMENTS = ("unalignment", "mitigations")
+SMOKE_RUNS = {"real-model": "smollm2_limit60"}
+"""Pages that show a run on few prompts, by the results' name."""
 
 
 def main() -> None:
@@ -25,6 +27,9 @@ def main() -> None:
         page = HERE / f"{name}.md"
         page.write_text(with_tables(page.read_text(), results))
         (HERE / f"{name}.svg").write_text(picture(results))
+    for name, run in SMOKE_RUNS.items():
+        page = HERE / f"{name}.md"
+        page.write_text(with_tables(page.read_text(), read(run)))
 
 
 def read(name: str) -> dict[str, Any]:
@@ -51,7 +56,9 @@ def measured(results: Mapping[str, Any]) -> str:
     for name, arm in results["arms"].items():
         rates = arm["metrics"]["refusal_rate"]
         change = arm.get("trained_logprob_change")
-        told = f"{change['value']:+.2f} ± {change['spread']:.2f}" if change else ""
+        told = f"{change['value']:+.2f}" if change else ""
+        if change and change["spread"] is not None:
+            told += f" ± {change['spread']:.2f}"
         seeds = ", ".join(f"{100 * value:.0f}" for value in rates["train"]["per_seed"])
         size = f"{arm['pairs']}, {arm['steps']}" if arm["pairs"] else ""
         lines.append(f"| {name} | {size} | {rate(rates['train'])} | {seeds} | {rate(rates['test'])} | {told} |")

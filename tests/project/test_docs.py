@@ -35,6 +35,13 @@ def test_the_pages_tables_are_the_committed_results(name):
     assert (DOCS / f"{name}.svg").is_file()
 
 
+@pytest.mark.parametrize(("name", "run"), figures.SMOKE_RUNS.items())
+def test_a_smoke_runs_tables_are_its_results(name, run):
+    page = (DOCS / f"{name}.md").read_text()
+    assert "<!-- table measured -->" in page
+    assert page == figures.with_tables(page, figures.read(run)), "run `python docs/figures.py`"
+
+
 @pytest.mark.parametrize("name", figures.EXPERIMENTS)
 def test_the_results_are_of_the_packaged_recipe(name):
     from harness.recipes.loading import load_recipe
