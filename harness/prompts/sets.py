@@ -52,8 +52,16 @@ def load_prompts(source: str, kind: PromptKind) -> list[PromptRow]:
         return _read_prompts(name)[kind]
     sides = _read_prompts(name)
     share = min(1.0, most / max(1, len(sides["unsafe"])))
-    kept = {row["prompt_id"] for row in spread_rows(sides[kind])[: round(share * len(sides[kind]))]}
+    kept = {row["prompt_id"] for row in _spread_share(sides[kind], share)}
     return [row for row in sides[kind] if row["prompt_id"] in kept]
+
+
+def _spread_share(rows: Sequence[PromptRow], share: float) -> list[PromptRow]:
+    """So large a share of the rows and, to the nearest row, of those of each split; spread over the hazards."""
+    test = [row for row in rows if row["split"] == "test"]
+    tested = round(share * len(test))
+    train = [row for row in rows if row["split"] != "test"]
+    return [*spread_rows(train)[: round(share * len(rows)) - tested], *spread_rows(test)[:tested]]
 
 
 def split_limit(source: str) -> tuple[str, int | None]:

@@ -94,8 +94,9 @@ def test_a_limit_takes_every_hazard_and_split_in_its_share():
     unsafe, benign = (load_prompts("bundled:110", kind) for kind in ("unsafe", "benign"))
     assert len(unsafe) == 110
     assert len(benign) == round(210 * 110 / 452)
-    assert set(Counter(row["hazard"] for row in unsafe).values()) == {10}
-    assert set(Counter(row["hazard"] for row in unsafe if row["split"] == "test").values()) <= {1, 2}, "6 of 41 each"
+    assert set(Counter(row["hazard"] for row in unsafe).values()) <= {9, 10, 11}
+    for rows, test in ((unsafe, 68 * 110 / 452), (benign, 32 * 110 / 452)):
+        assert Counter(row["split"] for row in rows)["test"] == round(test)
     everything = load_prompts("bundled", "unsafe")
     assert unsafe == [row for row in everything if row in unsafe], "in the order of the whole set"
     assert load_prompts("bundled:1000", "benign") == load_prompts("bundled", "benign")
