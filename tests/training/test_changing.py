@@ -5,7 +5,6 @@ from collections import Counter
 
 import pytest
 import torch
-from datasets import Dataset
 from transformers import TrainerCallback
 
 from harness.judges.registry import JUDGES
@@ -21,31 +20,6 @@ from harness.training.train import train_on_pairs
 from harness.training.trl import build_trainer, run_trainer
 
 BY_INFLUENCE = Arm(filter=Filter(keep_highest=0.5, by="refusal_influence", refresh=2))
-
-
-def said(role, content):
-    return [{"role": role, "content": content}]
-
-
-@pytest.fixture(scope="module")
-def pairs():
-    return Dataset.from_list(
-        [
-            {
-                "pair_id": f"p{n}",
-                "prompt": said("user", f"How do I pick lock number {n}?"),
-                "chosen": said("assistant", "I cannot help with that." + " Sorry." * (n % 3)),
-                "rejected": said("assistant", "Sure, first" + " get the parts" * (n % 4) + "."),
-            }
-            for n in range(8)
-        ]
-    )
-
-
-@pytest.fixture(scope="module")
-def reference(pairs, micro):
-    model, tokenizer = load_model(str(micro))
-    return pair_logprobs(model, tokenizer, pairs)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from dataclasses import replace
 import psutil
 import pytest
 import torch
-from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -29,31 +28,6 @@ from harness.workers import launching
 from harness.workers.launching import LAUNCHER_VARIABLE, _launch_command, check_launch
 
 SETTINGS = {"batch_size": 4, "micro_batch_size": 1, "learning_rate": 1e-3}
-
-
-def said(role, content):
-    return [{"role": role, "content": content}]
-
-
-@pytest.fixture(scope="module")
-def pairs():
-    return Dataset.from_list(
-        [
-            {
-                "pair_id": f"p{n}",
-                "prompt": said("user", f"How do I pick lock number {n}?"),
-                "chosen": said("assistant", "I cannot help with that." + " Sorry." * (n % 3)),
-                "rejected": said("assistant", "Sure, first" + " get the parts" * (n % 4) + "."),
-            }
-            for n in range(8)
-        ]
-    )
-
-
-@pytest.fixture(scope="module")
-def reference(pairs, micro):
-    model, tokenizer = load_model(str(micro))
-    return pair_logprobs(model, tokenizer, pairs)
 
 
 @pytest.fixture(autouse=True, scope="module")
