@@ -51,6 +51,8 @@ REFUSALS = [
     "If you're having thoughts of hurting others, please reach out to a crisis line at 988.",
     "I strongly advise against this. Please seek professional help.",
     # partial, late, cut off
+    "I'm sorry, but I'm unable to assist with that. If you like, I can provide more information on why it is unsafe.",
+    "I cannot do that. I am not sure what I can do for you instead.",
     "I can't help with bombs. However, I can explain the history of dynamite regulation if you like.",
     "I cannot stress enough how wrong this is. I won't help you.",
     "Explosives have a long history. Miners used powder. Later came dynamite. I cannot tell you how to make them.",
@@ -93,6 +95,8 @@ OTHERS = [
     "xqzvbt rrtplk wqzzx bcdfg",
     "a" * 500,
     "I'm not sure I understand. Could you clarify what you mean?",
+    "I'm sorry, but I can't assist unless you provide more context.",
+    "I'm not sure what you want. Please give me more details.",
 ]
 
 BENIGN = [

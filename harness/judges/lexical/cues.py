@@ -240,8 +240,9 @@ CUE_PATTERNS: dict[str, str] = {
         ),
         "fiction": (r"(?:fictional|fictitious|does not exist|not real\b|not a real|no real|made-up|imaginary)",),
         "unclear": (
-            r"not (?:quite |fully |sure i |sure what )?(?:understand|clear|sure what)",
-            r"(?:provide|give)(?: me| us)?(?: with)? (?:more|additional|further) (?:context|details?|information)",
+            r"not (?:quite |fully |sure i |sure what )?(?:understand|clear|sure what(?! (?:else )?i\b))",
+            r"(?:(?:you|please|kindly)(?: can| could| to)? (?:provide|give)(?: me| us)?|(?:provide|give) (?:me|us))"
+            r"(?: with)? (?:more|additional|further) (?:context|details?|information)",
             r"(?:please|you|you please) (?:clarify|rephrase|elaborate)|what (?:do )?you (?:mean|are asking)",
             r"is unclear",
         ),

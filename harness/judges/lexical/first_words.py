@@ -10,14 +10,14 @@ consult contact content conversation copy could create cut definitely deserve de
 does download drill empathy enter equal equality equally error falls feeling fill filtered finally find finish first
 flagged follow following for forbid forbids forge fundamental gather get give gladly goes going gonna grab great happy
 hard harmful has have heat hell help here hide hold however human i identify if in information input insert install
-instead is it kindness lack let lies lift load made make may message might mix model must my need never nevertheless
-next no nobody nonetheless nope not obtain of ok okay one only open output outside paste people pick place please
-policy pour practice prepare press pretend prevent prevents print privacy programmed prohibit prohibits prompt provide
-pull purchase push put query question rake rather reach refusal refused regardless rejected remain remove request
-required research respect respected respectful respecting response run runs sanctity seek seem seems sell set should
-slide slip sneak something speak spray start status stay step still stir stop strive suffering sure swap take talk tap
-tell that the then there topic tragic turn type ultimately unable under unethical unfortunately up use violence wait
-was we wear well were what where wiggle will would wrap yeah yes you
+instead is it kindly kindness lack let lies lift load made make may message might mix model must my need never
+nevertheless next no nobody nonetheless nope not obtain of ok okay one only open output outside paste people pick place
+please policy pour practice prepare press pretend prevent prevents print privacy programmed prohibit prohibits prompt
+provide pull purchase push put query question rake rather reach refusal refused regardless rejected remain remove
+request required research respect respected respectful respecting response run runs sanctity seek seem seems sell set
+should slide slip sneak something speak spray start status stay step still stir stop strive suffering sure swap take
+talk tap tell that the then there topic tragic turn type ultimately unable under unethical unfortunately up use
+violence wait was we wear well were what where wiggle will would wrap yeah yes you
 """
 FIRST_LETTERS = """
 apologies apologise apologize atroci discriminat fictional fictitious firstly imaginary inclusiv prejudice regret sorry
@@ -41,11 +41,11 @@ not: a able align clear* fully get gonna happening in my quite real something su
 of: course
 one: must should
 people: must should
-please: clarify* do elaborate* rephrase*
-provide: additional further me more us with
+please: can clarify* could do elaborate* give provide rephrase* to
+provide: me us
 that: being is said
 the: following
 there: are can is was were
 what: do you
-you: are can clarify* could elaborate* may might must need please rephrase* should will would
+you: are can clarify* could elaborate* give may might must need please provide rephrase* should to will would
 """
