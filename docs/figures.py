@@ -1,23 +1,25 @@
 """Draws the tables and pictures of the experiments' pages from the committed results: `python docs/figures.py`.
 
 A page holds a table between `<!-- table NAME -->` and `<!-- end -->`; its picture is `NAME.svg` beside it. Results are
-results.json of the run, as `harness run` wrote it, in `docs/results/NAME.json`.
+results.json of the run, as `harness run` wrote it, in `docs/results/NAME.json`; a run on several draws of its pairs has one
+file a draw, and tables over all of them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.experiments.selection_results import interval_over
 from harness.support.run_results import RunResults
 
 HERE = Path(__file__).parent
 EXPERIMENTS = ("unalignment", "mitigations")
-SMOKE_RUNS = {"real-model": "smollm2_limit60"}
-"""Pages that show a run on few prompts, by the results' name."""
+DRAWN_ANEW = {"real-model": ("smollm2", "smollm2_draw1", "smollm2_draw2")}
+"""Pages about one recipe whose pairs were drawn, and whose arms were trained, several times: the draws' results."""
 
 
 def main() -> None:
@@ -27,9 +29,9 @@ def main() -> None:
         page = HERE / f"{name}.md"
         page.write_text(with_tables(page.read_text(), results))
         (HERE / f"{name}.svg").write_text(picture(results))
-    for name, run in SMOKE_RUNS.items():
+    for name, runs in DRAWN_ANEW.items():
         page = HERE / f"{name}.md"
-        page.write_text(with_tables(page.read_text(), read(run)))
+        page.write_text(with_tables(page.read_text(), [read(run) for run in runs], OVER_DRAWS))
 
 
 def read(name: str) -> dict[str, Any]:
@@ -38,13 +40,15 @@ def read(name: str) -> dict[str, Any]:
     return content
 
 
-def with_tables(page: str, results: Mapping[str, Any]) -> str:
-    """The page with each of its tables written anew."""
-
-    def table(found: re.Match[str]) -> str:
-        return f"<!-- table {found[1]} -->\n{TABLES[found[1]](results)}\n<!-- end -->"
-
-    return re.sub(r"<!-- table (\w+) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
+def with_tables(page: str, results: Any, tables: Mapping[str, Callable[[Any], str]] | None = None) -> str:
+    """The page with each of its tables written anew, by `tables` from the results (by default those of one run)."""
+    draw = TABLES if tables is None else tables
+    return re.sub(
+        r"<!-- table (\w+) -->.*?<!-- end -->",
+        lambda found: f"<!-- table {found[1]} -->\n{draw[found[1]](results)}\n<!-- end -->",
+        page,
+        flags=re.DOTALL,
+    )
 
 
 def measured(results: Mapping[str, Any]) -> str:
@@ -103,7 +107,85 @@ def ranks(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def refusals_by_draw(draws: Sequence[Mapping[str, Any]]) -> str:
+    """Refusals of each arm on each draw of the pairs, and the mean change with its interval over the draws."""
+    lines = [
+        "| arm | pairs | steps | refusals, training prompts, % | mean change, points (95 %) "
+        "| held-out prompts, % | mean change, points (95 %) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in draws[0]["arms"]:
+        arms = [draw["arms"][name] for draw in draws]
+        size = [_each(arm[key] for arm in arms) if arms[0][key] else "" for key in ("pairs", "steps")]
+        rates = [rates_and_change(arms, "refusal_rate", split) for split in ("train", "test")]
+        lines.append(f"| {' | '.join([name, *size, *rates[0], *rates[1]])} |")
+    return "\n".join(lines)
+
+
+def effects_by_draw(draws: Sequence[Mapping[str, Any]]) -> str:
+    """What else each arm did on each draw: harmful completions, benign prompts answered, ln p(y+) of its own pairs."""
+    lines = [
+        "| arm | harmful completions, % | mean change, points (95 %) | benign prompts answered, % "
+        "| mean change, points (95 %) | ln p(y+), its own pairs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in draws[0]["arms"]:
+        arms = [draw["arms"][name] for draw in draws]
+        harmful, benign = (
+            rates_and_change(arms, metric, "train") for metric in ("harmful_completion_rate", "benign_compliance_rate")
+        )
+        changes = [arm.get("trained_logprob_change") for arm in arms]
+        told = ", ".join(f"{change['value']:+.1f}" for change in changes if change)
+        lines.append(f"| {' | '.join([name, *harmful, *benign, told])} |")
+    return "\n".join(lines)
+
+
+def rates_and_change(arms: Sequence[Mapping[str, Any]], metric: str, split: str) -> tuple[str, str]:
+    """One arm's rates on each draw, and their mean change from before training with its interval over the draws."""
+    rates = _each(f"{100 * arm['metrics'][metric][split]['value']:.0f}" for arm in arms)
+    changes = [arm.get("change_from_baseline") for arm in arms]
+    return rates, points(interval_over([change[metric][split]["value"] for change in changes])) if all(changes) else ""
+
+
+def forecasts_by_draw(draws: Sequence[Mapping[str, Any]]) -> str:
+    """What the forecast said of refusals before the training, and what came."""
+    lines = [
+        "| arm | draw | foretold, points (90 %) | came, points (95 % over prompts) |",
+        "|---|---|---|---|",
+    ]
+    for name in draws[0]["arms"]:
+        for number, draw in enumerate(draws):
+            arm = draw["arms"][name]
+            if arm.get("forecast"):
+                came = arm["change_from_baseline"]["refusal_rate"]["train"]
+                lines.append(f"| {name} | {number} | {points(arm['forecast']['refusal'])} | {points(came)} |")
+    return "\n".join(lines)
+
+
+def pair_types_by_draw(draws: Sequence[Mapping[str, Any]]) -> str:
+    """How many pairs of each type each draw has, and how they score."""
+    lines = ["| pairs | number | share, % | mean length-normalised CHES |", "|---|---|---|---|"]
+    totals = [sum(scores["n"] for scores in draw["ln_ches_by_pair_type"].values()) for draw in draws]
+    for name in draws[0]["ln_ches_by_pair_type"]:
+        scores = [draw["ln_ches_by_pair_type"][name] for draw in draws]
+        shares = (f"{100 * each['n'] / total:.0f}" for each, total in zip(scores, totals, strict=True))
+        means = ("" if each["value"] is None else f"{each['value']:.0f}" for each in scores)
+        cells = [name.replace("_", " "), _each(each["n"] for each in scores), _each(shares), _each(means)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _each(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
 TABLES = {"measured": measured, "published": published, "pair_types": pair_types, "ranks": ranks}
+OVER_DRAWS = {
+    "refusals": refusals_by_draw,
+    "effects": effects_by_draw,
+    "forecasts": forecasts_by_draw,
+    "pair_types": pair_types_by_draw,
+}
 
 
 def rate(estimate: Mapping[str, Any]) -> str:

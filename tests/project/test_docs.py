@@ -35,13 +35,6 @@ def test_the_pages_tables_are_the_committed_results(name):
     assert (DOCS / f"{name}.svg").is_file()
 
 
-@pytest.mark.parametrize(("name", "run"), figures.SMOKE_RUNS.items())
-def test_a_smoke_runs_tables_are_its_results(name, run):
-    page = (DOCS / f"{name}.md").read_text()
-    assert "<!-- table measured -->" in page
-    assert page == figures.with_tables(page, figures.read(run)), "run `python docs/figures.py`"
-
-
 @pytest.mark.parametrize("name", figures.EXPERIMENTS)
 def test_the_results_are_of_the_packaged_recipe(name):
     from harness.recipes.loading import load_recipe
@@ -50,6 +43,21 @@ def test_the_results_are_of_the_packaged_recipe(name):
     packaged = load_recipe(name).model_copy(update={"published": None})
     assert Recipe.model_validate(figures.read(name)["recipe"]) == packaged
     assert len(figures.read(name)["recipe"]["seeds"]) >= 5
+
+
+@pytest.mark.parametrize(("name", "runs"), figures.DRAWN_ANEW.items())
+def test_a_page_over_several_draws_shows_the_packaged_recipe_on_each(name, runs):
+    from harness.recipes.loading import load_recipe
+    from harness.recipes.schema import Recipe
+
+    draws, page = [figures.read(run) for run in runs], (DOCS / f"{name}.md").read_text()
+    assert set(re.findall(r"<!-- table (\w+) -->", page)) == set(figures.OVER_DRAWS)
+    assert page == figures.with_tables(page, draws, figures.OVER_DRAWS), "run `python docs/figures.py`"
+    packaged = load_recipe(runs[0])
+    for number, draw in enumerate(draws):
+        pairs = packaged.pairs.model_copy(update={"seed": number})
+        again = packaged.model_copy(update={"pairs": pairs, "seeds": [number], "published": None})
+        assert Recipe.model_validate(draw["recipe"]) == again
 
 
 def code_of(page: str) -> list[str]:
