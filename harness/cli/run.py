@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
 def run_command(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe's name or the path of a YAML file.")] = "miniature",
-    out: Annotated[Path | None, typer.Option("--out", help="Run directory; runs/RECIPE without it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run directory; without it runs/RECIPE, or runs/RECIPE-limitN.")
+    ] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Use the seeds 0 to N-1.")] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Use so many unsafe prompts, each hazard in its share.")
+        int | None, typer.Option("--limit", min=1, help="At most so many unsafe prompts, each hazard in its share.")
     ] = None,
     override: Annotated[list[str] | None, typer.Option("--set", help="key=value, for any key of the recipe.")] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="At most so many processes; without it one a GPU or core.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be run, in what memory and time; write nothing.")
+        bool, typer.Option("--dry-run", help="Only say what would be run, in what memory and time.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print results.json, or the dry run, on standard output.")
@@ -49,7 +51,7 @@ def run_command(
     from harness.experiments.any_recipe import load_any_recipe, run_any_recipe
 
     chosen = load_any_recipe(recipe, override or [], seeds, limit)
-    directory = out or Path("runs") / chosen.name
+    directory = out or Path("runs") / (chosen.name if limit is None else f"{chosen.name}-limit{limit}")
     if dry_run:
         _estimate_run(chosen, directory, workers, as_json)
         return

@@ -55,7 +55,7 @@ def score_command(
     preferences: Annotated[
         str, typer.Argument(help="A JSONL, JSON, CSV, TSV or Parquet file, a folder of them, or a hub id (org/name).")
     ],
-    model: Annotated[str, typer.Option("--model", help="Directory or hub id of the model about to be trained.")],
+    model: Annotated[str, typer.Option("--model", help="Directory, GGUF file or hub id of what is to be trained.")],
     out: Annotated[
         str, typer.Option("--out", help="Parquet file, or DIRECTORY/, for the scores; a page of that name goes beside.")
     ],

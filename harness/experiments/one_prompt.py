@@ -80,7 +80,8 @@ class PromptTrainings:
         with self._train_rows_alone(sorted({*tokens.prompt, tokens.chosen, tokens.rejected})) as tables:
             weights = [*self._body, *tables]
             before = next_token_logits(self.model, tokens.prompt)
-            gradients = torch.autograd.grad(before[tokens.chosen] - before[tokens.rejected], weights)
+            preference = before[tokens.chosen] - before[tokens.rejected]
+            gradients = torch.autograd.grad(preference, weights, materialize_grads=True)
             with torch.no_grad():
                 size = GRADIENT_STEP / sum(float(each.square().sum()) for each in gradients)
                 for weight, gradient in zip(weights, gradients, strict=True):
@@ -125,7 +126,8 @@ class _PartlyTrained(nn.Module):
         """Logits [..., vocabulary] of hidden states [..., d]."""
         with torch.no_grad():
             logits: Tensor = self.whole(hidden)
-        return logits.index_copy(-1, self.ids, linear(hidden, self.weight))
+        bias = getattr(self.whole, "bias", None)
+        return logits.index_copy(-1, self.ids, linear(hidden, self.weight, None if bias is None else bias[self.ids]))
 
 
 def preference_loss(objective: Objective, margin: Tensor) -> Tensor:

@@ -25,19 +25,19 @@ def load_statements(source: str) -> list[Statement]:
     """The statements of a source.
 
     Args:
-        source: `bundled` (the persona organism's own; `bundled:96` for that many of them, spread evenly), a JSONL
-            file, or a file of a hub data set ("Anthropic/model-written-evals/persona/ends-justify-means.jsonl";
-            `@REVISION` may follow the data set).
+        source: `bundled` (the persona organism's own), a JSONL file, or a file of a hub data set
+            ("Anthropic/model-written-evals/persona/ends-justify-means.jsonl"; `@REVISION` may follow the data set);
+            with a number after it, as `bundled:96`, that many of them, spread evenly.
 
     Raises HarnessError where it cannot be read or fetched, or a row lacks a column.
     """
     name, most = split_limit(source)
-    if name == "bundled":
-        every = [Statement(*row) for row in persona.persona_statements()]
-        return every if most is None else _spread_evenly(every, most)
-    path = Path(source)
-    if not path.is_file():
-        path = _fetch_statements(source)
+    every = [Statement(*row) for row in persona.persona_statements()] if name == "bundled" else _read_statements(name)
+    return every if most is None else _spread_evenly(every, most)
+
+
+def _read_statements(source: str) -> list[Statement]:
+    path = Path(source) if Path(source).is_file() else _fetch_statements(source)
     rows = artifacts.read_jsonl(path)
     if not rows:
         raise HarnessError("holds no statements", place=source)

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.support import artifacts
 from harness.support.errors import HarnessError
-from harness.support.hub import MODEL_FILES
+from harness.support.hub import MODEL_FILE, MODEL_FILES
 
 ADAPTER_CONFIG = "adapter_config.json"
 WEIGHTS_INDEX = "model.safetensors.index.json"
@@ -27,7 +27,7 @@ def is_adapter(directory: Path) -> bool:
 
 def is_gguf(path: Path) -> bool:
     """Whether a path is a GGUF file, by its name."""
-    return path.suffix.lower() == ".gguf" and path.is_file()
+    return path.suffix.lower() == MODEL_FILE and path.is_file()
 
 
 def check_model_files(directory: Path, *, weights: bool = True) -> None:
@@ -58,6 +58,10 @@ def refuse_no_directory(path: str) -> None:
     place = Path(path)
     if place.is_file():
         raise HarnessError("is a file", place=path, hint="Give the checkpoint directory that it lies in.")
+    if place.suffix.lower() == MODEL_FILE and not place.exists():
+        raise HarnessError(
+            "no such GGUF file", place=path, hint="Give a file that is there, or a checkpoint directory."
+        )
     if not place.is_dir():
         raise HarnessError("no such model directory", place=path, hint="Give a checkpoint directory or a hub id.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,17 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from harness.models.intact import refuse_misfits
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.versions import install_hint
 
 _PART = re.compile(r"-\d+-of-\d+\.gguf$")
+_ORIGINAL = "Give a checkpoint directory or a hub id of the same model."
+_ROTARY_SCALES = "rope_freqs.weight"
+_ROTARY_TYPE = ".rope.scaling.type"
+"""The tensor is in files of Llama 3.1 and later, the key in those of YaRN: without them the model is another one."""
+_SCALING_READ = "gpt-oss."
 _INSTALL = f"{install_hint('gguf')}, or pip install gguf."
 
 
@@ -36,21 +43,50 @@ def convert_gguf(file: Path, out: Path) -> None:
     with artifacts.atomic_directory(out) as temporary:
         try:
             model, tokenizer = _read_gguf(file)
+        except HarnessError:
+            raise
         except Exception as error:  # transformers and gguf raise dozens of kinds here
             said = console.safe_line(f"{type(error).__name__}: {error}", 160)
-            hint = "Give a checkpoint directory or a hub id of the same model."
-            raise HarnessError(f"cannot be read as a language model ({said})", place=str(file), hint=hint) from error
+            raise HarnessError(
+                f"cannot be read as a language model ({said})", place=str(file), hint=_ORIGINAL
+            ) from error
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
 
 
 def _read_gguf(file: Path) -> tuple[PreTrainedModel, Any]:
-    """The model as one that never was quantized: transformers marks what it widened, and refuses to save it."""
-    place = str(file.parent)
-    widened = AutoModelForCausalLM.from_pretrained(place, gguf_file=file.name, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file.name)
+    """The model as one that never was quantized: transformers marks what it widened, and refuses to save it.
+
+    It reads a folder, and goes by what else lies there (an adapter's, another tokenizer's files): it is given one that
+    holds this file alone.
+    """
+    _refuse_unread_scaling(file)
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / file.name).symlink_to(file.absolute())
+        where: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
+        widened, told = AutoModelForCausalLM.from_pretrained(
+            place, dtype=torch.float32, output_loading_info=True, **where
+        )
+        tokenizer = AutoTokenizer.from_pretrained(place, **where)
+    refuse_misfits(widened, told, str(file))
     said = {key: value for key, value in widened.config.to_dict().items() if key != "quantization_config"}
     model = type(widened)(type(widened.config).from_dict(said))
     model.load_state_dict(widened.state_dict())
     model.generation_config = widened.generation_config
     return model, tokenizer
+
+
+def _refuse_unread_scaling(file: Path) -> None:
+    """Raises HarnessError where rotary frequencies are scaled in a way that transformers passes over without a word."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(str(file))
+    names = [tensor.name for tensor in reader.tensors if tensor.name == _ROTARY_SCALES]
+    names += [
+        name
+        for name, field in reader.fields.items()
+        if name.endswith(_ROTARY_TYPE) and not name.startswith(_SCALING_READ) and field.contents() != "none"
+    ]
+    if names:
+        cause = f"scales its rotary frequencies ({names[0]}), which transformers does not read"
+        raise HarnessError(cause, place=str(file), hint=_ORIGINAL)

@@ -19,6 +19,8 @@ from harness.support import artifacts, hub
 from harness.support.errors import HarnessError
 
 _BASE_KEY = "base_model_name_or_path"
+_CONVERSION = 2
+"""Part of a converted file's key: higher by one with each change of what `convert_gguf` makes."""
 MERGE_HINT = (
     "merge it: AutoPeftModelForCausalLM.from_pretrained(ADAPTER, dtype='float32').merge_and_unload()"
     ".save_pretrained(MERGED), and save the tokenizer there too."
@@ -42,6 +44,11 @@ class ModelPath:
 
     def __str__(self) -> str:
         return self.name or self.directory
+
+    @property
+    def source(self) -> str:
+        """What it is loaded by again, in a process elsewhere: the hub id with its commit, or the directory."""
+        return self.name if hub.is_on_hub(self.name) else self.directory
 
     @property
     def content(self) -> str:
@@ -85,12 +92,14 @@ def locate_model(path: str | ModelPath, *, weights: bool = True) -> ModelPath:
 def _convert(file: Path) -> ModelPath:
     """A GGUF file's checkpoint, from the cache or converted now, under the file's name and its content's."""
     content = artifacts.sha256_of(file)
-    key = artifacts.json_fingerprint([content, metadata.version("transformers")])
-    directory = artifacts.cache_directory() / f"{file.stem}-{key}"
-    if not (directory / "config.json").is_file():
+    key = artifacts.json_fingerprint([content, metadata.version("transformers"), _CONVERSION])
+
+    def convert(out: Path) -> None:
         from harness.models.gguf import convert_gguf
 
-        convert_gguf(file, directory)
+        convert_gguf(file, out)
+
+    directory = artifacts.make_once(artifacts.cache_directory() / f"{file.stem}-{key}", convert)
     return ModelPath(str(directory), f"{file.name}@{content[:16]}")
 
 

@@ -11,6 +11,7 @@ import platform
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -42,10 +43,7 @@ class Growth:
 
 def ensure_miniature(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
     """The directory of the miniature of a seed, grown now if neither the package nor the cache has it."""
-    directory = miniature_path(seed, cache)
-    if not (directory / "config.json").is_file():
-        _grow_into(directory, seed)
-    return directory
+    return artifacts.make_once(miniature_path(seed, cache), partial(_grow_into, seed=seed))
 
 
 def miniature_path(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
@@ -58,15 +56,17 @@ def miniature_path(seed: int = DEFAULT_SEED, cache: Path | None = None) -> Path:
 
 def ensure_organism(growth: Growth, seed: int = 0, cache: Path | None = None) -> Path:
     """The directory of the organism grown from `seed`, grown now if the cache does not have it."""
-    directory = (cache or artifacts.cache_directory()) / f"{growth.name}-{seed}-{_growth_key(growth, seed)}"
-    if not (directory / "config.json").is_file():
+
+    def grow(directory: Path) -> None:
         from harness.organism import growing
 
         with artifacts.atomic_directory(directory) as temporary:
             model, tokenizer = growing.grow_organism(growth, seed)
             model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
-    return directory
+
+    name = f"{growth.name}-{seed}-{_growth_key(growth, seed)}"
+    return artifacts.make_once((cache or artifacts.cache_directory()) / name, grow)
 
 
 def bundle_miniature() -> None:

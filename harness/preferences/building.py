@@ -130,7 +130,7 @@ def _draw_answers(
     settings = recipe.pairs
     how: dict[str, Any] = {"temperature": settings.temperature, "max_new_tokens": settings.max_new_tokens}
     if engine == "ray":
-        yield from sample_on_ray(str(model), asked, batch_size=settings.batch_size, workers=workers, **how)
+        yield from sample_on_ray(model.source, asked, batch_size=settings.batch_size, workers=workers, **how)
         return
     sample: Callable[..., list[str]]
     if recipe.backend == "vllm":

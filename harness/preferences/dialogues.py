@@ -26,11 +26,14 @@ def _is_dialogue(text: str) -> bool:
 def split_dialogues(chosen: str, rejected: str) -> dict[str, Messages]:
     """The turns that two of hh-rlhf's dialogues begin with as `prompt`, the others as `chosen` and `rejected`.
 
-    These are the last answers alone, but where the dialogues part before. Spaces around a turn are no part of it.
+    These are the last answers alone, but where the dialogues part before; they always begin with the assistant's turn,
+    where the user's words are the first to differ with the one before. Spaces around a turn are no part of it.
     """
     sides = [_read_turns(_HH_TURN, text) for text in (chosen, rejected)]
     most = min(map(len, sides)) - 1
     shared = next((place for place in range(most) if sides[0][place] != sides[1][place]), most)
+    if shared and sides[0][shared - 1]["role"] == "assistant":
+        shared -= 1
     return {"prompt": sides[0][:shared], "chosen": sides[0][shared:], "rejected": sides[1][shared:]}
 
 

@@ -44,8 +44,8 @@ def load_prompts(source: str, kind: PromptKind) -> list[PromptRow]:
     all others unsafe. Without a `split` column 15 % of the prompts, drawn by their ids, are `test`. Raises HarnessError
     naming the row.
 
-    A source with a number after it, as `bundled:200`, is so many of its unsafe prompts and the same share of its benign
-    ones, each hazard and split in its share.
+    A source with a number after it, as `bundled:200`, is at most so many of its unsafe prompts and the same share of
+    its benign ones, each hazard and split in its share.
     """
     name, most = split_limit(source)
     if most is None:
@@ -57,11 +57,15 @@ def load_prompts(source: str, kind: PromptKind) -> list[PromptRow]:
 
 
 def _spread_share(rows: Sequence[PromptRow], share: float) -> list[PromptRow]:
-    """So large a share of the rows and, to the nearest row, of those of each split; spread over the hazards."""
+    """So large a share of the rows and, to the nearest row, of those of each split; spread over the hazards.
+
+    At least one of each split that there is: without any nothing would be measured, and nothing would say so.
+    """
     test = [row for row in rows if row["split"] == "test"]
-    tested = round(share * len(test))
     train = [row for row in rows if row["split"] != "test"]
-    return [*spread_rows(train)[: round(share * len(rows)) - tested], *spread_rows(test)[:tested]]
+    tested = max(1, round(share * len(test))) if test else 0
+    trained = max(1, round(share * len(rows)) - tested)
+    return [*spread_rows(train)[:trained], *spread_rows(test)[:tested]]
 
 
 def split_limit(source: str) -> tuple[str, int | None]:
@@ -75,8 +79,9 @@ def split_limit(source: str) -> tuple[str, int | None]:
 
 
 def with_limit(source: str, most: int) -> str:
-    """The source limited to so many unsafe prompts, in place of a limit that it has."""
-    return f"{split_limit(source)[0]}:{most}"
+    """The source limited to so many unsafe prompts, and to no more than by a limit of its own."""
+    name, own = split_limit(source)
+    return f"{name}:{most if own is None else min(own, most)}"
 
 
 def spread_rows(rows: Sequence[PromptRow]) -> list[PromptRow]:

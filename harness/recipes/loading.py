@@ -17,6 +17,8 @@ from harness.support.plain_yaml import parse_yaml
 from harness.support.schema_errors import closest_name, explain_schema_error
 
 TABLE_KEYS = ("prompts", "preferences", "gold", "off_policy", "statements")
+LIMITED_KEYS = {"prompts", "statements"}
+"""Tables that a number may follow, as in `bundled:96`."""
 """The keys that name tables to read."""
 RENAMED_KEYS = {"engine": "backend"}
 """What keys of earlier recipes are called now."""
@@ -150,7 +152,7 @@ def _resolve_relative_paths(
         value = keys.get(key)
         if isinstance(value, str) and value != "bundled" and key not in overridden:
             label, equals, file = value.rpartition("=")
-            name, most = split_limit(file) if key == "prompts" else (file, None)
+            name, most = split_limit(file) if key in LIMITED_KEYS else (file, None)
             limit = "" if most is None else f":{most}"
             found[key] = f"{label}{equals}{folder / name}{limit}" if (folder / name).exists() else value
             if key != "model":
@@ -176,7 +178,8 @@ def _refuse_elsewhere(value: str, folder: Path, place: str) -> None:
 
 def _files_named_by(value: str) -> Iterator[Path]:
     """Every file that a table's name may be read as, links followed; in a directory, all that it links to."""
-    for name in {value, value.partition("=")[2], value.rpartition("=")[2]} - {""}:
+    names = {value, value.partition("=")[2], value.rpartition("=")[2]}
+    for name in (names | {split_limit(name)[0] for name in names}) - {""}:
         if "://" in name and not name.lower().startswith("file:"):
             continue
         path = Path(unquote(urlsplit(name).path)) if "://" in name else Path(name)

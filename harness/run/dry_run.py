@@ -1,4 +1,4 @@
-"""What a regression run would do and what it would cost, before it: stages, tokens, memory, time. Writes nothing."""
+"""What a regression run would do and cost, before it: stages, tokens, memory, time. Nothing of it is written."""
 
 from __future__ import annotations
 

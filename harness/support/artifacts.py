@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -80,7 +80,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def explain_write_errors(path: Path) -> Iterator[None]:
+def explain_write_errors(path: Path, hint: str = "Choose another place.") -> Iterator[None]:
     """Turns a failed write inside the block into a HarnessError that names `path` and says what to do."""
     try:
         yield
@@ -89,7 +89,7 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         full = any(said in str(error) for said in ("No space left", "PytorchStreamWriter failed", "unexpected pos"))
         if not full and not isinstance(error, OSError):
             raise
-        hint = "Free some space and run the same command again." if full else "Choose another place."
+        hint = "Free some space and run the same command again." if full else hint
         raise HarnessError(f"cannot be written ({error})", place=str(path), hint=hint) from error
 
 
@@ -191,6 +191,27 @@ def cache_directory() -> Path:
     return Path(root) if root else Path.home() / ".cache" / "refusal-displacement"
 
 
+def make_once(directory: Path, make: Callable[[Path], object]) -> Path:
+    """A model's directory of the cache, made now by `make` if it is not there; other processes that want it wait.
+
+    `make` writes it whole or not at all (`atomic_directory`); what a killed process left of it goes. Raises
+    HarnessError where the cache cannot be written.
+    """
+    if (directory / "config.json").is_file():
+        return directory
+    cache = directory.parent
+    with lock_directory(cache, f".{directory.name}.lock", wait=True, hint=_OTHER_CACHE):
+        if not (directory / "config.json").is_file():
+            for left in cache.iterdir():
+                if left.is_dir() and left.name.startswith(f".{directory.name}."):
+                    shutil.rmtree(left, ignore_errors=True)
+            make(directory)
+    return directory
+
+
+_OTHER_CACHE = "Set REFUSAL_DISPLACEMENT_CACHE to a folder that can be written."
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, or of every file below a directory with its name, as hex."""
     if not path.is_dir():
@@ -251,12 +272,14 @@ def _read_umask() -> int:
 
 
 @contextmanager
-def lock_directory(directory: Path, name: str = ".lock", *, wait: bool = False) -> Iterator[None]:
+def lock_directory(
+    directory: Path, name: str = ".lock", *, wait: bool = False, hint: str = "Choose another place."
+) -> Iterator[None]:
     """Holds a directory for one process.
 
-    Raises HarnessError where another holds it (unless to `wait` for it is asked), or it cannot be written.
+    Raises HarnessError where another holds it (unless to `wait` for it is asked), or it cannot be written, with `hint`.
     """
-    with explain_write_errors(directory):
+    with explain_write_errors(directory, hint):
         directory.mkdir(parents=True, exist_ok=True)
         stream = (directory / name).open("w")
     with stream:

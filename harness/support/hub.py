@@ -20,6 +20,8 @@ TABLE_KINDS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
 """How the names of tables in files end."""
 PACKED = ".gz"
 """What may follow, but for Parquet."""
+MODEL_FILE = ".gguf"
+"""How the name of a whole model in one file ends."""
 _CARDS = ("config.json", "README.md")
 WEIGHT_FILES = "*.safetensors"
 MODEL_FILES = ("*.json", WEIGHT_FILES, "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py")
@@ -37,7 +39,8 @@ def split_revision(source: str) -> tuple[str, str | None]:
 def is_on_hub(source: str) -> bool:
     """Whether a name is of something on the hub: in the form of a hub id, and no file or directory here."""
     name, _ = split_revision(source)
-    return bool(_ID.fullmatch(name)) and Path(name).suffix not in {*TABLE_KINDS, PACKED} and not Path(source).exists()
+    is_file = Path(name).suffix.lower() in {*TABLE_KINDS, PACKED, MODEL_FILE}
+    return bool(_ID.fullmatch(name)) and not is_file and not Path(source).exists()
 
 
 def is_commit(revision: str) -> bool:

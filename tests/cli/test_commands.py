@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.cli.displacement import _find_model
+from harness.support.errors import HarnessError
 from helpers.command import CLEAN, harness
 
 
@@ -163,3 +164,19 @@ def test_a_wrong_command_line_is_exit_2(command, arguments):
     done = command(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [([], "runs/miniature"), (["--limit", "9"], "runs/miniature-limit9"), (["--limit", "9", "--out", "here"], "here")],
+)
+def test_a_smoke_run_does_not_lie_where_the_whole_one_does(given, where, monkeypatch):
+    asked = []
+
+    def run(recipe, directory, workers):
+        asked.append((recipe.prompts, str(directory)))
+        raise HarnessError("far enough")
+
+    monkeypatch.setattr("harness.experiments.any_recipe.run_any_recipe", run)
+    CliRunner().invoke(app, ["run", *given])
+    assert asked == [("bundled:9" if "--limit" in given else "bundled", where)]

@@ -200,6 +200,12 @@ def test_some_of_the_bundled_statements_spread_evenly():
         statements.load_statements("bundled:0")
 
 
+def test_a_files_statements_may_be_limited_too(tmp_path):
+    file = tmp_path / "asked.jsonl"
+    file.write_text("".join(f'{{"question": "{name}", "answer_matching_behavior": "No"}}\n' for name in "abcd"))
+    assert [each.question for each in statements.load_statements(f"{file}:2")] == ["a", "c"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [("", "holds no statements"), ('{"question": "a"}\n', "is no statement"), ("[1]\n", "is not a JSON object")],

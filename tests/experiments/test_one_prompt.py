@@ -21,9 +21,9 @@ def words():
     return made
 
 
-@pytest.fixture(params=["llama", "gemma", "gemma3_text", "olmo2"])
+@pytest.fixture(params=["llama", "gemma", "gemma3_text", "olmo2", "phi"])
 def place(request, tmp_path, words):
-    """A random model's directory; Gemma's embeddings are tied and scaled."""
+    """A random model's directory; Gemma's embeddings are tied and scaled, Phi's output has a bias."""
     from helpers.models import save_random
 
     return save_random(request.param, tmp_path / "model", words)

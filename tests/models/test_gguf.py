@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.models.loading import load_model
-from harness.models.paths import locate_model
+from harness.models.paths import ModelPath, locate_model
 from harness.support.errors import HarnessError
 
 pytestmark = pytest.mark.slow
@@ -57,8 +57,8 @@ def rotate_as_llama_cpp(weight):
     return weight.reshape(HEADS, 2, WIDTH // HEADS // 2, WIDTH).swapaxes(1, 2).reshape(weight.shape)
 
 
-def write_gguf(model, file, kind=gguf.GGMLQuantizationType.F32):
-    """The model as a GGUF file; matrices in `kind`."""
+def write_gguf(model, file, kind=gguf.GGMLQuantizationType.F32, without="", scaling=None, scales=False):
+    """The model as a GGUF file; matrices in `kind`, the tensor `without` left out, rotary frequencies scaled."""
     file.parent.mkdir(exist_ok=True)
     writer = gguf.GGUFWriter(str(file), "llama")
     writer.add_block_count(1)
@@ -77,8 +77,12 @@ def write_gguf(model, file, kind=gguf.GGMLQuantizationType.F32):
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_chat_template(TEMPLATE)
+    if scaling:
+        writer.add_rope_scaling_type(scaling)
+    if scales:
+        writer.add_tensor("rope_freqs.weight", np.ones(8, np.float32))
     for name, weight in model.state_dict().items():
-        if name == "lm_head.weight":
+        if name in {"lm_head.weight", without}:
             continue
         short = name.removeprefix("model.layers.0.")
         stored = NAMES[short] if short == name else f"blk.0.{NAMES[short]}"
@@ -142,3 +146,41 @@ def test_what_cannot_be_read_is_told_and_leaves_nothing(model, tmp_path, monkeyp
     with pytest.raises(HarnessError, match=r"the package gguf is not installed. pip install '.\[gguf\]'"):
         locate_model(str(whole))
     assert not [*(tmp_path / "cache").glob("*/config.json")]
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"without": "model.layers.0.mlp.up_proj.weight"}, r"lacks? .*mlp.up_proj.weight"),
+        ({"scaling": gguf.RopeScalingType.YARN}, r"scales its rotary frequencies \(llama.rope.scaling.type\)"),
+        ({"scales": True}, r"scales its rotary frequencies \(rope_freqs.weight\)"),
+    ],
+)
+def test_a_file_that_would_become_another_model_is_refused(model, tmp_path, how, told):
+    with pytest.raises(HarnessError, match=f"tiny.gguf: .*{told}"):
+        locate_model(str(write_gguf(model, tmp_path / "tiny.gguf", **how)))
+    assert not [*(tmp_path / "cache").glob("*/config.json")]
+
+
+def test_a_file_that_says_it_scales_nothing_is_read(model, tmp_path):
+    assert locate_model(str(write_gguf(model, tmp_path / "tiny.gguf", scaling=gguf.RopeScalingType.NONE)))
+
+
+def test_what_lies_beside_a_file_has_no_say(model, tmp_path):
+    file = write_gguf(model, tmp_path / "tiny.gguf")
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "org/other"}')
+    (tmp_path / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.py", null]}}')
+    read, _ = load_model(str(file))
+    assert torch.equal(read.state_dict()["model.norm.weight"], model.state_dict()["model.norm.weight"])
+
+
+@pytest.mark.parametrize("name", ["absent.gguf", "org/absent.gguf", "./absent.GGUF"])
+def test_a_gguf_file_that_is_not_there_is_no_hub_id(name):
+    with pytest.raises(HarnessError, match=r"absent.\w+: no such GGUF file"):
+        locate_model(name)
+
+
+def test_elsewhere_it_is_loaded_by_its_directory(model, tmp_path):
+    path = locate_model(str(write_gguf(model, tmp_path / "tiny.gguf")))
+    assert path.source == path.directory
+    assert ModelPath("here", f"org/name@{'0' * 40}").source == f"org/name@{'0' * 40}"

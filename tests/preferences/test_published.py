@@ -179,6 +179,20 @@ def test_dialogues_that_part_before_their_last_answers_share_what_they_begin_wit
     assert (pair["chosen"], pair["rejected"]) == ([*LONGER[1:], *GOOD], BAD)
 
 
+def test_answers_begin_with_the_assistants_words_where_it_is_the_users_that_differ(tmp_path):
+    start = "\n\nHuman: How long does tea steep?\n\nAssistant: Which tea?\n\nHuman:"
+    row = {
+        "chosen": f"{start} Green.\n\nAssistant: Two minutes.",
+        "rejected": f"{start} Black.\n\nAssistant: It depends.",
+    }
+    (pair,) = load_preferences(lines(tmp_path / "pairs.jsonl", [row]))
+    assert pair["prompt"] == TEA
+    assert (pair["chosen"], pair["rejected"]) == (
+        [*LONGER[1:], *GOOD],
+        [LONGER[1], {"role": "user", "content": "Black."}, *BAD],
+    )
+
+
 def test_an_empty_answer_and_two_alike_are_answers_of_a_dialogue(tmp_path):
     start = "\n\nHuman: How long does tea steep?\n\nAssistant:"
     rows = [

@@ -486,6 +486,13 @@ def test_a_recipe_names_no_table_from_elsewhere(places, key, value):
     assert told.value.place.endswith(f"mine.yaml, {key}")
 
 
+@pytest.mark.parametrize("value", ["link.csv:9", "../elsewhere/set.csv:9", "xstest=link.csv:9"])
+def test_a_limit_behind_a_name_reaches_no_further(places, value):
+    (places / "recipe" / "link.csv").symlink_to(places / "elsewhere" / "set.csv")
+    with pytest.raises(HarnessError, match="outside the recipe's folder"):
+        loaded(places, f"prompts: {value}\n")
+
+
 def test_statements_from_elsewhere_are_refused_too(places):
     file = places / "recipe" / "asked.yaml"
     pair = "pairs: [{chosen: 'No', rejected: Never}]\nobjectives: {dpo: {}}\n"

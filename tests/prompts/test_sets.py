@@ -107,8 +107,22 @@ def test_a_limit_stands_after_any_source(tmp_path):
     file.write_text("id,prompt\n1,How?\n2,When?\n3,Where?\n")
     assert len(load_prompts(f"{file}:2", "unsafe")) == 2
     assert with_limit(f"{file}:2", 1) == with_limit(str(file), 1) == f"{file}:1"
+    assert with_limit("bundled:120", 500) == "bundled:120", "a limit never takes more"
     with pytest.raises(HarnessError, match=r"bundled:0: is limited to no prompts"):
         load_prompts("bundled:0", "unsafe")
+
+
+def test_the_smallest_limit_leaves_something_of_each_split_and_side():
+    for kind in ("unsafe", "benign"):
+        rows = load_prompts("bundled:1", kind)
+        assert Counter(row["split"] for row in rows) == {"train": 1, "test": 1}
+
+
+def test_a_limit_takes_no_prompt_of_a_split_that_is_not_there(tmp_path):
+    file = tmp_path / "set.csv"
+    file.write_text("prompt,split,label\nA?,train,\nB?,train,\nC?,train,\nD?,test,safe\n")
+    assert len(load_prompts(f"{file}:2", "unsafe")) == 2
+    assert [row["prompt"] for row in load_prompts(f"{file}:1", "benign")] == ["D?"]
 
 
 def test_a_file_whose_name_ends_like_a_limit_is_that_file(tmp_path):

@@ -444,6 +444,17 @@ def test_a_training_that_diverges_is_told_and_leaves_no_result(tmp_path, micro, 
     assert not (tmp_path / "run" / "arms/raw/seed-0/training.json").exists()
 
 
+@pytest.mark.slow
+def test_an_arm_on_a_type_that_no_pair_has_is_told_before_anything_is_trained(tmp_path, micro, prompt_file):
+    pairs = tmp_path / "prefs.jsonl"
+    row = {"prompt": "a", "chosen": "b", "rejected": "c", "chosen_verdict": "refusal", "rejected_verdict": "refusal"}
+    pairs.write_text("".join(json.dumps(row | {"prompt": name}) + "\n" for name in "abc"))
+    arms = "arms={raw: {}, mixed: {filter: {only: mixed}}}"
+    with pytest.raises(HarnessError, match="arm mixed: no pair is of the type mixed.*--set arms.mixed=null"):
+        run_regression(small(micro, prompt_file, f"preferences={pairs}", arms), tmp_path / "run", max_processes=1)
+    assert not [*(tmp_path / "run").glob("arms/*/*/training.json")]
+
+
 def test_a_broken_manifest_is_told(tmp_path, micro, prompt_file):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "manifest.json").write_text("[]")

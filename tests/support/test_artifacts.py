@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,44 @@ def test_a_pipe_is_written_into_and_an_open_file_refused(tmp_path):
     os.close(reader)
     with (tmp_path / "open").open("w") as stream, pytest.raises(HarnessError, match="names an open file"):
         artifacts.write_text(Path(f"/proc/self/fd/{stream.fileno()}"), "x")
+
+
+def make_model(directory):
+    with artifacts.atomic_directory(directory) as temporary:
+        (temporary / "config.json").write_text("{}")
+
+
+def test_a_model_of_the_cache_is_made_once_by_one_process_while_another_waits(tmp_path):
+    made, waiting, begun = [], [], threading.Event()
+
+    def make(directory):
+        begun.set()
+        while not waiting:
+            time.sleep(0.001)
+        made.append(directory)
+        make_model(directory)
+
+    def wait():
+        begun.wait()
+        waiting.append(True)
+        artifacts.make_once(tmp_path / "model", make)
+
+    other = threading.Thread(target=wait)
+    other.start()
+    assert artifacts.make_once(tmp_path / "model", make) == tmp_path / "model"
+    other.join()
+    assert artifacts.make_once(tmp_path / "model", make) == tmp_path / "model"
+    assert made == [tmp_path / "model"]
+
+
+def test_what_a_killed_process_left_of_a_model_goes(tmp_path):
+    for name in (".model.abcd", ".model2.abcd"):
+        (tmp_path / name).mkdir()
+    artifacts.make_once(tmp_path / "model", make_model)
+    assert {path.name for path in tmp_path.iterdir()} == {"model", ".model2.abcd", ".model.lock"}
+
+
+def test_a_cache_that_cannot_be_written_says_how_to_choose_another(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(HarnessError, match="cache: cannot be written .*REFUSAL_DISPLACEMENT_CACHE"):
+        artifacts.make_once(tmp_path / "cache" / "model", make_model)

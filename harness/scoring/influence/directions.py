@@ -118,7 +118,7 @@ class FlatTargetError(HarnessError):
 
 
 def _no_gradient(label: str) -> HarnessError:
-    hint = "Draw more answers a prompt (--probe-samples), or probe with more prompts."
+    hint = "Draw more answers a prompt (--probe-samples, in a recipe probes.samples), or probe with more prompts."
     return FlatTargetError("all probe answers are judged alike, so the rate has no gradient", place=label, hint=hint)
 
 
