@@ -30,6 +30,7 @@ from reports.templating import page_environment
 from reports.words import PAIR_TYPES, QUANTILES
 
 _SHOWN_MEASURES = ("ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance")
+_POSITIVE_WEIGHTS = ("alpha_plus_positive", "alpha_minus_positive")
 _ENDS = 10
 _DOTS = 2000
 
@@ -102,7 +103,11 @@ class InfluenceOverview:
 
 @dataclass(frozen=True, slots=True)
 class ScoreOverview:
-    """What there is to see in a table of scores; `figures` has a row a scored pair, without texts."""
+    """What there is to see in a table of scores; `figures` has a row a scored pair, without texts.
+
+    `positive_weights`: the shares above zero of Theorem 3's alpha+ and alpha-, as means over the pairs, where the table
+    has them.
+    """
 
     rows: int
     reasons: dict[str, int]
@@ -111,6 +116,7 @@ class ScoreOverview:
     lowest: list[ShownPair]
     figures: dict[str, NDArray[np.float64]]
     influences: list[InfluenceOverview]
+    positive_weights: tuple[float, float] | None
 
     @property
     def levels(self) -> list[str]:
@@ -127,6 +133,7 @@ def read_score_overview(scores: str | Path) -> ScoreOverview:
     targets = [target for target in TARGETS if influence_column(target) in data.schema.names]
     columns = [*_SHOWN_MEASURES, "chosen_tokens", "rejected_tokens"]
     columns += [name for target in targets for name in (influence_column(target), error_column(target))]
+    columns += [name for name in _POSITIVE_WEIGHTS if name in data.schema.names]
     verdicts = [name for name in ("chosen_verdict", "rejected_verdict") if targets and name in data.schema.names]
     table = data.to_table([*columns, *verdicts, "reason", "pair_id"])
     places = np.flatnonzero(table["ln_ches"].is_valid().to_numpy())
@@ -154,7 +161,14 @@ def read_score_overview(scores: str | Path) -> ScoreOverview:
             _read_influence(target, figures, types, lowest[influence_column(target)], highest[influence_column(target)])
             for target in targets
         ],
+        positive_weights=_mean_positive_weights(figures),
     )
+
+
+def _mean_positive_weights(figures: Mapping[str, NDArray[np.float64]]) -> tuple[float, float] | None:
+    """Theirs where the table has them and a pair was scored."""
+    plus, minus = (figures.get(name, np.empty(0)) for name in _POSITIVE_WEIGHTS)
+    return (float(plus.mean()), float(minus.mean())) if len(plus) else None
 
 
 def influence_reliability(values: NDArray[np.float64], errors: NDArray[np.float64]) -> float | None:

@@ -107,6 +107,7 @@ def score_command(
     page = _write_page(render_scores(seen, title=out.rstrip("/").rpartition("/")[2], model=model), out)
     if as_json:
         said = {**asdict(summary), "page": page, "quantiles": seen.quantiles, **_influences_json(seen)}
+        said |= {"positive_weights": seen.positive_weights} if seen.positive_weights else {}
         print(json.dumps(redact_json(said)))
     else:
         _print_summary(summary, seen, page, with_text, cut=max_length is not None)
@@ -218,6 +219,9 @@ def _print_summary(summary: ScoringSummary, seen: ScoreOverview, page: str, with
     console = stdout_console()
     console.print(quantiles, _highest_pairs(seen, with_text))
     _print_influences(console, seen, with_text)
+    if seen.positive_weights:
+        plus, minus = (f"{share:.1%}" for share in seen.positive_weights)
+        console.print(f"Theorem 3's weights above zero: alpha+ {plus}, alpha- {minus} (mean over the pairs)")
     console.print(safe_text(_summary_text(summary, cut)))
     console.print(safe_text(f"Scores: {summary.out}   Page: {page}"))
 

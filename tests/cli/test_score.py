@@ -4,6 +4,7 @@ import json
 import re
 import time
 from functools import cache
+from statistics import fmean
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -85,6 +86,8 @@ def test_score_prints_a_table_and_writes_scores_and_a_page(table, micro):
     assert not [text for text in ("Question", *ANSWERS) if text in done.out]
     written = pq.read_table(out)
     assert {*ches.MEASURES, *ches.COEFFICIENTS, "pair_id", "prompt_tokens", "hazard"} <= set(written.column_names)
+    plus, minus = (fmean(written[f"alpha_{side}_positive"].to_pylist()) for side in ("plus", "minus"))
+    assert f"Theorem 3's weights above zero: alpha+ {plus:.1%}, alpha- {minus:.1%}" in done.out
     assert out.with_suffix(".html").exists()
 
 
