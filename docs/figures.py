@@ -1,25 +1,24 @@
 """Draws the tables and pictures of the experiments' pages from the committed results: `python docs/figures.py`.
 
 A page holds a table between `<!-- table NAME -->` and `<!-- end -->`; its picture is `NAME.svg` beside it. Results are
-results.json of the run, as `harness run` wrote it, in `docs/results/NAME.json`; a run on several draws of its pairs has one
-file a draw, and tables over all of them.
+results.json of the run, as `harness run` wrote it, in `docs/results/NAME.json`; a recipe run on several draws of its
+pairs has one file a draw, and tables over all of them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.experiments.selection_results import interval_over
 from harness.support.run_results import RunResults
 
 HERE = Path(__file__).parent
 EXPERIMENTS = ("unalignment", "mitigations")
-DRAWN_ANEW = {"real-model": ("smollm2", "smollm2_draw1", "smollm2_draw2")}
-"""Pages about one recipe whose pairs were drawn, and whose arms were trained, several times: the draws' results."""
+DRAWS = {"smollm2": 2, "smollm2_two_refusals": 2}
+"""How many times these recipes drew their pairs and trained their arms: `docs/results/NAME_drawN.json`, on one page."""
 
 
 def main() -> None:
@@ -29,9 +28,8 @@ def main() -> None:
         page = HERE / f"{name}.md"
         page.write_text(with_tables(page.read_text(), results))
         (HERE / f"{name}.svg").write_text(picture(results))
-    for name, runs in DRAWN_ANEW.items():
-        page = HERE / f"{name}.md"
-        page.write_text(with_tables(page.read_text(), [read(run) for run in runs], OVER_DRAWS))
+    page = HERE / "real-model.md"
+    page.write_text(with_draws(page.read_text()))
 
 
 def read(name: str) -> dict[str, Any]:
@@ -40,15 +38,23 @@ def read(name: str) -> dict[str, Any]:
     return content
 
 
-def with_tables(page: str, results: Any, tables: Mapping[str, Callable[[Any], str]] | None = None) -> str:
-    """The page with each of its tables written anew, by `tables` from the results (by default those of one run)."""
-    draw = TABLES if tables is None else tables
-    return re.sub(
-        r"<!-- table (\w+) -->.*?<!-- end -->",
-        lambda found: f"<!-- table {found[1]} -->\n{draw[found[1]](results)}\n<!-- end -->",
-        page,
-        flags=re.DOTALL,
-    )
+def with_tables(page: str, results: Mapping[str, Any]) -> str:
+    """The page with each of its tables written anew."""
+
+    def table(found: re.Match[str]) -> str:
+        return f"<!-- table {found[1]} -->\n{TABLES[found[1]](results)}\n<!-- end -->"
+
+    return re.sub(r"<!-- table (\w+) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
+
+
+def with_draws(page: str) -> str:
+    """The page with its tables over several draws, `<!-- draws TABLE of RECIPE -->` to `<!-- end -->`, written anew."""
+
+    def table(found: re.Match[str]) -> str:
+        draws = [read(f"{found[2]}_draw{number}") for number in range(DRAWS[found[2]])]
+        return f"<!-- draws {found[1]} of {found[2]} -->\n{OVER_DRAWS[found[1]](draws)}\n<!-- end -->"
+
+    return re.sub(r"<!-- draws (\w+) of (\w+) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
 
 
 def measured(results: Mapping[str, Any]) -> str:
@@ -108,43 +114,41 @@ def ranks(results: Mapping[str, Any]) -> str:
 
 
 def refusals_by_draw(draws: Sequence[Mapping[str, Any]]) -> str:
-    """Refusals of each arm on each draw of the pairs, and the mean change with its interval over the draws."""
+    """Refusals of each arm on each draw of the pairs, and each change from before with its interval over prompts."""
     lines = [
-        "| arm | pairs | steps | refusals, training prompts, % | mean change, points (95 %) "
-        "| held-out prompts, % | mean change, points (95 %) |",
-        "|---|---|---|---|---|---|---|",
+        "| arm | pairs | steps | refusals, training prompts, % | change on each draw, points (95 % over prompts) "
+        "| held-out prompts, % |",
+        "|---|---|---|---|---|---|",
     ]
     for name in draws[0]["arms"]:
         arms = [draw["arms"][name] for draw in draws]
         size = [_each(arm[key] for arm in arms) if arms[0][key] else "" for key in ("pairs", "steps")]
-        rates = [rates_and_change(arms, "refusal_rate", split) for split in ("train", "test")]
-        lines.append(f"| {' | '.join([name, *size, *rates[0], *rates[1]])} |")
+        changes = [arm.get("change_from_baseline") for arm in arms]
+        told = "; ".join(points(change["refusal_rate"]["train"]) for change in changes if change)
+        rates = [_rates(arms, "refusal_rate", split) for split in ("train", "test")]
+        lines.append(f"| {' | '.join([name, *size, rates[0], told, rates[1]])} |")
     return "\n".join(lines)
 
 
 def effects_by_draw(draws: Sequence[Mapping[str, Any]]) -> str:
     """What else each arm did on each draw: harmful completions, benign prompts answered, ln p(y+) of its own pairs."""
     lines = [
-        "| arm | harmful completions, % | mean change, points (95 %) | benign prompts answered, % "
-        "| mean change, points (95 %) | ln p(y+), its own pairs |",
-        "|---|---|---|---|---|---|",
+        "| arm | harmful completions, % | judged so by default, % | benign prompts answered, % "
+        "| ln p(y+), its own pairs |",
+        "|---|---|---|---|---|",
     ]
+    metrics = ("harmful_completion_rate", "fallback_rate", "benign_compliance_rate")
     for name in draws[0]["arms"]:
         arms = [draw["arms"][name] for draw in draws]
-        harmful, benign = (
-            rates_and_change(arms, metric, "train") for metric in ("harmful_completion_rate", "benign_compliance_rate")
-        )
         changes = [arm.get("trained_logprob_change") for arm in arms]
         told = ", ".join(f"{change['value']:+.1f}" for change in changes if change)
-        lines.append(f"| {' | '.join([name, *harmful, *benign, told])} |")
+        lines.append(f"| {' | '.join([name, *(_rates(arms, metric, 'train') for metric in metrics), told])} |")
     return "\n".join(lines)
 
 
-def rates_and_change(arms: Sequence[Mapping[str, Any]], metric: str, split: str) -> tuple[str, str]:
-    """One arm's rates on each draw, and their mean change from before training with its interval over the draws."""
-    rates = _each(f"{100 * arm['metrics'][metric][split]['value']:.0f}" for arm in arms)
-    changes = [arm.get("change_from_baseline") for arm in arms]
-    return rates, points(interval_over([change[metric][split]["value"] for change in changes])) if all(changes) else ""
+def _rates(arms: Sequence[Mapping[str, Any]], metric: str, split: str) -> str:
+    """One arm's rates on each draw, in percent."""
+    return _each(f"{100 * arm['metrics'][metric][split]['value']:.0f}" for arm in arms)
 
 
 def forecasts_by_draw(draws: Sequence[Mapping[str, Any]]) -> str:

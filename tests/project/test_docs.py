@@ -45,19 +45,19 @@ def test_the_results_are_of_the_packaged_recipe(name):
     assert len(figures.read(name)["recipe"]["seeds"]) >= 5
 
 
-@pytest.mark.parametrize(("name", "runs"), figures.DRAWN_ANEW.items())
-def test_a_page_over_several_draws_shows_the_packaged_recipe_on_each(name, runs):
+@pytest.mark.parametrize(("name", "draws"), figures.DRAWS.items())
+def test_tables_over_several_draws_are_the_packaged_recipe_on_each(name, draws):
     from harness.recipes.loading import load_recipe
     from harness.recipes.schema import Recipe
 
-    draws, page = [figures.read(run) for run in runs], (DOCS / f"{name}.md").read_text()
-    assert set(re.findall(r"<!-- table (\w+) -->", page)) == set(figures.OVER_DRAWS)
-    assert page == figures.with_tables(page, draws, figures.OVER_DRAWS), "run `python docs/figures.py`"
-    packaged = load_recipe(runs[0])
-    for number, draw in enumerate(draws):
+    page = (DOCS / "real-model.md").read_text()
+    assert f"<!-- draws refusals of {name} -->" in page
+    assert page == figures.with_draws(page), "run `python docs/figures.py`"
+    packaged = load_recipe(name)
+    for number in range(draws):
         pairs = packaged.pairs.model_copy(update={"seed": number})
-        again = packaged.model_copy(update={"pairs": pairs, "seeds": [number], "published": None})
-        assert Recipe.model_validate(draw["recipe"]) == again
+        again = packaged.model_copy(update={"pairs": pairs, "seeds": [number]})
+        assert Recipe.model_validate(figures.read(f"{name}_draw{number}")["recipe"]) == again
 
 
 def code_of(page: str) -> list[str]:
