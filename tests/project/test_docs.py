@@ -56,7 +56,7 @@ def test_tables_over_several_draws_are_the_packaged_recipe_on_each(name, draws):
     packaged = load_recipe(name)
     for number in range(draws):
         pairs = packaged.pairs.model_copy(update={"seed": number})
-        again = packaged.model_copy(update={"pairs": pairs, "seeds": [number]})
+        again = packaged.model_copy(update={"pairs": pairs, "seeds": (number,)})
         assert Recipe.model_validate(figures.read(f"{name}_draw{number}")["recipe"]) == again
 
 
