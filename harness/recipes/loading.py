@@ -17,9 +17,9 @@ from harness.support.plain_yaml import parse_yaml
 from harness.support.schema_errors import closest_name, explain_schema_error
 
 TABLE_KEYS = ("prompts", "preferences", "gold", "off_policy", "statements")
-LIMITED_KEYS = {"prompts", "statements"}
-"""Tables that a number may follow, as in `bundled:96`."""
 """The keys that name tables to read."""
+LIMITED_KEYS = {"prompts", "statements"}
+"""Those of them that a number may follow, as in `bundled:96`."""
 RENAMED_KEYS = {"engine": "backend"}
 """What keys of earlier recipes are called now."""
 

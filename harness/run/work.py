@@ -93,16 +93,16 @@ def write_scores(run: Run, stage: Stage) -> None:
     scored = score(load_preferences(files.pairs), model, tokenizer, max_length=run.recipe.training.max_length)
     with artifacts.atomic_file(files.scores) as temporary:
         scored.to_parquet(str(temporary))
-    _refuse_arms_without_pairs(run.recipe, stage.of, load_scored_pairs(run, stage.of))
+    _refuse_arms_without_pairs(run, stage.of)
 
 
-def _refuse_arms_without_pairs(recipe: Recipe, source: str, scored: Dataset) -> None:
+def _refuse_arms_without_pairs(run: Run, source: str) -> None:
     """Raises HarnessError, before anything is trained, for an arm on one type of pairs of which the source has none."""
-    for name, arm in recipe.arms.items():
-        if arm.filter.only is None or arm.pairs != source:
-            continue
+    arms = {name: arm for name, arm in run.recipe.arms.items() if arm.filter.only and arm.pairs == source}
+    scored = {source: load_scored_pairs(run, source)} if arms else {}
+    for name, arm in arms.items():
         try:
-            choose_arm_pairs(arm, {source: scored}, seed=0)
+            choose_arm_pairs(arm, scored, seed=0)
         except HarnessError as error:
             hint = f"Take more prompts, or leave the arm out: --set arms.{name}=null"
             raise HarnessError(error.cause, place=f"arm {name}", hint=hint) from error
