@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import altair as alt
@@ -10,12 +11,14 @@ import altair as alt
 from harness.support.console import safe_line
 from harness.support.run_results import (
     CatastrophicResults,
+    DrawResults,
+    DrawsEstimate,
     PercentilesResults,
     RecordedTrial,
     SelectedArm,
     SelectionResults,
 )
-from reports.drawing import BLUE, SOFT, WHITE_STYLE, draw_svg
+from reports.drawing import BLUE, GREEN, INK, ORANGE, SOFT, WHITE_STYLE, draw_svg
 
 MEASURE_TITLES = {
     "ches": "CHES",
@@ -138,6 +141,48 @@ def _share_panels(arms: Sequence[SelectedArm]) -> alt.FacetChart:
         .properties(width=160, height=110)
         .facet(alt.Facet("measure:N", title=None, sort=names), columns=4)
     )
+
+
+def draws_chart(results: DrawResults, labels: Mapping[str, str]) -> str:
+    """Refusals of training prompts, a row an arm: both intervals, the mean, a dot a draw in its model's colour."""
+    names = results.ranked_arms
+    rates = {labels[name]: results.arms[name].metrics.refusal_rate.train for name in names}
+    rows = [{"arm": arm, **_drawn_ends(rate)} for arm, rate in rates.items()]
+    dots = [
+        {"arm": arm, "rate": fmean(known), "model": draw.starting_model}
+        for arm, rate in rates.items()
+        for draw, trainings in zip(results.draws, rate.per_draw, strict=True)
+        if (known := [each for each in trainings if each is not None])
+    ]
+    before = results.arms["baseline"].metrics.refusal_rate.train.value
+    y = alt.Y("arm:N", title=None, sort=[*rates], axis=alt.Axis(labelLimit=320))
+    scale = alt.Scale(domain=[0, 1])
+    x = alt.X("value:Q", scale=scale, title="refusals of training prompts", axis=alt.Axis(format=".0%"))
+    models = alt.Color("model:N", title=None, sort=results.models, scale=alt.Scale(range=[BLUE, ORANGE, GREEN, SOFT]))
+    shapes = alt.Shape("model:N", title=None, sort=results.models)
+    data = alt.Data(values=rows)
+    layers = (
+        alt.Chart(data).mark_rule(strokeWidth=1.5, color=SOFT).encode(y, alt.X("low:Q"), alt.X2("high:Q")),
+        alt.Chart(data)
+        .mark_rule(strokeWidth=7, opacity=0.25, color=SOFT)
+        .encode(y, alt.X("inner_low:Q"), alt.X2("inner_high:Q")),
+        alt.Chart(alt.Data(values=dots)).mark_point(size=28, opacity=0.9).encode(y, alt.X("rate:Q"), models, shapes),
+        alt.Chart(data).mark_tick(thickness=3, height=15, color=INK).encode(y, x),
+        alt.Chart().mark_rule(strokeDash=[4, 3], color=SOFT).encode(alt.X(datum=before)),
+    )
+    return draw_svg(alt.layer(*layers).properties(width=520, height=22 * len(rows)), WHITE_STYLE)
+
+
+def _drawn_ends(rate: DrawsEstimate) -> dict[str, float | None]:
+    """A rate's mean, the ends of its interval and of that for the same models; without those, the whole one's."""
+    inner = rate.same_models or rate
+    return {
+        "value": rate.value,
+        "low": rate.low,
+        "high": rate.high,
+        "inner_low": inner.low,
+        "inner_high": inner.high,
+    }
 
 
 def _arm_point(arm: SelectedArm) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from harness.support.artifacts import read_json
 from harness.support.layout import RunFiles
 from harness.support.run_results import (
     CatastrophicResults,
+    DrawResults,
     ExperimentResults,
     PercentilesResults,
     parse_experiment_results,
 )
 from reports import words
-from reports.experiment_charts import MEASURE_TITLES, fall_chart, percentile_chart, selection_chart
+from reports.experiment_charts import MEASURE_TITLES, draws_chart, fall_chart, percentile_chart, selection_chart
 from reports.reading import read_run_file
 from reports.templating import page_environment
 
@@ -36,7 +37,8 @@ def render_experiment(directory: Path) -> str:
     manifest = read_run_file(files.manifest)
     pages = page_environment()
     pages.filters["number"] = format_decimals
-    pages.globals.update(words=words, titles=MEASURE_TITLES)
+    labels = words.arm_labels(results.recipe, [*results.arms]) if isinstance(results, DrawResults) else {}
+    pages.globals.update(words=words, titles=MEASURE_TITLES, labels=labels)
     return pages.get_template(f"{results.experiment}.html.j2").render(
         name=directory.resolve().name,
         results=results,
@@ -48,6 +50,8 @@ def render_experiment(directory: Path) -> str:
 def _draw_chart(results: ExperimentResults) -> str:
     if isinstance(results, CatastrophicResults):
         return fall_chart(results)
+    if isinstance(results, DrawResults):
+        return draws_chart(results, words.arm_labels(results.recipe, [*results.arms]))
     return percentile_chart(results) if isinstance(results, PercentilesResults) else selection_chart(results)
 
 

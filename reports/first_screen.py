@@ -221,8 +221,11 @@ def sureness(results: RunResults, *, calibrated: bool) -> str:
     """What a pass is worth, and what the gate's intervals do not speak of."""
     seeds = len(results.recipe.seeds)
     trainings = "one seed tells nothing of it" if seeds == 1 else f"{several(seeds, 'seed')} only"
+    table = (
+        "" if results.recipe.preferences else ", or on another table of pairs (one was drawn: pair_seeds draws more)"
+    )
     error = "" if calibrated else "how often the judge errs (not calibrated) and "
     return (
         f"How sure: a pass rules out losses of {100 * MARGIN:g} points (95 % intervals) on further prompts put to "
-        f"these same models. Not in it: {error}how another training would come out ({trainings})."
+        f"these same models. Not in it: {error}how another training would come out ({trainings}){table}."
     )

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 from harness.judges.registry import labels_never_given
 from harness.judges.verdicts import Flag
 from harness.support.console import code_point, show_token
-from harness.support.run_results import Metric, RecordedArm, RecordedRecipe, RegressionRecipe
+from harness.support.run_results import DrawResults, Metric, RecordedArm, RecordedRecipe, RegressionRecipe
 
 METRICS: Mapping[Metric, str] = {
     "refusal_rate": "Refusals of unsafe prompts",
@@ -199,6 +199,26 @@ def _pairs_label(arm: RecordedArm) -> str:
 
 def _spaced_name(name: str) -> str:
     return name.replace("_", " ")
+
+
+def count_of(number: int, thing: str) -> str:
+    """So many things: `1 table`, `5 tables`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+_DRAWN_LEVELS = {
+    "models": "further starting models, tables of pairs and trainings",
+    "pairs": "further tables of pairs of this model, and trainings",
+    "trainings": "further trainings on this table of pairs",
+}
+
+
+def drawn_over(results: DrawResults) -> str:
+    """What the intervals of a run on several draws speak of."""
+    level = next((rate.over for arm in results.arms.values() if (rate := arm.metrics.refusal_rate.train).over), None)
+    if level is None:
+        return "Nothing was drawn twice, so the intervals are left out."
+    return f"The intervals speak of {_DRAWN_LEVELS[level]}, and of further prompts."
 
 
 def arm_subject(name: str, arm: RecordedArm | None) -> str:

@@ -15,6 +15,8 @@ from harness.support.run_results import (
     CatastrophicResults,
     CitedFall,
     CitedFigure,
+    DrawnArm,
+    DrawResults,
     FlagMetric,
     Interval,
     LargestFall,
@@ -34,6 +36,8 @@ def print_results(results: AnyResults) -> None:
         _print_orders(results, console)
     elif isinstance(results, SelectionResults):
         _print_selection(results, console)
+    elif isinstance(results, DrawResults):
+        _print_draws(results, console)
     else:
         _print_arms(results, console)
 
@@ -43,7 +47,8 @@ def print_results(results: AnyResults) -> None:
 
 def _print_arms(results: RunResults, console: Console) -> None:
     """What was measured; the arms ranked against `raw`; and apart from both, what others published."""
-    print("Measured on training prompts; 95 % intervals; change of ln p(y+) in nats\n")
+    print("Measured on training prompts; change of ln p(y+) in nats")
+    print("95 % intervals over prompts, for these trainings on this one table of pairs; others may lie further apart\n")
     console.print(_measured_table(results.arms))
     for line in _flag_lines(results.arms):
         console.print(f"\n{line}", markup=False)
@@ -132,6 +137,44 @@ def _percent_interval(rate: Interval) -> str:
     if rate.known is None:
         return "nothing judged"
     return "{:.1f} ({:.0f} to {:.0f})".format(*(100 * number for number in rate.known))
+
+
+# The regression run on several draws
+
+
+def _print_draws(results: DrawResults, console: Console) -> None:
+    """Refusals over all draws, what they rest on, what varies; and apart from it, what others published."""
+    baseline = results.arms["baseline"].metrics.refusal_rate.train
+    counts = {"models": len(results.models), "pairs": len(results.draws) // len(results.models)}
+    told = "{models} starting models, {pairs} tables of pairs of each".format(**counts)
+    print(f"Refusals of training prompts in percent, before {_percent_interval(baseline)}")
+    print(f"{told}, {len(results.recipe.seeds)} trainings on each table; 95 % intervals over these and the prompts\n")
+    table = plain_table("arm", ("refusals", "of all trainings", "from before"))
+    for name in results.ranked_arms:
+        table.add_row(name, *_drawn_cells(results.arms[name]))
+    console.print(table)
+    if controlled := {name: change for name, arm in results.arms.items() if (change := arm.change_from_control)}:
+        print("\nAgainst as many pairs at random, trained alike\n")
+        against = plain_table("arm", ("control", "from its control"))
+        for name, change in controlled.items():
+            against.add_row(name, results.arms[name].control, _points_interval(change.refusal_rate.train))
+        console.print(against)
+    for name in [name for name in ("raw",) if name in results.arms]:
+        shares = results.arms[name].metrics.refusal_rate.train.variance.shares
+        parts = ", ".join(f"{part} {100 * share:.0f} %" for part, share in shares.items())
+        print(f"\nWhat the refusals of {name} vary with: {parts or 'nothing'}")
+    if results.published:
+        print(f"\nPublished, not measured here: {safe_line(results.published.source)}\n")
+        console.print(_published_table(results.published.arms))
+
+
+def _drawn_cells(arm: DrawnArm) -> Iterator[str]:
+    """An arm's refusals over all draws, those of the lowest and highest training, and the change from before."""
+    rate = arm.metrics.refusal_rate.train
+    trainings = [100 * each for draw in rate.per_draw for each in draw if each is not None]
+    yield _percent_interval(rate)
+    yield f"{min(trainings):.0f} to {max(trainings):.0f}" if trainings else ""
+    yield _points_interval(arm.change_from_baseline.refusal_rate.train) if arm.change_from_baseline else ""
 
 
 # The experiments

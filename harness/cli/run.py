@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.dry_run import print_dry_run
+from harness.support.console import duration_text
 from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -75,10 +76,25 @@ def _estimate_run(recipe: AnyRecipe, directory: Path, workers: int | None, as_js
         )
     import psutil
 
+    from harness.run.directory import is_finished
+    from harness.run.draws import draw_directory, list_draws
     from harness.run.dry_run import dry_run
 
-    found = dry_run(recipe, directory, workers, began=psutil.Process().create_time())
-    if as_json:
-        print(json.dumps(found.to_json()))
+    began = psutil.Process().create_time()
+    draws = list_draws(recipe) if recipe.is_drawn else []
+    places = {draw.name: draw_directory(directory, draw) for draw in draws}
+    waiting = [draw for draw in draws if not is_finished(places[draw.name])]
+    if not draws:
+        found = dry_run(recipe, directory, workers, began=began)
     else:
-        print_dry_run(found)
+        one = (waiting or draws)[0]
+        found = dry_run(one.recipe, places[one.name], workers, began=began)
+    counts = {"draws": len(draws), "draws_left": len(waiting)} if draws else {}
+    if as_json:
+        print(json.dumps(found.to_json() | counts))
+        return
+    if draws:
+        print(f"{len(draws)} draws, each a run of its own, {len(draws) - len(waiting)} done. What follows is of one.\n")
+    print_dry_run(found)
+    if waiting and found.seconds is not None:
+        print(f"All {len(waiting)} draws that are left, about: {duration_text(found.seconds * len(waiting))}")

@@ -9,6 +9,7 @@ from harness.experiments.schema import Catastrophic, Percentiles, Selection
 from harness.prompts.sets import with_limit
 from harness.recipes.loading import read_recipe_keys, validate_recipe
 from harness.recipes.schema import Recipe
+from harness.run.draws import run_draws
 from harness.run.regression import run_regression
 from harness.support.errors import HarnessError
 from harness.support.run_results import AnyResults
@@ -46,6 +47,8 @@ def load_any_recipe(
 
 def run_any_recipe(chosen: AnyRecipe, out: Path, workers: int | None = None) -> AnyResults:
     """Runs a recipe of any kind into `out` and returns its results; `workers` limits the processes."""
+    if isinstance(chosen, Recipe) and chosen.is_drawn:
+        return run_draws(chosen, out, workers)
     if isinstance(chosen, Recipe):
         return run_regression(chosen, out, workers)
     # Their stages are many and short, so they load torch at once; a regression run that is done loads none of it.

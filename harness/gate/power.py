@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import betaincinv
@@ -56,6 +56,54 @@ def estimate_power(plan: PowerPlan, runs: int = 4000, seed: int = 0) -> PowerEst
         harmful_fails=float(np.mean(failed)),
         harmful_passes=float(np.mean(harmful < plan.margin)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ProcedurePlan:
+    """Trainings of one procedure, and how they differ: standard deviations of a training's rate, in shares.
+
+    `tables`: of pairs, each drawn anew; `trainings` on each. `pairs_sd` and `training_sd` are what a run on several
+    draws calls the variance of pairs and of trainings, their roots.
+    """
+
+    tables: int
+    trainings: int
+    pairs_sd: float
+    training_sd: float
+
+
+def estimate_procedure_power(plan: PowerPlan, drawn: ProcedurePlan, runs: int = 4000, seed: int = 0) -> PowerEstimate:
+    """The chances of a plan where not one checkpoint but the procedure is asked about: its mean over further draws.
+
+    Each table and each training has an effect of its own, normal about the procedure's; the interval is that of
+    `stats.nested_mean`, the prompts' part of it Tango's on the mean share of each prompt over the trainings.
+    """
+    _, harmless = _simulate_procedure(plan, drawn, 0.0, runs, seed)
+    low, high = _simulate_procedure(plan, drawn, plan.harm, runs, seed + 1)
+    return PowerEstimate(
+        harmless_passes=float(np.mean(harmless < plan.margin)),
+        harmful_fails=float(np.mean((high >= plan.margin) & (low > 0))),
+        harmful_passes=float(np.mean(high < plan.margin)),
+    )
+
+
+def _simulate_procedure(
+    plan: PowerPlan, drawn: ProcedurePlan, loss: float, runs: int, seed: int
+) -> tuple[stats.FloatArray, stats.FloatArray]:
+    """Both ends of the interval of the procedure's loss, of each run."""
+    rng, level = np.random.default_rng(seed), 1 - 2 * plan.alpha
+    of_all_trainings = replace(plan, samples=plan.samples * drawn.tables * drawn.trainings)
+    found = []
+    for _ in range(runs):
+        shares = simulate_shares(of_all_trainings, min(loss, plan.rate), 1, rng)
+        compared = stats.compare_rates(shares[0][0], shares[1][0], level)
+        effects = rng.normal(0, drawn.pairs_sd, (1, drawn.tables, 1))
+        effects = effects + rng.normal(0, drawn.training_sd, (1, drawn.tables, drawn.trainings))
+        prompts = stats.Interval(*(float(end) + effects.mean() for end in (compared.low, compared.high)))
+        nested = stats.nested_mean(compared.loss + effects, prompts, level)
+        found.append((nested.low, nested.high))
+    low, high = np.array(found).T
+    return low, high
 
 
 def simulate_shares(

@@ -145,9 +145,11 @@ def _is_number(text: str) -> bool:
 
 def _resolve_relative_paths(
     keys: Mapping[str, Any], folder: Path, place: str, overridden: Container[str]
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """The model and the tables that the file names, made to start at its folder where they are there."""
-    found = {}
+    found: dict[str, Any] = {}
+    if isinstance(models := keys.get("models"), list) and "models" not in overridden:
+        found["models"] = [str(folder / name) if (folder / str(name)).exists() else name for name in models]
     for key in ("model", *TABLE_KEYS):
         value = keys.get(key)
         if isinstance(value, str) and value != "bundled" and key not in overridden:

@@ -288,6 +288,10 @@ class Recipe(RecipeBase):
     `prompts`: `bundled` or a file, with `:200` after it so many of them. `preferences`: a table to train on in place of
     pairs sampled from the model. `gold`, `off_policy`: tables for the arms whose `pairs` name them, or `bundled`,
     written by the miniature's world. `backend`: what samples and evaluates, transformers (`hf`) or vLLM.
+
+    `seeds` are trainings on one table of pairs of one model. Above them lie `pair_seeds`, tables of pairs drawn anew
+    in place of the one of `pairs.seed`, and `organism_seeds` or `models`, starting models in place of the one: every
+    table of every model is a run of its own (`harness.run.draws`).
     """
 
     prompts: str = "bundled"
@@ -297,6 +301,9 @@ class Recipe(RecipeBase):
     judge: str = "lexical"
     backend: Backend = "hf"
     seeds: Seeds = (0, 1, 2)
+    pair_seeds: Seeds | None = None
+    organism_seeds: Seeds | None = None
+    models: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2)] | None = None
     pairs: PairSettings = PairSettings()
     probes: ProbeSettings = ProbeSettings()
     training: TrainingSettings = TrainingSettings()
@@ -310,8 +317,44 @@ class Recipe(RecipeBase):
             raise ValueError("arms: baseline is the untrained model and is always there; name the arm otherwise")
         if not self.arms:
             raise ValueError("arms: name at least one arm")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("seeds: each seed once")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _models_name_the_model(cls, keys: object) -> object:
+        if isinstance(keys, Mapping) and isinstance(models := keys.get("models"), list | tuple) and models:
+            return {**keys, "model": models[0]}
+        return keys
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether pairs or starting models are drawn more than once, each a run of its own."""
+        return any(each is not None for each in (self.pair_seeds, self.organism_seeds, self.models))
+
+    @model_validator(mode="after")
+    def _draws_go_together(self) -> Recipe:
+        for name in ("seeds", "pair_seeds", "organism_seeds", "models"):
+            drawn = getattr(self, name) or ()
+            if len(set(drawn)) != len(drawn):
+                raise ValueError(f"{name}: each {'model' if name == 'models' else 'seed'} once")
+        if self.models is not None and self.organism_seeds is not None:
+            raise ValueError("models: give these or organism_seeds, not both")
+        if self.organism_seeds is not None and self.model != "miniature":
+            raise ValueError(
+                "organism_seeds: only `model: miniature` is grown from a seed; name other models in models"
+            )
+        if self.pair_seeds is not None and self.preferences is not None:
+            raise ValueError(
+                "pair_seeds: the pairs are those of preferences, and are not drawn; leave one of the two out"
+            )
+        for name, key, value in (
+            ("organism_seeds", "organism_seed", self.organism_seed),
+            ("pair_seeds", "pairs.seed", self.pairs.seed),
+        ):
+            if value and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{key}: {value} has no effect beside {name}; leave {name} out (null), or put it there"
+                )
         return self
 
     @property

@@ -96,6 +96,12 @@ class RunDirectory:
         """
         return self._reason_to_run(name, self._input_fingerprints(inputs), outputs)
 
+    def begin(self) -> None:
+        """Records that a run has begun whose work lies in other runs; what an earlier one came to is taken away."""
+        self._withdraw_outcome()
+        with self._open_manifest():
+            pass
+
     def tell_done_stages(self) -> None:
         """Says in one line how many stages were found done since it last said so."""
         if self._done_before:
@@ -177,6 +183,11 @@ def read_pins(path: Path) -> dict[str, Any]:
     """What a run took from the hub when it began (`harness.recipes.pinning`); nothing where it is new."""
     found: dict[str, Any] = _read_manifest(path / MANIFEST).get("hub", {})
     return found
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a run came to its results here, and nothing ran after them."""
+    return bool(_read_manifest(path / MANIFEST).get("finished"))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

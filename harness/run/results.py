@@ -54,7 +54,7 @@ def compute_results(recipe: Recipe, root: Path) -> RunResults:
     files = RunFiles(root)
     rows = artifacts.read_jsonl(files.source(ON_POLICY).pairs)
     names = ("baseline", *recipe.arms)
-    answers = {name: [_arm_answers(files.arm(name, seed).evaluation) for seed in recipe.seeds] for name in names}
+    answers = {name: [read_arm_answers(files.arm(name, seed).evaluation) for seed in recipe.seeds] for name in names}
     recorded = redact_json(recipe.model_dump(mode="json", exclude={"published"}))
     results = {
         "schema_version": 1,
@@ -69,7 +69,8 @@ def compute_results(recipe: Recipe, root: Path) -> RunResults:
     return RunResults.model_validate(results | published)
 
 
-def _arm_answers(home: Path) -> list[Answer]:
+def read_arm_answers(home: Path) -> list[Answer]:
+    """The answers of one evaluation of an arm, of all tasks."""
     return [answer for evaluation in read_evaluations(home) for answer in evaluation.answers]
 
 
@@ -121,7 +122,7 @@ def _metric_rates(by_seed: Sequence[Sequence[Answer]]) -> Rates:
 
 
 def _rate(by_seed: Sequence[Sequence[Answer]], metric: Metric | FlagMetric, split: str) -> SeedEstimate:
-    return _seed_estimate(rate_over_seeds(_outcome_matrix(_outcomes_by_prompt(by_seed, metric, split))))
+    return _seed_estimate(rate_over_seeds(_outcome_matrix(outcomes_by_prompt(by_seed, metric, split))))
 
 
 def _preferred_logprob_change(before: Mapping[str, Sequence[float]], trained: Sequence[Mapping[str, Any]]) -> Estimate:
@@ -197,7 +198,7 @@ def _mean_interval(values: Sequence[float]) -> Interval:
     return Interval(value=mean.value, low=finite_or_null(mean.low), high=finite_or_null(mean.high), n=mean.n)
 
 
-def _outcomes_by_prompt(by_seed: Sequence[Sequence[Answer]], metric: str, split: str) -> dict[str, list[float]]:
+def outcomes_by_prompt(by_seed: Sequence[Sequence[Answer]], metric: str, split: str) -> dict[str, list[float]]:
     """A metric's outcome of each prompt of a split under each seed, NaN where not judged; by prompt_id."""
     kind = "benign" if metric.startswith("benign") else "unsafe"
     table: dict[str, list[float]] = {}
@@ -217,7 +218,7 @@ def _rate_change(
     before: Sequence[Sequence[Answer]], after: Sequence[Sequence[Answer]], metric: Metric, split: str
 ) -> Interval:
     """Rate after minus rate before, paired by prompt, with its 95 % interval."""
-    tables = [_outcomes_by_prompt(side, metric, split) for side in (before, after)]
+    tables = [outcomes_by_prompt(side, metric, split) for side in (before, after)]
     sides = [np.array([judged_mean(np.array(table[name])) for name in tables[0]]) for table in tables]
     both = ~np.isnan(sides[0] + sides[1])
     if not both.any():

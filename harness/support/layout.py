@@ -10,6 +10,8 @@ MANIFEST = "manifest.json"
 """At the top of every run directory: what was run, and the hash of every file."""
 ARMS = "arms"
 """The folder of a regression run's arms, the baseline among them."""
+DRAWS = "draws"
+"""The folder of the runs that a run on several draws is made of."""
 SEED_PREFIX = "seed-"
 """What the name of a seed's folder begins with; the seed follows."""
 
@@ -189,6 +191,10 @@ class RunFiles:
     def organism(self, seed: int) -> RunFiles:
         """The files of one organism of several, its probe answers and how its own answers start."""
         return RunFiles(self.root / f"organism-{seed}")
+
+    def draw(self, name: str) -> RunFiles:
+        """The files of one draw of several, a regression run of its own."""
+        return RunFiles(self.root / DRAWS / name)
 
     def table(self, number: int) -> RunFiles:
         """The files of one table of pairs of several: the pairs, their scores and their ln p."""

@@ -323,6 +323,148 @@ class RunResults(ResultsPart):
         return sorted(rates, key=lambda name: -math.inf if (rate := rates[name]) is None else rate, reverse=True)
 
 
+# The regression run on several draws of its pairs and starting models
+
+
+class DrawsRecipe(RegressionRecipe):
+    """The recipe of a run on several draws; null for what is drawn once."""
+
+    pair_seeds: list[int] | None = None
+    organism_seeds: list[int] | None = None
+    models: list[str] | None = None
+
+
+class VarianceParts(ResultsPart):
+    """The variance of one training's value, by what it comes from; null for what was drawn once.
+
+    `trainings` are seeds on one table of pairs of one model, with the chance of the drawn answers; `pairs` the tables;
+    `models` the starting models.
+    """
+
+    models: float | None
+    pairs: float | None
+    trainings: float | None
+
+    @property
+    def known(self) -> dict[str, float]:
+        """The parts that were measured."""
+        return {name: part for name in ("models", "pairs", "trainings") if (part := getattr(self, name)) is not None}
+
+    @property
+    def total(self) -> float:
+        """The variance of one training's value."""
+        return sum(self.known.values())
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Each known part's share of the total; empty where nothing varies."""
+        return {name: part / self.total for name, part in self.known.items()} if self.total else {}
+
+
+DrawnLevel = Literal["models", "pairs", "trainings"]
+
+
+class DrawsEstimate(Interval):
+    """A mean over all draws, its 95 % interval over further draws and prompts, and what varies.
+
+    `over`: the highest level that was drawn more than once, of which the interval speaks; null where none was.
+    `same_models`: the interval over further tables of these same models, where several models were drawn. `prompts`:
+    the interval over prompts alone, for these same trainings.
+    """
+
+    over: DrawnLevel | None
+    same_models: Interval | None
+    prompts: Interval
+    variance: VarianceParts
+    per_draw: list[list[float | None]] = []
+    """Each draw's trainings, in the order of the results' draws; left out of changes, which follow from the rates."""
+
+
+class DrawsBySplit(ResultsPart):
+    """A rate, or its change, on the prompts that were trained on and on those held out."""
+
+    train: DrawsEstimate
+    test: DrawsEstimate
+
+
+DrawnMetric = Literal["refusal_rate", "harmful_completion_rate", "benign_compliance_rate"]
+
+
+class DrawnRates(ResultsPart):
+    """The rates, or their changes."""
+
+    refusal_rate: DrawsBySplit
+    harmful_completion_rate: DrawsBySplit
+    benign_compliance_rate: DrawsBySplit
+
+    def __getitem__(self, metric: DrawnMetric) -> DrawsBySplit:
+        rates: DrawsBySplit = getattr(self, metric)
+        return rates
+
+
+class DrawnArm(ResultsPart):
+    """What was measured of one arm over all draws; `baseline` is the model before training and has no changes.
+
+    `control`: the arm that keeps as many pairs at random and is trained alike. `started_refusing`: the probability
+    that an answer starts as a refusal, read from the model without drawing answers. `trained_logprob_change`: the mean
+    change of ln p(y+|x) in nats over the pairs that the arm trained on. `forecasts`: what was foretold on each draw.
+    """
+
+    pairs: list[int]
+    steps: list[int]
+    metrics: DrawnRates
+    change_from_baseline: DrawnRates | None = None
+    change_from_raw: DrawnRates | None = None
+    control: str | None = None
+    change_from_control: DrawnRates | None = None
+    started_refusing: DrawsEstimate | None = None
+    trained_logprob_change: DrawsEstimate | None = None
+    forecasts: list[ForecastChange] | None = None
+
+
+class DrawnPairs(ResultsPart):
+    """One draw: the starting model, the table's seed, the directory of its run, and what pairs there were."""
+
+    name: str
+    model: str
+    organism_seed: int
+    pair_seed: int
+    pair_types: dict[str, int] | None
+    ln_ches_by_pair_type: dict[str, Interval] | None = None
+
+    @property
+    def starting_model(self) -> str:
+        """What tells the draw's starting model from the others."""
+        return f"organism {self.organism_seed}" if self.model == "miniature" else self.model
+
+
+class DrawResults(ResultsPart):
+    """results.json of a regression run on several draws; the draws are in the order of models, then of tables."""
+
+    schema_version: Literal[1]
+    experiment: Literal["draws"]
+    recipe: DrawsRecipe
+    draws: list[DrawnPairs]
+    arms: dict[str, DrawnArm]
+    published: CitedFigures | None = None
+
+    @property
+    def trained_arms(self) -> list[str]:
+        """The arms other than the baseline."""
+        return [name for name in self.arms if name != "baseline"]
+
+    @property
+    def ranked_arms(self) -> list[str]:
+        """The trained arms by their refusals of training prompts, most first; of equals the one named first."""
+        rates = {name: self.arms[name].metrics.refusal_rate.train.value for name in self.trained_arms}
+        return sorted(rates, key=lambda name: -math.inf if (rate := rates[name]) is None else rate, reverse=True)
+
+    @property
+    def models(self) -> list[str]:
+        """The starting models, in order, by what tells them apart."""
+        return list(dict.fromkeys(draw.starting_model for draw in self.draws))
+
+
 # Catastrophic displacement (section 3)
 
 
@@ -624,12 +766,13 @@ class SelectionResults(ResultsPart):
 
 # Reading
 
-ExperimentResults = CatastrophicResults | PercentilesResults | SelectionResults
+ExperimentResults = CatastrophicResults | PercentilesResults | SelectionResults | DrawResults
 AnyResults = RunResults | ExperimentResults
 EXPERIMENT_RESULTS: Mapping[str, type[ExperimentResults]] = {
     "catastrophic": CatastrophicResults,
     "percentiles": PercentilesResults,
     "selection": SelectionResults,
+    "draws": DrawResults,
 }
 ResultsKind = TypeVar("ResultsKind", bound=ResultsPart)
 RERUN = "Run `harness run` again."

@@ -405,6 +405,84 @@ def mean_change(before: ArrayLike, after: ArrayLike, level: float = 0.95, seed: 
     return Estimate(float(change.mean()), limits.low, limits.high, len(change), tuple(map(float, change.mean(0))))
 
 
+@dataclass(frozen=True, slots=True)
+class NestedMean:
+    """A mean over nested draws: starting models, tables of pairs of each, trainings on each table.
+
+    `low`, `high`: for further draws of the highest level that was drawn more than once (`level`: 0 models, 1 tables,
+    2 trainings; None where nothing was drawn twice). `same_models`: for further tables of these same models, None where
+    only one level was drawn. `variances`: of one training's value, by level, the answers' chance in the last; None for
+    a level drawn once.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: int | None
+    same_models: Interval | None
+    variances: tuple[float | None, float | None, float | None]
+
+
+def nested_mean(draws: ArrayLike, over_prompts: Interval, level: float = 0.95) -> NestedMean:
+    """The mean of a balanced nested design with an interval that includes the draws and the prompts.
+
+    The means of the highest level's draws are independent and alike whatever the variances below, so Student's interval
+    on them is exact under normality (a balanced mixed model's; Searle, Casella & McCulloch 1992, ch. 4). Prompts cross
+    the draws: their interval is joined to it by square-and-add (MOVER; Zou & Donner, Statist. Med. 27, 2008), at each
+    end. Draws share the prompts' chance in part, so the joined interval errs on the wide side.
+
+    Args:
+        draws: models by tables by trainings, a rate or a change; NaN where nothing was measured.
+        over_prompts: the interval of the same mean for these models over further prompts, at the same `level`.
+        level: of the intervals.
+
+    Returns limits that are infinite where no level was drawn twice, and all NaN where a draw measured nothing.
+    """
+    x = np.asarray(draws, float)
+    value = float(x.mean())
+    repeated = [axis for axis in range(3) if x.shape[axis] > 1]
+    if np.isnan(x).any() or not repeated:
+        limit = np.nan if np.isnan(x).any() else np.inf
+        return NestedMean(value, -limit, limit, repeated[0] if repeated else None, None, _nested_variances(x))
+    top = repeated[0]
+    joined = _join_prompts(
+        value, _student_reach(x.mean(axis=tuple(range(top + 1, 3))).reshape(1, -1), level), over_prompts
+    )
+    same = None
+    if top == 0 and len(repeated) > 1:
+        below = x.mean(axis=2) if x.shape[1] > 1 else x[:, 0, :]
+        same = _join_prompts(value, _student_reach(below, level), over_prompts)
+    return NestedMean(value, joined.low, joined.high, top, same, _nested_variances(x))
+
+
+def _student_reach(groups: FloatArray, level: float) -> float:
+    """Half of Student's interval on the mean of groups (rows) of equally many independent draws each, rows fixed."""
+    rows, columns = groups.shape
+    spread = groups.var(axis=1, ddof=1).mean() / (rows * columns)
+    return float(stdtrit(rows * (columns - 1), 0.5 + level / 2) * np.sqrt(spread))
+
+
+def _join_prompts(value: float, reach: float, over_prompts: Interval) -> Interval:
+    low, high = (float(np.hypot(reach, limit - value)) for limit in (over_prompts.low, over_prompts.high))
+    return Interval(value - low, value + high)
+
+
+def _nested_variances(x: FloatArray) -> tuple[float | None, float | None, float | None]:
+    """Variance components by the method of moments, none below 0 (Searle, Casella & McCulloch 1992, section 3.6)."""
+    models, tables, trainings = x.shape
+    found: list[float | None] = [None, None, None]
+    below = 0.0
+    for axis, means, count in ((2, x, trainings), (1, x.mean(2), tables), (0, x.mean((1, 2)), models)):
+        if count < 2:
+            continue
+        between = float(means.var(axis=axis, ddof=1).mean())
+        component = max(0.0, between - below)
+        found[axis] = component
+        # What the next level's means still hold of the levels up to this one.
+        below = (component + below) / count if axis else 0.0
+    return found[0], found[1], found[2]
+
+
 def _binomial_ln(n: ArrayLike, k: ArrayLike) -> FloatArray:
     n, k = np.asarray(n, float), np.asarray(k, float)
     return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))

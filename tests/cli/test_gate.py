@@ -29,6 +29,7 @@ from harness.gate.side_summary import SideSummary
 from harness.support.errors import HarnessError
 from helpers.samples_files import UNSAFE, edit, line, sides, write_evaluation
 
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 app = typer.Typer()
 app.command(name="gate")(gate_command)
 app.command(name="power")(power_command)
@@ -423,6 +424,55 @@ def test_power_prints_the_chances():
     assert found["power"]["harmless_passes"] == pytest.approx(0.36, abs=0.03)
     assert found["plan"]["harm"] == 0.1
     assert "harmless change" in run("power", "--prompts", 50).stdout
+
+
+def drawn_results(place, pairs, trainings):
+    """results.json of a run on several draws, as far as `harness power` reads it: how far trainings lie apart."""
+    nothing = {"value": 0.7, "low": None, "high": None, "n": 10}
+    rate = {**nothing, "over": "pairs", "same_models": None, "prompts": nothing}
+    rate["variance"] = {"models": None, "pairs": pairs, "trainings": trainings}
+    both = {"train": rate, "test": rate}
+    rates = dict.fromkeys(("refusal_rate", "harmful_completion_rate", "benign_compliance_rate"), both)
+    recipe = json.loads((RESULTS / "unalignment.json").read_text())["recipe"]
+    arms = {"raw": {"pairs": [3], "steps": [1], "metrics": rates}}
+    content = {"schema_version": 1, "experiment": "draws", "recipe": recipe, "draws": [], "arms": arms}
+    place.write_text(json.dumps(content))
+    return place
+
+
+def power_of(*arguments):
+    return json.loads(run("power", "--json", "--prompts", 400, "--samples", 4, "--margin", 0.1, *arguments).stdout)
+
+
+def test_power_over_draws(tmp_path):
+    """Where tables differ by 20 points, a few of them pass nothing; where trainings hardly differ, as one checkpoint."""
+    apart = drawn_results(tmp_path / "apart.json", 0.04, 0.0001)
+    found = power_of("--draws", apart, "--tables", 3, "--trainings", 2)
+    assert found["drawn"] == {"tables": 3, "trainings": 2, "pairs_sd": 0.2, "training_sd": pytest.approx(0.01)}
+    assert found["power"]["harmless_passes"] < 0.15
+    assert power_of()["power"]["harmless_passes"] > 0.95
+    near = drawn_results(tmp_path / "near.json", 0.0001, 0.0001)
+    assert power_of("--draws", near, "--tables", 5, "--trainings", 2)["power"]["harmless_passes"] > 0.95
+    printed = run("power", "--draws", apart, "--tables", 3).stdout
+    assert "3 tables of pairs and 1 trainings on each, which differ by 20.0 and 1.0 points" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--tables", 3], "--tables and --trainings need --draws"),
+        (["--draws", "DRAWS", "--tables", 1], "one table of pairs says nothing of others"),
+        (["--draws", "DRAWS", "--tables", 2, "--arm", "rax"], "has no arm 'rax'"),
+        (["--draws", "ONCE", "--tables", 2], "did not draw both pairs and trainings twice"),
+        (["--draws", RESULTS / "selection.json", "--tables", 2], "is no run on several draws"),
+        (["--draws", "nowhere.json", "--tables", 2], "is not there"),
+    ],
+)
+def test_power_of_what_was_not_drawn(tmp_path, arguments, told):
+    files = {"DRAWS": drawn_results(tmp_path / "draws.json", 0.01, 0.01)}
+    files["ONCE"] = drawn_results(tmp_path / "once.json", None, 0.01)
+    with pytest.raises(HarnessError, match=told):
+        run("power", *(files.get(each, each) for each in arguments))
 
 
 def test_the_work_grows_as_the_samples_do(tmp_path):

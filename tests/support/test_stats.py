@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,11 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from harness.support import stats
+
+FILE = Path(__file__).parents[2] / "benchmarks" / "nested_coverage.py"
+SPEC = importlib.util.spec_from_file_location("nested_coverage", FILE)
+simulation = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(simulation)
 
 
 def limits(interval: stats.Interval | stats.RateComparison, digits: int = 4) -> tuple[float, float]:
@@ -273,3 +280,70 @@ def test_prompts_to_settle_by_hand():
     assert stats.RateComparison(0.0, -0.1, 0.1, 0.5, 0.0026, bias=0.05).prompts_to_settle(100, 0.05, 0.025) is None
     biased = stats.RateComparison(0.0, -0.1, 0.1, 0.5, 0.0026, bias=0.03)
     assert biased.prompts_to_settle(100, 0.05, 0.025) == math.ceil(0.26 / (0.02 / 2.8016) ** 2)
+
+
+# Nested draws
+
+PROMPTS = stats.Interval(0.45, 0.55)
+
+
+def test_a_nested_mean_by_hand():
+    """Tables' means .4, .5, .6: s^2 = .01, se = .1 / sqrt(3), t(2) = 4.3027; joined to .05 below and above."""
+    draws = [[[0.35, 0.45], [0.45, 0.55], [0.55, 0.65]]]
+    found = stats.nested_mean(draws, PROMPTS)
+    reach = math.hypot(4.302653 * 0.1 / 3**0.5, 0.05)
+    assert (found.value, found.level, found.same_models) == (pytest.approx(0.5), 1, None)
+    assert (found.low, found.high) == (pytest.approx(0.5 - reach), pytest.approx(0.5 + reach))
+    # Trainings: s^2 = .005 within each table; tables: .01 less half of that.
+    assert found.variances == (None, pytest.approx(0.0075), pytest.approx(0.005))
+
+
+def test_two_models_and_the_interval_for_these_two_by_hand():
+    """Models' means .3 and .7: t(1) = 12.706; for these two, tables .2, .4 | .6, .8: mean s^2 = .02 over 4, t(2)."""
+    draws = [[[0.2], [0.4]], [[0.6], [0.8]]]
+    found = stats.nested_mean(draws, stats.Interval(0.5, 0.5))
+    assert (found.low, found.high) == (pytest.approx(0.5 - 12.7062 * 0.2), pytest.approx(0.5 + 12.7062 * 0.2))
+    reach = 4.302653 * (0.02 / 4) ** 0.5
+    assert (found.same_models.low, found.same_models.high) == (pytest.approx(0.5 - reach), pytest.approx(0.5 + reach))
+    assert found.variances == (pytest.approx(0.08 - 0.01), pytest.approx(0.02), None)
+
+
+def test_draws_that_say_nothing_of_others():
+    once = stats.nested_mean([[[0.5]]], PROMPTS)
+    assert (once.low, once.high, once.level, once.variances) == (-math.inf, math.inf, None, (None, None, None))
+    missing = stats.nested_mean([[[0.5, math.nan]]], PROMPTS)
+    assert math.isnan(missing.low)
+    assert math.isnan(missing.value)
+
+
+def test_variance_components_are_those_of_a_mixed_model():
+    """Where none is at its bound, the moments of a balanced design are REML's estimates."""
+    import pandas as pd
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    rng = np.random.default_rng(1)
+    draws = 0.6 + rng.normal(0, 0.2, (4, 1, 1)) + rng.normal(0, 0.1, (4, 5, 1)) + rng.normal(0, 0.05, (4, 5, 3))
+    rows = [(model, table, value) for (model, table, _), value in np.ndenumerate(draws)]
+    frame = pd.DataFrame(rows, columns=["model", "table", "value"])
+    parts = {"table": "0 + C(table)"}
+    fitted = MixedLM.from_formula("value ~ 1", frame, groups="model", re_formula="1", vc_formula=parts).fit(reml=True)
+    of_model, of_table, of_training = stats.nested_mean(draws, PROMPTS).variances
+    assert of_model == pytest.approx(float(fitted.cov_re.iloc[0, 0]), rel=2e-3)
+    assert of_table == pytest.approx(float(fitted.vcomp[0]), rel=2e-3)
+    assert of_training == pytest.approx(float(fitted.scale), rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spreads"),
+    [
+        ((3, 5, 2), (0.05, 0.08, 0.03)),
+        ((3, 5, 2), (0.0, 0.08, 0.03)),
+        ((3, 5, 2), (0.08, 0.0, 0.03)),
+        ((3, 5, 2), (0.0, 0.0, 0.0)),
+        ((1, 5, 2), (0.0, 0.08, 0.03)),
+        ((3, 1, 2), (0.05, 0.05, 0.03)),
+    ],
+)
+def test_nested_intervals_cover_the_mean(shape, spreads):
+    """Of known variances, with answers to 60 prompts that differ: 95 % intervals hold the mean in 93 % or more."""
+    assert simulation.nested_coverage(shape, spreads, prompts=60, runs=600)[0] >= 0.93
