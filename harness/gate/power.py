@@ -48,8 +48,8 @@ def estimate_power(plan: PowerPlan, runs: int = 4000, seed: int = 0) -> PowerEst
     A harmless change loses nothing; a harmful one loses `harm`. The chance to fail takes Holm's first step
     (`alpha / comparisons`), so it is a lower bound with several comparisons.
     """
-    harmless, _ = _simulate_comparisons(plan, 0.0, runs, seed)
-    harmful, p_values = _simulate_comparisons(plan, plan.harm, runs, seed + 1)
+    _, _, harmless, _ = _simulate_comparisons(plan, 0.0, runs, np.random.default_rng(seed))
+    _, _, harmful, p_values = _simulate_comparisons(plan, plan.harm, runs, np.random.default_rng(seed + 1))
     failed = (harmful >= plan.margin) & (p_values <= plan.alpha / plan.comparisons)
     return PowerEstimate(
         harmless_passes=float(np.mean(harmless < plan.margin)),
@@ -91,19 +91,18 @@ def _simulate_procedure(
     plan: PowerPlan, drawn: ProcedurePlan, loss: float, runs: int, seed: int
 ) -> tuple[stats.FloatArray, stats.FloatArray]:
     """Both ends of the interval of the procedure's loss, of each run."""
+    answers = replace(plan, samples=plan.samples * drawn.tables * drawn.trainings)
     rng, level = np.random.default_rng(seed), 1 - 2 * plan.alpha
-    of_all_trainings = replace(plan, samples=plan.samples * drawn.tables * drawn.trainings)
-    found = []
-    for _ in range(runs):
-        shares = simulate_shares(of_all_trainings, min(loss, plan.rate), 1, rng)
-        compared = stats.compare_rates(shares[0][0], shares[1][0], level)
-        effects = rng.normal(0, drawn.pairs_sd, (1, drawn.tables, 1))
-        effects = effects + rng.normal(0, drawn.training_sd, (1, drawn.tables, drawn.trainings))
-        prompts = stats.Interval(*(float(end) + effects.mean() for end in (compared.low, compared.high)))
-        nested = stats.nested_mean(compared.loss + effects, prompts, level)
-        found.append((nested.low, nested.high))
-    low, high = np.array(found).T
-    return low, high
+    compared = _simulate_comparisons(answers, loss, runs, rng)
+    shape = (runs, 1, drawn.tables, drawn.trainings)
+    effects = rng.normal(0, drawn.pairs_sd, (*shape[:3], 1)) + rng.normal(0, drawn.training_sd, shape)
+    ends = []
+    for effect, (seen, low, high, _) in zip(effects, compared.T, strict=True):
+        prompts = stats.Interval(low + effect.mean(), high + effect.mean())
+        nested = stats.nested_mean(seen + effect, prompts, level)
+        ends.append((nested.low, nested.high))
+    lows, highs = np.array(ends).T
+    return lows, highs
 
 
 def simulate_shares(
@@ -131,15 +130,11 @@ def _prompt_propensities(rate: float, correlation: float, quantile: stats.FloatA
     return np.asarray(np.interp(quantile, _GRID, betaincinv(rate * weight, (1 - rate) * weight, _GRID)))
 
 
-def _simulate_comparisons(
-    plan: PowerPlan, loss: float, runs: int, seed: int
-) -> tuple[stats.FloatArray, stats.FloatArray]:
-    """The upper end of the loss's interval and its p-value, of each run."""
-    rng, at_once = np.random.default_rng(seed), max(1, _AT_ONCE // plan.prompts)
-    compared = [
-        stats.compare_rates(
-            *simulate_shares(plan, min(loss, plan.rate), min(at_once, runs - done), rng), 1 - 2 * plan.alpha
-        )
-        for done in range(0, runs, at_once)
-    ]
-    return np.concatenate([each.high for each in compared]), np.concatenate([each.p_value for each in compared])
+def _simulate_comparisons(plan: PowerPlan, loss: float, runs: int, rng: np.random.Generator) -> stats.FloatArray:
+    """The loss, both ends of its interval and its p-value, of each run: 4 by runs."""
+    at_once, found = max(1, _AT_ONCE // plan.prompts), []
+    for done in range(0, runs, at_once):
+        shares = simulate_shares(plan, min(loss, plan.rate), min(at_once, runs - done), rng)
+        compared = stats.compare_rates(*shares, 1 - 2 * plan.alpha)
+        found.append(np.stack([compared.loss, compared.low, compared.high, compared.p_value]))
+    return np.concatenate(found, axis=1)

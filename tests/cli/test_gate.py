@@ -445,7 +445,7 @@ def power_of(*arguments):
 
 
 def test_power_over_draws(tmp_path):
-    """Where tables differ by 20 points, a few of them pass nothing; where trainings hardly differ, as one checkpoint."""
+    """Where tables differ by 20 points, a few of them pass nothing; where hardly, they pass as one checkpoint does."""
     apart = drawn_results(tmp_path / "apart.json", 0.04, 0.0001)
     found = power_of("--draws", apart, "--tables", 3, "--trainings", 2)
     assert found["drawn"] == {"tables": 3, "trainings": 2, "pairs_sd": 0.2, "training_sd": pytest.approx(0.01)}
