@@ -146,7 +146,7 @@ def _share_panels(arms: Sequence[SelectedArm]) -> alt.FacetChart:
 def draws_chart(results: DrawResults, labels: Mapping[str, str]) -> str:
     """Refusals of training prompts, a row an arm: both intervals, the mean, a dot a draw in its model's colour."""
     names = results.ranked_arms
-    rates = {labels[name]: results.arms[name].metrics.refusal_rate.train for name in names}
+    rates = {_short_label(labels[name]): results.arms[name].metrics.refusal_rate.train for name in names}
     rows = [{"arm": arm, **_drawn_ends(rate)} for arm, rate in rates.items()]
     dots = [
         {"arm": arm, "rate": fmean(known), "model": draw.starting_model}
@@ -155,11 +155,13 @@ def draws_chart(results: DrawResults, labels: Mapping[str, str]) -> str:
         if (known := [each for each in trainings if each is not None])
     ]
     before = results.arms["baseline"].metrics.refusal_rate.train.value
-    y = alt.Y("arm:N", title=None, sort=[*rates], axis=alt.Axis(labelLimit=320))
+    y = alt.Y("arm:N", title=None, sort=[*rates], axis=alt.Axis(labelLimit=420))
     scale = alt.Scale(domain=[0, 1])
     x = alt.X("value:Q", scale=scale, title="refusals of training prompts", axis=alt.Axis(format=".0%"))
-    models = alt.Color("model:N", title=None, sort=results.models, scale=alt.Scale(range=[BLUE, ORANGE, GREEN, SOFT]))
-    shapes = alt.Shape("model:N", title=None, sort=results.models)
+    legend = alt.Legend(title=None, orient="top")
+    colours = alt.Scale(domain=results.models, range=[BLUE, ORANGE, GREEN, SOFT])
+    models = alt.Color("model:N", legend=legend, scale=colours)
+    shapes = alt.Shape("model:N", legend=legend, scale=alt.Scale(domain=results.models))
     data = alt.Data(values=rows)
     layers = (
         alt.Chart(data).mark_rule(strokeWidth=1.5, color=SOFT).encode(y, alt.X("low:Q"), alt.X2("high:Q")),
@@ -170,7 +172,14 @@ def draws_chart(results: DrawResults, labels: Mapping[str, str]) -> str:
         alt.Chart(data).mark_tick(thickness=3, height=15, color=INK).encode(y, x),
         alt.Chart().mark_rule(strokeDash=[4, 3], color=SOFT).encode(alt.X(datum=before)),
     )
-    return draw_svg(alt.layer(*layers).properties(width=520, height=22 * len(rows)), WHITE_STYLE)
+    # The drawer measures names in a narrower font than a browser's: hence the room at the left.
+    style = {**WHITE_STYLE, "padding": {"left": 48, "right": 5, "top": 5, "bottom": 5}}
+    return draw_svg(alt.layer(*layers).properties(width=520, height=22 * len(rows)), style)
+
+
+def _short_label(label: str) -> str:
+    """What a chart's axis has room for."""
+    return label.replace(", as many steps as all pairs", ", steps matched")
 
 
 def _drawn_ends(rate: DrawsEstimate) -> dict[str, float | None]:

@@ -148,8 +148,9 @@ def _print_draws(results: DrawResults, console: Console) -> None:
     counts = {"models": len(results.models), "pairs": len(results.draws) // len(results.models)}
     told = "{models} starting models, {pairs} tables of pairs of each".format(**counts)
     print(f"Refusals of training prompts in percent, before {_percent_interval(baseline)}")
-    print(f"{told}, {len(results.recipe.seeds)} trainings on each table; 95 % intervals over these and the prompts\n")
-    table = plain_table("arm", ("refusals", "of all trainings", "from before"))
+    print(f"{told}, {len(results.recipe.seeds)} trainings on each table")
+    print("95 % intervals over the highest of these that was drawn twice, and over prompts\n")
+    table = plain_table("arm", ("refusals", "least, most", "from before"))
     for name in results.ranked_arms:
         table.add_row(name, *_drawn_cells(results.arms[name]))
     console.print(table)
@@ -173,7 +174,7 @@ def _drawn_cells(arm: DrawnArm) -> Iterator[str]:
     rate = arm.metrics.refusal_rate.train
     trainings = [100 * each for draw in rate.per_draw for each in draw if each is not None]
     yield _percent_interval(rate)
-    yield f"{min(trainings):.0f} to {max(trainings):.0f}" if trainings else ""
+    yield f"{min(trainings):.0f}, {max(trainings):.0f}" if trainings else ""
     yield _points_interval(arm.change_from_baseline.refusal_rate.train) if arm.change_from_baseline else ""
 
 
