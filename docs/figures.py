@@ -1,8 +1,8 @@
 """Draws the tables and pictures of the experiments' pages from the committed results: `python docs/figures.py`.
 
 A page holds a table between `<!-- table NAME -->` and `<!-- end -->`; its picture is `NAME.svg` beside it. Results are
-results.json of the run, as `harness run` wrote it, in `docs/results/NAME.json`; a recipe run on several draws of its
-pairs has one file a draw, and tables over all of them.
+results.json of the run on nested draws, as `harness run` wrote it, in `docs/results/NAME.json`. A recipe that was run
+apart on several draws of its pairs has one file a draw, and tables over all of them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import correlation, fmean, median
 from typing import Any
 
-from harness.support.run_results import RunResults
+from harness.support.run_results import DrawResults
+from reports.experiment_charts import draws_chart
 
 HERE = Path(__file__).parent
 EXPERIMENTS = ("unalignment", "mitigations")
@@ -27,7 +29,8 @@ def main() -> None:
         results = read(name)
         page = HERE / f"{name}.md"
         page.write_text(with_tables(page.read_text(), results))
-        (HERE / f"{name}.svg").write_text(picture(results))
+        labels = {arm: arm for arm in results["arms"]}
+        (HERE / f"{name}.svg").write_text(draws_chart(DrawResults.model_validate(results), labels))
     page = HERE / "real-model.md"
     page.write_text(with_draws(page.read_text()))
 
@@ -57,24 +60,6 @@ def with_draws(page: str) -> str:
     return re.sub(r"<!-- draws (\w+) of (\w+) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
 
 
-def measured(results: Mapping[str, Any]) -> str:
-    """Refusals of each arm on training and test prompts, per seed, and the change of ln p(y+)."""
-    lines = [
-        "| arm | pairs, steps | refusals, training prompts | each seed | test prompts | ln p(y+), its own pairs |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, arm in results["arms"].items():
-        rates = arm["metrics"]["refusal_rate"]
-        change = arm.get("trained_logprob_change")
-        told = f"{change['value']:+.2f}" if change else ""
-        if change and change["spread"] is not None:
-            told += f" ± {change['spread']:.2f}"
-        seeds = ", ".join(f"{100 * value:.0f}" for value in rates["train"]["per_seed"])
-        size = f"{arm['pairs']}, {arm['steps']}" if arm["pairs"] else ""
-        lines.append(f"| {name} | {size} | {rate(rates['train'])} | {seeds} | {rate(rates['test'])} | {told} |")
-    return "\n".join(lines)
-
-
 def published(results: Mapping[str, Any]) -> str:
     """What the paper prints of the same arms, on its own models."""
     lines = ["| arm | refusals | ln p(y+), its own pairs |", "|---|---|---|"]
@@ -85,32 +70,156 @@ def published(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def pair_types(results: Mapping[str, Any]) -> str:
-    """How many pairs of each type there are, and how they score."""
-    lines = ["| pairs | number | mean length-normalised CHES (95 % interval) |", "|---|---|---|"]
-    for name, scores in results["ln_ches_by_pair_type"].items():
-        told = f"{scores['value']:.2f} ({scores['low']:.2f} to {scores['high']:.2f})" if scores["n"] > 1 else "too few"
-        lines.append(f"| {name.replace('_', ' ')} | {scores['n']} | {told} |")
-    return "\n".join(lines)
-
-
-def ranks(results: Mapping[str, Any]) -> str:
-    """The arms by their refusals of training prompts, with their paired change from `raw`."""
+def drawn(results: Mapping[str, Any]) -> str:
+    """Refusals of each arm over nested draws: both intervals, the extremes, the change from before, benign answers."""
     lines = [
-        "| | arm | refusals | from raw, points | from before, points | benign answered |",
-        "|---|---|---|---|---|---|",
+        "| arm | refusals, training prompts | the same models | least, most | from before, points | benign answered "
+        "| ln p(y+), its own pairs |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for place, name in enumerate(RunResults.model_validate(results).ranked_arms, 1):
-        arm = results["arms"][name]
-        metrics = arm["metrics"]
-        changes = [
-            "" if name == "raw" and key == "change_from_raw" else points(arm[key]["refusal_rate"]["train"])
-            for key in ("change_from_raw", "change_from_baseline")
+    for name, arm in results["arms"].items():
+        change, likelihood = arm.get("change_from_baseline"), arm.get("trained_logprob_change")
+        of_arm = arm["metrics"]["refusal_rate"]["train"]
+        cells = [
+            name,
+            rate(of_arm),
+            _same_models(of_arm, "{:.0f} to {:.0f}"),
+            _extremes(of_arm),
+            points(change["refusal_rate"]["train"]) if change else "",
+            f"{100 * arm['metrics']['benign_compliance_rate']['train']['value']:.0f} %",
+            "{value:+.2f} ({low:+.1f} to {high:+.1f})".format(**likelihood) if likelihood else "",
         ]
-        benign = f"{100 * metrics['benign_compliance_rate']['train']['value']:.0f} %"
-        told = rate(metrics["refusal_rate"]["train"])
-        lines.append(f"| {place} | {name} | {told} | {changes[0]} | {changes[1]} | {benign} |")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def drawn_ranks(results: Mapping[str, Any]) -> str:
+    """The arms by their refusals over nested draws, with their change from `raw` on the same tables."""
+    lines = [
+        "| | arm | refusals | least, most | from raw, points | from before, points | better than raw on "
+        "| benign answered |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    raw = _draw_means(results["arms"]["raw"])
+    for place, name in enumerate(DrawResults.model_validate(results).ranked_arms, 1):
+        arm = results["arms"][name]
+        better = sum(mine > its for mine, its in zip(_draw_means(arm), raw, strict=True))
+        cells = [
+            str(place),
+            name,
+            rate(arm["metrics"]["refusal_rate"]["train"]),
+            _extremes(arm["metrics"]["refusal_rate"]["train"]),
+            "" if name == "raw" else points(arm["change_from_raw"]["refusal_rate"]["train"]),
+            points(arm["change_from_baseline"]["refusal_rate"]["train"]),
+            "" if name == "raw" else f"{better} of {len(raw)}",
+            f"{100 * arm['metrics']['benign_compliance_rate']['train']['value']:.0f} %",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def by_draw(results: Mapping[str, Any]) -> str:
+    """Refusals of each arm on every table of every starting model, in percent, the mean of its trainings."""
+    models = DrawResults.model_validate(results).models
+    size = len(results["draws"]) // len(models)
+    lines = [f"| arm | {' | '.join(models)} |", "|---" * (len(models) + 1) + "|"]
+    for name, arm in results["arms"].items():
+        means = [f"{100 * mean:.0f}" for mean in _draw_means(arm)]
+        cells = [", ".join(means[place : place + size]) for place in range(0, len(means), size)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def controls(results: Mapping[str, Any]) -> str:
+    """Each filter against as many pairs at random that are trained alike, and on how many tables it did better."""
+    lines = [
+        "| arm | its control | refusals above its control, points | the same models | better on |",
+        "|---|---|---|---|---|",
+    ]
+    for name, arm in results["arms"].items():
+        if change := arm.get("change_from_control"):
+            found = change["refusal_rate"]["train"]
+            sides = _draw_means(arm), _draw_means(results["arms"][arm["control"]])
+            better = sum(mine > its for mine, its in zip(*sides, strict=True))
+            within = _same_models(found, "{:+.0f} to {:+.0f}")
+            lines.append(f"| {name} | {arm['control']} | {points(found)} | {within} | {better} of {len(sides[0])} |")
+    return "\n".join(lines)
+
+
+def variance(results: Mapping[str, Any]) -> str:
+    """What the refusals of one training vary with, by arm."""
+    lines = [
+        "| arm | standard deviation, points | starting models | tables of pairs | trainings |",
+        "|---|---|---|---|---|",
+    ]
+    for name, arm in DrawResults.model_validate(results).arms.items():
+        parts = arm.metrics.refusal_rate.train.variance
+        if name != "baseline":
+            shares = (f"{100 * parts.shares.get(part, 0.0):.0f} %" for part in ("models", "pairs", "trainings"))
+            lines.append(f"| {name} | {100 * parts.total**0.5:.1f} | {' | '.join(shares)} |")
+    return "\n".join(lines)
+
+
+def drawn_pairs(results: Mapping[str, Any]) -> str:
+    """How many pairs of each type the tables have, and how they score, least to most over the tables."""
+    lines = ["| pairs | number on a table | mean length-normalised CHES of a table |", "|---|---|---|"]
+    for name in results["draws"][0]["pair_types"]:
+        counts = [draw["pair_types"][name] for draw in results["draws"]]
+        scores = [draw["ln_ches_by_pair_type"][name]["value"] for draw in results["draws"]]
+        known = [score for score in scores if score is not None]
+        lines.append(
+            f"| {name.replace('_', ' ')} | {min(counts)} to {max(counts)} | {min(known):.1f} to {max(known):.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def drawn_forecasts(results: Mapping[str, Any]) -> str:
+    """What was foretold of refusals on each draw, what came, and how often the 90 % interval held it."""
+    lines = ["| arm | foretold, points | came, points | inside the 90 % interval |", "|---|---|---|---|"]
+    before = _draw_means(results["arms"]["baseline"])
+    for name, arm in results["arms"].items():
+        if forecasts := arm.get("forecasts"):
+            came = [now - was for was, now in zip(before, _draw_means(arm), strict=True)]
+            inside = sum(told["low"] <= each <= told["high"] for told, each in zip(forecasts, came, strict=True))
+            foretold = _ends([told["value"] for told in forecasts])
+            lines.append(f"| {name} | {foretold} | {_ends(came)} | {inside} of {len(came)} |")
+    return "\n".join(lines)
+
+
+def openings(results: Mapping[str, Any]) -> str:
+    """How near refusals counted in answers lie to the probability that an answer starts as one, over all trainings."""
+    arms = [arm for name, arm in results["arms"].items() if name != "baseline"]
+    sampled = [each for arm in arms for draw in arm["metrics"]["refusal_rate"]["train"]["per_draw"] for each in draw]
+    started = [each for arm in arms for draw in arm["started_refusing"]["per_draw"] for each in draw]
+    apart = sorted(abs(mine - its) for mine, its in zip(sampled, started, strict=True))
+    cells = [
+        str(len(sampled)),
+        f"{correlation(sampled, started):.3f}",
+        f"{100 * (fmean(started) - fmean(sampled)):+.1f}",
+        f"{100 * median(apart):.1f}, {100 * apart[int(0.95 * len(apart))]:.1f}",
+    ]
+    head = "| trainings | correlation | starts less answers, points | apart by, median and 95th percentile, points |"
+    return "\n".join([head, "|---|---|---|---|", f"| {' | '.join(cells)} |"])
+
+
+def _draw_means(arm: Mapping[str, Any]) -> list[float]:
+    """An arm's refusals on each draw, the mean of its trainings."""
+    return [fmean(draw) for draw in arm["metrics"]["refusal_rate"]["train"]["per_draw"]]
+
+
+def _same_models(estimate: Mapping[str, Any], form: str) -> str:
+    same = estimate["same_models"]
+    return form.format(100 * same["low"], 100 * same["high"]) if same else ""
+
+
+def _extremes(estimate: Mapping[str, Any]) -> str:
+    """The lowest and the highest training, in percent."""
+    trainings = [100 * each for draw in estimate["per_draw"] for each in draw]
+    return f"{min(trainings):.0f}, {max(trainings):.0f}"
+
+
+def _ends(changes: Sequence[float]) -> str:
+    return f"mean {100 * fmean(changes):+.1f}, {100 * min(changes):+.0f} to {100 * max(changes):+.0f}"
 
 
 def refusals_by_draw(draws: Sequence[Mapping[str, Any]]) -> str:
@@ -183,7 +292,17 @@ def _each(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
-TABLES = {"measured": measured, "published": published, "pair_types": pair_types, "ranks": ranks}
+TABLES = {
+    "drawn": drawn,
+    "drawn_ranks": drawn_ranks,
+    "by_draw": by_draw,
+    "controls": controls,
+    "variance": variance,
+    "drawn_pairs": drawn_pairs,
+    "drawn_forecasts": drawn_forecasts,
+    "openings": openings,
+    "published": published,
+}
 OVER_DRAWS = {
     "refusals": refusals_by_draw,
     "effects": effects_by_draw,
@@ -200,38 +319,6 @@ def rate(estimate: Mapping[str, Any]) -> str:
 def points(change: Mapping[str, Any]) -> str:
     """A difference of rates in percentage points with its interval."""
     return "{:+.1f} ({:+.0f} to {:+.0f})".format(*(100 * change[key] for key in ("value", "low", "high")))
-
-
-def picture(results: Mapping[str, Any]) -> str:
-    """Refusals of each arm: interval, mean and a dot a seed, beside the rate before training."""
-    import altair as alt
-    import vl_convert
-
-    rates = {name: arm["metrics"]["refusal_rate"]["train"] for name, arm in results["arms"].items()}
-    rows = [{"arm": name, **{key: each[key] for key in ("value", "low", "high")}} for name, each in rates.items()]
-    dots = [{"arm": name, "rate": value} for name, each in rates.items() for value in each["per_seed"]]
-    y = alt.Y("arm:N", sort=list(rates), title=None, axis=alt.Axis(labelLimit=240))
-    scale = alt.Scale(domain=[0, 1])
-    base = alt.Chart(alt.Data(values=rows))
-    interval = base.mark_rule(strokeWidth=6, opacity=0.35, color="#0072b2").encode(
-        alt.X("low:Q", scale=scale, title="Refusals of training prompts", axis=alt.Axis(format=".0%")),
-        alt.X2("high:Q"),
-        y,
-    )
-    mean = base.mark_tick(thickness=3, height=14, color="#0072b2").encode(alt.X("value:Q", scale=scale), y)
-    seeds = (
-        alt.Chart(alt.Data(values=dots))
-        .mark_point(filled=True, size=30, color="#1b1f24", opacity=0.7)
-        .encode(alt.X("rate:Q", scale=scale), y)
-    )
-    start = (
-        alt.Chart(alt.Data(values=[{"rate": rates["baseline"]["value"]}]))
-        .mark_rule(strokeDash=[4, 4], color="#57606a")
-        .encode(alt.X("rate:Q", scale=scale))
-    )
-    chart = (start + interval + mean + seeds).properties(width=520, height=alt.Step(20)).configure_view(stroke=None)
-    svg: str = vl_convert.vegalite_to_svg(chart.configure(font="system-ui, sans-serif", background="white").to_json())
-    return svg
 
 
 if __name__ == "__main__":

@@ -104,6 +104,8 @@ REASONS = {
     r"harness score .*--probes bundled": "a random model refuses nothing: tests/cli/test_score_influence.py",
     r"harness forecast ": "a random model refuses nothing: tests/cli/test_forecast.py, on the miniature",
     r"harness run (my-model.yaml|--out)": "takes minutes: tests/run/test_regression.py, and `make run`",
+    r"harness run miniature --out runs/tables": "takes half an hour: tests/run/test_draws.py, on two small tables",
+    r"harness power .*--draws": "needs that run: tests/cli/test_gate.py, with results written by hand",
     r"harness run (catastrophic|percentiles|unalignment|mitigations)": "takes long: tests/experiments, tests/recipes",
     r"harness run smollm2": "takes half an hour and the weights; tests/smollm2, and any recipe's run in tests/run",
     r"harness run selection": "takes an hour: tests/experiments/test_selection.py, a small one",
