@@ -14,7 +14,6 @@ from torch import Tensor
 from harness.displacement.openings import opening_way
 from harness.experiments.geometry import predicted_gains
 from harness.preferences.tokens import Tokens, common_prefix
-from harness.scoring.logprobs import PairLogprobs
 from harness.scoring.probes import Probes
 
 KEPT_END: Mapping[str, Literal["lowest", "highest"]] = {
@@ -45,11 +44,6 @@ def keep_share(scores: Mapping[str, float], share: float) -> list[str]:
 def count_share(share: float, available: int) -> int:
     """So many pairs are a share, rounded up."""
     return math.ceil(Fraction(repr(share)) * available)
-
-
-def log_margin(logprobs: PairLogprobs) -> float:
-    """How far apart the starting model's ln p of the two answers are, in nats; ComPO calls pairs of little noisy."""
-    return abs(logprobs.chosen - logprobs.rejected)
 
 
 def opening_contrast(probes: Probes, vocabulary: int) -> Tensor:

@@ -205,7 +205,7 @@ class Table:
         contrast = selecting.opening_contrast(probes, len(unembedding))
         columns = {
             "theorem_2": {name: selecting.theorem_2_gain(unembedding, tokens[name], contrast) for name in tokens},
-            "log_margin": {name: selecting.log_margin(reference[name]) for name in tokens},
+            "log_margin": {name: reference[name].log_margin for name in tokens},
         }
         if "validation_loss" in self.recipe.measures:
             columns["validation_loss"] = validation_losses(self.organism.path, scored, reference, settings)

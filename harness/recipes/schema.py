@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from harness.models.backends import Backend
-from harness.support.layout import OTHER_SOURCES
+from harness.support.layout import ON_POLICY, OTHER_SOURCES
 
 
 def _check_share(value: float) -> float:
@@ -78,8 +78,9 @@ class Filter(Strict):
 
     `keep_lowest`, `keep_highest`: that share, with the lowest or highest values of the measure `by`. `random`: that
     share, the control. `only`: pairs of one type. `validation_loss` is Selective DPO's measure of how hard a pair is
-    (`harness.training.difficulty`); the influences are how fast a rate rises when the pair is trained on. `refresh`:
-    optimizer steps after which an influence is measured anew, of the model as it is then, and the choice made again.
+    (`harness.training.difficulty`), `log_margin` ComPO's of how far apart its answers are; the influences are how fast
+    a rate rises when the pair is trained on. `refresh`: optimizer steps after which an influence is measured anew, of
+    the model as it is then, and the choice made again.
     """
 
     keep_lowest: ShareOfPairs | None = None
@@ -87,7 +88,7 @@ class Filter(Strict):
     random: ShareOfPairs | None = None
     only: Literal["two_refusals", "two_non_refusals", "mixed"] | None = None
     by: Literal[
-        "ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance", "validation_loss", Influence
+        "ches", "ln_ches", "last_hidden_inner_product", "neg_edit_distance", "validation_loss", "log_margin", Influence
     ] = "ln_ches"  # fmt: skip
     refresh: Count | None = None
 
@@ -124,6 +125,10 @@ LOSS_SETTINGS: Mapping[str, frozenset[str]] = {
     "dpop": frozenset({"penalty"}),
     "simpo": frozenset({"target_margin"}),
     "alphapo": frozenset({"target_margin", "alpha"}),
+    "dpo_shift": frozenset({"rejected_weight"}),
+    "sgdpo": frozenset({"pilot_share"}),
+    "pro": frozenset({"alpha"}),
+    "reward_distillation": frozenset({"rewards"}),
 }
 """The settings that a loss needs and no other loss takes."""
 
@@ -131,14 +136,17 @@ LOSS_SETTINGS: Mapping[str, frozenset[str]] = {
 class Arm(Strict):
     """One training run per seed: which pairs, a filter, an objective, and how long.
 
-    `beta` and `learning_rate`: the recipe's where left out. `sft_weight`: coefficient of -ln p(y+|x).
+    `beta` and `learning_rate`: the recipe's where left out. `sft_weight`: coefficient of -ln p(y+|x). `rewards`: those
+    of the table's columns `chosen_reward` and `rejected_reward`, or 1 for an answer judged a refusal and 0 for another.
+    `order`: `easy_first` takes the pairs of each epoch by their validation loss, the lowest first, as Selective DPO.
     """
 
     pairs: Literal["on_policy", "gold", "off_policy", "mixed"] = "on_policy"
     filter: Filter = Filter()
     loss: Literal[
         "sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "apo_zero", "apo_down",
-        "ipo_sequence", "cpo", "dpop", "simpo", "alphapo",
+        "ipo_sequence", "cpo", "dpop", "simpo", "alphapo", "dpo_shift", "sgdpo", "pro", "reward_distillation", "nthr",
+        "pipa", "ccpo",
     ] = "sigmoid"  # fmt: skip
     beta: Positive | None = None
     learning_rate: Positive | None = None
@@ -146,8 +154,22 @@ class Arm(Strict):
     penalty: Positive | None = None
     target_margin: Annotated[float, Field(ge=0)] | None = None
     alpha: float | None = None
+    rejected_weight: Annotated[float, Field(gt=0, lt=1)] | None = None
+    pilot_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    rewards: Literal["columns", "verdicts"] | None = None
     sft_weight: Annotated[float, Field(ge=0)] = 0.0
+    order: Literal["shuffled", "easy_first"] = "shuffled"
     steps: Literal["epoch", "as_raw"] = "epoch"
+
+    @property
+    def reads_start_by_token(self) -> bool:
+        """Whether the loss reads more of the starting model than ln p of whole answers."""
+        return self.loss in ("sgdpo", "nthr")
+
+    @property
+    def needs_difficulty(self) -> bool:
+        """Whether the arm chooses or orders its pairs by how hard they are."""
+        return self.filter.by == "validation_loss" or self.order == "easy_first"
 
     @model_validator(mode="after")
     def _settings_of_the_loss(self) -> Arm:
@@ -155,8 +177,18 @@ class Arm(Strict):
         for name in sorted(frozenset().union(*LOSS_SETTINGS.values())):
             if (getattr(self, name) is None) == (name in needed):
                 raise ValueError(f"the loss {self.loss} {'needs' if name in needed else 'takes no'} {name}")
-        if self.alpha == 0:
+        if self.alpha == 0 and self.loss == "alphapo":
             raise ValueError("alpha: with 0 AlphaPO is SimPO; choose the loss simpo")
+        if self.loss == "pro" and self.alpha is not None and self.alpha <= 0:
+            raise ValueError("alpha: PRO's weight of the regulariser is above 0; 1 is DPO's")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_have_an_order(self) -> Arm:
+        if self.order == "easy_first" and self.pairs != ON_POLICY:
+            raise ValueError("order: how hard a pair is is measured of on_policy pairs only")
+        if self.order == "easy_first" and self.filter.refresh is not None:
+            raise ValueError("order: pairs that are chosen anew while they are trained on have none")
         return self
 
 

@@ -366,6 +366,8 @@ def _arm_training_work(known: KnownTokens, name: str, sampled: int, evaluated: i
     count = optimizer_steps(arm, settings, kept, measured.pairs)
     others = {ON_POLICY: 0, "mixed": kept // 2}.get(arm.pairs, kept)
     work = training_work(pool, kept, count, settings.batch_size, measured, others, known.openings)
+    if arm.reads_start_by_token:
+        work = replace(work, read=work.read + pool.tokens_for(kept))
     return work if arm.filter.refresh is None else _with_refreshes(known, arm, work, measured, evaluated)
 
 

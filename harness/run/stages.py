@@ -83,7 +83,7 @@ def arm_stages(run: Run) -> list[list[Stage]]:
 def _feeds_arm(run: Run, stage: Stage, arm: str) -> bool:
     """Whether a stage before the arms leaves what this arm reads."""
     if stage.kind == "difficulty":
-        return run.filters_by_difficulty(arm)
+        return run.recipe.arms[arm].needs_difficulty
     if stage.kind in {"probes", "influence"}:
         return run.filters_by_influence(arm)
     return stage.kind != "forecast"
@@ -239,7 +239,7 @@ def _arm_piece(run: Run, arm: str, seed: int, before: tuple[str, ...]) -> list[S
 
 def _train_inputs(run: Run, arm: str, seed: int) -> dict[str, object]:
     settings = run.recipe.arms[arm]
-    by_difficulty, by_influence = run.filters_by_difficulty(arm), run.filters_by_influence(arm)
+    by_difficulty, by_influence = settings.needs_difficulty, run.filters_by_influence(arm)
     refreshed = settings.filter.refresh is not None
     return {
         "the scores": [_scores_hash(run, source) for source in (ON_POLICY, *OTHER_SOURCES[settings.pairs])],

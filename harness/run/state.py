@@ -44,12 +44,8 @@ class Run:
 
     @property
     def needs_difficulty(self) -> bool:
-        """Whether an arm filters by how hard a pair is."""
-        return any(self.filters_by_difficulty(name) for name in self.recipe.arms)
-
-    def filters_by_difficulty(self, arm: str) -> bool:
-        """Whether this arm does."""
-        return self.recipe.arms[arm].filter.by == "validation_loss"
+        """Whether an arm chooses or orders its pairs by how hard they are."""
+        return any(arm.needs_difficulty for arm in self.recipe.arms.values())
 
     def filters_by_influence(self, arm: str) -> bool:
         """Whether this arm filters by what a pair does to a rate."""

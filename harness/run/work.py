@@ -37,7 +37,7 @@ from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.layout import ON_POLICY, OTHER_SOURCES
 from harness.support.spacing import evenly_spaced
-from harness.training.arms import choose_arm_pairs, optimizer_steps
+from harness.training.arms import choose_arm_pairs, keep_arm_pairs, optimizer_steps, reward_differences
 from harness.training.difficulty import validation_losses
 from harness.training.jobs import Trained, TrainingJob
 from harness.training.train import train_on_pairs
@@ -97,14 +97,21 @@ def write_scores(run: Run, stage: Stage) -> None:
 
 
 def _refuse_arms_without_pairs(run: Run, source: str) -> None:
-    """Raises HarnessError, before anything is trained, for an arm on one type of pairs of which the source has none."""
-    arms = {name: arm for name, arm in run.recipe.arms.items() if arm.filter.only and arm.pairs == source}
+    """Raises HarnessError, before anything is trained, for an arm that needs pairs which the source has not.
+
+    Those are pairs of one type, and with rewards.
+    """
+    asking = {name: arm for name, arm in run.recipe.arms.items() if arm.filter.only or arm.rewards}
+    arms = {name: arm for name, arm in asking.items() if arm.pairs == source}
     scored = {source: load_scored_pairs(run, source)} if arms else {}
     for name, arm in arms.items():
         try:
-            choose_arm_pairs(arm, scored, seed=0)
+            if arm.filter.only:
+                keep_arm_pairs(arm, scored, seed=0)
+            if arm.rewards:
+                reward_differences(scored[source], arm.rewards)
         except HarnessError as error:
-            hint = f"Take more prompts, or leave the arm out: --set arms.{name}=null"
+            hint = f"Take other pairs or more prompts, or leave the arm out: --set arms.{name}=null"
             raise HarnessError(error.cause, place=f"arm {name}", hint=hint) from error
 
 
@@ -115,9 +122,18 @@ def load_scored_pairs(run: Run, source: str) -> Dataset:
     if source == ON_POLICY and run.files.difficulty.is_file():
         losses = artifacts.read_json(run.files.difficulty)
         table = table.add_column("validation_loss", [losses.get(name) for name in table["pair_id"]])
+    asked = any(arm.filter.by == "log_margin" for arm in run.recipe.arms.values())
+    if asked and run.files.source(source).reference.is_file():
+        margins = _log_margins(run.files.source(source).reference)
+        table = table.add_column("log_margin", [margins.get(name) for name in table["pair_id"]])
     if source == ON_POLICY and run.files.influence.is_file():
         table = _join_influences(table, Dataset.from_parquet(str(run.files.influence)))
     return table
+
+
+def _log_margins(reference: Path) -> dict[str, float]:
+    """How far apart the starting model's ln p of each pair's answers are, by `pair_id`."""
+    return {name: PairLogprobs(*pair).log_margin for name, pair in artifacts.read_json(reference).items()}
 
 
 def _join_influences(table: Dataset, influences: Dataset) -> Dataset:

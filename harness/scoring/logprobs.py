@@ -40,6 +40,11 @@ class PairLogprobs:
     chosen: float
     rejected: float
 
+    @property
+    def log_margin(self) -> float:
+        """How far apart the two are, in nats; noisy pairs (ComPO, Chen et al. 2025, arXiv 2505.05465) have little."""
+        return abs(self.chosen - self.rejected)
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -17,11 +18,44 @@ from harness.support.layout import OFF_POLICY, ON_POLICY
 def choose_arm_pairs(arm: Arm, scored: Mapping[str, Dataset], seed: int) -> tuple[Dataset, dict[str, Any]]:
     """The pairs the arm trains on with this seed, and what was kept and dropped. Random filters draw anew per seed.
 
+    Where the arm has an order, they are in it.
+
     Args:
         arm: which pairs and which filter.
         scored: the scored tables by source (`on_policy`, and `gold` and `off_policy` where the recipe has them).
         seed: of the random filter and of the mixing.
     """
+    kept, told = keep_arm_pairs(arm, scored, seed)
+    if arm.order == "easy_first":
+        hardness = list(zip(kept["validation_loss"][:], kept["pair_id"][:], strict=True))
+        kept = kept.select(sorted(range(len(kept)), key=hardness.__getitem__))
+    return kept, told
+
+
+def reward_differences(pairs: Dataset, rewards: str) -> list[float]:
+    """How much more reward y+ has than y-, of each pair: `rewards` as in `Arm`.
+
+    Raises HarnessError where the table has none, or one of them is no finite number.
+    """
+    kind = "reward" if rewards == "columns" else "verdict"
+    names = (f"chosen_{kind}", f"rejected_{kind}")
+    if missing := next((name for name in names if name not in pairs.column_names), None):
+        hint = "Give each pair chosen_reward and rejected_reward, or score refusals: rewards: verdicts."
+        raise HarnessError(f"the pairs have no column {missing}", place=f"rewards: {rewards}", hint=hint)
+    sides = [[_reward(value, kind) for value in pairs[name][:]] for name in names]
+    return [chosen - rejected for chosen, rejected in zip(*sides, strict=True)]
+
+
+def _reward(value: object, kind: str) -> float:
+    if kind == "verdict" and isinstance(value, str) and value != "unjudged":
+        return float(value == "refusal")
+    if kind == "reward" and isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    raise HarnessError(f"{value!r} is no {kind} of an answer", place=f"column chosen_{kind} or rejected_{kind}")
+
+
+def keep_arm_pairs(arm: Arm, scored: Mapping[str, Dataset], seed: int) -> tuple[Dataset, dict[str, Any]]:
+    """The pairs of the arm's source that its filter keeps, in no order of the arm's, and what was kept and dropped."""
     pool, rule = (
         (_mix_pairs(scored, seed), "all pairs, half of the prompts with off-policy ones")
         if arm.pairs == "mixed"

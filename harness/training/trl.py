@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,23 +15,38 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Sampler
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
 from harness.recipes.schema import LOSS_SETTINGS, Arm, FineTuning, Lora, Optimization
-from harness.scoring.logprobs import PairLogprobs
+from harness.scoring.logprobs import PairLogprobs, profile_model, tokenize_pairs
 from harness.support import artifacts, console
+from harness.training.arms import reward_differences
+from harness.training.by_token import (
+    align_answers,
+    draw_counts,
+    draw_pilot,
+    rejected_token_weights,
+)
 from harness.training.changing import ChangingPairs
 from harness.training.jobs import COMPLETE_MARK, Trained, TrainingJob, Watch, check_quantization, micro_batch
 from harness.training.losses import (
     LogprobBatch,
     alphapo_loss,
+    ccpo_loss,
     cpo_loss,
+    dpo_loss,
+    dpo_shift_loss,
     dpop_loss,
     ipo_sequence_loss,
+    pipa_loss,
+    pro_loss,
+    reward_distillation_loss,
     sft_loss,
+    sgdpo_loss,
     simpo_loss,
 )
 
@@ -64,15 +80,22 @@ def build_trainer(
     """
     config = _dpo_config(job, folder, keeps, processes)
     model, tokenizer = load_trainable(job.model_path, job.seed, job.chat_template, job.training.lora)
+    table = _with_reference_logps(job.pairs, job.reference)
+    for name, column in _objective_columns(job, model, tokenizer).items():
+        table = (table.remove_columns(name) if name in table.column_names else table).add_column(name, column)
     with _no_reference_model():
-        return _trainer_class(job, changing)(
+        trainer = _trainer_class(job, changing)(
             model=model,
             args=config,
-            train_dataset=_with_reference_logps(job.pairs, job.reference),
+            train_dataset=table,
             processing_class=tokenizer,
             callbacks=callbacks,
             peft_config=lora_config(job.training.lora),
         )
+    trainer.data_collator = _collate_with_columns(trainer.data_collator)
+    trainer._set_signature_columns_if_needed()  # the columns that a batch is made of
+    trainer._signature_columns += _OBJECTIVE_COLUMNS
+    return trainer
 
 
 def build_sft_trainer(
@@ -115,6 +138,33 @@ def _with_reference_logps(pairs: Dataset, reference: Mapping[str, PairLogprobs])
     return table.add_column("ref_rejected_logps", [each.rejected for each in known])
 
 
+_CHOSEN_REFERENCE, _REJECTED_REFERENCE = "ref_chosen_token_logps", "ref_rejected_token_logps"
+_REJECTED_WEIGHTS, _REWARD_DIFFERENCE = "rejected_token_weights", "reward_difference"
+_OBJECTIVE_COLUMNS = (_CHOSEN_REFERENCE, _REJECTED_REFERENCE, _REJECTED_WEIGHTS, _REWARD_DIFFERENCE)
+"""What some objectives read of a pair beside TRL's columns: a number, or one for each token of an answer."""
+
+
+def _objective_columns(
+    job: TrainingJob, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, list[Any]]:
+    """The columns that the arm's objective reads of the pairs, by name; the model is still the starting one."""
+    arm, names = job.arm, job.pairs["pair_id"][:]
+    if arm.rewards is not None:
+        return {_REWARD_DIFFERENCE: reward_differences(job.pairs, arm.rewards)}
+    if not arm.reads_start_by_token:
+        return {}
+    if torch.cuda.is_available() and not (job.training.launch or job.training.quantize):
+        model.to("cuda")  # where the trainer would put it
+    tokens = tokenize_pairs(job.pairs, tokenizer, job.training.max_length)
+    profile = profile_model(model, tokens)
+    if arm.loss == "sgdpo":
+        sides = {_CHOSEN_REFERENCE: profile.chosen, _REJECTED_REFERENCE: profile.rejected}
+        return {column: [side[name].tolist() for name in names] for column, side in sides.items()}
+    weights = rejected_token_weights(model, tokens)
+    weighted = [float(profile.rejected[name] @ weights[name]) for name in names]
+    return {"ref_rejected_logps": weighted, _REJECTED_WEIGHTS: [weights[name] for name in names]}
+
+
 @contextmanager
 def _no_reference_model() -> Iterator[None]:
     """Inside the block TRL loads no reference model, as under FSDP it does though the log-probabilities are given."""
@@ -134,6 +184,7 @@ def _dpo_config(job: TrainingJob, folder: Path, keeps: bool, processes: int) -> 
         beta=_dpo_beta(job),
         loss_type=["sigmoid" if own else arm.loss] + ["sft"] * bool(arm.sft_weight),
         label_smoothing=arm.label_smoothing or 0.0,
+        train_sampling_strategy="random" if arm.order == "shuffled" else "sequential",
         precompute_ref_log_probs=True,
         max_length=training.max_length,
         **_shared_arguments(training, job.seed, folder, processes)
@@ -171,15 +222,26 @@ def _dpo_beta(job: TrainingJob) -> float:
     return job.arm.beta or job.training.beta
 
 
+_BATCH_SETTINGS = frozenset({"rewards", "pilot_share"})
+"""Settings of a loss that say what its batches hold; the loss itself does not take them."""
+
+
 def _own_loss(arm: Arm, beta: float) -> Loss | None:
     """The arm's loss where it is one of `harness.training.losses`, None where it is TRL's."""
-    settings = {name: getattr(arm, name) for name in LOSS_SETTINGS.get(arm.loss, ())}
+    settings = {name: getattr(arm, name) for name in LOSS_SETTINGS.get(arm.loss, frozenset()) - _BATCH_SETTINGS}
     own: Mapping[str, Callable[..., Tensor]] = {
         "ipo_sequence": ipo_sequence_loss,
         "cpo": cpo_loss,
         "dpop": dpop_loss,
         "simpo": simpo_loss,
         "alphapo": alphapo_loss,
+        "dpo_shift": dpo_shift_loss,
+        "sgdpo": sgdpo_loss,
+        "pro": pro_loss,
+        "reward_distillation": reward_distillation_loss,
+        "nthr": dpo_loss,
+        "pipa": pipa_loss,
+        "ccpo": ccpo_loss,
     }
     return partial(own[arm.loss], beta=beta, **settings) if arm.loss in own else None
 
@@ -220,14 +282,26 @@ def _trainer_class(job: TrainingJob, changing: ChangingPairs | None) -> type[DPO
                 # TRL's SFT term is a mean over the batch's tokens: times tokens a pair, it is one over pairs.
                 self.loss_weights = [1.0, arm.sft_weight * float(chosen.sum()) / len(chosen)][: len(self.loss_types)]
                 return super()._compute_loss(model, inputs, return_outputs)
-            batch, outputs = _forward_pairs(model, inputs)
+            batch, outputs = _forward_pairs(model, inputs, arm)
             loss = (own(batch) + arm.sft_weight * sft_loss(batch)).mean()
             return (loss, outputs) if return_outputs else loss
 
     return cast("type[DPOTrainer]", Trainer)
 
 
-def _forward_pairs(model: Any, inputs: Mapping[str, Tensor]) -> tuple[LogprobBatch, Any]:
+def _collate_with_columns(collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]]) -> Any:
+    """TRL's collator, and the `_OBJECTIVE_COLUMNS` that the pairs have: [pairs], or by token [pairs, longest]."""
+
+    def collate_all(pairs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        known = [name for name in _OBJECTIVE_COLUMNS if name in pairs[0]]
+        values = [[torch.tensor(pair[name]) for pair in pairs] for name in known]
+        padded = [pad_sequence(each, batch_first=True) if each[0].ndim else torch.stack(each) for each in values]
+        return collate(pairs) | dict(zip(known, padded, strict=True))
+
+    return collate_all
+
+
+def _forward_pairs(model: Any, inputs: Mapping[str, Tensor], arm: Arm) -> tuple[LogprobBatch, Any]:
     """A padded batch of TRL's, chosen answers first, as what our losses take; computed as TRL does."""
     mask = inputs["completion_mask"]
     outputs = model(
@@ -239,7 +313,30 @@ def _forward_pairs(model: Any, inputs: Mapping[str, Tensor]) -> tuple[LogprobBat
     )
     (chosen, rejected), (chosen_tokens, rejected_tokens) = outputs.log_probs.sum(1).chunk(2), mask.sum(1).chunk(2)
     references = inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]
-    return LogprobBatch(chosen, rejected, *references, chosen_tokens, rejected_tokens), outputs
+    batch = LogprobBatch(chosen, rejected, *references, chosen_tokens, rejected_tokens)
+    return _add_objective_terms(batch, inputs, outputs.log_probs, arm), outputs
+
+
+def _add_objective_terms(
+    batch: LogprobBatch, inputs: Mapping[str, Tensor], log_probs: Tensor, arm: Arm
+) -> LogprobBatch:
+    """The batch with what `_OBJECTIVE_COLUMNS` tell of it; `log_probs` [2 pairs, n] by token, zeros where none is."""
+    if _REWARD_DIFFERENCE in inputs:
+        return replace(batch, reward_difference=inputs[_REWARD_DIFFERENCE])
+    if not arm.reads_start_by_token:
+        return batch
+    mask = inputs["completion_mask"][:, -log_probs.shape[1] :]
+    chosen, rejected = align_answers(log_probs, mask).chunk(2)
+    if arm.pilot_share is None:
+        weights = inputs[_REJECTED_WEIGHTS]
+        return replace(batch, rejected=(rejected[:, : weights.shape[1]] * weights).sum(1))
+    counts = draw_counts(batch.chosen_tokens, batch.rejected_tokens, arm.pilot_share)
+    sides = (chosen, _CHOSEN_REFERENCE, batch.chosen_tokens), (rejected, _REJECTED_REFERENCE, batch.rejected_tokens)
+    pilots = [
+        draw_pilot(logprobs[:, : inputs[name].shape[1]] - inputs[name], tokens, counts)
+        for logprobs, name, tokens in sides
+    ]
+    return replace(batch, chosen_pilot=pilots[0], rejected_pilot=pilots[1])
 
 
 # Weights: load, quantize, merge

@@ -32,7 +32,7 @@ def test_the_end_that_each_measure_keeps():
 
 
 def test_a_log_margin_is_how_far_the_answers_are_apart():
-    assert selecting.log_margin(PairLogprobs(-3.0, -10.0)) == selecting.log_margin(PairLogprobs(-10.0, -3.0)) == 7.0
+    assert PairLogprobs(-3.0, -10.0).log_margin == PairLogprobs(-10.0, -3.0).log_margin == 7.0
 
 
 def probe(answer, token, label):

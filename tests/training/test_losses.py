@@ -11,10 +11,17 @@ import torch
 from harness.training.losses import (
     LogprobBatch,
     alphapo_loss,
+    ccpo_loss,
     cpo_loss,
+    dpo_loss,
+    dpo_shift_loss,
     dpop_loss,
     ipo_sequence_loss,
+    pipa_loss,
+    pro_loss,
+    reward_distillation_loss,
     sft_loss,
+    sgdpo_loss,
     simpo_loss,
 )
 
@@ -25,6 +32,9 @@ PAIRS = {
     "reference_rejected": [-2.75, -25.0, -40.0, -20.0],
     "chosen_tokens": [2, 10, 31, 1],
     "rejected_tokens": [3, 7, 30, 12],
+    "chosen_pilot": [-0.5, 1.0, -3.5, 0.125],
+    "rejected_pilot": [0.25, -4.0, 2.0, -30.0],
+    "reward_difference": [1.0, 0.0, 0.5, -2.0],
 }
 
 
@@ -40,25 +50,66 @@ def margin(c, r, rc, rr):
     return (c - rc) - (r - rr)
 
 
+def coin(logit):
+    """KL of a coin with this logit from a fair one: half the surprise at each of its sides, less ln 2."""
+    return 0.5 * (softplus(logit) + softplus(-logit)) - math.log(2)
+
+
+def pro(c, r, rc, rr, beta, alpha):
+    left, reference_left = (1 - math.exp(a) - math.exp(b) for a, b in ((c, r), (rc, rr)))
+    rewards = [beta * (c - rc), beta * (r - rr), beta * math.log(left / reference_left)]
+    gaps = [rewards[0] - rewards[1], rewards[0] - rewards[2], rewards[1] - rewards[2]]
+    return alpha * sum(map(coin, gaps)) - 0.5 * gaps[0]
+
+
+def ccpo(c, r, nc, nr, beta):
+    p, q = math.exp(c / nc), math.exp(r / nr)
+    return math.log(1 + (p / ((1 - p) * q)) ** -beta)
+
+
 CASES = {
-    "sft": (sft_loss, lambda c, r, rc, rr, nc, nr: -c),
+    "sft": (sft_loss, lambda c, r, rc, rr, nc, nr, *_: -c),
     "ipo_sequence": (
         partial(ipo_sequence_loss, beta=0.01),
-        lambda c, r, rc, rr, nc, nr: (margin(c, r, rc, rr) - 50) ** 2,
+        lambda c, r, rc, rr, nc, nr, *_: (margin(c, r, rc, rr) - 50) ** 2,
     ),
-    "cpo": (partial(cpo_loss, beta=0.1), lambda c, r, rc, rr, nc, nr: softplus(-0.1 * (c - r))),
+    "cpo": (partial(cpo_loss, beta=0.1), lambda c, r, rc, rr, nc, nr, *_: softplus(-0.1 * (c - r))),
     "dpop": (
         partial(dpop_loss, beta=0.1, penalty=5.0),
-        lambda c, r, rc, rr, nc, nr: softplus(-0.1 * (margin(c, r, rc, rr) - 5 * max(0, rc - c))),
+        lambda c, r, rc, rr, nc, nr, *_: softplus(-0.1 * (margin(c, r, rc, rr) - 5 * max(0, rc - c))),
     ),
     "simpo": (
         partial(simpo_loss, beta=2.0, target_margin=0.5),
-        lambda c, r, rc, rr, nc, nr: softplus(-(2 * (c / nc - r / nr) - 0.5)),
+        lambda c, r, rc, rr, nc, nr, *_: softplus(-(2 * (c / nc - r / nr) - 0.5)),
     ),
     "alphapo": (
         partial(alphapo_loss, beta=2.0, target_margin=0.5, alpha=0.25),
-        lambda c, r, rc, rr, nc, nr: softplus(-(2 * (alpha_reward(c, nc, 0.25) - alpha_reward(r, nr, 0.25)) - 0.5)),
+        lambda c, r, rc, rr, nc, nr, *_: softplus(-(2 * (alpha_reward(c, nc, 0.25) - alpha_reward(r, nr, 0.25)) - 0.5)),
     ),
+    "dpo": (partial(dpo_loss, beta=0.1), lambda c, r, rc, rr, *_: softplus(-0.1 * margin(c, r, rc, rr))),
+    "dpo_shift": (
+        partial(dpo_shift_loss, beta=0.1, rejected_weight=0.75),
+        lambda c, r, rc, rr, *_: softplus(-0.1 * (c - rc) + 0.075 * (r - rr)),
+    ),
+    "sgdpo": (
+        partial(sgdpo_loss, beta=0.1),
+        lambda c, r, rc, rr, nc, nr, pc, pr, _: (
+            0.5 * softplus(-0.1 * (c - rc - pr)) + 0.5 * softplus(-0.1 * (pc - r + rr))
+        ),
+    ),
+    "pro": (
+        partial(pro_loss, beta=0.3, alpha=0.7),
+        lambda c, r, rc, rr, *_: pro(c, r, rc, rr, 0.3, 0.7),
+    ),
+    "reward_distillation": (
+        partial(reward_distillation_loss, beta=0.1),
+        lambda c, r, rc, rr, nc, nr, pc, pr, d: (d - 0.1 * margin(c, r, rc, rr)) ** 2,
+    ),
+    "pipa": (
+        partial(pipa_loss, beta=0.5),
+        lambda c, r, rc, rr, *_: softplus(-0.5 * (c - rc)) + softplus(0.5 * (r - rr)),
+    ),
+    "ccpo": (partial(ccpo_loss, beta=0.8), lambda c, r, rc, rr, nc, nr, *_: ccpo(c, r, nc, nr, 0.8)),
 }
 
 
@@ -89,6 +140,16 @@ def test_gradients(name, side, place):
 def test_a_pair_by_hand():
     # DPOP, first pair: margin (-3 + 2.5) - (-2 + 2.75) = -1.25, fallen 0.5, so -ln sigmoid(0.1 (-1.25 - 2.5)).
     assert dpop_loss(batch(), 0.1, 5.0)[0].item() == pytest.approx(math.log(1 + math.exp(0.375)))
+    # DPO-Shift, first pair: y+ has moved by -0.5, y- by +0.75, of which three quarters: -0.5 - 0.5625 = -1.0625.
+    assert dpo_shift_loss(batch(), 0.1, 0.75)[0].item() == pytest.approx(math.log(1 + math.exp(0.10625)))
+    # SGDPO, second pair: y+ has moved by 1.5, y- by -5; against the others' pilots 1.5 + 4 = 5.5 and 1 + 5 = 6.
+    expected = (math.log(1 + math.exp(-0.55)) + math.log(1 + math.exp(-0.6))) / 2
+    assert sgdpo_loss(batch(), 0.1)[1].item() == pytest.approx(expected)
+    # Distillation, second pair: margin 1.5 + 5 = 6.5, and the rewards are alike, so (0 - 0.65)^2.
+    assert reward_distillation_loss(batch(), 0.1)[1].item() == pytest.approx(0.4225)
+    # PIPA, first pair: y+ is half as likely to be good again by e^-0.5 : 1, y- to be bad by 1 : e^0.75.
+    expected = -math.log(math.exp(-0.5) / (1 + math.exp(-0.5))) - math.log(1 / (1 + math.exp(0.75)))
+    assert pipa_loss(batch(), 1.0)[0].item() == pytest.approx(expected)
     # SimPO, first pair: means -1.5 and -2/3, so -ln sigmoid(2 (-5/6) - 0.5).
     assert simpo_loss(batch(), 2.0, 0.5)[0].item() == pytest.approx(math.log(1 + math.exp(13 / 6)))
 
@@ -127,3 +188,66 @@ def test_against_trls_cpo_trainer(name, loss_type, alpha):
     )
     theirs, _, _ = CPOTrainer.cpo_loss(settings, chosen, rejected)
     assert CASES[name][0](pairs).tolist() == pytest.approx(theirs.tolist(), rel=1e-10)
+
+
+def of(chosen, rejected, reference_chosen, reference_rejected, tokens=1):
+    """One pair of answers that have these probabilities, and as many tokens."""
+    logs = (
+        torch.tensor([math.log(p)], dtype=torch.float64)
+        for p in (chosen, rejected, reference_chosen, reference_rejected)
+    )
+    return LogprobBatch(*logs, torch.tensor([tokens]), torch.tensor([tokens]))
+
+
+def test_pro_by_hand():
+    # p+ 1/8 to 1/4, p- 1/2 to 1/4: the others had 3/8 and have 1/2. With beta 1 the odds between the three are
+    # 2 : 1/2 = 4, 2 : 4/3 = 3/2 and 1/2 : 4/3 = 3/8, and a coin of odds o is ln ((1 + o) / (2 sqrt o)) from a fair one.
+    coins = sum(math.log((1 + odds) / (2 * math.sqrt(odds))) for odds in (4, 1.5, 0.375))
+    loss = pro_loss(of(0.25, 0.25, 0.125, 0.5), 1.0, 1.0).item()
+    assert loss == pytest.approx(coins - 0.5 * math.log(4))
+
+
+def test_pro_is_dpo_where_the_two_answers_move_as_all_others_do_not():
+    """With the hyper-response left out, the optimizer and the coin of y+ and y- are DPO's loss less ln 2."""
+    moved = of(0.2, 0.1, 0.1, 0.2)
+    left = math.log(0.7 / 0.7)
+    rewards = math.log(2), -math.log(2)
+    rest = sum(coin(reward - left) for reward in rewards)
+    assert pro_loss(moved, 1.0, 1.0).item() - rest == pytest.approx(dpo_loss(moved, 1.0).item() - math.log(2))
+
+
+def test_pro_pays_where_both_answers_fall():
+    """DPO's loss falls from the first to the second, where y- fell e times and y+ half as far; PRO's rises."""
+    start, fallen = of(0.3, 0.3, 0.3, 0.3), of(0.3 * math.exp(-6), 0.3 * math.exp(-7), 0.3, 0.3)
+    assert dpo_loss(fallen, 1.0).item() < dpo_loss(start, 1.0).item()
+    assert pro_loss(fallen, 1.0, 1.0).item() > pro_loss(start, 1.0, 1.0).item()
+
+
+def test_answers_that_leave_no_probability_have_a_finite_loss():
+    certain = of(0.5, 0.5, 0.5, 0.25)
+    certain.chosen.requires_grad_(True)
+    for loss in (pro_loss(certain, 0.1, 1.0), ccpo_loss(replace(certain, chosen=0 * certain.chosen), 1.0)):
+        loss.sum().backward()
+        assert math.isfinite(loss.item())
+    assert torch.isfinite(certain.chosen.grad).all()
+
+
+def test_ccpo_by_hand():
+    # Two tokens: p+ = sqrt(1/4) = 1/2, p- = sqrt(1/16) = 1/4, so odds (1/2) / ((1/2) (1/4)) = 4.
+    assert ccpo_loss(of(1 / 4, 1 / 16, 1, 1, tokens=2), 1.0).item() == pytest.approx(math.log(1 + 1 / 4))
+
+
+def test_a_pilot_stands_still():
+    free = torch.tensor(PAIRS["rejected_pilot"], dtype=torch.float64, requires_grad=True)
+    moving = torch.tensor(PAIRS["chosen"], dtype=torch.float64, requires_grad=True)
+    sgdpo_loss(batch(chosen=moving, rejected_pilot=free), 0.1).sum().backward()
+    assert free.grad is None
+    assert moving.grad.abs().min() > 0
+
+
+def test_a_shift_of_one_is_dpo_and_pilots_of_whole_answers_are_too():
+    pairs = batch()
+    whole = replace(pairs, chosen_pilot=pairs.chosen_change, rejected_pilot=pairs.rejected_change)
+    expected = dpo_loss(pairs, 0.1).tolist()
+    assert dpo_shift_loss(pairs, 0.1, 1.0).tolist() == pytest.approx(expected)
+    assert sgdpo_loss(whole, 0.1).tolist() == pytest.approx(expected)
