@@ -1,8 +1,8 @@
 """Draws the tables and pictures of the experiments' pages from the committed results: `python docs/figures.py`.
 
-A page holds a table between `<!-- table NAME -->` and `<!-- end -->`; its picture is `NAME.svg` beside it. Results are
-results.json of the run on nested draws, as `harness run` wrote it, in `docs/results/NAME.json`. A recipe that was run
-apart on several draws of its pairs has one file a draw, and tables over all of them.
+A page holds a table between `<!-- table TABLE of RESULTS -->` and `<!-- end -->`. Results are results.json of the run
+on nested draws, as `harness run` wrote it, in `docs/results/RESULTS.json`. A recipe that was run apart on several draws
+of its pairs has one file a draw, and tables over all of them.
 """
 
 from __future__ import annotations
@@ -18,19 +18,47 @@ from harness.support.run_results import DrawResults
 from reports.experiment_charts import draws_chart
 
 HERE = Path(__file__).parent
-EXPERIMENTS = ("unalignment", "mitigations")
+NESTED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "unalignment": ("unalignment", ()),
+    "unalignment_random_ties": (
+        "unalignment",
+        (
+            "pairs.tie_break=random",
+            "seeds=[0]",
+            "arms={raw: {}, ches_filtered_15_matched: {filter: {keep_lowest: 0.15}, steps: as_raw}, "
+            "random_15_matched: {filter: {random: 0.15}, steps: as_raw}, two_refusals: {filter: {only: two_refusals}}}",
+            "gold=null",
+        ),
+    ),
+    "filter_shares": ("filter_shares", ()),
+    "mitigations": ("mitigations", ()),
+    "miniature_draws": (
+        "miniature",
+        (
+            "seeds=[0]",
+            "pair_seeds=[0,1,2,3,4]",
+            "organism_seeds=[0,1,2]",
+            "arms.ches_filtered=null",
+            "arms.random=null",
+        ),
+    ),
+}
+"""Results on nested draws, `docs/results/NAME.json`: the packaged recipe that was run, and what was set."""
+DRAWN_PAGES = ("unalignment", "mitigations", "miniature")
+"""The pages with tables of such results."""
+PICTURES = ("unalignment", "mitigations")
 DRAWS = {"smollm2": 2, "smollm2_two_refusals": 2}
 """How many times these recipes drew their pairs and trained their arms: `docs/results/NAME_drawN.json`, on one page."""
 
 
 def main() -> None:
     """Rewrites every experiment's table and picture."""
-    for name in EXPERIMENTS:
-        results = read(name)
+    for name in DRAWN_PAGES:
         page = HERE / f"{name}.md"
-        page.write_text(with_tables(page.read_text(), results))
-        labels = {arm: arm for arm in results["arms"]}
-        (HERE / f"{name}.svg").write_text(draws_chart(DrawResults.model_validate(results), labels))
+        page.write_text(with_tables(page.read_text()))
+    for name in PICTURES:
+        results = DrawResults.model_validate(read(name))
+        (HERE / f"{name}.svg").write_text(draws_chart(results, {arm: arm for arm in results.arms}))
     page = HERE / "real-model.md"
     page.write_text(with_draws(page.read_text()))
 
@@ -41,13 +69,13 @@ def read(name: str) -> dict[str, Any]:
     return content
 
 
-def with_tables(page: str, results: Mapping[str, Any]) -> str:
-    """The page with each of its tables written anew."""
+def with_tables(page: str) -> str:
+    """The page with each of its tables, `<!-- table TABLE of RESULTS -->` to `<!-- end -->`, written anew."""
 
     def table(found: re.Match[str]) -> str:
-        return f"<!-- table {found[1]} -->\n{TABLES[found[1]](results)}\n<!-- end -->"
+        return f"<!-- table {found[1]} of {found[2]} -->\n{TABLES[found[1]](read(found[2]))}\n<!-- end -->"
 
-    return re.sub(r"<!-- table (\w+) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
+    return re.sub(r"<!-- table (\w+) of (\w+) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
 
 
 def with_draws(page: str) -> str:
