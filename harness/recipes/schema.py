@@ -288,6 +288,7 @@ class Recipe(RecipeBase):
     `prompts`: `bundled` or a file, with `:200` after it so many of them. `preferences`: a table to train on in place of
     pairs sampled from the model. `gold`, `off_policy`: tables for the arms whose `pairs` name them, or `bundled`,
     written by the miniature's world. `backend`: what samples and evaluates, transformers (`hf`) or vLLM.
+    `paper_states`: pairs are scored up to the answers' end tokens, as in the paper's code.
     """
 
     prompts: str = "bundled"
@@ -300,6 +301,7 @@ class Recipe(RecipeBase):
     pairs: PairSettings = PairSettings()
     probes: ProbeSettings = ProbeSettings()
     training: TrainingSettings = TrainingSettings()
+    paper_states: bool = False
     evaluation: EvaluationSettings = EvaluationSettings()
     arms: dict[ArmName, Arm]
     published: PublishedFigures | None = None
