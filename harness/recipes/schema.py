@@ -163,7 +163,7 @@ class Arm(Strict):
 class Optimization(Strict):
     """What TRL's trainers share.
 
-    `micro_batch_size`: pairs that one process takes at a time, at most. `bf16` (mixed precision) and
+    `micro_batch_size`: pairs that one process takes at a time, at most. `bf16` (autocast; weights stay float32) and
     `gradient_checkpointing`: where there is a GPU, unless said.
     """
 

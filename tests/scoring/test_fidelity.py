@@ -1,4 +1,4 @@
-"""The measures against the definition in the paper's public code, from the texts on; and where an answer's text ends."""
+"""The measures against the paper's definition and public code, from the texts on; and where an answer's text ends."""
 
 import pyarrow.parquet as pq
 import pytest
@@ -125,6 +125,13 @@ def test_as_trained_on_a_newline_behind_the_end_token_is_one_state_more(kind, sa
         found = errors(scored, expected, name)
         assert max(found) <= 1e-5 if same else min(found) > 1e-4, name
     assert max(errors(scored, expected, "last_hidden_inner_product")) <= 1e-5
+    if not same:
+        behind = {"chatml": "<|im_end|>", "gemma": "<end_of_turn>"}[kind]
+        more = [paper_measures(models[1], made, WRITTEN[kind][2].format(asked), *(text + behind for text in answers))
+                for asked, *answers in TEXTS]  # fmt: skip
+        assert (
+            max(errors(scored, more, "ches") + errors(scored, more, "ln_ches")) <= 1e-5
+        )  # up to the end token's state
     ends = 1 if same else 2  # the end token, and the newline: in both answers, so no further apart
     lengths = [max(len(made(text)["input_ids"]) for text in answers) for _, *answers in TEXTS]
     by_hand = [each["neg_edit_distance"] * n / (n + ends) for each, n in zip(expected, lengths, strict=True)]
