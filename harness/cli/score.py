@@ -36,6 +36,9 @@ _PaperStatesOption = Annotated[
     bool,
     typer.Option("--paper-states", help="Score answers up to their end token, as the paper's code does."),
 ]
+_TextOption = Annotated[
+    bool, typer.Option("--with-text", help="Print the texts of the highest pairs; they may be harmful.")
+]
 _ProbesOption = Annotated[
     str | None,
     typer.Option(
@@ -82,9 +85,7 @@ def score_command(
     subspace: _SubspaceOption = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
-    with_text: Annotated[
-        bool, typer.Option("--with-text", help="Print the texts of the highest pairs; they may be harmful.")
-    ] = False,
+    with_text: _TextOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one JSON object.")] = False,
 ) -> None:
     """Score preference pairs by how much they will displace.

@@ -348,8 +348,7 @@ def score(
         model: the causal language model about to be trained, on any device.
         tokenizer: its tokenizer, with the chat template training will use.
         max_length: cut off longer sequences as DPOTrainer's `max_length` does.
-        paper_states: the measures over the answers' own text, as the paper's code takes them: a newline that the chat
-            template puts behind the end token does not count. They are of the tokens trained on without.
+        paper_states: over the answers up to their end tokens, as in the paper's code, not all tokens trained on.
         with_coefficients: also the Theorem 3/6 coefficients.
         budget: tokens in one forward pass.
         probes: also the influence of each pair, by probe answers drawn here or by prompts to draw them with (`bundled`,
@@ -378,9 +377,8 @@ def score(
             own = "preferred" in targets
             pairs = sample_pair_tokens(cut_windows(dataset), tokenizer, max_length) if own else ()
             directions = build_directions(model, tokenizer, probes, targets, pairs, within)
-        scorer = Scorer(
-            model, budget, paper_states=paper_states, with_coefficients=with_coefficients, directions=directions
-        )
+        options = {"paper_states": paper_states, "with_coefficients": with_coefficients}
+        scorer = Scorer(model, budget, **options, directions=directions)
         rows = [
             row for _, window in cut_windows(dataset) for row in score_window(window, scorer, tokenizer, max_length)
         ]
