@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 _CoefficientsOption = Annotated[
     bool, typer.Option("--with-coefficients", help="Also the Theorem 3/6 coefficients (needs the vocabulary).")
 ]
+_PaperStatesOption = Annotated[
+    bool,
+    typer.Option("--paper-states", help="Score answers up to their end token, as the paper's code does."),
+]
+_TextOption = Annotated[
+    bool, typer.Option("--with-text", help="Print the texts of the highest pairs; they may be harmful.")
+]
 _ProbesOption = Annotated[
     str | None,
     typer.Option(
@@ -69,6 +76,7 @@ def score_command(
     chat_template: Annotated[
         Path | None, typer.Option("--chat-template", help="Jinja chat template in place of the tokenizer's own.")
     ] = None,
+    paper_states: _PaperStatesOption = False,
     with_coefficients: _CoefficientsOption = False,
     probes: _ProbesOption = None,
     probe_samples: Annotated[int, typer.Option("--probe-samples", min=1, help="Answers to draw for each prompt.")] = 4,
@@ -77,9 +85,7 @@ def score_command(
     subspace: _SubspaceOption = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
-    with_text: Annotated[
-        bool, typer.Option("--with-text", help="Print the texts of the highest pairs; they may be harmful.")
-    ] = False,
+    with_text: _TextOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one JSON object.")] = False,
 ) -> None:
     """Score preference pairs by how much they will displace.
@@ -101,7 +107,7 @@ def score_command(
     from harness.scoring.streaming import ScoringJob
     from reports.scores import read_score_overview, render_scores
 
-    job = ScoringJob(preferences, config, split, max_length, with_coefficients, influence)
+    job = ScoringJob(preferences, config, split, max_length, with_coefficients, influence, paper_states)
     summary = _score_table(job, model, out, template, engine, workers)
     seen = read_score_overview(out)
     page = _write_page(render_scores(seen, title=out.rstrip("/").rpartition("/")[2], model=model), out)
@@ -145,8 +151,8 @@ def _score_table(
         return score_file_on_ray(job, model, out, chat_template=template, workers=workers, content=content)
     loaded, tokenizer = load_scoring_model(model, template, float32=job.influence is not None)
     return score_file(job.preferences, loaded, tokenizer, out, config=job.config, split=job.split,
-                      max_length=job.max_length, with_coefficients=job.with_coefficients, influence=job.influence,
-                      content=content)  # fmt: skip
+                      max_length=job.max_length, paper_states=job.paper_states, with_coefficients=job.with_coefficients,
+                      influence=job.influence, content=content)  # fmt: skip
 
 
 def _refuse_overwriting(preferences: str, out: str) -> None:

@@ -132,7 +132,7 @@ def _measure_side(
     *,
     nearest: bool,
 ) -> _ModelSide:
-    model, tokenizer = load_model(path, spread=True)
+    model, tokenizer = load_model(path, spread=True, float32=True)
     tokens, left_out = usable_tokens(pairs, model, tokenizer, max_length)
     asked = [row["prompt"] for row in rows]
     answers = (

@@ -108,8 +108,9 @@ def _score_pairs(recipe: Percentiles, path: ModelPath, directory: RunDirectory, 
     table, out, most = files.pairs, files.scores, recipe.training.max_length
 
     def write_scores() -> None:
-        model, tokenizer = load_model(path, chat_template=recipe.chat_template)
-        scored = score(load_preferences(table), model, tokenizer, max_length=most, probes=probes)
+        model, tokenizer = load_model(path, chat_template=recipe.chat_template, float32=True)
+        states = recipe.paper_states
+        scored = score(load_preferences(table), model, tokenizer, max_length=most, paper_states=states, probes=probes)
         usable = scored.filter(lambda score: score is not None, input_columns="ches")
         if len(usable) < recipe.subset:
             raise HarnessError(
@@ -126,6 +127,7 @@ def _score_pairs(recipe: Percentiles, path: ModelPath, directory: RunDirectory, 
         "training.max_length": most,
         "chat_template": recipe.chat_template,
         "subset": recipe.subset,
+        "paper_states": recipe.paper_states,
         "the probes": artifacts.sha256_of(directory.files.probes) if probes else None,
     }
     directory.run_stage("scores", inputs, [out, files.reference], write_scores)

@@ -74,7 +74,7 @@ def read_start(recipe: Percentiles, path: ModelPath, directory: RunDirectory) ->
     out = directory.files.reference.starts
 
     def write_start() -> None:
-        refusals = read_refusals(recipe, *load_model(path, chat_template=recipe.chat_template))
+        refusals = read_refusals(recipe, *load_model(path, chat_template=recipe.chat_template, float32=True))
         artifacts.write_json(out, {"refusals": refusals})
 
     read = spread_prompts(recipe, "test", recipe.probes.read)

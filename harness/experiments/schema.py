@@ -163,7 +163,7 @@ class Percentiles(RecipeBase):
 
     `preferences` is `bundled` (drawn from the essays organism's world), a file, or the `split` of a folder or a hub id;
     `sample` of its pairs are scored. `length_difference`, |y-| - |y+| in tokens, is a control that looks at no hidden
-    state. `prompts`, `judge` and `probes` are for `refusal_influence` alone.
+    state. `prompts`, `judge` and `probes` are for `refusal_influence` alone. `paper_states`: as in recipes of arms.
     """
 
     experiment: Literal["percentiles"]
@@ -186,6 +186,7 @@ class Percentiles(RecipeBase):
     judge: str = "lexical"
     probes: PercentileProbes = PercentileProbes()
     training: TrainingSettings = TrainingSettings(learning_rate=1e-7, max_length=512)
+    paper_states: bool = False
     published: PublishedOrders | None = None
 
     @field_validator("training")

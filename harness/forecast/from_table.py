@@ -152,5 +152,5 @@ def _starting_logprobs(plan: ForecastPlan, pairs: Dataset) -> dict[str, PairLogp
     if plan.training.quantize:
         model, tokenizer = load_quantized(plan.model, plan.training.quantize, plan.chat_template)
     else:
-        model, tokenizer = load_model(plan.model, chat_template=plan.chat_template)
+        model, tokenizer = load_model(plan.model, chat_template=plan.chat_template, float32=True)
     return pair_logprobs(model, tokenizer, pairs, max_length=plan.training.max_length)

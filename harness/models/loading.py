@@ -30,6 +30,7 @@ def load_model(
     *,
     chat: bool = True,
     spread: bool = False,
+    float32: bool = False,
     placed: bool = True,
     chat_template: str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -45,15 +46,16 @@ def load_model(
         placed: on a device; a trainer wants to do that itself.
         options: further arguments of `from_pretrained`.
         spread: over all accelerators, and in float32 where there is none; otherwise on one, in the model's own type.
+        float32: whatever type the weights were saved in, as where ln p is compared with a trained model's: weights are
+            trained in float32, and bfloat16 moves a margin by up to 2 nats.
 
     Raises HarnessError where either cannot be loaded, the weights are not those of the configuration or not numbers,
     or a chat template is needed and there is none.
     """
     place = locate_model(path)
+    where = {**(_spread_options() if spread else {}), **({"dtype": torch.float32} if float32 else {})}
     with explain_load_failure(place):
-        model, tokenizer = _load_checkpoint(
-            place, {**(_spread_options() if spread else {}), **(options or {})}, finite=placed
-        )
+        model, tokenizer = _load_checkpoint(place, {**where, **(options or {})}, finite=placed)
     tokenizer.chat_template = tokenizer.chat_template or chat_template
     if chat:
         require_chat_template(tokenizer, str(place))

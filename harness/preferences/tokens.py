@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.models.templates import RunawayTemplate, limit_rendering, refuse_runaway_template
@@ -15,12 +15,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One pair's token ids as trained on. `merged`: the prompt's last tokens merged with the answers' first."""
+    """One pair's token ids as trained on.
+
+    `merged`: the prompt's last tokens merged with the answers' first. `text_lengths`: how many tokens of y+ and of y-
+    stand before the answer's end token; None where no end token is known.
+    """
 
     prompt: list[int]
     chosen: list[int]
     rejected: list[int]
     merged: bool = False
+    text_lengths: tuple[int, int] | None = None
+
+    @property
+    def texts(self) -> tuple[list[int], list[int]]:
+        """The tokens of y+ and of y- before their end tokens; all of them where none is known."""
+        chosen, rejected = self.text_lengths or (len(self.chosen), len(self.rejected))
+        return self.chosen[:chosen], self.rejected[:rejected]
 
 
 def tokenize_pair(pair: Pair, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> Tokens:
@@ -48,7 +59,23 @@ def tokenize_pair(pair: Pair, tokenizer: PreTrainedTokenizerBase, max_length: in
     tokens = Tokens(chosen[:shared], chosen[shared:max_length], rejected[shared:max_length], shared < len(prompt))
     if not tokens.chosen or not tokens.rejected:
         raise Unscorable(f"empty {'rejected' if tokens.chosen else 'chosen'} answer")
-    return tokens
+    ends = _text_length(tokens.chosen, pair.chosen, tokenizer), _text_length(tokens.rejected, pair.rejected, tokenizer)
+    return replace(tokens, text_lengths=ends)
+
+
+def _text_length(answer: Sequence[int], text: Text, tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many tokens of an answer stand before its first end token; all where it has none, as one that was cut.
+
+    End tokens are the tokenizer's end of sequence, and the special tokens that close the answer with nothing but blanks
+    between and behind them, as `<|im_end|>` and a newline. Of an answer of several messages the last one's counts.
+    """
+    added, closing = tokenizer.added_tokens_decoder, len(answer)
+    special = {token for token in {*answer} & {*added} if added[token].special}
+    while closing and (answer[closing - 1] in special or not str(tokenizer.decode([answer[closing - 1]])).strip()):
+        closing -= 1
+    ends = {tokenizer.eos_token_id, *(special & {*answer[closing:]})}
+    begin = closing if isinstance(text, list) and len(text) > 1 else 0
+    return next((place for place in range(begin, len(answer)) if answer[place] in ends), len(answer))
 
 
 def _refuse_runaway(pair: Pair, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -195,7 +195,7 @@ class Arm(Strict):
 class Optimization(Strict):
     """What TRL's trainers share.
 
-    `micro_batch_size`: pairs that one process takes at a time, at most. `bf16` (mixed precision) and
+    `micro_batch_size`: pairs that one process takes at a time, at most. `bf16` (autocast; weights stay float32) and
     `gradient_checkpointing`: where there is a GPU, unless said.
     """
 
@@ -320,6 +320,7 @@ class Recipe(RecipeBase):
     `prompts`: `bundled` or a file, with `:200` after it so many of them. `preferences`: a table to train on in place of
     pairs sampled from the model. `gold`, `off_policy`: tables for the arms whose `pairs` name them, or `bundled`,
     written by the miniature's world. `backend`: what samples and evaluates, transformers (`hf`) or vLLM.
+    `paper_states`: pairs are scored up to the answers' end tokens, as in the paper's code.
 
     `seeds` are trainings on one table of pairs of one model. Above them lie `pair_seeds`, tables of pairs drawn anew
     in place of the one of `pairs.seed`, and `organism_seeds` or `models`, starting models in place of the one: every
@@ -339,6 +340,7 @@ class Recipe(RecipeBase):
     pairs: PairSettings = PairSettings()
     probes: ProbeSettings = ProbeSettings()
     training: TrainingSettings = TrainingSettings()
+    paper_states: bool = False
     evaluation: EvaluationSettings = EvaluationSettings()
     arms: dict[ArmName, Arm]
     published: PublishedFigures | None = None

@@ -421,11 +421,12 @@ def _memory_by_kind(known: KnownTokens, shape: Shape, adapted: int | None, moved
     launch, lora = recipe.training.launch, recipe.training.lora
     micro = micro_batch(recipe.training, launch.processes if launch else 1)
     found = {
-        "scoring": scoring_memory(shape, at_once),
+        "scoring": scoring_memory(replace(shape, weight_bytes=4), at_once),  # in float32, as it is trained
         "training": training_memory(
             shape,
             2 * micro * longest,
             on_gpu=known.on_gpu,
+            bf16=recipe.training.bf16,
             adapted=adapted,
             quantized=bool(lora and lora.quantize),
             shards=launch.processes if launch and launch.config != "ddp" else 1,

@@ -217,6 +217,7 @@ def training_memory(
     tokens: int,
     *,
     on_gpu: bool,
+    bf16: bool | None = None,
     adapted: int | None = None,
     quantized: bool = False,
     shards: int = 1,
@@ -226,15 +227,16 @@ def training_memory(
     Args:
         shape: the model's.
         tokens: of a micro-batch.
-        on_gpu: with mixed precision and checkpointed gradients.
+        on_gpu: with checkpointed gradients.
+        bf16: whether layers compute in bfloat16 under autocast; None: on a GPU they do.
         adapted: parameters of the adapters, where only they are trained.
         quantized: whether the weights are in 4 bits then (QLoRA: half a byte each, and the constants, .127 bits;
             arXiv 2305.14314, section 3).
         shards: processes that share weights, gradients and optimizer states.
 
     Weights and gradients are float32, and RMSProp keeps one average of squares (torch.optim.RMSprop without momentum):
-    3 x 4 bytes a parameter, counted as in Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054, section 3.1). On a GPU,
-    autocast adds a bfloat16 copy of the weights, and the optimizer's step a temporary float32 of each parameter.
+    3 x 4 bytes a parameter, counted as in Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054, section 3.1). Autocast adds
+    a bfloat16 copy of the weights, and on a GPU the optimizer's step a temporary float32 of each parameter.
 
     Activations as in Korthikanti et al. 2022 (arXiv 2205.05198, section 4), recounted for today's decoders: the
     backward pass of a layer needs, for each token, six rows of the residual's width (around two norms and two
@@ -242,11 +244,12 @@ def training_memory(
     and four rows of the feed-forward block's width. On a GPU gradients are checkpointed: only each layer's input stays,
     and one layer's are computed anew. TRL takes the log-probabilities in tiles, so logits hardly count.
     """
-    inside = 2 if on_gpu else 4
+    autocast = on_gpu if bf16 is None else bf16
+    inside = 2 if autocast else 4
     layer = 4 * 6 * shape.hidden + inside * (2 * shape.queries + 2 * shape.keys + 4 * shape.feed_forward)
     whole = 4 * shape.hidden * shape.layers + layer if on_gpu else layer * shape.layers
     trained = shape.parameters if adapted is None else adapted
-    copies = 2 if on_gpu and not quantized else 0
+    copies = 2 if autocast and not quantized else 0
     weights = (0.5 + 0.127 / 8 if quantized else 4 + copies) * shape.parameters + 4 * (adapted or 0)
     return Memory(
         round(weights / shards),

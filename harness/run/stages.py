@@ -146,6 +146,8 @@ def _scores_inputs(run: Run, source: str) -> dict[str, object]:
     return {
         "the pairs": artifacts.sha256_of(run.files.source(source).pairs),
         "training.max_length": run.recipe.training.max_length,
+        "paper_states": run.recipe.paper_states,
+        "precision": "float32",
     }
 
 
@@ -164,6 +166,7 @@ def _reference_inputs(run: Run) -> dict[str, object]:
         "the prompts": run.answer_inputs()["the prompts"],
         "training.max_length": run.recipe.training.max_length,
         "training.lora.quantize": run.recipe.training.quantize,
+        "precision": "float32",
     }
 
 

@@ -89,8 +89,15 @@ def _world_rows(run: Run, source: str) -> list[dict[str, Any]]:
 def write_scores(run: Run, stage: Stage) -> None:
     """A source's pairs with their scores."""
     files = run.files.source(stage.of)
-    model, tokenizer = load_model(run.model_path)
-    scored = score(load_preferences(files.pairs), model, tokenizer, max_length=run.recipe.training.max_length)
+    recipe = run.recipe
+    model, tokenizer = load_model(run.model_path, float32=True)
+    scored = score(
+        load_preferences(files.pairs),
+        model,
+        tokenizer,
+        max_length=recipe.training.max_length,
+        paper_states=recipe.paper_states,
+    )
     with artifacts.atomic_file(files.scores) as temporary:
         scored.to_parquet(str(temporary))
     _refuse_arms_without_pairs(run, stage.of)
@@ -152,7 +159,7 @@ def write_starting_side(run: Run, _: Stage) -> None:
     """The starting model's side of every comparison; ln p under the quantized weights too where QLoRA trains."""
     settings = run.recipe.training
     scored = {source: load_scored_pairs(run, source) for source in (ON_POLICY, *run.other_sources)}
-    model, tokenizer = load_model(run.model_path)
+    model, tokenizer = load_model(run.model_path, float32=True)
     unsafe = load_prompts(run.recipe.prompts, "unsafe")
     write_reference(model, tokenizer, scored[ON_POLICY], unsafe, run.files.reference, settings.max_length)
     for source in run.other_sources:

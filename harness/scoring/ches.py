@@ -52,7 +52,10 @@ def ln_ches(chosen_sum: Tensor, rejected_sum: Tensor, chosen_tokens: Tensor, rej
 
 
 def last_hidden_inner_product(chosen_last: Tensor, rejected_last: Tensor) -> Tensor:
-    """`<h+, h->` of the hidden states after the two whole responses, [..., d] -> [...] (a baseline of section 5)."""
+    """`<h+, h->` of the last hidden states of the two responses, [..., d] -> [...] (a baseline of section 5).
+
+    They are, as in the paper's code, those at the last token before the end token, which predict it.
+    """
     return _inner_product(chosen_last, rejected_last)
 
 

@@ -127,7 +127,10 @@ class _ScoreWriter:
         model, self._tokenizer = load()
         with redirect_stderr(io.StringIO()) as said:
             self._scorer = Scorer(
-                model, with_coefficients=job.with_coefficients, directions=self._parts.read_directions()
+                model,
+                paper_states=job.paper_states,
+                with_coefficients=job.with_coefficients,
+                directions=self._parts.read_directions(),
             )
         self._notes = frozenset(said.getvalue().splitlines())
         self._identity: dict[str, Any] | None = job.run_identity(model, self._tokenizer, mark)

@@ -61,6 +61,9 @@ class Scorer:
         model: a causal language model of `transformers`; left in the mode it was in.
         budget: tokens in one forward pass; `CPU_TOKENS` or `DEVICE_TOKENS` without it. Halved where a device runs
             out of memory.
+        paper_states: `S` over the states that the paper's code sums, from the prompt's last token to the answer's last
+            before its end token, and the edit distance between what stands before the end tokens. Without, over those
+            that predict the tokens trained on.
         with_coefficients: also the Theorem 3/6 coefficients, which take the vocabulary projection.
         directions: also the influence on these targets, by three passes for each.
 
@@ -73,12 +76,13 @@ class Scorer:
         model: PreTrainedModel,
         budget: int | None = None,
         *,
+        paper_states: bool = False,
         with_coefficients: bool = False,
         directions: Directions | None = None,
     ) -> None:
         self.model, self.body = model, decoder_body(model)
         self.budget = budget or (CPU_TOKENS if self.body.device.type == "cpu" else DEVICE_TOKENS)
-        self.with_coefficients, self.directions = with_coefficients, directions
+        self.paper_states, self.with_coefficients, self.directions = paper_states, with_coefficients, directions
         with evaluation_mode(model):
             _refuse_rescaled(model, self.body)
             self._pass = choose_pass(self.body)
@@ -165,18 +169,27 @@ class Scorer:
     def _score_pack(self, pairs: list[Tokens]) -> list[Scores]:
         sequences = [sequence for pair in pairs for sequence in _pair_sequences(pair)]
         hidden, paths = self._pass(self.body, sequences)
-        lasts = hidden[torch.stack([paths[sequence][-1] for sequence in sequences]).to(hidden.device)]
+        text = _text_places(pairs, paths)
+        lasts = hidden[torch.stack([places[-1] for places in text]).to(hidden.device)]
         predicting = _predicting_places(pairs, paths)
-        rows = hidden[torch.cat(predicting).to(hidden.device)]
-        lengths = torch.tensor([len(part) for part in predicting], device=hidden.device)
-        figures = _pair_measures(ches.hidden_sums(rows, lengths), lasts, lengths)
-        scores = [_pair_scores(pair, row) for pair, row in zip(pairs, figures, strict=True)]
+        summed = text if self.paper_states else predicting
+        lengths = torch.tensor([len(part) for part in summed], device=hidden.device)
+        sums = ches.hidden_sums(hidden[torch.cat(summed).to(hidden.device)], lengths)
+        figures = _pair_measures(sums, lasts, lengths)
+        scores = [self._pair_scores(pair, row) for pair, row in zip(pairs, figures, strict=True)]
         if self.with_coefficients:
-            answers = torch.split(rows, lengths.tolist())
+            answers = [hidden[part.to(hidden.device)] for part in predicting]
             # Sequences, and so rows, alternate: chosen, rejected.
             for place, (pair, score) in enumerate(zip(pairs, scores, strict=True)):
                 score |= self._pair_coefficients(pair, answers[2 * place], answers[2 * place + 1])
         return scores
+
+    def _pair_scores(self, pair: Tokens, figures: Sequence[float]) -> Scores:
+        if not all(map(math.isfinite, figures)):
+            return _unscored_pair(pair, "the model's hidden states are not finite")
+        compared = pair.texts if self.paper_states else (pair.chosen, pair.rejected)
+        figures = (*figures, ches.neg_edit_distance(*compared))
+        return dict(zip(ches.MEASURES, figures, strict=True)) | _token_counts(pair) | {"reason": None}
 
     def _pair_coefficients(self, pair: Tokens, chosen: Tensor, rejected: Tensor) -> Scores:
         spread = ches.alpha_coefficients(
@@ -233,6 +246,15 @@ def _predicting_places(pairs: Sequence[Tokens], paths: Paths) -> list[Tensor]:
     return [paths[sequence][len(pair.prompt) - 1 : -1] for pair in pairs for sequence in _pair_sequences(pair)]
 
 
+def _text_places(pairs: Sequence[Tokens], paths: Paths) -> list[Tensor]:
+    """Where the states of the prompt's last token and of each answer's own text lie; chosen and rejected alternate."""
+    return [
+        paths[sequence][len(pair.prompt) - 1 : len(pair.prompt) + len(text)]
+        for pair in pairs
+        for sequence, text in zip(_pair_sequences(pair), pair.texts, strict=True)
+    ]
+
+
 def _pair_size(pair: Tokens) -> int:
     return len(pair.prompt) + len(pair.chosen) + len(pair.rejected)
 
@@ -247,13 +269,6 @@ def _pair_measures(sums: Tensor, lasts: Tensor, lengths: Tensor) -> list[list[fl
     )
     figures: list[list[float]] = torch.stack(columns, dim=1).tolist()
     return figures
-
-
-def _pair_scores(pair: Tokens, figures: Sequence[float]) -> Scores:
-    if not all(map(math.isfinite, figures)):
-        return _unscored_pair(pair, "the model's hidden states are not finite")
-    figures = (*figures, ches.neg_edit_distance(pair.chosen, pair.rejected))
-    return dict(zip(ches.MEASURES, figures, strict=True)) | _token_counts(pair) | {"reason": None}
 
 
 def _unscored_pair(pair: Tokens, reason: str) -> Scores:
@@ -317,6 +332,7 @@ def score(
     tokenizer: PreTrainedTokenizerBase,
     *,
     max_length: int | None = None,
+    paper_states: bool = False,
     with_coefficients: bool = False,
     budget: int | None = None,
     probes: str | Probes | None = None,
@@ -332,6 +348,7 @@ def score(
         model: the causal language model about to be trained, on any device.
         tokenizer: its tokenizer, with the chat template training will use.
         max_length: cut off longer sequences as DPOTrainer's `max_length` does.
+        paper_states: over the answers up to their end tokens, as in the paper's code, not all tokens trained on.
         with_coefficients: also the Theorem 3/6 coefficients.
         budget: tokens in one forward pass.
         probes: also the influence of each pair, by probe answers drawn here or by prompts to draw them with (`bundled`,
@@ -360,7 +377,8 @@ def score(
             own = "preferred" in targets
             pairs = sample_pair_tokens(cut_windows(dataset), tokenizer, max_length) if own else ()
             directions = build_directions(model, tokenizer, probes, targets, pairs, within)
-        scorer = Scorer(model, budget, with_coefficients=with_coefficients, directions=directions)
+        options = {"paper_states": paper_states, "with_coefficients": with_coefficients}
+        scorer = Scorer(model, budget, **options, directions=directions)
         rows = [
             row for _, window in cut_windows(dataset) for row in score_window(window, scorer, tokenizer, max_length)
         ]

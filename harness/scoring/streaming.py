@@ -75,6 +75,7 @@ class ScoringJob:
     max_length: int | None = None
     with_coefficients: bool = False
     influence: InfluenceSettings | None = None
+    paper_states: bool = False
 
     @property
     def columns(self) -> dict[str, pa.DataType]:
@@ -103,6 +104,7 @@ class ScoringJob:
             "dtype": str(model.dtype),
             "tokenizer": json_fingerprint([tokenizer.get_vocab(), tokenizer.chat_template, tokenizer.eos_token]),
             "max_length": self.max_length,
+            "paper_states": self.paper_states,
             "with_coefficients": self.with_coefficients,
             "window": WINDOW,
         }
@@ -156,8 +158,7 @@ def load_scoring_model(
 
     `float32`: whatever type its weights were saved in, as influence needs it.
     """
-    options = {"dtype": torch.float32} if float32 else None
-    model, tokenizer = load_model(path, chat=False, spread=True, options=options)
+    model, tokenizer = load_model(path, chat=False, spread=True, float32=float32)
     tokenizer.chat_template = chat_template or tokenizer.chat_template
     return model, tokenizer
 
@@ -171,6 +172,7 @@ def score_file(
     config: str | None = None,
     split: str = ONLY_SPLIT,
     max_length: int | None = None,
+    paper_states: bool = False,
     with_coefficients: bool = False,
     budget: int | None = None,
     influence: InfluenceSettings | None = None,
@@ -188,12 +190,14 @@ def score_file(
     Raises HarnessError where the table cannot be read, `out` cannot be written, the parts there belong to a
     different run, or no row can be scored.
     """
-    job = ScoringJob(str(preferences), config, split, max_length, with_coefficients, influence)
+    job = ScoringJob(str(preferences), config, split, max_length, with_coefficients, influence, paper_states)
     parts = Parts(str(out))
     parts.resume_or_begin(job.run_identity(model, tokenizer, job.table_mark()))
     with in_float32(model) if influence else nullcontext():
         directions = parts.keep_directions(partial(job.find_directions, model, tokenizer, content))
-        scorer = Scorer(model, budget, with_coefficients=with_coefficients, directions=directions)
+        scorer = Scorer(
+            model, budget, paper_states=paper_states, with_coefficients=with_coefficients, directions=directions
+        )
         with parts.progress_meter(job.count_rows()) as meter:
             for number, window in job.windows(parts.numbers):
                 parts.write_part(number, score_window(window, scorer, tokenizer, max_length, meter), job.columns)

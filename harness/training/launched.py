@@ -45,7 +45,7 @@ def train_launched(job: TrainingJob, launch: Launch, folder: Path) -> Trained:
     log = artifacts.read_jsonl(folder / TRAINING_LOG)
     if job.training.lora is not None:
         return merge_adapters(job, folder / SAVED_MODEL, log)
-    model, tokenizer = load_model(str(folder / SAVED_MODEL))
+    model, tokenizer = load_model(str(folder / SAVED_MODEL), float32=True)
     return Trained(model, tokenizer, log)
 
 

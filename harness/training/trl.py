@@ -345,7 +345,7 @@ def _add_objective_terms(
 def load_trainable(
     model_path: str | ModelPath, seed: int, chat_template: str | None, lora: Lora | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """In float32, as the paper's code trains: half-precision weights would round steps of 5e-6 away."""
+    """In float32, as half-precision weights would round steps of 5e-6 away; `bf16` is autocast alone."""
     set_seed(seed)
     if lora is not None and lora.quantize is not None:
         return load_quantized(model_path, lora.quantize, chat_template)

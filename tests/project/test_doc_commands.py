@@ -82,6 +82,7 @@ RUN = (
 RUN_WITH_A_MODEL = (
     "harness score prefs.jsonl --model DIR --out ches.parquet",
     "harness score pairs.jsonl --model ./my-model --out scores.parquet",
+    "harness score pairs.jsonl --model ./my-model --paper-states --out scores.parquet",
     "harness preferences my-model.yaml --out prefs.jsonl",
     "harness displacement --before DIR --after TRAINED --preferences prefs.jsonl",
     "harness displacement --before miniature --after runs/miniature/arms/raw/seed-0/model --preferences "

@@ -101,6 +101,9 @@ def test_memory_by_hand():
     gpu = training_memory(TINY, 100, on_gpu=True)
     assert (gpu.weights, gpu.activations) == (6000, 100 * (64 + 192 + 176))
     assert training_memory(TINY, 1, on_gpu=True).activations == 4000  # the optimizer's step
+    # without autocast no copy of the weights, and the layer's 88 wide tensors in float32
+    exact = training_memory(TINY, 100, on_gpu=True, bf16=False)
+    assert (exact.weights, exact.activations) == (4000, 100 * (64 + 192 + 352))
     shared = training_memory(TINY, 100, on_gpu=True, shards=4)
     assert (shared.weights, shared.gradients, shared.optimizer) == (1500, 1000, 1000)
     assert shared.activations == gpu.activations
