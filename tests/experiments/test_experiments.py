@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from harness.experiments import catastrophic, meaning, percentiles, refusals, statements, trial
+from harness.experiments import catastrophic, falls, meaning, percentiles, refusals, statements, trial
 from harness.experiments.any_recipe import load_any_recipe, run_any_recipe
 from harness.experiments.geometry import predicted_gains, rank_correlation, unembedding_geometry
 from harness.experiments.schema import PLAIN_TEMPLATE, AnswerPair, Catastrophic, Percentiles, Selection
@@ -78,6 +78,32 @@ def test_what_a_gain_is_called(chosen, token, kind):
     assert meaning.gain_kind(chosen, token) == kind
 
 
+def test_the_largest_fall_between_two_steps():
+    assert falls.largest_fall([0.2, 0.6, 0.5, 0.9, 0.7, 0.8]) == (0.9, 0.7)  # not from the start
+    assert falls.largest_fall([0.9, 0.4, 0.5, 0.1, 1.0, 0.3]) == (0.9, 0.1)  # 0.8, against 0.7 from the highest
+    assert falls.largest_fall([0.1, 0.2, 0.3]) == (0.1, 0.1)
+
+
+def test_the_mean_fall_leaves_out_runs_whose_loss_ever_rose():
+    runs = [
+        {"p_chosen": [0.5, 0.8, 0.2], "loss": [0.7, 0.6, 0.6]},  # 0.8 to 0.2; a loss that stays has not risen
+        {"p_chosen": [0.6, 0.4, 0.9], "loss": [0.7, 0.5, 0.4]},  # 0.6 to 0.4
+        {"p_chosen": [0.9, 0.1, 0.1], "loss": [0.7, 0.5, 0.6]},  # rose in the second step
+    ]
+    found = falls.mean_largest_fall(runs)
+    assert found == {"runs": 2, "before": pytest.approx(0.7), "after": pytest.approx(0.3)}
+    assert falls.mean_largest_fall(runs[2:]) == {"runs": 0, "before": None, "after": None}
+
+
+def test_the_largest_fall_is_that_of_the_authors_code():
+    """All differences of a later step and an earlier one at once, as it takes them, on random courses."""
+    for seed in range(20):
+        course = torch.rand(30, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        falls_by_step = (course[None, :] - course[:, None]).tril()
+        later, earlier = divmod(int(falls_by_step.argmax()), 30)
+        assert falls.largest_fall(course.tolist()) == (course[earlier].item(), course[later].item())
+
+
 def test_no_word_means_both():
     assert not meaning.AFFIRMS & meaning.DOES_NOT_AFFIRM
     assert all(word == meaning.fold_token(word) for word in meaning.AFFIRMS | meaning.DOES_NOT_AFFIRM)
@@ -92,6 +118,7 @@ def test_what_a_model_or_a_recipe_wrote_is_text_on_the_page(tmp_path):
         "rejected": "No",
         "seed": 0,
         "p_chosen": [0.9, 0.2],
+        "loss": [0.7, 0.6],
         "lowest_step": 1,
         "displaced": True,
         "gaining": [token],
@@ -108,6 +135,8 @@ def test_what_a_model_or_a_recipe_wrote_is_text_on_the_page(tmp_path):
     assert (measured.displaced, measured.lower_at_the_end, measured.trials) == (1, 2, 2)
     assert (measured.mean_before, measured.mean_lowest) == pytest.approx((0.9, 0.5))
     assert (measured.largest_fall.seed, measured.largest_fall.after) == (0, 0.2)
+    fall = measured.mean_largest_fall
+    assert (fall.runs, fall.before, fall.after) == pytest.approx((2, 0.9, 0.5))
     assert measured.most_gaining == {"benign": 0, "catastrophic": 1, "unknown": 0}
     (tmp_path / "results.json").write_text(json.dumps(results.to_json()))
     (tmp_path / "manifest.json").write_text('{"versions": {}, "machine": {"platform": "here", "threads": 1}}')
@@ -514,11 +543,6 @@ def test_the_committed_results_are_of_the_packaged_recipes(figures, name):
         changed = [f"model={content['recipe']['model']}"]
     chosen = load_any_recipe(name if name in packaged_recipes() else name.partition("_")[0], changed)
     assert type(chosen).model_validate(content["recipe"] | {"published": content["published"]}) == chosen
-
-
-def test_the_largest_fall_between_two_steps(figures):
-    assert figures.largest_fall([0.2, 0.6, 0.5, 0.9, 0.7, 0.8]) == pytest.approx(0.2)  # from 0.9, not from the start
-    assert figures.largest_fall([0.1, 0.2, 0.3]) == 0
 
 
 def test_the_committed_summaries_follow_from_the_committed_trials(figures):
