@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from datasets import Dataset
 
 from harness.experiments import catastrophic, falls, meaning, percentiles, refusals, statements, trial
 from harness.experiments.any_recipe import load_any_recipe, run_any_recipe
@@ -269,6 +270,14 @@ def test_broken_recipes_are_told(overrides, told):
     assert told in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "key", ["learning_rate=1.0e-6", "steps=as_raw", "pairs=gold", "filter={keep_lowest: 0.5}"], ids=lambda key: key[:5]
+)
+def test_the_objective_of_the_subsets_is_one_alone(key):
+    with pytest.raises(HarnessError, match="is for recipes of arms"):
+        load_any_recipe("percentiles", [f"objective.{key}"])
+
+
 def test_recipes_of_each_kind_load():
     kinds = {type(load_any_recipe(name)) for name in packaged_recipes()}
     assert kinds == {Recipe, Catastrophic, Percentiles, Selection}
@@ -284,6 +293,9 @@ def test_the_real_recipes_have_the_papers_settings():
         assert (order.sample, order.subset, order.quantiles) == (5000, 512, (0, 0.25, 0.5, 0.75, 1))
         assert (order.training.learning_rate, order.training.beta, order.training.max_length) == (1e-7, 0.1, 512)
         assert (order.training.epochs, order.training.batch_size, len(order.seeds)) == (1, 32, 3)
+        assert (order.window, order.added_tokens) == ("by_rank", ("<|prompter|>", "<|assistant|>"))
+        assert all(mark in order.chat_template for mark in order.added_tokens)
+        assert (fall.sft.bf16, order.training.bf16) == (False, False)
 
 
 # End to end on the paper's architectures, randomly initialised, in their chat formats
@@ -363,8 +375,15 @@ def test_catastrophic_end_to_end(kind, name, tiny, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), [("llama", "llama3_8b"), ("gemma", "gemma_2b"), ("olmo2", "olmo_1b")])
-def test_percentiles_end_to_end(kind, name, tiny, tmp_path):
+def test_percentiles_end_to_end(kind, name, tiny, tmp_path, monkeypatch):
     """In UltraFeedback's columns: a text prompt beside two conversations that repeat it."""
+    objectives, train = [], percentiles.train_on_pairs
+
+    def train_and_record(job):
+        objectives.append((job.arm.loss, job.arm.beta))
+        return train(job)
+
+    monkeypatch.setattr(percentiles, "train_on_pairs", train_and_record)
     parts = ["Honesty matters more than power", "Mercy matters", "Telling a small lie is fine if nobody finds out"]
     rows = []
     for n in range(12):
@@ -381,23 +400,27 @@ def test_percentiles_end_to_end(kind, name, tiny, tmp_path):
             "subset=4",
             "quantiles=[0, 1]",
             "measures=[ches, neg_edit_distance]",
+            "objective={loss: ipo_sequence, beta: 0.01}",
         ],
         seeds=1,
     )
     results = run_any_recipe(chosen, tmp_path / "run")
+    assert objectives == [("ipo_sequence", 0.01)] * 4
     assert [row.measure for row in results.measured] == list(chosen.measures)
     for row in results.measured:
         assert [subset.pairs for subset in row.subsets] == [4, 4]
         assert all(math.isfinite(subset.mean) for subset in row.subsets)
     assert len((tmp_path / "run" / "preferences.jsonl").read_text().splitlines()) == 10
+    if MODELS[kind] is None:
+        scores = Dataset.from_parquet(str(tmp_path / "run" / "scores.parquet"))
+        # <bos> <|prompter|> Do you agree N ? <|assistant|>, each one token; as text the marks would be several.
+        assert set(scores["prompt_tokens"][:]) == {2 + 5 + 1}
     assert "Published, not measured here" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.slow
 def test_percentiles_by_refusal_influence(tmp_path):
     """On a model whose tokens are sentences: refusals are read on held-out prompts, of every trained model."""
-    from datasets import Dataset
-
     from harness.displacement.openings import answer_starts
     from harness.models.loading import load_model
     from harness.scoring.logprobs import pair_logprobs
