@@ -141,7 +141,7 @@ class RecordedSampling(RecordedPart):
     """How preference pairs were sampled."""
 
     temperature: float
-    tie_break: str | dict[str, str]
+    tie_break: str | dict[str, str | bool]
 
 
 class RecordedTraining(RecordedPart):

@@ -51,7 +51,7 @@ def test_verdicts_are_kept_with_their_flags_and_what_was_cut(chosen, tmp_path, m
     ]
     seen = []
 
-    def choose(rows, candidates, seed):
+    def choose(rows, candidates, seed, **_):
         seen.append([candidate.verdict for candidate in candidates[0]])
         return [], Counter()
 
