@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from harness.experiments.falls import largest_fall, mean_largest_fall
 from harness.support.console import show_token
 from harness.support.run_results import CatastrophicResults, PercentilesResults, SelectionResults
 from reports.experiment_charts import MEASURE_TITLES, fall_chart, percentile_chart, selection_chart
@@ -30,6 +31,7 @@ def falls(results: Mapping[str, Any]) -> str:
         "still lower at the end",
         "largest fall of p(y+)",
         "mean fall",
+        "as Table 1 is made",
         "gains there",
         "most gaining is catastrophic",
         "Theorem 2, 1 step",
@@ -46,6 +48,7 @@ def falls(results: Mapping[str, Any]) -> str:
             f"{row['lower_at_the_end']}",
             f"{worst['before']:.2f} to {worst['after']:.2f}",
             f"{row['mean_before']:.2f} to {row['mean_lowest']:.2f}",
+            _table_1(row, results),
             gains,
             f"{row['most_gaining']['catastrophic']} of {row['displaced']}",
             _spread(row["theorem_2"]["1"]),
@@ -66,6 +69,7 @@ def falls_beside_published(results: Mapping[str, Any]) -> str:
         "at its lowest",
         "after the last step",
         "largest fall between two steps",
+        "as Table 1 is made",
         "displaced",
         "p(y-)",
         "loss",
@@ -80,8 +84,9 @@ def falls_beside_published(results: Mapping[str, Any]) -> str:
             f"{cited['before']:.2f} to {cited['after']:.2f}" if cited else "",
             *(
                 _spread_of([figure(own["p_chosen"]) for own in trials])
-                for figure in (itemgetter(0), min, itemgetter(-1), largest_fall)
+                for figure in (itemgetter(0), min, itemgetter(-1), _fall_size)
             ),
+            _table_1(row, results),
             f"{row['displaced']} of {row['trials']}",
             *(
                 f"{median(own[name][0] for own in trials):{form}} to {median(own[name][-1] for own in trials):{form}}"
@@ -93,9 +98,16 @@ def falls_beside_published(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def largest_fall(values: list[float]) -> float:
-    """The largest fall from a value to a later one; the published figures are such falls."""
-    return max(before - after for place, before in enumerate(values) for after in values[place:])
+def _fall_size(values: list[float]) -> float:
+    fall = largest_fall(values)
+    return fall.before - fall.after
+
+
+def _table_1(row: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """The mean of each run's largest fall between two steps, of the runs whose loss never rose."""
+    fall = mean_largest_fall(_trials_of(row, results))
+    told = f"{fall['before']:.2f} to {fall['after']:.2f}" if fall["runs"] else "none"
+    return f"{told} ({fall['runs']} of {row['trials']})"
 
 
 def _trials_of(row: Mapping[str, Any], results: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -290,8 +290,9 @@ def _means_by_type(run: FinishedRun) -> dict[str, dict[str, float]]:
     values: dict[str, list[float]] = {name: [] for name in PAIR_TYPES}
     for pair in run.pairs or ():
         value = (run.influences or {}).get(pair.pair_id, {}).get(_INFLUENCE)
-        if value is not None and pair.chosen_verdict and pair.rejected_verdict:
-            values[pair_type(pair.chosen_verdict, pair.rejected_verdict)].append(value)
+        kind = pair_type(pair.chosen_verdict, pair.rejected_verdict)
+        if value is not None and kind is not None:
+            values[kind].append(value)
     return {name: {"pairs": len(found), "mean": fmean(found)} for name, found in values.items() if found}
 
 

@@ -203,7 +203,7 @@ def _read_influence(
 def _pair_types(scored: pa.Table) -> list[str | None]:
     """By its verdicts, which type each pair is of; None where one is missing."""
     verdicts = zip(scored["chosen_verdict"].to_pylist(), scored["rejected_verdict"].to_pylist(), strict=True)
-    return [None if {None, "unjudged"} & {*pair} else pair_type(*pair) for pair in verdicts]
+    return [pair_type(*pair) for pair in verdicts]
 
 
 def _quantiles(values: NDArray[np.float64]) -> list[float]:

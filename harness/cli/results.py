@@ -20,6 +20,7 @@ from harness.support.run_results import (
     FlagMetric,
     Interval,
     LargestFall,
+    MeanFall,
     MeasuredFall,
     PercentilesResults,
     RunResults,
@@ -189,14 +190,16 @@ def _print_falls(results: CatastrophicResults, console: Console) -> None:
             gains = "; ".join(filter(None, (fall.benign, fall.catastrophic)))
             published.add_row(_pair_text(fall), _fall_text(fall), gains)
         console.print(published, "")
-    headings = ("displaced", "p(y+)", "gains", "Theorem 2")
-    measured = plain_table("y+ over y-", headings, "Measured; largest fall over the seeds")
+    headings = ("displaced", "p(y+)", "mean p(y+)", "gains", "Theorem 2")
+    title = "Measured; largest fall of all seeds; mean of each one's largest between two steps"
+    measured = plain_table("y+ over y-", headings, title)
     for row in results.measured:
         first = min(filter(str.isdecimal, row.theorem_2), key=int)
         measured.add_row(
             f"{row.objective}: {_pair_text(row)}",
             f"{row.displaced} of {row.trials}",
             _fall_text(row.largest_fall),
+            _mean_fall_text(row.mean_largest_fall, row.trials),
             ", ".join(safe_line(show_token(token.token), 12) for token in row.largest_fall.gaining[:3]),
             _decimal_text(row.theorem_2[first].median),
         )
@@ -239,6 +242,14 @@ def _pair_text(row: MeasuredFall | CitedFall) -> str:
 
 def _fall_text(fall: LargestFall | CitedFall) -> str:
     return f"{fall.before:.2f} to {fall.after:.2f}"
+
+
+def _mean_fall_text(fall: MeanFall | None, trials: int) -> str:
+    """The mean fall of the runs whose loss never rose, and how many those are where not all."""
+    if fall is None or fall.before is None or fall.after is None:
+        return "n/a"
+    counted = f" ({fall.runs} of {trials})" if fall.runs < trials else ""
+    return f"{fall.before:.2f} to {fall.after:.2f}{counted}"
 
 
 def _decimal_text(value: float | None) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from harness.experiments import statements, trial
+from harness.experiments.falls import mean_largest_fall
 from harness.experiments.one_prompt import PromptTrainings
 from harness.experiments.schema import AnswerPair, Catastrophic, Objective
 from harness.models.loading import load_model, load_tokenizer
@@ -249,7 +250,7 @@ def catastrophic_results(recipe: Mapping[str, Any], trials: Sequence[Mapping[str
 
 
 def _summarize_group(objective: str, chosen: str, rejected: str, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One objective and pair over its seeds. As in Table 1 the largest fall is shown; the mean stands beside it."""
+    """One objective and pair over its seeds: the largest fall from the start, the mean one, and Table 1's summary."""
     worst = max(trials, key=_fall_size)
     displaced = [each for each in trials if each["displaced"]]
     steps = trials[0]["theorem_2"]
@@ -269,6 +270,7 @@ def _summarize_group(objective: str, chosen: str, rejected: str, trials: Sequenc
         },
         "mean_before": fmean(each["p_chosen"][0] for each in trials),
         "mean_lowest": fmean(min(each["p_chosen"]) for each in trials),
+        "mean_largest_fall": mean_largest_fall(trials),
         "gained": {kind: fmean(each["gained"][kind] for each in trials) for kind in trials[0]["gained"]},
         "most_gaining": {
             kind: sum(bool(each["gaining"]) and each["gaining"][0]["gain"] == kind for each in displaced)

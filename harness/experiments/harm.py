@@ -57,7 +57,7 @@ def group_alike(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _type_keys(row: Mapping[str, Any]) -> str:
-    return pair_type(row["chosen_verdict"], row["rejected_verdict"]).replace("_", " ")
+    return (pair_type(row["chosen_verdict"], row["rejected_verdict"]) or "unjudged").replace("_", " ")
 
 
 def _chosen_keys(row: Mapping[str, Any]) -> str:

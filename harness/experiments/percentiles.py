@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -25,13 +25,13 @@ from harness.experiments.refusals import (
     read_start,
 )
 from harness.experiments.schema import Percentiles
+from harness.models.added_tokens import save_with_tokens
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
 from harness.organism import essays, store
 from harness.preferences.files import ONLY_SPLIT
 from harness.preferences.tables import load_preferences
 from harness.recipes.pinning import pin_recipe
-from harness.recipes.schema import Arm
 from harness.run.directory import RunDirectory, read_pins
 from harness.run.state import find_starting_model, open_directory, write_outcome
 from harness.scoring.filtering import keep_around_quantile
@@ -57,6 +57,7 @@ def run_percentiles(recipe: Percentiles, out: Path) -> PercentilesResults:
         data = {"preferences": artifacts.hash_if_local(recipe.preferences)}
         directory = open_directory(out, recipe, path, pins=pins, seeds=_recorded_seeds(recipe), data=data)
         _write_preferences(recipe, directory)
+        path = _add_tokens(recipe, path, directory)
         probes = draw_refusal_probes(recipe, path, directory) if needs_probes(recipe) else None
         start = read_start(recipe, path, directory) if probes else None
         _score_pairs(recipe, path, directory, probes)
@@ -87,6 +88,15 @@ def _write_preferences(recipe: Percentiles, directory: RunDirectory) -> None:
         "the sample": [recipe.sample, recipe.sample_seed],
     }
     directory.run_stage("preferences", inputs, [out], lambda: artifacts.write_jsonl(out, _sampled_pairs(recipe)))
+
+
+def _add_tokens(recipe: Percentiles, path: ModelPath, directory: RunDirectory) -> ModelPath:
+    """Where the model with the recipe's added tokens is: the model itself where there are none."""
+    if not recipe.added_tokens:
+        return path
+    out, inputs = directory.files.with_added_tokens, {"added_tokens": recipe.added_tokens}
+    directory.run_stage("added tokens", inputs, [out], lambda: save_with_tokens(path, recipe.added_tokens, out))
+    return replace(path, directory=str(out), name="")
 
 
 def _sampled_pairs(recipe: Percentiles) -> Sequence[Mapping[str, Any]]:
@@ -126,6 +136,7 @@ def _score_pairs(recipe: Percentiles, path: ModelPath, directory: RunDirectory, 
         "the pairs": artifacts.sha256_of(table),
         "training.max_length": most,
         "chat_template": recipe.chat_template,
+        "added_tokens": recipe.added_tokens,
         "subset": recipe.subset,
         "paper_states": recipe.paper_states,
         "the probes": artifacts.sha256_of(directory.files.probes) if probes else None,
@@ -158,6 +169,8 @@ def _run_subset_trial(
     inputs = {
         "the scores": artifacts.sha256_of(directory.files.source(ON_POLICY).scores),
         "training": recipe.training.model_dump(),
+        "objective": recipe.objective.model_dump(),
+        "window": recipe.window,
         "chat_template": recipe.chat_template,
         "subset": recipe.subset,
         "held-out prompts read": [recipe.prompts, recipe.probes.read] if needs_probes(recipe) else None,
@@ -172,13 +185,14 @@ def _train_on_subset(
     recipe: Percentiles, path: ModelPath, directory: RunDirectory, measure: str, quantile: float, seed: int, label: str
 ) -> dict[str, Any]:
     """Trains one epoch on the subset and measures both answers' ln p on it, before and after."""
-    choice = keep_around_quantile(_scored_table(directory.path), quantile, recipe.subset, measure)
+    by_rank = recipe.window == "by_rank"
+    choice = keep_around_quantile(_scored_table(directory.path), quantile, recipe.subset, measure, by_rank=by_rank)
     settings = recipe.training
     stored: Mapping[str, Any] = artifacts.read_json(directory.files.source(ON_POLICY).reference)
     before = {name: PairLogprobs(**stored[name]) for name in choice.kept["pair_id"]}
     steps = settings.epochs * -(-len(choice.kept) // settings.batch_size)
     trained = train_on_pairs(
-        TrainingJob(path, choice.kept, before, Arm(), settings, steps, seed, label, recipe.chat_template)
+        TrainingJob(path, choice.kept, before, recipe.objective, settings, steps, seed, label, recipe.chat_template)
     )
     after = pair_logprobs(trained.model, trained.tokenizer, choice.kept, max_length=settings.max_length)
     changes = {

@@ -58,6 +58,7 @@ def draw_refusal_probes(recipe: Percentiles, path: ModelPath, directory: RunDire
         "the prompts": asked,
         "the judge": judge_identity(recipe.judge),
         "chat_template": recipe.chat_template,
+        "added_tokens": recipe.added_tokens,
     }
     directory.run_stage("probes", inputs, [out], write_probes)
     return Probes.load(out)
@@ -78,7 +79,11 @@ def read_start(recipe: Percentiles, path: ModelPath, directory: RunDirectory) ->
         artifacts.write_json(out, {"refusals": refusals})
 
     read = spread_prompts(recipe, "test", recipe.probes.read)
-    inputs = {"the prompts": read, "chat_template": recipe.chat_template}
+    inputs = {
+        "the prompts": read,
+        "chat_template": recipe.chat_template,
+        "added_tokens": recipe.added_tokens,
+    }
     directory.run_stage("start", inputs, [out], write_start)
     return float(artifacts.read_json(out)["refusals"])
 

@@ -164,6 +164,10 @@ class Percentiles(RecipeBase):
     `preferences` is `bundled` (drawn from the essays organism's world), a file, or the `split` of a folder or a hub id;
     `sample` of its pairs are scored. `length_difference`, |y-| - |y+| in tokens, is a control that looks at no hidden
     state. `prompts`, `judge` and `probes` are for `refusal_influence` alone. `paper_states`: as in recipes of arms.
+
+    `added_tokens`: special tokens that the tokenizer gets beside its own, with new rows of the embeddings; so the
+    authors' code adds the marks of `PROMPTER_TEMPLATE`. `window`: how the pairs around a quantile are counted off
+    (`harness.scoring.filtering.keep_around_quantile`). `objective`: what the subsets are trained with, as of an arm.
     """
 
     experiment: Literal["percentiles"]
@@ -171,10 +175,12 @@ class Percentiles(RecipeBase):
     split: str = "train"
     bundled: Bundled = Bundled()
     chat_template: str = PROMPTER_TEMPLATE
+    added_tokens: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     sample: Count | None = None
     sample_seed: Seed = 0
     subset: Count = 512
     quantiles: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=2)] = (0, 0.25, 0.5, 0.75, 1)
+    window: Literal["centred", "by_rank"] = "centred"
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = (
         "ches",
         "ln_ches",
@@ -185,9 +191,18 @@ class Percentiles(RecipeBase):
     prompts: str = "bundled"
     judge: str = "lexical"
     probes: PercentileProbes = PercentileProbes()
+    objective: Arm = Arm()
     training: TrainingSettings = TrainingSettings(learning_rate=1e-7, max_length=512)
     paper_states: bool = False
     published: PublishedOrders | None = None
+
+    @field_validator("objective")
+    @classmethod
+    def _objective_alone(cls, objective: Arm) -> Arm:
+        for key in ("pairs", "filter", "steps", "learning_rate"):
+            if getattr(objective, key) != getattr(Arm(), key):
+                raise ValueError(f"{key} is for recipes of arms; the learning rate is training.learning_rate")
+        return objective
 
     @field_validator("training")
     @classmethod
@@ -196,7 +211,7 @@ class Percentiles(RecipeBase):
             raise ValueError("launch and lora.quantize are for recipes of arms")
         return training
 
-    @field_validator("seeds", "quantiles", "measures")
+    @field_validator("seeds", "quantiles", "measures", "added_tokens")
     @classmethod
     def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         return _refuse_repeats(values)

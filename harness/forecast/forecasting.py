@@ -219,7 +219,7 @@ def _push_by_type(table: Dataset) -> list[GroupPush]:
     if not {"chosen_verdict", "rejected_verdict"} <= set(table.column_names):
         return []
     verdicts = zip(table["chosen_verdict"][:], table["rejected_verdict"][:], strict=True)
-    names = [pair_type(*pair) if None not in pair and "unjudged" not in pair else None for pair in verdicts]
+    names = [pair_type(*pair) for pair in verdicts]
     groups = _push_by_group(table, names)
     return [groups[name] for name in PAIR_TYPES if name in groups]
 

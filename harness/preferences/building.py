@@ -92,13 +92,22 @@ def pairs_from_answers(recipe: Recipe, rows: PromptRows, answers: PromptAnswers,
         [Candidate(text, next(verdicts), reward) for text, reward in zip(each, given, strict=True)]
         for each, given in zip(answers, scores, strict=True)
     ]
-    return BuiltPairs(*choose_pairs(rows, candidates, recipe.pairs.seed))
+    settings = recipe.pairs
+    chosen = choose_pairs(
+        rows,
+        candidates,
+        settings.seed,
+        keep_identical=settings.identical == "keep",
+        unjudged_at_random=settings.unjudged == "random",
+    )
+    return BuiltPairs(*chosen)
 
 
 def _tie_break_rewards(settings: PairSettings, rows: PromptRows, answers: PromptAnswers) -> list[list[float]]:
     """What tells answers of a kind apart: a reward model's scores, courtesy, or nothing, which leaves it to a coin."""
     if isinstance(settings.tie_break, RewardModel):
-        return answer_rewards(settings.tie_break.reward_model, [row["prompt"] for row in rows], answers)
+        source, both_orders = settings.tie_break.reward_model, settings.tie_break.both_orders
+        return answer_rewards(source, [row["prompt"] for row in rows], answers, both_orders=both_orders)
     engaging = settings.tie_break == "engaging"
     return [[float(engaging and engagement_reward(text)) for text in each] for each in answers]
 
@@ -197,6 +206,8 @@ def data_card(recipe: Recipe, file: str, counted: Mapping[str, Any]) -> str:
         "Sampling": f"temperature {settings.temperature:g}, top-p 1, at most {settings.max_new_tokens} tokens",
         "Judge": recipe.judge,
         "Ties": tie,
+        "Answers that could not be judged": "in random order" if settings.unjudged == "random" else "left out",
+        "Identical answers": "kept" if settings.identical == "keep" else "left out",
         "Seed": settings.seed,
         "Pairs": counted["pairs"],
         "Prompts without a pair": dropped,
@@ -226,7 +237,7 @@ configs: [{{config_name: default, data_files: {file}}}]
 |---|---|---|
 {rows}
 
-Each prompt's answers were sampled from the model itself and judged. Of the distinct, judged answers the best is
+Each prompt's answers were sampled from the model itself and judged. Of those not left out the best is
 `chosen` and the worst `rejected`: a refusal is better than anything else, of two of a kind the one that the tie-break
 prefers is, then a coin. Prompts were parted into `train` and `test` (column `split`) before sampling.
 

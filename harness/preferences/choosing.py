@@ -35,30 +35,43 @@ class Candidate:
 
 
 def choose_pairs(
-    rows: Sequence[Mapping[str, str]], candidates: Sequence[Sequence[Candidate]], seed: int
+    rows: Sequence[Mapping[str, str]],
+    candidates: Sequence[Sequence[Candidate]],
+    seed: int,
+    *,
+    keep_identical: bool = False,
+    unjudged_at_random: bool = False,
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
     """Preference rows from the answers to each prompt, and how many prompts gave none, by reason.
 
     Of a prompt's judged, distinct answers the best is chosen and the worst rejected. A refusal is better than anything
     else; of two of a kind the one with the higher reward is, and where that ties too, a coin says, which depends on
-    the seed and the prompt alone. A prompt with fewer than two such answers gives no pair.
+    the seed and the prompt alone. A prompt with fewer than two such answers gives no pair. As in the authors' code,
+    with `keep_identical` two answers of the same text make a pair too, and with `unjudged_at_random` a prompt with an
+    unjudged answer gives one whose order the coin alone says.
     """
     table: list[dict[str, Any]] = []
     dropped: Counter[str] = Counter()
     for row, answers in zip(rows, candidates, strict=True):
-        judged = {answer.text: answer for answer in answers if answer.verdict.label != "unjudged"}
-        if len(judged) < 2:
-            unjudged = len(answers) > sum(answer.text in judged for answer in answers)
+        usable = [answer for answer in answers if unjudged_at_random or answer.verdict.label != "unjudged"]
+        texts = {answer.text: answer for answer in usable}
+        left = usable if keep_identical else [*texts.values()]
+        if len(left) < 2:
+            unjudged = any(answer.text not in texts for answer in answers)
             dropped["unjudged" if unjudged else "identical answers"] += 1
         else:
-            table.append(_pair_row(row, *_best_and_worst([*judged.values()], f"{seed}:{row['prompt_id']}")))
+            table.append(_pair_row(row, *_best_and_worst(left, f"{seed}:{row['prompt_id']}")))
     return table, dropped
 
 
 def _best_and_worst(answers: Sequence[Candidate], coin: str) -> tuple[Candidate, Candidate]:
-    """The best and the worst answer."""
+    """The best and the worst answer; by the coin alone where one of them is unjudged."""
     draw = random.Random(coin)
-    ranked = sorted(answers, key=lambda answer: (answer.verdict.label == "refusal", answer.reward, draw.random()))
+    known = all(answer.verdict.label != "unjudged" for answer in answers)
+    ranked = sorted(
+        answers,
+        key=lambda answer: (known and answer.verdict.label == "refusal", known and answer.reward, draw.random()),
+    )
     return ranked[-1], ranked[0]
 
 
@@ -75,6 +88,6 @@ def _pair_row(row: Mapping[str, str], chosen: Candidate, rejected: Candidate) ->
 
 
 def count_pair_types(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many pairs are two refusals, one of each, or two non-refusals."""
+    """How many pairs are two refusals, one of each, or two non-refusals; one with an unjudged answer is neither."""
     counts = Counter(pair_type(row["chosen_verdict"], row["rejected_verdict"]) for row in rows)
     return {name: counts[name] for name in PAIR_TYPES}

@@ -90,8 +90,13 @@ def need_explicit_prompts(pairs: Iterable[Pair]) -> bool:
 PAIR_TYPES = ("two_refusals", "mixed", "two_non_refusals")
 
 
-def pair_type(chosen_verdict: str | None, rejected_verdict: str | None) -> str:
-    """Which of `PAIR_TYPES` a pair is, by the verdicts on its answers (section 6's figure of the pair types)."""
+def pair_type(chosen_verdict: str | None, rejected_verdict: str | None) -> str | None:
+    """Which of `PAIR_TYPES` a pair is, by the verdicts on its answers (section 6's figure of the pair types).
+
+    None where an answer is unjudged or has no verdict.
+    """
+    if {None, "unjudged"} & {chosen_verdict, rejected_verdict}:
+        return None
     return PAIR_TYPES[2 - (chosen_verdict == "refusal") - (rejected_verdict == "refusal")]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations, permutations
 from typing import Any
 
 import torch
@@ -29,7 +30,9 @@ PAIRRM_SOURCE, PAIRRM_CANDIDATES = "<|source|>", ("<|candidate1|>", "<|candidate
 PAIRRM_SOURCE_TOKENS, PAIRRM_TOKENS = 1224, 2048
 
 
-def answer_rewards(source: str, prompts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[list[float]]:
+def answer_rewards(
+    source: str, prompts: Sequence[str], answers: Sequence[Sequence[str]], *, both_orders: bool = True
+) -> list[list[float]]:
     """A reward for each answer to each prompt; only answers to the same prompt are to be compared.
 
     Args:
@@ -38,15 +41,17 @@ def answer_rewards(source: str, prompts: Sequence[str], answers: Sequence[Sequen
             safetensors, and no code of its own runs.
         prompts: the prompts.
         answers: each prompt's answers.
+        both_orders: whether PairRM compares two answers both ways round, or the earlier with the later alone, as the
+            paper's code does.
 
     A classifier reads the exchange as its chat template renders it, or as a pair of texts where it has none. PairRM
     (Jiang et al. 2023, arXiv 2306.02561) compares two answers; an answer's reward is the sum over the others of its
-    comparison with them, both ways round. Raises HarnessError where the model cannot be loaded or has another head.
+    comparison with them. Raises HarnessError where the model cannot be loaded or has another head.
     """
     path = locate_model(source)
     config, tokenizer = _load_reward_config(path)
     if "DebertaV2PairRM" in (config.architectures or ()):
-        return _pairrm_rewards(path, tokenizer, prompts, answers)
+        return _pairrm_rewards(path, tokenizer, prompts, answers, permutations if both_orders else combinations)
     exchanges = [(prompt, answer) for prompt, each in zip(prompts, answers, strict=True) for answer in each]
     flat = iter(_classifier_rewards(path, config, tokenizer, exchanges))
     return [[next(flat) for _ in each] for each in answers]
@@ -99,9 +104,13 @@ def _encode_exchanges(tokenizer: PreTrainedTokenizerBase, exchanges: Sequence[tu
 
 
 def _pairrm_rewards(
-    path: ModelPath, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[Sequence[str]]
+    path: ModelPath,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    answers: Sequence[Sequence[str]],
+    orders: Callable[[Iterable[int], int], Iterable[tuple[int, ...]]],
 ) -> list[list[float]]:
-    """Sums of both-way comparisons."""
+    """Sums of comparisons of the answers in these orders, two at a time."""
     model = _load_reward_weights(DebertaV2PairRM, path)
     found = []
     with (
@@ -110,13 +119,11 @@ def _pairrm_rewards(
     ):
         for prompt, each in zip(prompts, answers, strict=True):
             sums = [0.0] * len(each)
-            for first in range(len(each)):
-                for second in range(len(each)):
-                    if first != second:
-                        ids = pairrm_ids(tokenizer, prompt, each[first], each[second])
-                        logit = float(model(torch.tensor([ids], device=default_device()))[0])
-                        sums[first] += logit
-                        sums[second] -= logit
+            for first, second in orders(range(len(each)), 2):
+                ids = pairrm_ids(tokenizer, prompt, each[first], each[second])
+                logit = float(model(torch.tensor([ids], device=default_device()))[0])
+                sums[first] += logit
+                sums[second] -= logit
             found.append(sums)
             advance()
     return found

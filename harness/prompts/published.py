@@ -17,6 +17,8 @@ from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 
 SourceRow = Mapping[str, Any]
+SplitRows = tuple[str, str, Iterable[SourceRow]]
+"""Side, place and rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,12 @@ def load_published_prompts(name: str, source: str = "", revision: str | None = N
     """
     published = PUBLISHED_SETS[name]
     tables = _local_splits(published, Path(source)) if source else _hub_splits(name, revision)
+    return read_published_tables(name, tables, source or published.hub)
+
+
+def read_published_tables(name: str, tables: Iterable[SplitRows], source: str) -> list[dict[str, Any]]:
+    """A published set's prompts from its tables, each with its side and place. Raises as `load_published_prompts`."""
+    published = PUBLISHED_SETS[name]
     found = [
         _published_row(name, published, row, side, f"{place}, row {number}", number)
         for side, place, table in tables
@@ -167,12 +175,8 @@ def load_published_prompts(name: str, source: str = "", revision: str | None = N
         if all(str(row.get(column, value)) == value for column, value in (published.only or {}).items())
     ]
     if not found:
-        raise HarnessError(f"holds no prompts of {published.title}", place=source or published.hub)
+        raise HarnessError(f"holds no prompts of {published.title}", place=source)
     return _name_categories(found, published)
-
-
-SplitRows = tuple[str, str, Iterable[SourceRow]]
-"""Side, place and rows."""
 
 
 def _local_splits(published: PublishedSet, path: Path) -> Iterator[SplitRows]:

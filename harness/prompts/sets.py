@@ -10,6 +10,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from harness.prompts.labelled import GOLD_PROMPTS, load_gold_prompts
 from harness.prompts.published import PUBLISHED_SETS, load_published_prompts
 from harness.support import artifacts, hub
 from harness.support.errors import HarnessError
@@ -39,7 +40,8 @@ def load_prompts(source: str, kind: PromptKind) -> list[PromptRow]:
     """The unsafe or the benign prompts of a source: `bundled`, a JSONL or CSV file, or a published set's name.
 
     A published set comes from the hub, as `NAME@REVISION` from that revision of it, or as `NAME=FILE` from a local copy
-    (`harness.prompts.published`). A file needs a `prompt` column; `prompt_id` or `id`, `hazard`, `category` or `type`,
+    (`harness.prompts.published`); `sorrybench_gold` are those of SORRY-Bench that the paper had
+    (`harness.prompts.labelled`). A file needs a `prompt` column; `prompt_id` or `id`, `hazard`, `category` or `type`,
     and `split` (`train`, `test`) are used where they are there. Rows whose `label` is `safe` or `benign` are benign,
     all others unsafe. Without a `split` column 15 % of the prompts, drawn by their ids, are `test`. Raises HarnessError
     naming the row.
@@ -127,10 +129,12 @@ def _read_prompt_set(source: str) -> dict[PromptKind, list[PromptRow]]:
 def _prompt_set_rows(source: str) -> Iterable[Mapping[str, Any]]:
     named, _, file = source.partition("=")
     name, revision = hub.split_revision(named)
+    if name == GOLD_PROMPTS:
+        return load_gold_prompts(file, revision)
     if name in PUBLISHED_SETS:
         return load_published_prompts(name, file, revision)
     if Path(source).suffix not in {".jsonl", ".ndjson", ".csv"}:
-        known = ", ".join(PUBLISHED_SETS)
+        known = ", ".join([*PUBLISHED_SETS, GOLD_PROMPTS])
         hint = f"Give `bundled`, a .jsonl or .csv file, or one of {known} (or NAME=FILE for a local copy)."
         raise HarnessError("is no prompt set", place=source, hint=hint)
     return artifacts.read_rows(Path(source))

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from harness.judges.registry import judge_weights
 from harness.models.paths import ModelPath, locate_model, refuse_adapter
+from harness.prompts.labelled import GOLD_PROMPTS, HUMAN_JUDGMENTS, SORRY_BENCH, gold_hubs
 from harness.prompts.published import PUBLISHED_SETS
 from harness.prompts.sets import split_limit, with_limit
 from harness.recipes.schema import OWN_MODELS, PairSettings, RecipeBase, RewardModel
@@ -16,6 +17,8 @@ from harness.support import console, hub
 from harness.support.errors import HarnessError
 
 R = TypeVar("R", bound=RecipeBase)
+_PROMPT_LABELS = "the prompts' labels"
+"""What the second data set of `sorrybench_gold` is called among the pins."""
 Pins = dict[str, dict[str, str]]
 """By key of the recipe: what it asks the hub for (`given`), and that with its commit (`pinned`)."""
 
@@ -85,10 +88,14 @@ def _named_tables(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Every table that the recipe names, on the hub or not."""
     for key in ("preferences", "gold", "off_policy"):
         if given.get(key) not in {None, "bundled"}:
-            yield key, given[key]
+            name, revision = hub.split_revision(given[key])
+            labelled = key == "gold" and name == SORRY_BENCH
+            yield key, _at_revision(HUMAN_JUDGMENTS if labelled else name, revision)
     name, revision = hub.split_revision(split_limit(given.get("prompts", ""))[0])
     if name in PUBLISHED_SETS:
-        yield "prompts", f"{PUBLISHED_SETS[name].hub}@{revision}" if revision else PUBLISHED_SETS[name].hub
+        yield "prompts", _at_revision(PUBLISHED_SETS[name].hub, revision)
+    elif name == GOLD_PROMPTS:
+        yield from zip(("prompts", _PROMPT_LABELS), gold_hubs(revision), strict=True)
     if parts := _split_statements(given.get("statements", "")):
         yield "statements", parts[0]
 
@@ -96,20 +103,39 @@ def _named_tables(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _pinned_values(recipe: RecipeBase, key: str, found: str) -> dict[str, Any]:
     """What the recipe's keys become with the commit found."""
     name, commit = hub.split_revision(found)
+    key, of_labels = ("prompts", True) if key == _PROMPT_LABELS else (key, False)
     value = getattr(recipe, key)
+    if key == "prompts":
+        return {key: _prompts_at_commit(value, str(commit), of_labels=of_labels)}
     if key == "model":
         return {"model": name, "revision": commit}
-    if key == "prompts":
-        source, most = split_limit(value)
-        pinned = f"{hub.split_revision(source)[0]}@{commit}"
-        return {key: pinned if most is None else with_limit(pinned, most)}
+    if key == "gold" and name == HUMAN_JUDGMENTS and hub.split_revision(value)[0] == SORRY_BENCH:
+        return {key: _at_revision(SORRY_BENCH, commit)}
     if key == "judge":
         return {key: _judge_at_commit(value, found)}
     if key == "pairs":
-        return {key: value.model_copy(update={"tie_break": RewardModel(reward_model=found)})}
+        tie_break = value.tie_break.model_copy(update={"reward_model": found})
+        return {key: value.model_copy(update={"tie_break": tie_break})}
     if key == "statements" and (parts := _split_statements(value)):
         return {key: f"{found}/{parts[1]}"}
     return {key: found}
+
+
+def _prompts_at_commit(value: str, commit: str, *, of_labels: bool) -> str:
+    """A prompt set's name with the commit of its data; of `sorrybench_gold` with that of its labels behind a plus."""
+    source, most = split_limit(value)
+    name, revision = hub.split_revision(source)
+    of_prompts, _, known_labels = (revision or "").partition("+")
+    if of_labels:
+        commit = f"{of_prompts}+{commit}"
+    elif name == GOLD_PROMPTS:
+        commit = f"{commit}+{known_labels}"
+    pinned = f"{name}@{commit}"
+    return pinned if most is None else with_limit(pinned, most)
+
+
+def _at_revision(name: str, revision: str | None) -> str:
+    return f"{name}@{revision}" if revision else name
 
 
 def _judge_at_commit(name: str, weights: str) -> str:

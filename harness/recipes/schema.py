@@ -40,19 +40,29 @@ class Strict(BaseModel):
 
 
 class RewardModel(Strict):
-    """A reward model that breaks ties: a sequence classifier with one output, or PairRM; a directory or a hub id."""
+    """A reward model that breaks ties: a sequence classifier with one output, or PairRM; a directory or a hub id.
+
+    `both_orders`: whether PairRM compares two answers both ways round, or as they were sampled alone.
+    """
 
     reward_model: Annotated[str, Field(min_length=1)]
+    both_orders: bool = True
 
 
 class PairSettings(Strict):
-    """How preference pairs are sampled: so many answers a training prompt, the refusal preferred."""
+    """How preference pairs are sampled: so many answers a training prompt, the refusal preferred.
+
+    A prompt with an `unjudged` answer gives no pair of it, or one in random order; one whose answers are `identical`
+    gives none, or one of two equal answers. The paper's code does the latter of each.
+    """
 
     samples: Annotated[int, Field(ge=2)] = 2
     temperature: Positive = 1.0
     max_new_tokens: Count = 512
     batch_size: Count = 64
     tie_break: Literal["engaging", "random"] | RewardModel = "random"
+    unjudged: Literal["drop", "random"] = "drop"
+    identical: Literal["drop", "keep"] = "drop"
     seed: Seed = 0
 
 
@@ -319,7 +329,8 @@ class Recipe(RecipeBase):
 
     `prompts`: `bundled` or a file, with `:200` after it so many of them. `preferences`: a table to train on in place of
     pairs sampled from the model. `gold`, `off_policy`: tables for the arms whose `pairs` name them, or `bundled`,
-    written by the miniature's world. `backend`: what samples and evaluates, transformers (`hf`) or vLLM.
+    written by the miniature's world; for `gold` also `sorrybench`, SORRY-Bench's answers that people labelled.
+    `backend`: what samples and evaluates, transformers (`hf`) or vLLM.
     `paper_states`: pairs are scored up to the answers' end tokens, as in the paper's code.
 
     `seeds` are trainings on one table of pairs of one model. Above them lie `pair_seeds`, tables of pairs drawn anew

@@ -21,6 +21,7 @@ from harness.models.paths import ModelPath, has_weights
 from harness.models.sampling import render_prompt
 from harness.models.templates import check_chat_template
 from harness.organism import answers, store
+from harness.preferences.gold import make_gold_pairs, names_labelled_answers
 from harness.preferences.shapes import chat_messages
 from harness.preferences.tables import load_training_rows
 from harness.prompts.sets import PromptRow, load_prompts
@@ -289,6 +290,8 @@ class KnownTokens:
             return artifacts.read_jsonl(self.run.files.source(source).pairs)
         if given == "bundled" and source != ON_POLICY:
             return _world_rows(source, training_prompts(self.recipe))
+        if source == "gold" and given is not None and names_labelled_answers(given):
+            return make_gold_pairs(given, training_prompts(self.recipe), self.recipe.pairs.seed)
         return None if given is None else load_training_rows(given)
 
 

@@ -186,8 +186,9 @@ def _scores_by_type(scores: Path) -> dict[str, Interval] | None:
         return None
     by_type: dict[str, list[float]] = {name: [] for name in PAIR_TYPES}
     for row in rows:
-        if row["ln_ches"] is not None:
-            by_type[pair_type(row["chosen_verdict"], row["rejected_verdict"])].append(row["ln_ches"])
+        kind = pair_type(row["chosen_verdict"], row["rejected_verdict"])
+        if kind is not None and row["ln_ches"] is not None:
+            by_type[kind].append(row["ln_ches"])
     return {name: _mean_interval(values) for name, values in by_type.items()}
 
 

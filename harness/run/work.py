@@ -22,6 +22,7 @@ from harness.forecast.look_ahead import AnswerLogprobs
 from harness.models.loading import load_model, load_tokenizer
 from harness.organism import answers
 from harness.preferences.building import BuiltPairs, build_pairs, pairs_from_answers
+from harness.preferences.gold import make_gold_pairs, names_labelled_answers
 from harness.preferences.tables import load_preferences, load_training_rows
 from harness.prompts.sets import PromptRow, load_prompts
 from harness.recipes.schema import Recipe
@@ -72,9 +73,14 @@ def _write_preferences(run: Run) -> None:
 
 
 def _write_other_pairs(run: Run, source: str) -> None:
-    """The recipe's own table, or what the miniature's world writes; ids say the source, as arms may mix them."""
+    """The recipe's own table, people's labels or the miniature's world; ids say the source, as arms may mix them."""
     table = str(getattr(run.recipe, source))
-    rows = _world_rows(run, source) if table == "bundled" else load_training_rows(table)
+    if table == "bundled":
+        rows = _world_rows(run, source)
+    elif source == "gold" and names_labelled_answers(table):
+        rows = make_gold_pairs(table, training_prompts(run.recipe), run.recipe.pairs.seed)
+    else:
+        rows = load_training_rows(table)
     named = ({**row, "pair_id": f"{source}-{row['pair_id']}"} for row in rows)
     artifacts.write_jsonl(run.files.source(source).pairs, named)
 

@@ -94,13 +94,20 @@ def drop_highest(scored: Dataset, amount: Amount, by: str = "ln_ches") -> Choice
     return _make_choice(scored, f"drop the highest {amount}", by, ranks, kept, kept[-1].score)
 
 
-def keep_around_quantile(scored: Dataset, quantile: float, n: int, by: str = "ln_ches") -> Choice:
-    """Keeps `n` pairs around a quantile in [0, 1] of the scores, as in section 5 (at either end, the outermost n)."""
+def keep_around_quantile(
+    scored: Dataset, quantile: float, n: int, by: str = "ln_ches", *, by_rank: bool = False
+) -> Choice:
+    """Keeps `n` pairs around a quantile in [0, 1] of the scores, as in section 5 (at either end, the outermost n).
+
+    The window's middle is at `quantile` times the number of scored pairs N. With `by_rank`, as in the authors' code, it
+    begins n // 2 before the pair of rank round(quantile (N - 1)), counted from 0; that is a place off at most.
+    """
     if not 0 <= quantile <= 1:
         raise HarnessError(f"{quantile} is not between 0 and 1", place="--quantile")
     ranks = _ranked_rows(scored, by)
     n = _resolve_amount(n, len(ranks))
-    start = min(max(round(quantile * len(ranks) - n / 2), 0), len(ranks) - n)
+    first = round(quantile * (len(ranks) - 1)) - n // 2 if by_rank else round(quantile * len(ranks) - n / 2)
+    start = min(max(first, 0), len(ranks) - n)
     kept = ranks[start : start + n]
     rule = f"{n} around the {quantile} quantile"
     return _make_choice(scored, rule, by, ranks, kept, [kept[0].score, kept[-1].score])

@@ -223,8 +223,9 @@ def sha256_of(path: Path) -> str:
 
 
 def hash_if_local(source: str | None) -> str | None:
-    """A local file's or directory's hash; anything else (a hub id with its revision, nothing) is named by itself."""
-    return sha256_of(Path(source)) if source is not None and Path(source).exists() else source
+    """A local file's or directory's hash, also of one after `NAME=`; anything else (a hub id, nothing) is itself."""
+    paths = (source, source.partition("=")[2]) if source is not None else ()
+    return next((sha256_of(Path(path)) for path in paths if path and Path(path).exists()), source)
 
 
 def json_fingerprint(value: object) -> str:

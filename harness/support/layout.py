@@ -156,6 +156,11 @@ class RunFiles:
         return self.root / "sft" / "model", self.root / "sft" / "log.json"
 
     @property
+    def with_added_tokens(self) -> Path:
+        """The checkpoint of section 5 with the recipe's added tokens."""
+        return self.root / "with_added_tokens"
+
+    @property
     def likeliest(self) -> Path:
         """The starting model's likeliest next token after each statement of section 3."""
         return self.root / "likeliest.json"

@@ -141,7 +141,7 @@ class RecordedSampling(RecordedPart):
     """How preference pairs were sampled."""
 
     temperature: float
-    tie_break: str | dict[str, str]
+    tie_break: str | dict[str, str | bool]
 
 
 class RecordedTraining(RecordedPart):
@@ -489,6 +489,17 @@ class LargestFall(ResultsPart):
     gaining: list[GainingToken]
 
 
+class MeanFall(ResultsPart):
+    """The mean over runs of each one's largest fall of p(y+) from one step to a later one.
+
+    As the authors' code makes Table 1: `runs` are those whose loss never rose; null where there is none.
+    """
+
+    runs: int
+    before: float | None
+    after: float | None
+
+
 class MedianRange(ResultsPart):
     """The median over seeds, the least and the most."""
 
@@ -517,6 +528,7 @@ class MeasuredFall(ResultsPart):
     largest_fall: LargestFall
     mean_before: float
     mean_lowest: float
+    mean_largest_fall: MeanFall | None = None
     gained: dict[str, float]
     most_gaining: dict[GainKind, int]
     theorem_2: dict[str, MedianRange]

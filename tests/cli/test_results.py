@@ -40,6 +40,7 @@ def test_falls_are_told_with_theorem_2_after_the_first_step(capsys):
         "largest_fall": {"seed": 0, "step": 4, "before": 0.85, "after": 0.01, "gaining": [gaining]},
         "mean_before": 0.8,
         "mean_lowest": 0.1,
+        "mean_largest_fall": {"runs": 1, "before": 0.87, "after": 0.02},
         "gained": {"benign": 0.0, "catastrophic": 0.3},
         "most_gaining": {"benign": 0, "catastrophic": 1, "unknown": 0},
         "theorem_2": {step: {"median": value, "low": value, "high": value} for step, value in ranges.items()},
@@ -51,5 +52,7 @@ def test_falls_are_told_with_theorem_2_after_the_first_step(capsys):
     print_results(CatastrophicResults.model_validate(content | {"published": None, "trials": []}))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "No over Never" in line]
     assert "1 of 2" in line
+    assert "0.85 to 0.01" in line
+    assert "0.87 to 0.02 (1 of 2)" in line
     assert "\N{OPEN BOX}Yes\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}" in line
     assert "0.12" in line

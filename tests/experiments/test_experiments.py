@@ -5,8 +5,9 @@ import math
 
 import pytest
 import torch
+from datasets import Dataset
 
-from harness.experiments import catastrophic, meaning, percentiles, refusals, statements, trial
+from harness.experiments import catastrophic, falls, meaning, percentiles, refusals, statements, trial
 from harness.experiments.any_recipe import load_any_recipe, run_any_recipe
 from harness.experiments.geometry import predicted_gains, rank_correlation, unembedding_geometry
 from harness.experiments.schema import PLAIN_TEMPLATE, AnswerPair, Catastrophic, Percentiles, Selection
@@ -78,6 +79,32 @@ def test_what_a_gain_is_called(chosen, token, kind):
     assert meaning.gain_kind(chosen, token) == kind
 
 
+def test_the_largest_fall_between_two_steps():
+    assert falls.largest_fall([0.2, 0.6, 0.5, 0.9, 0.7, 0.8]) == (0.9, 0.7)  # not from the start
+    assert falls.largest_fall([0.9, 0.4, 0.5, 0.1, 1.0, 0.3]) == (0.9, 0.1)  # 0.8, against 0.7 from the highest
+    assert falls.largest_fall([0.1, 0.2, 0.3]) == (0.1, 0.1)
+
+
+def test_the_mean_fall_leaves_out_runs_whose_loss_ever_rose():
+    runs = [
+        {"p_chosen": [0.5, 0.8, 0.2], "loss": [0.7, 0.6, 0.6]},  # 0.8 to 0.2; a loss that stays has not risen
+        {"p_chosen": [0.6, 0.4, 0.9], "loss": [0.7, 0.5, 0.4]},  # 0.6 to 0.4
+        {"p_chosen": [0.9, 0.1, 0.1], "loss": [0.7, 0.5, 0.6]},  # rose in the second step
+    ]
+    found = falls.mean_largest_fall(runs)
+    assert found == {"runs": 2, "before": pytest.approx(0.7), "after": pytest.approx(0.3)}
+    assert falls.mean_largest_fall(runs[2:]) == {"runs": 0, "before": None, "after": None}
+
+
+def test_the_largest_fall_is_that_of_the_authors_code():
+    """All differences of a later step and an earlier one at once, as it takes them, on random courses."""
+    for seed in range(20):
+        course = torch.rand(30, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        falls_by_step = (course[None, :] - course[:, None]).tril()
+        later, earlier = divmod(int(falls_by_step.argmax()), 30)
+        assert falls.largest_fall(course.tolist()) == (course[earlier].item(), course[later].item())
+
+
 def test_no_word_means_both():
     assert not meaning.AFFIRMS & meaning.DOES_NOT_AFFIRM
     assert all(word == meaning.fold_token(word) for word in meaning.AFFIRMS | meaning.DOES_NOT_AFFIRM)
@@ -92,6 +119,7 @@ def test_what_a_model_or_a_recipe_wrote_is_text_on_the_page(tmp_path):
         "rejected": "No",
         "seed": 0,
         "p_chosen": [0.9, 0.2],
+        "loss": [0.7, 0.6],
         "lowest_step": 1,
         "displaced": True,
         "gaining": [token],
@@ -108,6 +136,8 @@ def test_what_a_model_or_a_recipe_wrote_is_text_on_the_page(tmp_path):
     assert (measured.displaced, measured.lower_at_the_end, measured.trials) == (1, 2, 2)
     assert (measured.mean_before, measured.mean_lowest) == pytest.approx((0.9, 0.5))
     assert (measured.largest_fall.seed, measured.largest_fall.after) == (0, 0.2)
+    fall = measured.mean_largest_fall
+    assert (fall.runs, fall.before, fall.after) == pytest.approx((2, 0.9, 0.5))
     assert measured.most_gaining == {"benign": 0, "catastrophic": 1, "unknown": 0}
     (tmp_path / "results.json").write_text(json.dumps(results.to_json()))
     (tmp_path / "manifest.json").write_text('{"versions": {}, "machine": {"platform": "here", "threads": 1}}')
@@ -240,6 +270,14 @@ def test_broken_recipes_are_told(overrides, told):
     assert told in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "key", ["learning_rate=1.0e-6", "steps=as_raw", "pairs=gold", "filter={keep_lowest: 0.5}"], ids=lambda key: key[:5]
+)
+def test_the_objective_of_the_subsets_is_one_alone(key):
+    with pytest.raises(HarnessError, match="is for recipes of arms"):
+        load_any_recipe("percentiles", [f"objective.{key}"])
+
+
 def test_recipes_of_each_kind_load():
     kinds = {type(load_any_recipe(name)) for name in packaged_recipes()}
     assert kinds == {Recipe, Catastrophic, Percentiles, Selection}
@@ -255,6 +293,9 @@ def test_the_real_recipes_have_the_papers_settings():
         assert (order.sample, order.subset, order.quantiles) == (5000, 512, (0, 0.25, 0.5, 0.75, 1))
         assert (order.training.learning_rate, order.training.beta, order.training.max_length) == (1e-7, 0.1, 512)
         assert (order.training.epochs, order.training.batch_size, len(order.seeds)) == (1, 32, 3)
+        assert (order.window, order.added_tokens) == ("by_rank", ("<|prompter|>", "<|assistant|>"))
+        assert all(mark in order.chat_template for mark in order.added_tokens)
+        assert (fall.sft.bf16, order.training.bf16) == (False, False)
 
 
 # End to end on the paper's architectures, randomly initialised, in their chat formats
@@ -334,8 +375,15 @@ def test_catastrophic_end_to_end(kind, name, tiny, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), [("llama", "llama3_8b"), ("gemma", "gemma_2b"), ("olmo2", "olmo_1b")])
-def test_percentiles_end_to_end(kind, name, tiny, tmp_path):
+def test_percentiles_end_to_end(kind, name, tiny, tmp_path, monkeypatch):
     """In UltraFeedback's columns: a text prompt beside two conversations that repeat it."""
+    objectives, train = [], percentiles.train_on_pairs
+
+    def train_and_record(job):
+        objectives.append((job.arm.loss, job.arm.beta))
+        return train(job)
+
+    monkeypatch.setattr(percentiles, "train_on_pairs", train_and_record)
     parts = ["Honesty matters more than power", "Mercy matters", "Telling a small lie is fine if nobody finds out"]
     rows = []
     for n in range(12):
@@ -352,23 +400,27 @@ def test_percentiles_end_to_end(kind, name, tiny, tmp_path):
             "subset=4",
             "quantiles=[0, 1]",
             "measures=[ches, neg_edit_distance]",
+            "objective={loss: ipo_sequence, beta: 0.01}",
         ],
         seeds=1,
     )
     results = run_any_recipe(chosen, tmp_path / "run")
+    assert objectives == [("ipo_sequence", 0.01)] * 4
     assert [row.measure for row in results.measured] == list(chosen.measures)
     for row in results.measured:
         assert [subset.pairs for subset in row.subsets] == [4, 4]
         assert all(math.isfinite(subset.mean) for subset in row.subsets)
     assert len((tmp_path / "run" / "preferences.jsonl").read_text().splitlines()) == 10
+    if MODELS[kind] is None:
+        scores = Dataset.from_parquet(str(tmp_path / "run" / "scores.parquet"))
+        # <bos> <|prompter|> Do you agree N ? <|assistant|>, each one token; as text the marks would be several.
+        assert set(scores["prompt_tokens"][:]) == {2 + 5 + 1}
     assert "Published, not measured here" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.slow
 def test_percentiles_by_refusal_influence(tmp_path):
     """On a model whose tokens are sentences: refusals are read on held-out prompts, of every trained model."""
-    from datasets import Dataset
-
     from harness.displacement.openings import answer_starts
     from harness.models.loading import load_model
     from harness.scoring.logprobs import pair_logprobs
@@ -514,11 +566,6 @@ def test_the_committed_results_are_of_the_packaged_recipes(figures, name):
         changed = [f"model={content['recipe']['model']}"]
     chosen = load_any_recipe(name if name in packaged_recipes() else name.partition("_")[0], changed)
     assert type(chosen).model_validate(content["recipe"] | {"published": content["published"]}) == chosen
-
-
-def test_the_largest_fall_between_two_steps(figures):
-    assert figures.largest_fall([0.2, 0.6, 0.5, 0.9, 0.7, 0.8]) == pytest.approx(0.2)  # from 0.9, not from the start
-    assert figures.largest_fall([0.1, 0.2, 0.3]) == 0
 
 
 def test_the_committed_summaries_follow_from_the_committed_trials(figures):

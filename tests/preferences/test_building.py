@@ -51,7 +51,7 @@ def test_verdicts_are_kept_with_their_flags_and_what_was_cut(chosen, tmp_path, m
     ]
     seen = []
 
-    def choose(rows, candidates, seed):
+    def choose(rows, candidates, seed, **_):
         seen.append([candidate.verdict for candidate in candidates[0]])
         return [], Counter()
 
@@ -62,6 +62,28 @@ def test_verdicts_are_kept_with_their_flags_and_what_was_cut(chosen, tmp_path, m
     monkeypatch.setattr(building, "judge_exchanges", None)
     pairs_from_answers(chosen, rows, [["a", "b"]], tmp_path, "train-0")
     assert seen == [given, given]
+
+
+@pytest.mark.parametrize(
+    ("settings", "pairs", "dropped"),
+    [
+        ({}, [], {"identical answers": 1, "unjudged": 1}),
+        ({"identical": "keep"}, ["1"], {"unjudged": 1}),
+        ({"unjudged": "random"}, ["2"], {"identical answers": 1}),
+        ({"identical": "keep", "unjudged": "random"}, ["1", "2"], {}),
+    ],
+)
+def test_identical_and_unjudged_answers_as_the_recipe_says(chosen, tmp_path, monkeypatch, settings, pairs, dropped):
+    """The first prompt's answers are alike, one of the second's could not be judged."""
+    labels = iter(["refusal", "refusal", "refusal", "unjudged"])
+    monkeypatch.setattr(building, "judge_exchanges", lambda _, given: [Verdict(next(labels), "") for _ in given])
+    recipe = chosen.model_copy(update={"pairs": chosen.pairs.model_copy(update=settings)})
+    rows = [{"prompt": "p", "prompt_id": name, "hazard": "h", "split": "train"} for name in ("1", "2")]
+    built = pairs_from_answers(recipe, rows, [["a", "a"], ["a", "b"]], tmp_path, "train-0")
+    assert [row["prompt_id"] for row in built.rows] == pairs
+    assert built.dropped == dropped
+    types = {"two_refusals": int("1" in pairs), "mixed": 0, "two_non_refusals": 0}  # one unjudged is of no type
+    assert pair_statistics(built)["pair_types"] == types
 
 
 @pytest.mark.slow

@@ -86,11 +86,32 @@ def test_fewer_than_two_distinct_judged_answers_give_no_pair(answers, reason):
     assert choose_pairs([ROW], [candidates(*answers)], 0) == ([], {reason: 1})
 
 
+def test_two_equal_answers_make_a_pair_where_they_are_kept():
+    equal = candidates(("a", "refusal", 0), ("a", "refusal", 0))
+    (row,), dropped = choose_pairs([ROW], [equal], 0, keep_identical=True)
+    assert row["chosen"] == row["rejected"] == [{"role": "assistant", "content": "a"}]
+    assert dropped == {}
+
+
+def test_an_unjudged_answer_leaves_the_order_to_the_coin():
+    """Neither the verdict on the other answer nor the reward counts, and with judged answers nothing is different."""
+    answers = candidates(("a", "refusal", 9), ("b", "unjudged", 0))
+    chosen = [
+        choose_pairs([ROW], [answers], seed, unjudged_at_random=True)[0][0]["chosen_verdict"] for seed in range(400)
+    ]
+    assert 160 < chosen.count("unjudged") < 240  # Binomial(400, 1/2): four standard deviations
+    judged = candidates(("a", "refusal", 9), ("b", "harmful", 0))
+    assert choose_pairs([ROW], [judged], 0, unjudged_at_random=True) == choose_pairs([ROW], [judged], 0)
+    equal = candidates(("a", "unjudged", 0), ("a", "unjudged", 0))
+    assert choose_pairs([ROW], [equal], 0, unjudged_at_random=True) == ([], {"identical answers": 1})
+
+
 def test_pair_types():
     rows = [
         {"chosen_verdict": a, "rejected_verdict": b}
-        for a, b in [("refusal", "refusal"), ("refusal", "harmful"), ("harmful", "harmful"), ("harmful", "other")]
-    ]
+        for a, b in [("refusal", "refusal"), ("refusal", "harmful"), ("harmful", "harmful"), ("harmful", "other"),
+                     ("unjudged", "refusal"), ("harmful", "unjudged")]
+    ]  # fmt: skip
     assert count_pair_types(rows) == {"two_refusals": 1, "mixed": 1, "two_non_refusals": 2}
 
 

@@ -106,6 +106,9 @@ def test_pairrm_against_its_parts(pairrm):
     first, second = ANSWERS[0]
     expected = compare(first, second) - compare(second, first)
     assert found == pytest.approx([expected, -expected], abs=1e-4)
+    (one_way,) = answer_rewards(source, PROMPTS[:1], ANSWERS[:1], both_orders=False)
+    once = compare(first, second)
+    assert one_way == pytest.approx([once, -once], abs=1e-4)
 
 
 def test_pairrms_text_is_cut_as_its_authors_cut_it(tokenizer):

@@ -10,7 +10,7 @@ import pytest
 
 from harness.recipes.loading import load_recipe, packaged_recipes
 from harness.run.regression import run_regression
-from helpers.run_inputs import PROMPTS
+from helpers.sorry_bench import write_sorry_bench
 
 LLAMA_3 = (
     "{% for message in messages %}{{ (bos_token if loop.first else '') + '<|start_header_id|>' + message['role'] + "
@@ -36,7 +36,7 @@ SHAPE = {
     "max_position_embeddings": 512,
 }
 ARMS = {
-    "llama3_8b_sorrybench": ("raw", "sft_term", "ches_filtered", "raw_ipo"),
+    "llama3_8b_sorrybench": ("raw", "gold", "sft_term", "ches_filtered", "raw_ipo"),
     "gemma_2b_sorrybench": ("raw", "edit_distance_filtered"),
     "olmo": ("raw",),
 }
@@ -78,11 +78,12 @@ def lookalike(kind, place, tokenizer):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_on_a_lookalike(kind, tmp_path, tokenizer):
-    (tmp_path / "prompts.jsonl").write_text(PROMPTS.replace('"label": "safe"', '"label": "unsafe"'))
+    data = write_sorry_bench(tmp_path / "sorry-bench", 8)
     model = lookalike(kind, tmp_path / "model", tokenizer)
     smaller = [
         f"model={model}",
-        f"prompts={tmp_path}/prompts.jsonl",
+        f"prompts=sorrybench_gold={data}",
+        f"gold=sorrybench={data}",
         "judge=lexical",
         "pairs.tie_break=random",
         "pairs.max_new_tokens=4",

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 from datasets import Dataset
 from hypothesis import given, settings
@@ -186,3 +187,16 @@ def test_what_does_not_fit_is_refused(choose, message):
 
 def test_not_a_number_is_no_score():
     assert filtering.keep_lowest(table([float("nan"), 1.0]), 1.0).kept["pair_id"][:] == ["p001"]
+
+
+@pytest.mark.parametrize(("rows", "n"), [(9, 2), (10, 3), (16, 4), (41, 8), (1000, 128)])
+def test_a_window_counted_by_rank_begins_where_the_authors_code_does(rows, n):
+    table = Dataset.from_dict({"pair_id": [f"p{k:04d}" for k in range(rows)], "ches": [float(k) for k in range(rows)]})
+    for quantile in (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0):
+        middle = int(np.round(quantile * (rows - 1)))
+        start = max(0, middle - n // 2)
+        end = min(start + n, rows)
+        start = max(0, end - n)
+        kept = filtering.keep_around_quantile(table, quantile, n, "ches", by_rank=True)
+        assert kept.cut == [start, end - 1]
+        assert abs(filtering.keep_around_quantile(table, quantile, n, "ches").cut[0] - start) <= 1

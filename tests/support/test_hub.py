@@ -137,6 +137,27 @@ def test_every_key_that_names_the_hub_is_pinned(counted):
     assert pins["model"] == {"given": "org/name@v1", "pinned": f"org/name@{commits[0]}"}
 
 
+def test_gold_prompts_and_pairs_are_pinned_to_both_data_sets(counted):
+    asks = given(
+        prompts="sorrybench_gold:20",
+        gold="sorrybench",
+        pairs={"tie_break": {"reward_model": "org/r", "both_orders": False}},
+    )
+    found, pins = pin_recipe(asks, {})
+    labels, prompts = "sorry-bench/sorry-bench-human-judgment-202406", "sorry-bench/sorry-bench-202406"
+    assert [source for source, kind in counted if kind == "dataset"] == [labels, prompts, labels]
+    of_gold, of_prompts, of_labels = (f"{number:040d}" for number in (3, 4, 5))
+    assert found.gold == f"sorrybench@{of_gold}"
+    assert found.prompts == f"sorrybench_gold@{of_prompts}+{of_labels}:20"
+    assert not found.pairs.tie_break.both_orders
+    again, _ = pin_recipe(asks, pins)
+    assert again == found
+    assert len(counted) == 5
+    counted.clear()
+    assert pin_recipe(found, {})[0].prompts.startswith("sorrybench_gold@")
+    assert counted[-2:] == [(f"{prompts}@{of_prompts}", "dataset"), (f"{labels}@{of_labels}", "dataset")]
+
+
 def test_a_run_that_goes_on_takes_what_it_began_with(counted, capsys):
     found, pins = pin_recipe(given(), {})
     again, _ = pin_recipe(given(), pins)
