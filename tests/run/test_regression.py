@@ -292,6 +292,40 @@ def test_arms_on_other_pairs_and_on_the_easy_ones(tmp_path, micro, prompt_file):
     assert results["raw"].change_from_raw.refusal_rate.train.value == 0
 
 
+@pytest.mark.slow
+def test_arms_of_other_methods(tmp_path, micro, prompt_file):
+    arms = (
+        "{raw: {}, far: {filter: {keep_highest: 0.5, by: log_margin}}, rewards: {loss: reward_distillation, rewards: "
+        "verdicts}, pilots: {loss: sgdpo, pilot_share: 0.7}, spared: {loss: nthr}, in_order: {order: easy_first}}"
+    )
+    chosen = small(micro, prompt_file, "seeds=[0]", f"arms={arms}")
+    with mock.patch.dict(JUDGES, lexical=refuse_odd_answers):
+        results = run_regression(chosen, tmp_path / "run", max_processes=1).arms
+    assert {*results} == {"baseline", *chosen.arms}
+    trained = {
+        name: json.loads((tmp_path / f"run/arms/{name}/seed-0/training.json").read_text())["trained_pair_ids"]
+        for name in chosen.arms
+    }
+    margins = {
+        name: abs(pair[0] - pair[1]) for name, pair in json.loads((tmp_path / "run/reference.json").read_text()).items()
+    }
+    far = {*trained["far"]}
+    assert len(far) == -(-len(margins) // 2)
+    assert min(margins[pair] for pair in far) >= max(margins[pair] for pair in margins.keys() - far)
+    losses = json.loads((tmp_path / "run/difficulty.json").read_text())
+    assert [losses[pair] for pair in trained["in_order"]] == sorted(losses.values())
+
+
+@pytest.mark.slow
+def test_rewards_that_a_table_has_not_are_told_before_anything_is_trained(tmp_path, micro, prompt_file):
+    table = tmp_path / "pairs.jsonl"
+    table.write_text("".join(json.dumps({"prompt": f"{n}?", "chosen": "No.", "rejected": "Yes."}) + "\n" for n in "ab"))
+    arms = "arms={bare: {loss: reward_distillation, rewards: columns}}"
+    with pytest.raises(HarnessError, match="arm bare: the pairs have no column chosen_reward"):
+        run_regression(small(micro, prompt_file, f"preferences={table}", arms), tmp_path / "run")
+    assert not (tmp_path / "run/arms/bare").exists()
+
+
 def refuse_odd_answers(exchanges):
     """A judge that a random model's answers to a prompt are told apart by."""
     return [Verdict("refusal" if len(each.response) % 2 else "harmful", "its length") for each in exchanges]
