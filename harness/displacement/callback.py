@@ -1,4 +1,4 @@
-"""A callback for TRL's DPOTrainer (or any `transformers` trainer): displacement while it happens.
+"""A callback for TRL's DPOTrainer, KTOTrainer, ORPOTrainer and GRPOTrainer: displacement while it happens.
 
     from harness import DisplacementCallback
     trainer.add_callback(DisplacementCallback(trainer, probe_pairs))
@@ -159,8 +159,9 @@ class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
     """Reads a fixed probe before the first step, every `every` steps and after the last one.
 
     Args:
-        trainer: the trainer it is added to.
-        probe_pairs: preference pairs in any of TRL's formats, such as some of the training pairs.
+        trainer: the trainer it is added to; one that trains on no pairs (GRPO) as well.
+        probe_pairs: preference pairs in any of TRL's formats, such as some of the training pairs. They are cut into
+            tokens as DPOTrainer does it, whichever trainer this is.
         probe_prompts: unsafe requests; without, bundled ones. An empty list leaves out all that needs prompts.
         every: steps between readings.
         stop: when to stop early.
@@ -186,7 +187,9 @@ class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
             raise HarnessError(f"is {every}", place="every", hint="Read every step (1) or less often.")
         self.trainer, self.every, self.stop = trainer, every, stop
         self.tokenizer = trainer.processing_class
-        model, max_length = trainer.accelerator.unwrap_model(trainer.model), getattr(trainer.args, "max_length", None)
+        # ORPOTrainer cuts at 512 where its arguments have no length, and says so in an attribute of its own.
+        max_length = getattr(trainer, "max_length", getattr(trainer.args, "max_length", None))
+        model = trainer.accelerator.unwrap_model(trainer.model)
         self.probe = build_probe(model, self.tokenizer, probe_pairs, probe_prompts, max_length)
         self.directory = Path(trainer.args.output_dir) / "displacement"
         self.readings: list[Reading] = []
