@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,13 @@ _LOGITS_AT_ONCE = 2**26
 """Logits held at once: rows of hidden states are projected to the vocabulary in slices of this many numbers."""
 
 
-def unembed(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """The model's own logits [n, vocabulary] for hidden states [n, d], with its scale or cap, in float32 or wider."""
+def unembed(model: PreTrainedModel, hidden: Tensor, head: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """The model's own logits [n, vocabulary] for hidden states [n, d], with its scale or cap, in float32 or wider.
+
+    `head` stands in for the model's own unembedding, for states of another model of its kind.
+    """
     config = model.config.get_text_config()
-    logits: Tensor = model.get_output_embeddings()(hidden)
+    logits: Tensor = (head or model.get_output_embeddings())(hidden)
     logits = logits if logits.dtype == torch.float64 else logits.float()
     # What the models do behind the head, where ours does not pass: Cohere multiplies, Granite divides, Gemma-2 caps.
     scale, divisor = getattr(config, "logit_scale", 1.0), getattr(config, "logits_scaling", 1.0)
