@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.models.loading import evaluation_mode
 from harness.preferences.pairs import PreferenceRow, TooLong, Unscorable, check_pair
 from harness.preferences.tokens import Tokens, tokenize_pair
-from harness.scoring.anchoring import ANCHORED_PAIRS, Anchor, Side, keep_anchor
+from harness.scoring.anchoring import ANCHORED_PAIRS, Anchor, Side, head_device, keep_anchor
 from harness.scoring.packing import decoder_body, padded_batches, padded_pass
 from harness.scoring.scorer import beyond_model, refuse_scoreless
 from harness.scoring.unembedding import split_rows, unembed
@@ -211,7 +211,7 @@ def profile_model(
     Memory beyond the model: the hidden states of a batch, 2**26 logits three times over, with an anchor five times
     and its unembedding once, and `mass` in float64.
     """
-    anchor = anchor and anchor.to_device(model.get_output_embeddings().weight.device)
+    anchor = anchor and anchor.to_device(head_device(model))
     return _measure_profile(model, tokens, batch_size, {side: _SideReading(model, side, anchor) for side in SIDES})
 
 
@@ -313,7 +313,7 @@ class _SideReading:
         self._sums += _sum_by_position(figures, positions)
         if self.anchor is not None:
             for places in (anchored >= 0).nonzero()[:, 0].chunk(4):  # several copies of a row's distribution are made
-                theirs = self.anchor.logprobs(self.model, self.side, anchored[places])
+                theirs = self.anchor.logprobs(self.side, anchored[places]).to(logprobs.device)
                 here = places.to(logprobs.device)
                 divergence = _divergence(probabilities[here], logprobs[here], theirs)
                 figures = torch.stack([divergence, torch.ones_like(divergence)], dim=1)
