@@ -19,9 +19,14 @@ def displacement_figures(seeds: Sequence[JsonObject]) -> dict[str, Any]:
     """What displacement.json says, averaged over the seeds.
 
     `complete` says that every seed recorded all its tokens; older runs recorded each seed's outermost ones alone, and
-    of these only those that every seed recorded have a mean.
+    of these only those that every seed recorded have a mean. `spread` (the distributions along the answers) and
+    `refusal` (first tokens and direction) are as displacement.json has them; None where a seed did not record them.
     """
     start, anywhere = (_mean_tokens([_recorded_tokens(seed, where) for seed in seeds]) for where in _PLACES)
+    spread, refusal = (
+        _mean_tree([seed[key] for seed in seeds]) if all(key in seed for seed in seeds) else None
+        for key in ("spread", "refusal")
+    )
     return {
         "seeds": len(seeds),
         "pairs": _mean_of([seed["pairs"] for seed in seeds]),
@@ -30,6 +35,8 @@ def displacement_figures(seeds: Sequence[JsonObject]) -> dict[str, Any]:
         "losing": _outermost(start, -1),
         "starts": {kind: _mean_of([seed["starts"][kind] for seed in seeds]) for kind in seeds[0]["starts"]},
         "complete": all("mass" in seed for seed in seeds),
+        "spread": spread,
+        "refusal": refusal,
     }
 
 
@@ -39,6 +46,18 @@ def _mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
         key: rows[0][key] if all(row[key] == rows[0][key] for row in rows) else fmean(row[key] for row in rows)
         for key in rows[0]
     }
+
+
+def _mean_tree(values: Sequence[Any]) -> Any:
+    """Figure by figure, of what is laid out alike; text and None stay, a figure that one lacks is None."""
+    first = values[0]
+    if isinstance(first, Mapping):
+        return {key: _mean_tree([value[key] for value in values]) for key in first}
+    if isinstance(first, list):
+        return [_mean_tree(rows) for rows in zip(*values, strict=False)]
+    if any(value is None for value in values):
+        return None
+    return first if all(value == first for value in values) else fmean(values)
 
 
 def _recorded_tokens(seed: JsonObject, where: str) -> tuple[dict[int, JsonObject], bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from harness.support.errors import HarnessError
 from harness.support.layout import ARMS, ArmFiles, RunFiles, run_of_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.table import Table
     from rich.text import Text
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from harness.displacement.change import Change, TokenChange
     from harness.displacement.compare_evaluations import LikelihoodChange
     from harness.displacement.flips import TracedFlip
+    from harness.displacement.refusal_features import LayerTurn
+    from harness.displacement.spreads import SideSpread
+    from harness.scoring.anchoring import Side
 
 _text_table = partial(plain_table, lines=True, texts=True)
 
@@ -108,7 +112,13 @@ def _find_model(option: str, given: str) -> str:
 
 
 def _change_tables(change: Change) -> list[Table]:
-    return [_pairs_table(change), _positions_table(change), _tokens_table(change), _starts_table(change)]
+    tables = [_pairs_table(change), _positions_table(change)]
+    if change.spreads:
+        tables.append(_spreads_table(change.spreads))
+    tables += [_tokens_table(change), _starts_table(change)]
+    if change.features and change.features.layers:
+        tables.append(_direction_table(change.features.layers))
+    return tables
 
 
 def _pairs_table(change: Change) -> Table:
@@ -130,6 +140,23 @@ def _positions_table(change: Change) -> Table:
     return table
 
 
+def _spreads_table(spreads: Mapping[Side, SideSpread]) -> Table:
+    chosen, rejected = spreads["chosen"], spreads["rejected"]
+    table = _text_table(
+        "position",
+        ["KL y+", "KL y-", "entropy y+", "entropy y-", "likeliest y+", "likeliest y-"],
+        "Next-token distributions: KL from the start and entropy in nats, probability of the likeliest token",
+    )
+    rows = [*zip_longest(chosen.positions[:8], rejected.positions[:8]), (chosen.overall, rejected.overall)]
+    for place, sides in enumerate(rows):
+        name = "all" if place == len(rows) - 1 else str(place)
+        kl = ("" if each is None or each.kl is None else f"{each.kl:.3f}" for each in sides)
+        entropy = ("" if each is None else "{:.2f} to {:.2f}".format(*each.entropy) for each in sides)
+        top = ("" if each is None else "{:.1%} to {:.1%}".format(*each.top) for each in sides)
+        table.add_row(name, *kl, *entropy, *top)
+    return table
+
+
 def _tokens_table(change: Change) -> Table:
     table = _text_table("", ["tokens"], "Where the probability went")
     for name, tokens in (
@@ -145,6 +172,17 @@ def _starts_table(change: Change) -> Table:
     table = _text_table("", ["before", "after"], "How answers to the unsafe prompts start")
     for way, (was, now) in change.starts.items():
         table.add_row({"other": "cannot be told"}.get(way, f"as a {way}"), f"{was:.1%}", f"{now:.1%}")
+    if change.features and change.features.mass:
+        table.add_row("with a first token of refusals", *map("{:.1%}".format, change.features.mass))
+    return table
+
+
+def _direction_table(layers: Sequence[LayerTurn]) -> Table:
+    table = _text_table(
+        "layer", ["cosine with before", "length before", "after"], "The refusal direction: unsafe less benign prompts"
+    )
+    for turn in [layers[place * (len(layers) - 1) // 7] for place in range(8)] if len(layers) > 8 else layers:
+        table.add_row(str(turn.layer), f"{turn.cosine:.3f}", f"{turn.length_before:.3g}", f"{turn.length_after:.3g}")
     return table
 
 

@@ -1,4 +1,4 @@
-"""A callback for TRL's DPOTrainer (or any `transformers` trainer): displacement while it happens.
+"""A callback for TRL's DPOTrainer, KTOTrainer, ORPOTrainer and GRPOTrainer: displacement while it happens.
 
     from harness import DisplacementCallback
     trainer.add_callback(DisplacementCallback(trainer, probe_pairs))
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,8 @@ from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback
 
 from harness.displacement.change import TokenChange, gaining_tokens
-from harness.displacement.openings import answer_starts
+from harness.displacement.refusal_features import RefusalFeatures, compare_features, read_prompts
+from harness.displacement.start_side import StartSide
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange
 from harness.models.loading import evaluation_mode
@@ -31,8 +32,8 @@ from harness.models.sampling import sample_answers
 from harness.models.token_text import token_text
 from harness.preferences.pairs import PreferenceRow, TooLong, pair_id, refuse_repeated
 from harness.preferences.tokens import Tokens
-from harness.prompts.sets import load_prompts
-from harness.scoring.logprobs import Profile, profile_model, usable_tokens
+from harness.prompts.sets import PromptKind, load_prompts
+from harness.scoring.logprobs import SIDES, Profile, anchored_profile, profile_model, usable_tokens
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.spacing import evenly_spaced
@@ -87,7 +88,10 @@ class Reading:
     """What the probe showed at one step: means over the probe's pairs (nats) and prompts (None without prompts).
 
     `gaining_tokens` are those whose probability at the first place of the answer grew most since the first reading;
-    `seconds` is what the reading took.
+    `seconds` is what the reading took. `entropy` (nats) and `top` (probability of the likeliest token) are means over
+    all places of the answers, `kl` (nats, from the first reading's model) over their first. `refusal_first_token` is
+    the probability of the tokens that refusals began with at the first reading, `direction_cosine` that of the refusal
+    direction with the first reading's, at the layer that turned most.
     """
 
     step: int
@@ -99,14 +103,23 @@ class Reading:
     refusal_rate: float | None
     gaining_tokens: Sequence[TokenChange] = ()
     seconds: float = 0.0
+    chosen_kl: float | None = None
+    rejected_kl: float | None = None
+    chosen_entropy: float | None = None
+    rejected_entropy: float | None = None
+    chosen_top: float | None = None
+    rejected_top: float | None = None
+    refusal_first_token: float | None = None
+    direction_cosine: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The fixed pairs, as tokens by `pair_id`, and the fixed prompts that every reading is taken on."""
+    """The fixed pairs, as tokens by `pair_id`, and the fixed unsafe and benign prompts of every reading."""
 
     tokens: Mapping[str, Tokens]
     prompts: Sequence[str]
+    benign: Sequence[str]
 
 
 def build_probe(
@@ -115,8 +128,9 @@ def build_probe(
     pairs: Iterable[PreferenceRow],
     probe_prompts: Sequence[str] | None = None,
     max_length: int | None = None,
+    benign_prompts: Sequence[str] | None = None,
 ) -> Probe:
-    """At most 64 of the pairs and 32 of the prompts, evenly spaced; the bundled unsafe prompts without any given.
+    """At most 64 of the pairs and 32 of the prompts of each kind, evenly spaced; bundled prompts without any given.
 
     Of these pairs those are left out, with a note, that DPOTrainer leaves out as their prompt fills `max_length`, and
     those that are longer than the model's context.
@@ -128,40 +142,82 @@ def build_probe(
         raise HarnessError("holds no pairs", place="probe_pairs", hint="Give some of the training pairs.")
     refuse_repeated((name for name, _ in named), "probe_pairs")
     rows = dict(named)
-    asked = [row["prompt"] for row in load_prompts("bundled", "unsafe")] if probe_prompts is None else probe_prompts
+    asked = _bundled("unsafe") if probe_prompts is None else probe_prompts
+    others = _bundled("benign") if benign_prompts is None else benign_prompts
     chosen = [{**rows[name], "pair_id": name} for name in evenly_spaced(list(rows), PROBE_PAIRS)]
     tokens, left_out = usable_tokens(chosen, model, tokenizer, max_length, TooLong)
     if left_out:
         reasons = "; ".join(f"{count}: {reason}" for reason, count in left_out.items())
         console.print_note(f"{left_out.total()} of {len(chosen)} probe pairs are left out ({reasons})")
-    return Probe(tokens, evenly_spaced(asked, PROBE_PROMPTS))
+    return Probe(tokens, evenly_spaced(asked, PROBE_PROMPTS), evenly_spaced(others if asked else [], PROBE_PROMPTS))
 
 
-def take_reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fixed: Probe) -> tuple[Reading, Profile]:
-    """One reading of a model, as of step 0, and the profile it rests on.
+@dataclass(frozen=True, slots=True)
+class FirstReading:
+    """The model before the first step, as later readings are compared with it.
+
+    `side` is None where it was an older version that took it.
+    """
+
+    profile: Profile
+    side: StartSide | None
+
+
+def take_reading(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    fixed: Probe,
+    first: FirstReading | None = None,
+) -> tuple[Reading, FirstReading]:
+    """One reading of a model, as of step 0, and the first one: that which is given, or this.
 
     The model's mode and torch's random state are as before afterwards.
     """
     started = perf_counter()
     with torch.random.fork_rng(range(torch.cuda.device_count())), console.hide_bars(), evaluation_mode(model):
-        measured = profile_model(model, fixed.tokens)
+        if first is None:
+            measured, anchor = anchored_profile(model, fixed.tokens)
+        else:
+            measured = profile_model(model, fixed.tokens, anchor=None if first.side is None else first.side.anchor)
         sums = measured.pair_sums().values()
-        chosen, rejected = (float(np.mean([getattr(each, side) for each in sums])) for side in ("chosen", "rejected"))
+        chosen, rejected = (float(np.mean([getattr(each, side) for each in sums])) for side in SIDES)
         asked = fixed.prompts if math.isfinite(chosen) else []  # nothing can be drawn from a diverged model
-        openings = answer_starts(model, tokenizer, asked)
+        starts, features = read_prompts(model, tokenizer, asked, fixed.benign)
         rate = _refusal_rate(model, tokenizer, asked)
-    refusal, compliance = (_mean_or_none([getattr(o, way) for o in openings]) for way in ("refusal", "compliance"))
-    reading = Reading(0, chosen, rejected, chosen - rejected, refusal, compliance, rate, (), perf_counter() - started)
-    return reading, measured
+    if first is None:
+        first = FirstReading(measured, StartSide(anchor, features, fixed.benign))
+    refusal, compliance = (
+        _mean_or_none([getattr(start, way) for start in starts]) for way in ("refusal", "compliance")
+    )
+    reading = Reading(0, chosen, rejected, chosen - rejected, refusal, compliance, rate)
+    compared = _compare_with_first(first, measured, features, partial(token_text, tokenizer))
+    return replace(reading, **compared, seconds=perf_counter() - started), first
+
+
+def _compare_with_first(
+    first: FirstReading, now: Profile, features: RefusalFeatures, text: Callable[[int], str]
+) -> dict[str, Any]:
+    """The fields of a reading that rest on the first one, and the distributions' own."""
+    found: dict[str, Any] = {"gaining_tokens": gaining_tokens(first.profile, now, text)}
+    for side, spread in now.spread.items():
+        kl = 0.0 if now is first.profile else None if spread.divergence is None else float(spread.divergence[-1])
+        found |= {f"{side}_kl": kl, f"{side}_entropy": float(spread.entropy[-1]), f"{side}_top": float(spread.top[-1])}
+    if first.side is not None:
+        change = compare_features(first.side.features, features, text)
+        found["refusal_first_token"] = change.mass and change.mass[1]
+        found["direction_cosine"] = change.lowest_cosine
+    return found
 
 
 class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
     """Reads a fixed probe before the first step, every `every` steps and after the last one.
 
     Args:
-        trainer: the trainer it is added to.
-        probe_pairs: preference pairs in any of TRL's formats, such as some of the training pairs.
+        trainer: the trainer it is added to; one that trains on no pairs (GRPO) as well.
+        probe_pairs: preference pairs in any of TRL's formats, such as some of the training pairs. They are cut into
+            tokens as DPOTrainer does it, whichever trainer this is.
         probe_prompts: unsafe requests; without, bundled ones. An empty list leaves out all that needs prompts.
+        benign_prompts: requests for the refusal direction; without, bundled ones.
         every: steps between readings.
         stop: when to stop early.
 
@@ -179,6 +235,7 @@ class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
         probe_pairs: Iterable[PreferenceRow],
         probe_prompts: Sequence[str] | None = None,
         *,
+        benign_prompts: Sequence[str] | None = None,
         every: int = READ_EVERY,
         stop: StopRule | None = None,
     ) -> None:
@@ -186,16 +243,20 @@ class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
             raise HarnessError(f"is {every}", place="every", hint="Read every step (1) or less often.")
         self.trainer, self.every, self.stop = trainer, every, stop
         self.tokenizer = trainer.processing_class
-        model, max_length = trainer.accelerator.unwrap_model(trainer.model), getattr(trainer.args, "max_length", None)
-        self.probe = build_probe(model, self.tokenizer, probe_pairs, probe_prompts, max_length)
+        # ORPOTrainer cuts at 512 where its arguments have no length, and says so in an attribute of its own.
+        max_length = getattr(trainer, "max_length", getattr(trainer.args, "max_length", None))
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        self.probe = build_probe(model, self.tokenizer, probe_pairs, probe_prompts, max_length, benign_prompts)
         self.directory = Path(trainer.args.output_dir) / "displacement"
         self.readings: list[Reading] = []
-        self._first: Profile | None = None
+        self._first: FirstReading | None = None
 
     def on_train_begin(self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The first reading, or what an interrupted training wrote up to here."""
         if state.global_step and (self.directory / "start.npz").is_file():
-            self._first = Profile.load(self.directory / "start.npz")
+            side = self.directory / "start.safetensors"
+            profile = Profile.load(self.directory / "start.npz")
+            self._first = FirstReading(profile, StartSide.load(side) if side.is_file() else None)
             self.readings = [
                 row for row in _load_readings(self.directory / "readings.jsonl") if row.step <= state.global_step
             ]
@@ -221,20 +282,23 @@ class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
 
     def _take_reading(self, state: TrainerState, control: TrainerControl) -> None:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
-        reading, measured = take_reading(model, self.tokenizer, self.probe)
-        first = self._first = self._first or measured
-        tokens = gaining_tokens(first, measured, partial(token_text, self.tokenizer))
-        reading = _broadcast_reading(replace(reading, step=state.global_step, gaining_tokens=tokens))
+        reading, self._first = take_reading(model, self.tokenizer, self.probe, self._first)
+        reading = _broadcast_reading(replace(reading, step=state.global_step))
         self.readings.append(reading)
         if state.is_world_process_zero:
             if len(self.readings) == 1:
-                measured.save(self.directory / "start.npz")
+                self._keep_first(self._first)
             rows = (
                 {name: artifacts.finite_or_null(value) for name, value in asdict(each).items()}
                 for each in self.readings
             )
             artifacts.write_jsonl(self.directory / "readings.jsonl", rows)
         self._log_reading(reading, control)
+
+    def _keep_first(self, first: FirstReading) -> None:
+        first.profile.save(self.directory / "start.npz")
+        if first.side is not None:
+            first.side.save(self.directory / "start.safetensors")
 
     def _log_reading(self, reading: Reading, control: TrainerControl) -> None:
         """To the trainer's loggers, past TRL's own `log`, which would empty the averages it is keeping."""
@@ -263,6 +327,10 @@ class DisplacementCallback(TrainerCallback):  # type: ignore[misc]
         return (
             f"the last model that kept the rule is in {best}" if best.is_dir() else "no reading after the first kept it"
         )
+
+
+def _bundled(kind: PromptKind) -> list[str]:
+    return [row["prompt"] for row in load_prompts("bundled", kind)]
 
 
 def _refusal_rate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[str]) -> float | None:

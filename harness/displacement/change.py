@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from harness.displacement.openings import AnswerStart
+from harness.displacement.refusal_features import FeatureChange, RefusalFeatures, compare_features
+from harness.displacement.spreads import SideSpread, compare_spreads
+from harness.scoring.anchoring import Side
 from harness.scoring.logprobs import POSITIONS, FloatArray, Profile
 from harness.scoring.openings import OPENING_WAYS
 from harness.support.errors import HarnessError
@@ -73,7 +76,9 @@ class Change:
 
     `gaining` and `losing` hold tokens by the mean probability gained or lost: at the first place of the answer
     (`start`), and over all places of y+ (`anywhere`). `mass` has every token of at least `MASS_FLOOR` there, so that
-    several trainings can be averaged. `starts` has the mean probabilities before and after.
+    several trainings can be averaged. `starts` has the mean probabilities before and after. `spreads` is how the
+    distributions along either side's answers moved, `features` what became of refusals before the first word; empty
+    and None where they were not measured.
     """
 
     pairs: Mapping[str, PairChange]
@@ -84,6 +89,8 @@ class Change:
     mass_at_start: Sequence[TokenChange]
     mass_anywhere: Sequence[TokenChange]
     starts: Mapping[str, tuple[float, float]]
+    spreads: Mapping[Side, SideSpread] = field(default_factory=dict)
+    features: FeatureChange | None = None
 
     @property
     def displaced_share(self) -> float:
@@ -101,6 +108,7 @@ def compare_profiles(
     starts_before: Sequence[AnswerStart],
     starts_after: Sequence[AnswerStart],
     token_text: Callable[[int], str],
+    features: tuple[RefusalFeatures, RefusalFeatures] | None = None,
 ) -> Change:
     """Compares two models' profiles of the same pairs, and their starts on the same prompts.
 
@@ -110,6 +118,7 @@ def compare_profiles(
         starts_before: how its answers start; may be empty.
         starts_after: the same prompts' afterwards.
         token_text: what a token stands for (`harness.models.token_text`).
+        features: of refusals on the same prompts, before and after.
 
     Raises HarnessError where the two do not hold the same pairs with as many tokens.
     """
@@ -147,6 +156,8 @@ def compare_profiles(
         {way: (_mean_start(starts_before, way), _mean_start(starts_after, way)) for way in OPENING_WAYS}
         if starts_before
         else {},
+        compare_spreads(before, after),
+        compare_features(*features, token_text) if features else None,
     )
 
 
@@ -183,6 +194,8 @@ def change_json(change: Change) -> dict[str, Any]:
             "anywhere": [*map(asdict, change.mass_anywhere)],
         },
         "starts": {way: {"before": was, "after": now} for way, (was, now) in change.starts.items()},
+        **({"spread": {side: each.to_json() for side, each in change.spreads.items()}} if change.spreads else {}),
+        **({"refusal": change.features.to_json()} if change.features else {}),
     }
 
 

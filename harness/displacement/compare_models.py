@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from harness.displacement.change import Change, change_json, compare_profiles, token_json
 from harness.displacement.flips import TracedFlip, trace_flips
 from harness.displacement.nearest import NearPair, nearest_pairs, prompt_token_ids
-from harness.displacement.openings import AnswerStart, answer_starts
+from harness.displacement.openings import AnswerStart
+from harness.displacement.refusal_features import RefusalFeatures, read_prompts
 from harness.models.loading import load_model
 from harness.models.paths import locate_model
 from harness.models.sampling import sample_answers
@@ -19,7 +20,8 @@ from harness.models.templates import check_chat_template
 from harness.models.token_text import token_text
 from harness.preferences.tables import load_preferences
 from harness.prompts.sets import load_prompts
-from harness.scoring.logprobs import Profile, profile_model, usable_tokens
+from harness.scoring.anchoring import Anchor
+from harness.scoring.logprobs import Profile, anchored_profile, profile_model, usable_tokens
 from harness.scoring.scorer import Scorer, refuse_scoreless
 from harness.support.console import print_note
 from harness.support.errors import HarnessError
@@ -72,7 +74,9 @@ class _ModelSide:
     left_out: Counter[str]
     tokenizer: PreTrainedTokenizerBase
     profile: Profile
+    anchor: Anchor | None
     starts: list[AnswerStart]
+    features: RefusalFeatures
     answers: list[str]
     nearest: dict[str, list[NearPair]]
 
@@ -86,7 +90,7 @@ def compare_models(
         before: directory or hub id of the model before training.
         after: of the model after it.
         preferences: the preference table.
-        prompts: a prompt set, of which the unsafe ones are used.
+        prompts: a prompt set, of which the unsafe ones are used, and the benign ones for the refusal direction.
         with_flips: also sample an answer a prompt from both.
         max_length: cut off longer pairs as DPOTrainer does.
 
@@ -99,8 +103,9 @@ def compare_models(
     rows = load_prompts(prompts, "unsafe")
     if not rows:
         raise HarnessError("holds no unsafe prompts", place=prompts)
-    first = _measure_side(before, pairs, rows, with_flips, max_length, nearest=with_flips)
-    second = _measure_side(after, pairs, rows, with_flips, max_length, nearest=False)
+    benign = [row["prompt"] for row in load_prompts(prompts, "benign")]
+    first = _measure_side(before, pairs, rows, benign, with_flips, max_length)
+    second = _measure_side(after, pairs, rows, benign, with_flips, max_length, first)
     if first.left_out != second.left_out:
         raise HarnessError(
             "cannot take the same pairs as the model before",
@@ -114,7 +119,12 @@ def compare_models(
             hint="Compare models with the same tokenizer and chat template.",
         )
     change = compare_profiles(
-        first.profile, second.profile, first.starts, second.starts, partial(token_text, first.tokenizer)
+        first.profile,
+        second.profile,
+        first.starts,
+        second.starts,
+        partial(token_text, first.tokenizer),
+        (first.features, second.features),
     )
     if first.left_out:
         reasons = "; ".join(f"{count} not: {reason}" for reason, count in first.left_out.most_common(10))
@@ -127,11 +137,12 @@ def _measure_side(
     path: str,
     pairs: Dataset,
     rows: Sequence[dict[str, str]],
+    benign: Sequence[str],
     with_answers: bool,
     max_length: int | None,
-    *,
-    nearest: bool,
+    start: _ModelSide | None = None,
 ) -> _ModelSide:
+    """One model's side, as the start or compared with it."""
     model, tokenizer = load_model(path, spread=True, float32=True)
     tokens, left_out = usable_tokens(pairs, model, tokenizer, max_length)
     asked = [row["prompt"] for row in rows]
@@ -142,15 +153,12 @@ def _measure_side(
         if with_answers
         else []
     )
-    return _ModelSide(
-        tokens,
-        left_out,
-        tokenizer,
-        profile_model(model, tokens),
-        answer_starts(model, tokenizer, asked),
-        answers,
-        _nearest_scored(model, tokenizer, tokens, rows) if nearest else {},
+    profile, anchor = (
+        (profile_model(model, tokens, anchor=start.anchor), None) if start else anchored_profile(model, tokens)
     )
+    starts, features = read_prompts(model, tokenizer, asked, benign)
+    nearest = _nearest_scored(model, tokenizer, tokens, rows) if with_answers and start is None else {}
+    return _ModelSide(tokens, left_out, tokenizer, profile, anchor, starts, features, answers, nearest)
 
 
 def _nearest_scored(

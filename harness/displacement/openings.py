@@ -9,12 +9,13 @@ gives the same ones every time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange, Verdict
 from harness.judges.wrappers.reasoning import opened_reasoning
 from harness.models.loading import end_tokens, evaluation_mode
+from harness.scoring.logprobs import FloatArray
 from harness.scoring.openings import OPENING_WAYS, OpeningWay, verdict_way
 from harness.scoring.packing import decoder_body
 from harness.scoring.unembedding import unembed
@@ -56,6 +58,31 @@ class Opening:
     way: OpeningWay
 
 
+@dataclass(frozen=True, slots=True)
+class PromptEnds:
+    """What a model holds at the last token of prompts, as means over them.
+
+    Attributes:
+        first: probability of each first token of the answer [vocabulary].
+        states: hidden states after each layer [layers, d]; the last one's are behind the final norm where the model
+            puts one there.
+    """
+
+    first: FloatArray
+    states: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningReading:
+    """Where the branches of answers end, prompt by prompt, and what the model held before the first token.
+
+    `ends` is None without a prompt.
+    """
+
+    openings: list[list[Opening]]
+    ends: PromptEnds | None
+
+
 def answer_starts(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
 ) -> list[AnswerStart]:
@@ -68,13 +95,15 @@ def answer_starts(
 
     Raises HarnessError where there is no chat template.
     """
-    found = []
-    for openings in answer_openings(model, tokenizer, prompts, OPENING_FLOOR):
-        chances = dict.fromkeys(OPENING_WAYS, 0.0)
-        for opening in openings:
-            chances[opening.way] += opening.probability
-        found.append(AnswerStart(**chances))
-    return found
+    return [sum_openings(openings) for openings in answer_openings(model, tokenizer, prompts, OPENING_FLOOR)]
+
+
+def sum_openings(openings: Sequence[Opening]) -> AnswerStart:
+    """How the answer to a prompt starts, from all its openings."""
+    chances = dict.fromkeys(OPENING_WAYS, 0.0)
+    for opening in openings:
+        chances[opening.way] += opening.probability
+    return AnswerStart(**chances)
 
 
 def answer_openings(
@@ -90,20 +119,46 @@ def answer_openings(
 
     Raises HarnessError where there is no chat template.
     """
+    return read_openings(model, tokenizer, prompts, floor).openings
+
+
+def read_openings(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], floor: float
+) -> OpeningReading:
+    """`answer_openings`, and what the walk's first step shows besides."""
     ids = [prompt_token_ids(tokenizer, prompt) for prompt in prompts]
-    order = sorted(range(len(ids)), key=lambda place: (len(ids[place]), place))
     found: list[list[Opening]] = [[] for _ in ids]
-    at_once = min(_WALKED_AT_ONCE, max(1, int(_ROWS_AT_ONCE * floor)))
+    at_once, ends = min(_WALKED_AT_ONCE, max(1, int(_ROWS_AT_ONCE * floor))), _EndSums()
     with evaluation_mode(model), console.progress_bar("Reading how answers start", len(ids), "prompts") as advance:
-        for begin in range(0, len(order), at_once):
-            batch = order[begin : begin + at_once]
+        for batch in _batches_by_length(ids, at_once):
+            tree = _OpeningTree(model, [ids[place] for place in batch])
+            ends.add(tree)
             walked = _walk_openings(
-                model, tokenizer, [ids[place] for place in batch], [prompts[place] for place in batch], floor
+                tree, tokenizer, [ids[place] for place in batch], [prompts[place] for place in batch], floor
             )
             for place, openings in zip(batch, walked, strict=True):
                 found[place] = openings
             advance(len(batch))
-    return found
+    return OpeningReading(found, ends.means())
+
+
+def read_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> PromptEnds | None:
+    """What a model holds at the last token of these prompts, each one user turn; None without any.
+
+    Raises HarnessError where there is no chat template.
+    """
+    ids, ends = [prompt_token_ids(tokenizer, prompt) for prompt in prompts], _EndSums()
+    with evaluation_mode(model):
+        for batch in _batches_by_length(ids, _WALKED_AT_ONCE):
+            ends.add(_OpeningTree(model, [ids[place] for place in batch]))
+    return ends.means()
+
+
+def _batches_by_length(ids: Sequence[list[int]], at_once: int) -> Iterator[list[int]]:
+    """Places of prompts that are alike in length."""
+    order = sorted(range(len(ids)), key=lambda place: (len(ids[place]), place))
+    for begin in range(0, len(order), at_once):
+        yield order[begin : begin + at_once]
 
 
 def opening_way(prompt: str, opening: str, *, whole: bool) -> OpeningWay:
@@ -140,18 +195,22 @@ class _OpeningTree:
         ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
         self.mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]).to(ids.device)
         # Positions count a prompt's own tokens, as without padding; what the padding gets, the mask hides.
-        self._forward_step(ids, (self.mask.cumsum(1) - 1).clamp(min=0))
+        layers = self._forward_step(ids, (self.mask.cumsum(1) - 1).clamp(min=0), output_hidden_states=True)
+        # Below the first layer all prompts that end alike have the same state.
+        self.states = [layer[:, -1].clone() for layer in (layers.hidden_states or ())[1:]]
 
-    def _forward_step(self, ids: Tensor, positions: Tensor) -> None:
+    def _forward_step(self, ids: Tensor, positions: Tensor, **options: bool) -> Any:
         out: Any = self.body(
             input_ids=ids,
             attention_mask=self.mask,
             position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
+            **options,
         )
         self.cache = out.past_key_values
         self.probabilities = unembed(self.model, out.last_hidden_state[:, -1]).softmax(-1).to(ids.device)
+        return out
 
     def likely_children(self, openings: Sequence[_Branch], floor: float) -> list[list[_Branch]]:
         """The likely continuations by one token of each row's opening; asked once of a tree's present rows."""
@@ -175,15 +234,33 @@ class _OpeningTree:
         self._forward_step(tokens, self.mask.sum(1, keepdim=True) - 1)
 
 
+class _EndSums:
+    """Sums over prompts of what a model holds at their last tokens, from trees that have not grown yet."""
+
+    def __init__(self) -> None:
+        self._prompts, self._sums = 0, tuple[FloatArray, ...]()
+
+    def add(self, tree: _OpeningTree) -> None:
+        """The prompts of one batch."""
+        first = tree.probabilities.cpu().double().sum(0).numpy()
+        states = np.array([layer.cpu().double().sum(0).numpy() for layer in tree.states])
+        self._prompts += len(tree.probabilities)
+        self._sums = (first + self._sums[0], states + self._sums[1]) if self._sums else (first, states)
+
+    def means(self) -> PromptEnds | None:
+        """The means; None where nothing was added."""
+        return PromptEnds(*(each / self._prompts for each in self._sums)) if self._sums else None
+
+
 def _walk_openings(
-    model: PreTrainedModel,
+    tree: _OpeningTree,
     tokenizer: PreTrainedTokenizerBase,
     ids: Sequence[list[int]],
     prompts: Sequence[str],
     floor: float,
 ) -> list[list[Opening]]:
-    """Where the branches end, of one batch of prompts given as token ids and as text."""
-    ends, tree = end_tokens(getattr(model, "generation_config", None), tokenizer), _OpeningTree(model, ids)
+    """Where the branches end, of one batch of prompts given as a tree of them, as token ids and as text."""
+    ends = end_tokens(getattr(tree.model, "generation_config", None), tokenizer)
     unsaid = ends | {tokenizer.pad_token_id, tokenizer.bos_token_id}
     begun = [_begun_reasoning(tokenizer, prompt) for prompt in ids]
     found: list[list[Opening]] = [[] for _ in prompts]

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from harness.displacement.change import change_json, compare_profiles
 from harness.displacement.nearest import nearest_json, nearest_pairs, prompt_token_ids
-from harness.displacement.openings import AnswerStart, answer_starts
+from harness.displacement.openings import AnswerStart
+from harness.displacement.refusal_features import read_prompts
+from harness.displacement.start_side import StartSide
 from harness.models.token_text import token_text
-from harness.scoring.logprobs import Profile, profile_model, tokenize_pairs
+from harness.scoring.logprobs import Profile, anchored_profile, tokenize_pairs
 from harness.support import artifacts
 from harness.support.layout import ReferenceFiles
 from harness.support.spacing import evenly_spaced
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 
 START_PROMPTS = 64
-"""Prompts, evenly spaced over the unsafe ones, on which it is measured how answers start."""
+"""Prompts, evenly spaced over the unsafe ones, on which it is measured how answers start; and as many benign ones, for
+the refusal direction."""
 
 
 def write_reference(
@@ -31,6 +34,7 @@ def write_reference(
     tokenizer: PreTrainedTokenizerBase,
     scored: Dataset,
     prompts: Sequence[Mapping[str, str]],
+    benign: Sequence[str],
     out: ReferenceFiles,
     max_length: int | None,
 ) -> None:
@@ -41,12 +45,13 @@ def write_reference(
         tokenizer: its tokenizer.
         scored: the pairs that have a score, with `pair_id` and `ln_ches`.
         prompts: the unsafe prompts that the arms are evaluated on, rows of `prompt_id` and `prompt`.
+        benign: the benign ones' texts.
         out: where.
         max_length: cut off longer pairs as the training does.
     """
     tokens = tokenize_pairs(scored, tokenizer, max_length)
-    before = profile_model(model, tokens)
-    asked = evenly_spaced([row["prompt"] for row in prompts], START_PROMPTS)
+    before, anchor = anchored_profile(model, tokens)
+    asked, others = (evenly_spaced(each, START_PROMPTS) for each in ([row["prompt"] for row in prompts], benign))
     near = nearest_pairs(
         model,
         {row["prompt_id"]: prompt_token_ids(tokenizer, row["prompt"]) for row in prompts},
@@ -56,21 +61,29 @@ def write_reference(
     sums = {name: [each.chosen, each.rejected] for name, each in before.pair_sums().items()}
     artifacts.write_json(out.logprobs, sums)
     before.save(out.tokens)
-    said = zip(asked, answer_starts(model, tokenizer, asked), strict=True)
-    artifacts.write_json(out.starts, {prompt: astuple(start) for prompt, start in said})
+    starts, features = read_prompts(model, tokenizer, asked, others)
+    StartSide(anchor, features, others).save(out.start)
+    artifacts.write_json(out.starts, {prompt: astuple(start) for prompt, start in zip(asked, starts, strict=True)})
     artifacts.write_json(out.nearest, nearest_json(near))
 
 
 def write_change(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, after: Profile, reference: ReferenceFiles, out: Path
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    after: Profile,
+    start: StartSide,
+    reference: ReferenceFiles,
+    out: Path,
 ) -> None:
     """Writes one trained model's displacement.json, from its profile and the starting model's side."""
     before = artifacts.read_json(reference.starts)
+    starts, features = read_prompts(model, tokenizer, list(before), start.benign)
     change = compare_profiles(
         Profile.load(reference.tokens),
         after,
         [AnswerStart(*each) for each in before.values()],
-        answer_starts(model, tokenizer, list(before)),
+        starts,
         partial(token_text, tokenizer),
+        (start.features, features),
     )
     artifacts.write_json(out, change_json(change))

@@ -156,7 +156,7 @@ def _reference_stage(run: Run, scored: tuple[str, ...]) -> Stage:
     kept = run.files.reference
     others = [run.files.source(name).reference for name in run.other_sources]
     quantized = [run.files.quantized_logprobs] if run.recipe.training.quantize else []
-    outputs = (kept.logprobs, kept.tokens, kept.starts, kept.nearest, *others, *quantized)
+    outputs = (kept.logprobs, kept.tokens, kept.start, kept.starts, kept.nearest, *others, *quantized)
     return Stage("reference", "reference", _reference_inputs, outputs, after=scored)
 
 

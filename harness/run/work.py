@@ -15,6 +15,7 @@ from datasets import Dataset
 
 from harness.displacement.pushes import measure_pushes
 from harness.displacement.run_files import write_change, write_reference
+from harness.displacement.start_side import StartSide
 from harness.evaluation.lm_eval import evaluate_model
 from harness.forecast.extrapolation import LEVEL
 from harness.forecast.forecasting import forecast_training
@@ -166,8 +167,9 @@ def write_starting_side(run: Run, _: Stage) -> None:
     settings = run.recipe.training
     scored = {source: load_scored_pairs(run, source) for source in (ON_POLICY, *run.other_sources)}
     model, tokenizer = load_model(run.model_path, float32=True)
-    unsafe = load_prompts(run.recipe.prompts, "unsafe")
-    write_reference(model, tokenizer, scored[ON_POLICY], unsafe, run.files.reference, settings.max_length)
+    unsafe, benign = (load_prompts(run.recipe.prompts, kind) for kind in ("unsafe", "benign"))
+    asked = [row["prompt"] for row in benign]
+    write_reference(model, tokenizer, scored[ON_POLICY], unsafe, asked, run.files.reference, settings.max_length)
     for source in run.other_sources:
         logprobs = pair_logprobs(model, tokenizer, scored[source], max_length=settings.max_length)
         artifacts.write_json(run.files.source(source).reference, _logprobs_json(logprobs))
@@ -293,7 +295,9 @@ def train_arm(run: Run, stage: Stage) -> None:
         job = replace(job, pairs=pairs)
     model, tokenizer = trained.model, trained.tokenizer
     on_policy = load_scored_pairs(run, ON_POLICY)
-    measured = profile_model(model, tokenize_pairs(on_policy, tokenizer, settings.max_length))
+    start = StartSide.load(run.files.reference.start)
+    tokens = tokenize_pairs(on_policy, tokenizer, settings.max_length)
+    measured = profile_model(model, tokens, anchor=start.anchor)
     after = measured.pair_sums()
     others = job.pairs.filter(lambda pair: pair not in after, input_columns="pair_id")
     of_others = pair_logprobs(model, tokenizer, others, max_length=settings.max_length) if len(others) else {}
@@ -301,7 +305,7 @@ def train_arm(run: Run, stage: Stage) -> None:
     for of_another_model in (files.displacement, files.training):  # a kill leaves none beside this one
         of_another_model.unlink(missing_ok=True)
     trained.save(files.model)
-    write_change(model, tokenizer, measured, run.files.reference, files.displacement)
+    write_change(model, tokenizer, measured, start, run.files.reference, files.displacement)
     artifacts.write_json(
         files.training,
         {

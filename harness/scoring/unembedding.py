@@ -14,20 +14,31 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+LogitScaling = tuple[float, float, float | None]
+"""What a model does to its logits behind the head: multiplies, divides, caps by a tangent (None: does not)."""
+
 _LOGITS_AT_ONCE = 2**26
 """Logits held at once: rows of hidden states are projected to the vocabulary in slices of this many numbers."""
 
 
 def unembed(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """The model's own logits [n, vocabulary] for hidden states [n, d], with its scale or cap, in float32 or wider."""
+    return scale_logits(model.get_output_embeddings()(hidden), logit_scaling(model))
+
+
+def logit_scaling(model: PreTrainedModel) -> LogitScaling:
+    """What a model does behind its head, where ours does not pass: Cohere multiplies, Granite divides, Gemma-2 caps."""
     config = model.config.get_text_config()
-    logits: Tensor = model.get_output_embeddings()(hidden)
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    # What the models do behind the head, where ours does not pass: Cohere multiplies, Granite divides, Gemma-2 caps.
     scale, divisor = getattr(config, "logit_scale", 1.0), getattr(config, "logits_scaling", 1.0)
+    return scale, divisor, getattr(config, "final_logit_softcapping", None)
+
+
+def scale_logits(logits: Tensor, scaling: LogitScaling) -> Tensor:
+    """What a head gives [n, vocabulary], as the model's logits in float32 or wider."""
+    scale, divisor, cap = scaling
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     logits = logits if scale == 1 else logits * scale  # each would be another copy of what is largest here
     logits = logits if divisor == 1 else logits / divisor
-    cap = getattr(config, "final_logit_softcapping", None)
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 

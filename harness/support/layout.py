@@ -39,10 +39,14 @@ class SourceFiles:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceFiles:
-    """The starting model's side of every comparison: ln p by pair and by token, how answers start, nearest pairs."""
+    """The starting model's side of every comparison.
+
+    Ln p by pair and by token, its distributions and features of refusal (`start`), how answers start, nearest pairs.
+    """
 
     logprobs: Path
     tokens: Path
+    start: Path
     starts: Path
     nearest: Path
 
@@ -181,6 +185,7 @@ class RunFiles:
         return ReferenceFiles(
             self.source(ON_POLICY).reference,
             self.root / "reference.npz",
+            self.root / "reference.safetensors",
             self.root / "reference_starts.json",
             self.root / "nearest_pairs.json",
         )

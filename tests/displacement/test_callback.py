@@ -11,16 +11,26 @@ import pytest
 import torch
 
 from harness import DisplacementCallback, StopRule
-from harness.displacement.callback import PROBE_MAX_NEW_TOKENS, PROBE_SEED, PROBE_TEMPERATURE, Reading, build_probe
+from harness.displacement.callback import (
+    PROBE_MAX_NEW_TOKENS,
+    PROBE_PROMPTS,
+    PROBE_SEED,
+    PROBE_TEMPERATURE,
+    Reading,
+    build_probe,
+)
 from harness.displacement.openings import answer_starts
+from harness.displacement.refusal_features import compare_features, read_prompts
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange
 from harness.models.loading import load_model
 from harness.models.sampling import sample_answers
+from harness.prompts.sets import load_prompts
 from harness.recipes.loading import load_recipe
 from harness.run.state import training_prompts
-from harness.scoring.logprobs import pair_logprobs
+from harness.scoring.logprobs import anchored_profile, pair_logprobs, profile_model, tokenize_pairs
 from harness.support.errors import HarnessError
+from harness.support.spacing import evenly_spaced
 
 PAIRS = [
     {
@@ -119,8 +129,18 @@ def test_the_numbers_are_those_of_a_separate_evaluation(watched, micro, tmp_path
     trainer, _, out = watched
     trainer.save_model(str(tmp_path / "model"))
     pairs = Dataset.from_list(PAIRS)
+    start = load_model(str(micro))
+    _, anchor = anchored_profile(start[0], tokenize_pairs(PAIRS, start[1]))
+    benign = evenly_spaced([row["prompt"] for row in load_prompts("bundled", "benign")], PROBE_PROMPTS)
+    features = read_prompts(*start, PROMPTS, benign)[1]
     for row, path in zip((rows(out)[0], rows(out)[-1]), (micro, tmp_path / "model"), strict=True):
         model, tokenizer = load_model(str(path))
+        for side, spread in profile_model(model, tokenize_pairs(PAIRS, tokenizer), anchor=anchor).spread.items():
+            for name, value in (("kl", spread.divergence), ("entropy", spread.entropy), ("top", spread.top)):
+                assert row[f"{side}_{name}"] == pytest.approx(value[-1], abs=1e-5)
+        change = compare_features(features, read_prompts(model, tokenizer, PROMPTS, benign)[1], str)
+        assert row["refusal_first_token"] == (change.mass and pytest.approx(change.mass[1], abs=1e-5))
+        assert row["direction_cosine"] == pytest.approx(change.lowest_cosine, abs=1e-5)
         logprobs = pair_logprobs(model, tokenizer, pairs, batch_size=3).values()
         chosen, rejected = (np.mean([getattr(each, side) for each in logprobs]) for side in ("chosen", "rejected"))
         assert row["chosen_logprob"] == pytest.approx(chosen, abs=1e-5)
@@ -182,7 +202,8 @@ def test_a_broken_rule_stops_and_the_last_model_that_kept_it_stays(micro, tmp_pa
     assert str(best) in told
     kept = pair_logprobs(*load_model(str(best)), Dataset.from_list(swapped)).values()
     assert np.mean([each.chosen for each in kept]) == pytest.approx(levels[2], abs=1e-5)
-    assert sorted(p.name for p in best.parent.iterdir()) == ["best", "readings.jsonl", "start.npz"]
+    kept = ["best", "readings.jsonl", "start.npz", "start.safetensors"]
+    assert sorted(p.name for p in best.parent.iterdir()) == kept
 
 
 @pytest.mark.slow
@@ -202,8 +223,27 @@ def test_a_resumed_training_goes_on_from_its_first_reading(micro, tmp_path):
     again = rows(tmp_path)
     assert [row["step"] for row in again] == [0, 2, 4, 6]
     assert again[:2] == first[:2]
+    assert again[-1]["chosen_kl"] > again[1]["chosen_kl"] > again[0]["chosen_kl"] == 0
     assert again[0]["refusal_rate"] is None
     assert again[-1]["gaining_tokens"]
+
+
+@pytest.mark.slow
+def test_a_training_that_an_older_version_began_is_read_without_what_it_did_not_keep(micro, tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 2}
+    trained(micro, tmp_path, lambda t: DisplacementCallback(t, PAIRS, [], every=2), steps=2, **saving)
+    (tmp_path / "displacement" / "start.safetensors").unlink()
+    older = {"chosen_kl", "rejected_kl", "chosen_entropy", "rejected_entropy", "chosen_top", "rejected_top"}
+    older |= {"refusal_first_token", "direction_cosine"}
+    kept = [{key: value for key, value in row.items() if key not in older} for row in rows(tmp_path)]
+    (tmp_path / "displacement" / "readings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    resumed = {"steps": 4, "resume": str(tmp_path / "checkpoint-2")}
+    trained(micro, tmp_path, lambda t: DisplacementCallback(t, PAIRS, [], every=2), **resumed, **saving)
+    found = rows(tmp_path)
+    assert [row["step"] for row in found] == [0, 2, 4]
+    assert (found[-1]["chosen_kl"], found[-1]["direction_cosine"]) == (None, None)
+    assert found[-1]["chosen_entropy"] > 0
+    assert found[-1]["gaining_tokens"]
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 """Displacement against references that run one sequence at a time in float64, and by hand."""
 
+import copy
 import json
 import math
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -17,10 +18,20 @@ from harness.displacement.flips import trace_flips
 from harness.displacement.nearest import NearPair, nearest_pairs, prompt_token_ids
 from harness.displacement.openings import AnswerStart, answer_openings, answer_starts, opening_way
 from harness.displacement.pushes import measure_pushes
+from harness.displacement.refusal_features import RefusalFeatures, compare_features, read_prompts
+from harness.displacement.start_side import StartSide
 from harness.models.loading import load_model
 from harness.models.sampling import render_prompt
 from harness.preferences.tokens import Tokens
-from harness.scoring.logprobs import POSITIONS, Profile, pair_logprobs, profile_model, tokenize_pairs
+from harness.scoring.logprobs import (
+    POSITIONS,
+    Profile,
+    Spread,
+    anchored_profile,
+    pair_logprobs,
+    profile_model,
+    tokenize_pairs,
+)
 from harness.scoring.openings import OPENING_WAYS
 from harness.support.errors import HarnessError
 from harness.support.spacing import evenly_spaced
@@ -83,6 +94,120 @@ def test_mass_is_the_mean_distribution_at_each_place(measured):
     assert not found.mass[max(map(len, rows)) : POSITIONS].any()
 
 
+def spreads_by_hand(exact, tokens, side, start=None):
+    """Entropy, likeliest token and divergence of every place of one side's answers, one sequence at a time."""
+    found = []
+    for pair in tokens.values():
+        answer = getattr(pair, side)
+        logprobs = distributions(exact, pair.prompt, answer)
+        p = np.exp(logprobs)
+        theirs = logprobs if start is None else distributions(start, pair.prompt, answer)
+        found.append(
+            np.stack([-(p * logprobs).sum(-1), p.max(-1), (p * (logprobs - theirs)).sum(-1)], axis=1),
+        )
+    return found
+
+
+def means_by_hand(places, column, positions=POSITIONS):
+    """Means of a column over the answers that long, at each place and over all."""
+    longest = max(map(len, places))
+    rows = [np.mean([each[t, column] for each in places if len(each) > t]) for t in range(min(positions, longest))]
+    return rows, np.concatenate([each[:positions] for each in places])[:, column].mean()
+
+
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+def test_spread_against_one_sequence_at_a_time(measured, side):
+    _, _, tokens, found, exact = measured
+    places = spreads_by_hand(exact, tokens, side)
+    for column, got in enumerate((found.spread[side].entropy, found.spread[side].top)):
+        rows, overall = means_by_hand(places, column, positions=10**6)
+        np.testing.assert_allclose(got[: len(rows)], rows, rtol=1e-5)
+        assert np.isnan(got[len(rows) : POSITIONS]).all()
+        assert got[POSITIONS] == pytest.approx(overall, rel=1e-5)
+    assert found.spread[side].divergence is None
+
+
+def moved_model(micro, seed=1):
+    """The micro model after a step in a random direction, and its float64 copy."""
+    model = load_model(str(micro))[0].eval()
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.1)
+    exact = load_model(str(micro))[0].double().eval()
+    exact.load_state_dict(model.state_dict())
+    return model, exact
+
+
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+@pytest.mark.parametrize("logits_at_once", [2**26, 3000])
+def test_divergence_from_the_start_against_both_models_side_by_side(
+    measured, micro, tmp_path, monkeypatch, side, logits_at_once
+):
+    """KL(after || before) over the whole vocabulary; the start is known by its anchor alone, back from its file."""
+    model, _, tokens, _, start = measured
+    monkeypatch.setattr("harness.scoring.unembedding._LOGITS_AT_ONCE", logits_at_once)
+    monkeypatch.setattr("harness.scoring.logprobs.POSITIONS", 3)
+    before, anchor = anchored_profile(model, tokens, batch_size=3)
+    StartSide(anchor, RefusalFeatures(np.zeros(0), (), np.zeros((0, 0))), ()).save(tmp_path / "start.safetensors")
+    anchor = StartSide.load(tmp_path / "start.safetensors").anchor
+    after, exact = moved_model(micro)
+    found = profile_model(after, tokens, batch_size=2, anchor=anchor).spread[side]
+    places = spreads_by_hand(exact, tokens, side, start)
+    rows, overall = means_by_hand(places, 2, positions=3)
+    assert min(rows) > 0.01  # a step that moves nothing would show nothing
+    np.testing.assert_allclose(found.divergence[: len(rows)], rows, rtol=2e-4)
+    assert found.divergence[3] == pytest.approx(overall, rel=2e-4)
+    assert found.compared[0] == len(tokens)
+    assert found.compared[3] == sum(min(3, len(each)) for each in places)
+    itself = profile_model(model, tokens, anchor=anchor).spread[side]
+    assert itself.divergence[3] == pytest.approx(0, abs=1e-6)
+    assert before.spread[side].divergence is None
+
+
+def test_the_divergence_is_of_some_pairs_where_there_are_many(measured, micro, monkeypatch):
+    model, _, tokens, _, start = measured
+    monkeypatch.setattr("harness.scoring.logprobs.ANCHORED_PAIRS", 3)
+    _, anchor = anchored_profile(model, tokens)
+    after, exact = moved_model(micro)
+    found = profile_model(after, tokens, anchor=anchor).spread["chosen"]
+    some = {name: tokens[name] for name in evenly_spaced([*tokens], 3)}
+    rows, overall = means_by_hand(spreads_by_hand(exact, some, "chosen", start), 2)
+    np.testing.assert_allclose(found.divergence[: len(rows)], rows, rtol=2e-4)
+    assert found.divergence[POSITIONS] == pytest.approx(overall, rel=2e-4)
+
+
+def test_an_anchor_of_a_head_with_an_adapter_has_its_weight(measured):
+    """LoRA on the unembedding: the base's weight alone would be another model's."""
+    from peft import LoraConfig, get_peft_model
+
+    model, _, tokens, _, _ = measured
+    adapted = get_peft_model(copy.deepcopy(model), LoraConfig(r=2, target_modules=["lm_head"])).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.normal_()
+    _, anchor = anchored_profile(adapted, tokens)
+    assert profile_model(adapted, tokens, anchor=anchor).spread["chosen"].divergence[POSITIONS] < 1e-5
+    assert profile_model(model, tokens, anchor=anchor).spread["chosen"].divergence[POSITIONS] > 0.01
+
+
+def test_a_token_without_a_chance_adds_nothing(measured):
+    """A bias of minus infinity, as of tokens that a model must not say: 0 ln 0 is 0, here and against the start."""
+    model, _, tokens, _, _ = measured
+    barred = copy.deepcopy(model)
+    head = torch.nn.Linear(*reversed(model.lm_head.weight.shape))
+    head.weight, head.bias = barred.lm_head.weight, torch.nn.Parameter(torch.zeros(len(model.lm_head.weight)))
+    barred.lm_head = head
+    with torch.no_grad():
+        head.bias[-5:] = -math.inf
+    _, anchor = anchored_profile(barred, tokens)
+    spread = profile_model(barred, tokens, anchor=anchor).spread["chosen"]
+    assert math.isfinite(spread.entropy[POSITIONS])
+    assert spread.divergence[POSITIONS] == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_mode_and_the_random_state_stay(measured, training):
     model, tokenizer, tokens, _, _ = measured
@@ -112,6 +237,18 @@ def test_a_profile_comes_back_from_its_file(measured, tmp_path):
         was, now = getattr(found, side), getattr(again, side)
         assert list(was) == list(now)
         assert all((was[name] == now[name]).all() for name in was)
+        np.testing.assert_array_equal(again.spread[side].entropy, found.spread[side].entropy)
+        np.testing.assert_array_equal(again.spread[side].top, found.spread[side].top)
+
+
+def test_a_profile_of_an_older_version_has_no_spread(measured, tmp_path):
+    found = measured[3]
+    Profile(found.chosen, found.rejected, found.mass).save(tmp_path / "p.npz")
+    again = Profile.load(tmp_path / "p.npz")
+    assert again.spread == {}
+    content = change_json(compare_profiles(again, found, [], [], str))
+    assert "spread" not in content
+    assert "refusal" not in content
 
 
 def test_a_pair_that_cannot_be_tokenised_is_named(measured):
@@ -209,6 +346,79 @@ def test_every_token_of_some_probability_is_recorded():
         {"token": "<2>", "id": 2, "before": 0.00009, "after": 0.0001},
     ]
     assert content["mass"]["anywhere"] == content["mass"]["start"]
+
+
+def spread_by_hand(entropy, top, divergence=None, compared=None):
+    """A spread at two places and over all; NaN elsewhere."""
+
+    def padded(values):
+        return None if values is None else np.array([*values[:2], *[np.nan] * (POSITIONS - 2), values[2]])
+
+    return Spread(padded(entropy), padded(top), padded(divergence), padded(compared))
+
+
+def test_spreads_before_and_after():
+    was = {side: spread_by_hand([2.0, 1.0, 1.5], [0.25, 0.5, 0.375]) for side in ("chosen", "rejected")}
+    now = {
+        "chosen": spread_by_hand([1.5, 0.5, 1.0], [0.5, 0.75, 0.625], [0.125, 0.25, 0.1875], [4, 1, 5]),
+        "rejected": spread_by_hand([0.5, 0.25, 0.375], [0.75, 1.0, 0.875], [0.5, np.nan, 0.5], [4, 0, 4]),
+    }
+    before, after = replace(BEFORE, spread=was), replace(AFTER, spread=now)
+    content = change_json(compared(before, after))["spread"]
+    assert content["chosen"]["positions"] == [
+        {
+            "position": 0,
+            "n": 4,
+            "entropy": {"before": 2.0, "after": 1.5},
+            "top": {"before": 0.25, "after": 0.5},
+            "kl": 0.125,
+            "kl_n": 4,
+        },
+        {
+            "position": 1,
+            "n": 1,
+            "entropy": {"before": 1.0, "after": 0.5},
+            "top": {"before": 0.5, "after": 0.75},
+            "kl": 0.25,
+            "kl_n": 1,
+        },
+    ]
+    assert content["rejected"]["positions"][1]["kl"] is None
+    assert content["rejected"]["overall"] == {
+        "n": 5,
+        "entropy": {"before": 1.5, "after": 0.375},
+        "top": {"before": 0.375, "after": 0.875},
+        "kl": 0.5,
+        "kl_n": 4,
+    }
+    json.dumps(content, allow_nan=False)
+
+
+def test_features_before_and_after():
+    """By hand: 3-4-5 lengths; cosines 1, 0 and -1; a layer without a direction is left out."""
+    was = RefusalFeatures(np.array([0.1, 0.6, 0.3]), (1, 2), np.array([[3.0, 4.0], [1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]))
+    now = RefusalFeatures(np.array([0.5, 0.2, 0.3]), (0,), np.array([[6.0, 8.0], [0.0, 3.0], [0.0, -1.0], [1.0, 0.0]]))
+    change = compare_features(was, now, "<{}>".format)
+    assert change.mass == (pytest.approx(0.9), pytest.approx(0.5))
+    assert change.lowest_cosine == -1
+    assert change.to_json() == {
+        "first_tokens": {
+            "before": pytest.approx(0.9),
+            "after": pytest.approx(0.5),
+            "tokens": [
+                {"token": "<1>", "id": 1, "before": 0.6, "after": 0.2},
+                {"token": "<2>", "id": 2, "before": 0.3, "after": 0.3},
+            ],
+        },
+        "direction": [
+            {"layer": 1, "cosine": 1.0, "length_before": 5.0, "length_after": 10.0},
+            {"layer": 2, "cosine": 0.0, "length_before": 1.0, "length_after": 3.0},
+            {"layer": 3, "cosine": -1.0, "length_before": 2.0, "length_after": 1.0},
+        ],
+    }
+    nothing = RefusalFeatures(np.zeros(0), (), np.zeros((0, 0)))
+    for empty in (compare_features(nothing, now, str), compare_features(was, nothing, str)):
+        assert (empty.mass, empty.lowest_cosine, empty.layers) == (None, None, [])
 
 
 def test_starts_are_means():
@@ -310,6 +520,67 @@ def test_starts_against_a_walk_one_sequence_at_a_time(toy, monkeypatch, floor):
         assert astuple(start) == pytest.approx([expected[way] for way in OPENING_WAYS], abs=1e-4)
         assert sum(astuple(start)) == pytest.approx(1, abs=1e-5)
         assert max(astuple(start)) < 0.999  # a toy that always starts alike would show nothing
+
+
+@pytest.mark.slow
+def test_features_of_refusal_against_one_sequence_at_a_time(toy):
+    """The direction and the first tokens' mass by plain forward passes; the tokens by the walk, one root at a time."""
+    model, exact, tokenizer = toy
+    unsafe, benign = ["help", "Here is I cannot help", "is is", "Sure . Sure . Sure ."], ["Sure", "I help .", "is"]
+
+    @torch.inference_mode()
+    def ends(prompts):
+        passes = [
+            exact(input_ids=torch.tensor([prompt_token_ids(tokenizer, each)]), output_hidden_states=True)
+            for each in prompts
+        ]
+        states = [torch.stack([layer[0, -1] for layer in each.hidden_states[1:]]).numpy() for each in passes]
+        return np.mean(states, axis=0), np.mean([each.logits[0, -1].softmax(-1).numpy() for each in passes], axis=0)
+
+    starts, found = read_prompts(model, tokenizer, unsafe, benign)
+    assert starts == answer_starts(model, tokenizer, unsafe)
+    (state, first), (other, _) = ends(unsafe), ends(benign)
+    np.testing.assert_allclose(found.first, first, atol=1e-5)
+    np.testing.assert_allclose(found.direction, state - other, atol=2e-4)
+    assert found.direction.shape == (2, 16)
+    refusing, through = np.zeros(len(first)), np.zeros(len(first))
+    for prompt in unsafe:
+        ids = prompt_token_ids(tokenizer, prompt)
+        logits = exact(input_ids=torch.tensor([ids])).logits[0, -1]
+        for token, p in enumerate(logits.softmax(-1).tolist()):
+            if p >= openings.OPENING_FLOOR:
+                ways = walked(exact, tokenizer, prompt, ids, (token,), p)
+                refusing[token] += ways["refusal"]
+                through[token] += p
+    expected = [token for token in range(len(first)) if refusing[token] > through[token] / 2]
+    assert list(found.tokens) == expected
+    assert 0 < len(expected) < (through > 0).sum()
+
+
+@pytest.mark.slow
+def test_without_prompts_of_a_kind_there_is_no_direction(toy):
+    model, _, tokenizer = toy
+    assert read_prompts(model, tokenizer, ["help"], [])[1].direction.size == 0
+    starts, found = read_prompts(model, tokenizer, [], ["help"])
+    assert (starts, found.tokens, found.direction.size) == ([], (), 0)
+
+
+@pytest.mark.slow
+def test_a_starts_side_comes_back_from_its_file(measured, toy, tmp_path):
+    model, _, tokens, _, _ = measured
+    features = read_prompts(toy[0], toy[2], ["help", "is is"], ["Sure"])[1]
+    was = StartSide(anchored_profile(model, tokens)[1], features, ["Sure"])
+    was.save(tmp_path / "start.safetensors")
+    now = StartSide.load(tmp_path / "start.safetensors")
+    assert (now.benign, now.features.tokens) == (["Sure"], features.tokens)
+    assert (now.features.first == features.first).all()
+    assert (now.features.direction == features.direction).all()
+    assert now.anchor.begins == was.anchor.begins
+    assert (now.anchor.bias, now.anchor.scaling) == (None, was.anchor.scaling)
+    for mine, theirs in zip(
+        (*now.anchor.states.values(), now.anchor.weight), (*was.anchor.states.values(), was.anchor.weight), strict=True
+    ):
+        assert torch.equal(mine, theirs)
 
 
 @pytest.mark.slow

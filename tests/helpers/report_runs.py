@@ -404,8 +404,32 @@ def write_displacement(out, arm="raw", seeds=(0, 1)):
                     "compliance": {"before": 0.2, "after": 0.7 + more},
                     "other": {"before": 0.0, "after": 0.0},
                 },
+                "spread": {side: side_spread(more) for side in ("chosen", "rejected")},
+                "refusal": {
+                    "first_tokens": {
+                        "before": 0.75,
+                        "after": 0.25 - more,
+                        "tokens": [
+                            {"token": "I", "id": 5, "before": 0.5, "after": 0.125 - more},
+                            {"token": "<i>No\u202e", "id": 8, "before": 0.25, "after": 0.125},
+                        ],
+                    },
+                    "direction": [
+                        {"layer": layer, "cosine": 1 - layer * more, "length_before": 1.0, "length_after": 2.0}
+                        for layer in (1, 2)
+                    ],
+                },
             },
         )
+
+
+def side_spread(more):
+    """One side's distributions at one place and over all, the second with nothing compared."""
+    sides = {"entropy": {"before": 2.0, "after": 1.5 - more}, "top": {"before": 0.25, "after": 0.5 + more}}
+    return {
+        "positions": [{"position": 0, "n": 7, **sides, "kl": 0.5 + more, "kl_n": 7}],
+        "overall": {"n": 20, **sides, "kl": None, "kl_n": 0},
+    }
 
 
 def write_nearest(out):

@@ -347,6 +347,27 @@ def recomputed(out):
                 },
                 "losing": [{"before": 0.7, "after": 0.3}],
                 "positions": [{"position": 0, "n": 7, "chosen_change": -1.05, "rejected_change": -2.0}],
+                "spread": {
+                    side: {
+                        "positions": [
+                            {
+                                "kl": 0.55,
+                                "entropy": {"before": 2.0, "after": 1.45},
+                                "top": {"before": 0.25, "after": 0.55},
+                            }
+                        ],
+                        "overall": {
+                            "kl": None,
+                            "entropy": {"before": 2.0, "after": 1.45},
+                            "top": {"before": 0.25, "after": 0.55},
+                        },
+                    }
+                    for side in ("chosen", "rejected")
+                },
+                "refusal": {
+                    "first_tokens": {"before": 0.75, "after": 0.2},
+                    "direction": [{"cosine": 0.95}, {"cosine": 0.9}],
+                },
             }
         },
         # two seeds of 12 unsafe and 4 benign prompts, the first one of which is not judged
@@ -463,6 +484,27 @@ def test_the_control_is_the_arm_that_differs_in_nothing_but_chance(whole):
     # training prompts judged: 1, 3, 4, 6, 7, 9, 10; of these random alone loses 7, with both seeds
     assert found["ches_filtered"].gain.value == pytest.approx(1 / 7)
     assert found["ches_filtered"].gain.n == 7
+
+
+def test_distributions_are_shown_with_the_tokens_as_text(page):
+    block = spaced(page[page.index('id="mass"') : page.index('id="judge"')])
+    assert "First token" in block
+    assert "All of y−" in block
+    assert "<bdi>I</bdi>, <bdi>&lt;i&gt;No" in block
+    assert "behind layers 1, 2" in block
+
+
+def test_a_run_of_an_older_version_says_nothing_of_distributions(plain):
+    for file in plain.glob("arms/raw/*/displacement.json"):
+        older = {key: value for key, value in artifacts.read_json(file).items() if key not in ("spread", "refusal")}
+        artifacts.write_json(file, older)
+        break  # with one seed that did not record them there is no mean
+    figures = build_view(read_run(plain)).figures["displacement"]["raw"]
+    assert (figures["spread"], figures["refusal"]) == (None, None)
+    block = render_report([plain]).split('id="mass"')[1].split('id="judge"')[0]
+    assert "How answers start" in block
+    assert "KL from the start" not in block
+    assert "refusal direction" not in block
 
 
 def moved(start, whole=True):
