@@ -6,17 +6,19 @@ pieces of text with other numbers, by why they are none; `[...]` in one stands f
 the claims that the results do not bear out, and the numbers of the page that nothing covers.
 
     SOURCE:PATH              NAME (docs/results/NAME.json), benchmark/NAME, recipe/NAME, paper (docs/claims/paper.yaml),
-                             or a file of Python: constants, a class's fields, defaults of a function's parameters;
-                             A+B is the list of two
+                             or a file: of JSON, of YAML, or of Python (constants, a class's fields, defaults of a
+                             function's parameters); A+B is the list of two
     a.b.0  a.*  a[k=v, l=w]  a key or a place; all values; the rows with these values; 'a key of any kind'
     min(A, B)                a function of FUNCTIONS; what a path with * or [] finds is a list
-    as percent +.1f          percent: times 100; bare: .5 for 0.5; word, Word: spelled; else a format of Python's
+    as percent +.1f          percent: times 100; bare: .5 for 0.5; tens: rounded to tens; word, Word: spelled; else a
+                             format of Python's
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import operator
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -176,18 +178,32 @@ def _parsed(tokens: list[str]) -> Any:
     return float(token) if "." in token else int(token)
 
 
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Mult: operator.mul,
+    ast.Pow: operator.pow,
+    ast.LShift: operator.lshift,
+}
+"""How constants are written: 2**17, 1 << 17, 256 * 1024."""
+
+
 @cache
 def read_source(name: str) -> Any:
     """The content of a source of numbers."""
     if "+" in name:
         return [read_source(each) for each in name.split("+")]
-    if name.endswith(".py"):
-        return constants_of(ast.parse((ROOT / name).read_text(encoding="utf-8")).body)
-    if name == "paper" or name.startswith("recipe/"):
-        path = CLAIMS / "paper.yaml" if name == "paper" else ROOT / "harness" / "recipes" / f"{name[7:]}.yaml"
-        return parse_yaml(path.read_text(encoding="utf-8"))
-    folder = ROOT / ("benchmarks" if name.startswith("benchmark/") else "docs") / "results"
-    return json.loads((folder / f"{name.removeprefix('benchmark/')}.json").read_text(encoding="utf-8"))
+    if name == "paper":
+        path = CLAIMS / "paper.yaml"
+    elif name.startswith("recipe/"):
+        path = ROOT / "harness" / "recipes" / f"{name[7:]}.yaml"
+    elif name.startswith("benchmark/"):
+        path = ROOT / "benchmarks" / "results" / f"{name[10:]}.json"
+    else:
+        path = ROOT / name if "." in name else ROOT / "docs" / "results" / f"{name}.json"
+    return READERS[path.suffix](path.read_text(encoding="utf-8"))
 
 
 def constants_of(body: Sequence[ast.stmt]) -> dict[str, Any]:
@@ -200,6 +216,9 @@ def constants_of(body: Sequence[ast.stmt]) -> dict[str, Any]:
                 | ast.AnnAssign(target=ast.Name(id=name), value=value)
             ):
                 found |= _plain(name, value)
+            case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
+                for each, value in zip(names, values, strict=True):
+                    found |= _plain(ast.unparse(each), value)
             case ast.ClassDef():
                 found[node.name] = constants_of(node.body)
             case ast.FunctionDef():
@@ -219,10 +238,22 @@ def _plain(name: str, node: ast.expr | None) -> dict[str, Any]:
     if isinstance(node, ast.Call):
         default = [keyword.value for keyword in node.keywords if keyword.arg == "default"]
         node = next(iter([*node.args, *default]), None)
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        sides = [_plain("value", side) for side in (node.left, node.right)]
+        return {name: OPERATORS[type(node.op)](*(side["value"] for side in sides))} if all(sides) else {}
     try:
-        return {} if node is None else {name: ast.literal_eval(node)}
+        return {} if node is None else {name: _as_lists(ast.literal_eval(node))}
     except (ValueError, TypeError):
         return {}
+
+
+READERS: Mapping[str, Callable[[str], Any]] = {
+    ".json": json.loads,
+    ".jsonl": lambda text: [json.loads(line) for line in text.splitlines()],
+    ".yaml": parse_yaml,
+    ".py": lambda text: constants_of(ast.parse(text).body),
+}
+"""What a source's text is read with."""
 
 
 def found_at(content: Any, path: str) -> Any:
@@ -262,7 +293,8 @@ def shown(told: str) -> str:
     if spec in ("word", "Word"):
         word = WORDS[round(value)]
         return word.capitalize() if spec == "Word" else word
-    text = format(100 * value if "percent" in kinds else value, spec).replace("e-0", "e-")
+    value = round(value, -1) if "tens" in kinds else 100 * value if "percent" in kinds else value
+    text = format(value, spec).replace("e-0", "e-")
     return re.sub(r"\b0(?=\.)", "", text) if "bare" in kinds else text
 
 
@@ -282,14 +314,15 @@ NO_PROSE = (
 )
 """Code, tables that are drawn from the results, targets of links."""
 
-REFERENCE = r"[Ss]ections?|[Tt]ables?|Theorems?|Definitions?|[Aa]ppendix|chapter|[Ff]igures?"
-NAME = r"Python|Qwen|OLMo|Llama|GPT|Gemma|TRL|vLLM|Med\.|[Vv]ersion|stage|E9, section"
+REFERENCE = r"[Ss]ections?|[Tt]ables?|Theorems?|Definitions?|[Aa]ppendix|chapter|[Ff]igures?|exit codes?"
+NAME = r"Python|Qwen|OLMo|Llama|GPT|Gemma|TRL|vLLM|Med\.|[Vv]ersion|stage|ISO"
 NAMES = (
     re.compile(r"\barXiv\s\d{4}\.\d{5}"),
     re.compile(rf"\b(?:{REFERENCE})\s\d[\d.]*\b(?:(?:,\s|\sand\s)\d[\d.]*\b)*"),
     re.compile(rf"\b(?:{NAME})\s\d[\d.]*"),
     re.compile(r"\bv?\d+\.\d+\.\d+\S*"),
     re.compile(r"(?<![\w.])[A-Za-z_][\w+]*(?:-\w+)*?-?\d[\w.+-]*"),
+    re.compile(r"(?<=\bal\. )(?:19|20)\d\d"),
     re.compile(r"(?<=[(,\w.]\s)(?:19[5-9]\d|20[0-3]\d)(?=[),;:])|(?<=\()(?:19[5-9]\d|20[0-3]\d)(?=[),;:])"),
     re.compile(r"^\s*\d+\.\s", re.MULTILINE),
 )
@@ -391,14 +424,24 @@ def page_text(page: str) -> str:
 def report_on(page: str) -> str:
     """What is wrong with a page, and the lines to add; empty where nothing is."""
     file = claims_file(page)
-    checked = check(page_text(page), parse_yaml(file.read_text(encoding="utf-8")) if file.exists() else {})
+    try:
+        checked = check(page_text(page), parse_yaml(file.read_text(encoding="utf-8")) if file.exists() else {})
+    except ValueError as error:
+        return f"docs/claims/{file.name}: {error}"
     lines = [f"{page}: {each}" for each in checked.missing]
     lines += [f"{page}, {each}" for each in checked.uncovered]
     if checked.uncovered:
         lines.append(f"Add to docs/claims/{file.name}: claims with {{}} for the numbers, or, under not_results:")
-        around = dict.fromkeys(each.around for each in checked.uncovered)
-        lines += [f"  - {json.dumps(each, ensure_ascii=False)}" for each in around]
+        lines += [f"  - {json.dumps(each, ensure_ascii=False)}" for each in suggested(checked.uncovered)]
     return "\n".join(lines)
+
+
+def suggested(numbers: Sequence[Number]) -> list[str]:
+    """A piece of text for the numbers of each line: its own words around one, `[...]` between the first and the last."""
+    by_line: dict[int, list[str]] = {}
+    for each in numbers:
+        by_line.setdefault(each.line, []).append(each.around)
+    return [own[0] if len(own) == 1 else f"{own[0]} [...] {own[-1]}" for own in by_line.values()]
 
 
 def main() -> int:
