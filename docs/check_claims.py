@@ -6,8 +6,9 @@ pieces of text with other numbers, by why they are none; `[...]` in one stands f
 the claims that the results do not bear out, and the numbers of the page that nothing covers.
 
     SOURCE:PATH              NAME (docs/results/NAME.json), benchmark/NAME, recipe/NAME, paper (docs/claims/paper.yaml),
-                             or a file: of JSON, of YAML, or of Python (constants, a class's fields, defaults of a
-                             function's parameters); A+B is the list of two
+                             or a file: of JSON, of YAML, of Python (constants, a class's fields, defaults of a
+                             function's parameters), a page (its tables by the heading of their first column);
+                             A+B is the list of two
     a.b.0  a.*  a[k=v, l=w]  a key or a place; all values; the rows with these values; 'a key of any kind'
     min(A, B)                a function of FUNCTIONS; what a path with * or [] finds is a list
     as percent +.1f          percent: times 100; bare: .5 for 0.5; tens: rounded to tens; word, Word: spelled; else a
@@ -148,10 +149,14 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "max_each": lambda rows: [max(flat([row])) for row in rows],
     "largest_fall": largest_fall,
     "first_below_start": first_below_start,
+    "numbers": _over(lambda texts: [float(each.replace(",", "")) for each in NUMBER.findall(" ".join(texts))]),
+    "first": lambda values: values[0],
+    "last": lambda values: values[-1],
     "at_most": at_most,
     "at_least": at_least,
 }
-"""What an expression may call. `above` and `below` give 1 or 0; the `_each` take the rows of a list one by one."""
+"""What an expression may call. `above` and `below` give 1 or 0; the `_each` take the rows of a list one by one;
+`numbers` are those in texts."""
 
 
 def value_of(expression: str) -> Any:
@@ -247,10 +252,23 @@ def _plain(name: str, node: ast.expr | None) -> dict[str, Any]:
         return {}
 
 
+def tables_of(page: str) -> dict[str, list[dict[str, str]]]:
+    """The rows of a page's tables, each by its columns; the tables by their first column's heading, a second one
+    of the same heading as `HEADING 2`."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
+        names, _, *rows = ([cell.strip() for cell in line.strip(" |").split(" | ")] for line in table.splitlines())
+        before = sum(re.fullmatch(rf"{re.escape(names[0])}(?: \d+)?", name) is not None for name in found)
+        key = f"{names[0]} {before + 1}" if before else names[0]
+        found[key] = [dict(zip(names, row, strict=False)) for row in rows]
+    return found
+
+
 READERS: Mapping[str, Callable[[str], Any]] = {
     ".json": json.loads,
     ".jsonl": lambda text: [json.loads(line) for line in text.splitlines()],
     ".yaml": parse_yaml,
+    ".md": tables_of,
     ".py": lambda text: constants_of(ast.parse(text).body),
 }
 """What a source's text is read with."""
@@ -283,13 +301,14 @@ def _step(value: Any, key: str, rows: str, path: str) -> list[Any]:
 
 def shown(told: str) -> str:
     """A number as `EXPRESSION as FORMAT` says."""
-    expression, _, form = str(told).partition(" as ")
+    told_format = re.search(r" as ([\w ,.+]+)$", told)
+    expression = told[: told_format.start()] if told_format else told
     value = value_of(expression)
     if isinstance(value, list):
         raise ValueError(f"{expression!r} gives {len(value)} values")
     if isinstance(value, str):
         return value
-    *kinds, spec = form.split() or ["g"]
+    *kinds, spec = told_format[1].split() if told_format else ["g"]
     if spec in ("word", "Word"):
         word = WORDS[round(value)]
         return word.capitalize() if spec == "Word" else word

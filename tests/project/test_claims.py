@@ -253,6 +253,12 @@ def draw(prompts, samples=4, *, temperature: float = 1.0, model=None): ...
     }
 
 
+def test_the_tables_of_a_page_are_read_by_their_columns():
+    page = "| arm | rate, % |\n|---|---|\n| raw | 2.5, -.5 |\n\ntext\n\n| arm |\n|---|\n| ipo |\n"
+    assert claims.tables_of(page) == {"arm": [{"arm": "raw", "rate, %": "2.5, -.5"}], "arm 2": [{"arm": "ipo"}]}
+    assert claims.FUNCTIONS["numbers"](["2.5, -.5", "1,024 and"]) == [2.5, -0.5, 1024]
+
+
 def test_the_command_prints_what_to_add(monkeypatch, capsys, tmp_path):
     (tmp_path / "page.yaml").write_text(json.dumps({"claims": TOLD["claims"]}))
     monkeypatch.setattr(claims, "CLAIMS", tmp_path)
