@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import operator
 import re
 import sys
@@ -26,35 +27,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 from typing import Any
+
+from scipy.special import stdtrit
 
 from harness.support.plain_yaml import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIMS = ROOT / "docs" / "claims"
-NOT_YET = (
-    "README.md",
-    "backends.md",
-    "cost.md",
-    "displacement.md",
-    "forecast.md",
-    "gate.md",
-    "influence.md",
-    "judges.md",
-    "labels.md",
-    "miniature.md",
-    "mitigations.md",
-    "preferences.md",
-    "report.md",
-    "safety.md",
-    "scaling.md",
-    "scoring.md",
-    "selection.md",
-    "tasks.md",
-    "training.md",
-    "unalignment.md",
-)
+NOT_YET = ("README.md", "miniature.md", "mitigations.md", "unalignment.md")
 """Pages without a file of claims so far."""
 
 REASONS = ("definition", "elsewhere", "published", "setting")
@@ -64,6 +46,10 @@ WORDS = (
     *("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
+
+
+NUMBER = re.compile(r"(?<![\w.,])(?:[+-](?=[\d.]))?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e-?\d+)?")
+"""A number as the pages write them: 12, 1,024, -.15, +2.5, 1e-7."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +95,8 @@ def largest_fall(series: list[Any]) -> Any:
     """The largest fall from a value to a later one; of several series each one's."""
     if isinstance(series[0], list):
         return [largest_fall(each) for each in series]
-    return max(before - after for place, before in enumerate(series) for after in series[place:])
+    fall: float = max(before - after for place, before in enumerate(series) for after in series[place:])
+    return fall
 
 
 def first_below_start(series: list[Any]) -> Any:
@@ -117,6 +104,11 @@ def first_below_start(series: list[Any]) -> Any:
     if isinstance(series[0], list):
         return [first_below_start(each) for each in series]
     return next((place for place, value in enumerate(series) if value < series[0]), len(series))
+
+
+def student_reach(values: list[float]) -> float:
+    """Half the width of Student's 95 % interval of the mean."""
+    return float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
 
 
 def at_most(bound: float, *values: Any) -> float:
@@ -152,6 +144,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "numbers": _over(lambda texts: [float(each.replace(",", "")) for each in NUMBER.findall(" ".join(texts))]),
     "first": lambda values: values[0],
     "last": lambda values: values[-1],
+    "student_reach": _over(student_reach),
     "at_most": at_most,
     "at_least": at_least,
 }
@@ -253,8 +246,7 @@ def _plain(name: str, node: ast.expr | None) -> dict[str, Any]:
 
 
 def tables_of(page: str) -> dict[str, list[dict[str, str]]]:
-    """The rows of a page's tables, each by its columns; the tables by their first column's heading, a second one
-    of the same heading as `HEADING 2`."""
+    """The rows of a page's tables by their columns; a table by its first column's heading, the next such: HEADING 2."""
     found: dict[str, list[dict[str, str]]] = {}
     for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
         names, _, *rows = ([cell.strip() for cell in line.strip(" |").split(" | ")] for line in table.splitlines())
@@ -346,8 +338,6 @@ NAMES = (
     re.compile(r"^\s*\d+\.\s", re.MULTILINE),
 )
 """What has digits and is a name: references, versions, models, years of publications, places in a list."""
-
-NUMBER = re.compile(r"(?<![\w.,])(?:[+-](?=[\d.]))?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e-?\d+)?")
 
 
 def numbers_in(page: str) -> list[Number]:
@@ -456,7 +446,7 @@ def report_on(page: str) -> str:
 
 
 def suggested(numbers: Sequence[Number]) -> list[str]:
-    """A piece of text for the numbers of each line: its own words around one, `[...]` between the first and the last."""
+    """A piece of text for the numbers of each line: the words around the first and the last, `[...]` between them."""
     by_line: dict[int, list[str]] = {}
     for each in numbers:
         by_line.setdefault(each.line, []).append(each.around)

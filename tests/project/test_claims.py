@@ -199,6 +199,8 @@ def test_a_path_that_leads_nowhere_is_an_error(path):
         ("largest_fall", ([[1, 3, 2], [6, 4, 1]],), [1, 5]),
         ("first_below_start", ([2, 3, 1],), 2),
         ("first_below_start", ([2, 3, 4],), 3),
+        # of 1, 2, 3: t of two degrees of freedom is 4.3027, the deviation 1
+        ("student_reach", ([1, 2, 3],), pytest.approx(4.3027 / 3**0.5, abs=1e-4)),
         ("at_most", (5, [1, 5]), 5),
         ("at_most", (5, [1, 6]), 6),
         ("at_least", (5, [4, 6]), 4),
