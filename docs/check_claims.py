@@ -318,7 +318,7 @@ NO_PROSE = (
     re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE),
     GENERATED,
     re.compile(r"<!--.*?-->", re.DOTALL),
-    re.compile(r"^ {4,}\S.*$", re.MULTILINE),
+    re.compile(r"(?<=\n\n)(?: {4,}\S.*\n)+"),
     re.compile(r"``.+?``|`[^`]+`", re.DOTALL),
     re.compile(r"(?<=\])\([^)]*\)"),
     re.compile(r"<kbd>.*?</kbd>|https?://\S+"),
@@ -326,11 +326,12 @@ NO_PROSE = (
 """Code, tables that are drawn from the results, targets of links."""
 
 REFERENCE = r"[Ss]ections?|[Tt]ables?|Theorems?|Definitions?|[Aa]ppendix|chapter|[Ff]igures?|exit codes?"
-NAME = r"Python|Qwen|OLMo|Llama|GPT|Gemma|TRL|vLLM|Med\.|[Vv]ersion|stage|ISO"
+MODEL, PROGRAM = r"Qwen|OLMo|Llama|GPT|Gemma", r"Python|TRL|vLLM|Med\.|[Vv]ersion|stage|ISO"
 NAMES = (
     re.compile(r"\barXiv\s\d{4}\.\d{5}"),
     re.compile(rf"\b(?:{REFERENCE})\s\d[\d.]*\b(?:(?:,\s|\sand\s)\d[\d.]*\b)*"),
-    re.compile(rf"\b(?:{NAME})\s\d[\d.]*"),
+    re.compile(rf"\b(?:{MODEL})\s[1-9](?:\.\d)?(?![\d.]|\s%)"),
+    re.compile(rf"\b(?:{PROGRAM})\s\d[\d.]*"),
     re.compile(r"\bv?\d+\.\d+\.\d+\S*"),
     re.compile(r"(?<![\w.])[A-Za-z_][\w+]*(?:-\w+)*?-?\d[\w.+-]*"),
     re.compile(r"(?<=\bal\. )(?:19|20)\d\d"),
@@ -339,13 +340,21 @@ NAMES = (
 )
 """What has digits and is a name: references, versions, models, years of publications, places in a list."""
 
+_SPELLED = f"(?:{'|'.join(WORDS[2:])})"
+COUNTED = "trials|seeds|tables|organisms|draws|re-draws|trainings"
+SPELLED = re.compile(
+    rf"\b{_SPELLED}\b(?=[*_]*(?:\s\w+)?\s(?:{COUNTED})\b|\s(?:of|in)\s(?:the\s)?{_SPELLED}\b)", re.IGNORECASE
+)
+"""Numbers from two on in words, where they count results: `six tables`, `four of five`."""
+
 
 def numbers_in(page: str) -> list[Number]:
-    """Every number in a page's prose and in its tables by hand."""
+    """Every number in a page's prose and in its tables by hand, from the first to the last."""
     prose = page
     for pattern in (*NO_PROSE, *NAMES):
         prose = pattern.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), prose)
-    return [_number(page, found.start(), found[0].rstrip(",")) for found in NUMBER.finditer(prose)]
+    found = [(each.start(), each[0].rstrip(",")) for pattern in (NUMBER, SPELLED) for each in pattern.finditer(prose)]
+    return [_number(page, start, text) for start, text in sorted(found)]
 
 
 def _number(page: str, start: int, text: str) -> Number:
