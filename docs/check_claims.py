@@ -325,17 +325,18 @@ NO_PROSE = (
 )
 """Code, tables that are drawn from the results, targets of links."""
 
-REFERENCE = r"[Ss]ections?|[Tt]ables?|Theorems?|Definitions?|[Aa]ppendix|chapter|[Ff]igures?|exit codes?"
+REFERENCE = r"[Ss]ections?|[Tt]ables?|Theorems?|Definitions?|[Aa]ppendix|chapter|[Ff]igures?|eqs?\.|exit codes?"
 MODEL, PROGRAM = r"Qwen|OLMo|Llama|GPT|Gemma", r"Python|TRL|vLLM|Med\.|[Vv]ersion|stage|ISO"
 NAMES = (
     re.compile(r"\barXiv\s\d{4}\.\d{5}"),
-    re.compile(rf"\b(?:{REFERENCE})\s\d[\d.]*\b(?:(?:,\s|\sand\s)\d[\d.]*\b)*"),
+    re.compile(rf"\b(?:{REFERENCE})\s\d[\d.]*\b(?:(?:,\s|\sand\s|-)\d[\d.]*\b)*"),
     re.compile(rf"\b(?:{MODEL})\s[1-9](?:\.\d)?(?![\d.]|\s%)"),
     re.compile(rf"\b(?:{PROGRAM})\s\d[\d.]*"),
     re.compile(r"\bv?\d+\.\d+\.\d+\S*"),
     re.compile(r"(?<![\w.])[A-Za-z_][\w+]*(?:-\w+)*?-?\d[\w.+-]*"),
-    re.compile(r"(?<=\bal\. )(?:19|20)\d\d"),
-    re.compile(r"(?<=[(,\w.]\s)(?:19[5-9]\d|20[0-3]\d)(?=[),;:])|(?<=\()(?:19[5-9]\d|20[0-3]\d)(?=[),;:])"),
+    re.compile(
+        r"(?<=[A-Za-z.,&]\s)(?:19[5-9]\d|20[0-3]\d)(?!\s*[a-z%\d]|[.,]\d)|(?<=\()(?:19[5-9]\d|20[0-3]\d)(?=[),;:])"
+    ),
     re.compile(r"^\s*\d+\.\s", re.MULTILINE),
 )
 """What has digits and is a name: references, versions, models, years of publications, places in a list."""

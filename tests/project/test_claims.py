@@ -88,6 +88,11 @@ def test_the_numbers_of_a_page_are_those_in_its_prose():
     assert found == [("50", 1), ("80", 3), (".55", 3), ("-1.5e-6", 4), ("1,024", 4), ("9", 4)]
 
 
+def test_years_and_equations_are_names_and_numbers_of_four_digits_are_not():
+    page = "| Li & Khashabi 2025 | eq. 3-5 | Lang 2014). Statist. Med. 17, 1998), (1978), of 2000 prompts, to 2013.5"
+    assert [each.text for each in claims.numbers_in(page)] == ["2000", "2013.5"]
+
+
 def test_a_number_behind_a_models_name_is_no_version():
     assert [each.text for each in claims.numbers_in("Gemma 0.04, Llama 33.4 %, Gemma .5, Llama 5 %")] == [
         *("0.04", "33.4", ".5", "5")
