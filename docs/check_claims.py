@@ -435,6 +435,11 @@ def claims_file(page: str) -> Path:
     return CLAIMS / Path(page).with_suffix(".yaml").name
 
 
+def pages_there() -> list[str]:
+    """The README and the pages of docs/."""
+    return ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))]
+
+
 def page_text(page: str) -> str:
     """A page of docs/, or the README."""
     return (ROOT / ("" if page == "README.md" else "docs") / page).read_text(encoding="utf-8")
@@ -465,8 +470,11 @@ def suggested(numbers: Sequence[Number]) -> list[str]:
 
 def main() -> int:
     """Prints what is wrong with the pages named, or with all that have claims; 1 where something is."""
-    all_pages = ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))]
+    all_pages = pages_there()
     pages = [Path(each).with_suffix(".md").name for each in sys.argv[1:]]
+    if unknown := set(pages) - set(all_pages):
+        print(f"there is no page {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
     told = [report_on(page) for page in pages or (page for page in all_pages if page not in NOT_YET)]
     print("\n".join(filter(None, told)) or "every number is covered")
     return int(any(told))

@@ -25,7 +25,7 @@ def load_script(name: str):
 
 
 claims = load_script("check_claims")
-PAGES = ["README.md", *sorted(path.name for path in DOCS.glob("*.md"))]
+PAGES = claims.pages_there()
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in claims.NOT_YET])
@@ -281,6 +281,9 @@ def test_the_command_prints_what_to_add(monkeypatch, capsys, tmp_path):
     (tmp_path / "page.yaml").write_text(json.dumps({"claims": TOLD["claims"]}))
     monkeypatch.setattr(claims, "CLAIMS", tmp_path)
     monkeypatch.setattr(claims, "page_text", lambda page: {"page.md": PAGE}[page])
+    monkeypatch.setattr(claims, "pages_there", lambda: ["page.md"])
+    monkeypatch.setattr(sys, "argv", ["check_claims.py", "pages"])
+    assert claims.main() == 2
     monkeypatch.setattr(sys, "argv", ["check_claims.py", "page"])
     assert claims.main() == 1
     printed = capsys.readouterr().out
