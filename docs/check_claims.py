@@ -373,7 +373,8 @@ class Piece:
 
     def spans_in(self, page: str) -> list[tuple[int, int]]:
         """The characters that it covers, wherever it stands; none where it does not."""
-        found = re.finditer(rf"(?<![\w.]){self.pattern}(?!\w|\.\d)", page)
+        start, end = r"(?:(?<![\w.])|(?![\w.]))", r"(?!(?<=\w)\w|(?<=\d)\.\d)"  # no part of a word or a number
+        found = re.finditer(rf"{start}{self.pattern}{end}", page)
         return [each.span(group) for each in found for group in range(1, (each.lastindex or 0) + 1)]
 
 

@@ -149,6 +149,8 @@ def test_lines_may_be_broken_otherwise_and_a_listing_may_leave_out_a_middle():
 def test_part_of_a_number_is_not_the_number():
     assert claims.check("Of 110.5 words", {"not_results": {"setting": ["10.5 words"]}}).missing
     assert claims.check("word 10.5", {"not_results": {"setting": ["word 10"]}}).missing
+    assert claims.check("a 0.5 word", {"not_results": {"setting": [".5 word"]}}).missing
+    assert claims.check("of (10 words)", {"not_results": {"setting": ["of (", "10 words"]}}) == claims.Checked([], [])
 
 
 @pytest.mark.parametrize(
