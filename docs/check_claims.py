@@ -406,7 +406,7 @@ def claimed(told: Mapping[str, Any]) -> Iterator[Piece]:
             raise ValueError(f"{text!r} has {len(parts) - 1} places for {len(full)} expressions")
         try:
             numbers = [shown(each) for each in full]
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, OSError, SyntaxError, TypeError, ValueError) as error:
             raise ValueError(f"{text!r}: {error}") from error
         said = "".join(f"{part}{number}" for part, number in zip(parts, [*numbers, ""], strict=True))
         groups = [f"({re.escape(number)})" for number in numbers]
