@@ -1,8 +1,8 @@
 """How hard a pair is to learn: the validation loss of Selective DPO (Gao et al. 2025, arXiv 2502.09650, algorithm 1).
 
 Their method trains with DPO on one half of the pairs, takes each other pair's loss, swaps the halves, does so three
-times with other halves, and drops the pairs with the highest mean loss. They also train from easy to hard; a recipe's
-arm does not order its pairs.
+times with other halves, and drops the pairs with the highest mean loss. They train on the rest from easy to hard, as an
+arm with `order: easy_first` does.
 """
 
 from __future__ import annotations
