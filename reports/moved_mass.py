@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.reading import JsonObject
 
-TOKENS_SHOWN = 10
+TOKENS_SHOWN, LAYERS_SHOWN = 10, 6
 _SHOWN_CHANGE, _SHOWN_PROBABILITY = 0.0005, 0.005
 """A token is shown where its mean changed by what one decimal of a point tells, and is not 0 % on both sides."""
 
@@ -20,7 +20,8 @@ def displacement_figures(seeds: Sequence[JsonObject]) -> dict[str, Any]:
 
     `complete` says that every seed recorded all its tokens; older runs recorded each seed's outermost ones alone, and
     of these only those that every seed recorded have a mean. `spread` (the distributions along the answers) and
-    `refusal` (first tokens and direction) are as displacement.json has them; None where a seed did not record them.
+    `refusal` (first tokens, and the direction at `LAYERS_SHOWN` layers at most) are as displacement.json has them; None
+    where a seed did not record them.
     """
     start, anywhere = (_mean_tokens([_recorded_tokens(seed, where) for seed in seeds]) for where in _PLACES)
     spread, refusal = (
@@ -36,7 +37,7 @@ def displacement_figures(seeds: Sequence[JsonObject]) -> dict[str, Any]:
         "starts": {kind: _mean_of([seed["starts"][kind] for seed in seeds]) for kind in seeds[0]["starts"]},
         "complete": all("mass" in seed for seed in seeds),
         "spread": spread,
-        "refusal": refusal,
+        "refusal": refusal and {**refusal, "direction": _some_layers(refusal["direction"])},
     }
 
 
@@ -58,6 +59,13 @@ def _mean_tree(values: Sequence[Any]) -> Any:
     if any(value is None for value in values):
         return None
     return first if all(value == first for value in values) else fmean(values)
+
+
+def _some_layers(layers: Sequence[JsonObject]) -> list[JsonObject]:
+    """Layers evenly spaced, the first and the last among them."""
+    if len(layers) <= LAYERS_SHOWN:
+        return [*layers]
+    return [layers[place * (len(layers) - 1) // (LAYERS_SHOWN - 1)] for place in range(LAYERS_SHOWN)]
 
 
 def _recorded_tokens(seed: JsonObject, where: str) -> tuple[dict[int, JsonObject], bool]:

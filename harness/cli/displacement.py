@@ -144,15 +144,15 @@ def _spreads_table(spreads: Mapping[Side, SideSpread]) -> Table:
     chosen, rejected = spreads["chosen"], spreads["rejected"]
     table = _text_table(
         "position",
-        ["KL y+", "KL y-", "entropy y+", "entropy y-", "likeliest y+", "likeliest y-"],
-        "Next-token distributions: KL from the start and entropy in nats, probability of the likeliest token",
+        ["KL y+", "KL y-", "entropy y+", "entropy y-", "top y+", "top y-"],
+        "Next-token distributions: KL from before, entropy (nats), top token's probability",
     )
     rows = [*zip_longest(chosen.positions[:8], rejected.positions[:8]), (chosen.overall, rejected.overall)]
     for place, sides in enumerate(rows):
         name = "all" if place == len(rows) - 1 else str(place)
         kl = ("" if each is None or each.kl is None else f"{each.kl:.3f}" for each in sides)
-        entropy = ("" if each is None else "{:.2f} to {:.2f}".format(*each.entropy) for each in sides)
-        top = ("" if each is None else "{:.1%} to {:.1%}".format(*each.top) for each in sides)
+        entropy = ("" if each is None else "{:.2f}→{:.2f}".format(*each.entropy) for each in sides)
+        top = ("" if each is None else "{:.0%}→{:.0%}".format(*each.top) for each in sides)
         table.add_row(name, *kl, *entropy, *top)
     return table
 

@@ -1,9 +1,9 @@
 """Refusals before a word of the answer: the first tokens that lead to them, and the direction in hidden states.
 
-Both come of the pass over the prompts from which it is read how answers start. The direction is a difference of means
-(Arditi et al. 2024, arXiv 2406.11717, equation 1): at each layer the mean hidden state at the last token of unsafe
-prompts less that of benign ones. The tokens are the set R of their refusal metric, chosen by what the starting model
-does after each of them instead of by hand.
+Both come of the pass over the unsafe prompts from which it is read how answers start, the direction of one over benign
+prompts as well. It is a difference of means (Arditi et al. 2024, arXiv 2406.11717): at each layer the mean hidden state
+at the last token of unsafe prompts less that of benign ones. The tokens are the set R of their refusal metric, chosen
+by what the starting model does after each of them instead of by hand.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Displacement against references that run one sequence at a time in float64, and by hand."""
 
 import copy
+import io
 import json
 import math
 from dataclasses import astuple, replace
@@ -10,7 +11,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from harness.cli.displacement import _change_tables
 from harness.displacement import openings, pushes
 from harness.displacement.change import change_json, compare_profiles
 from harness.displacement.compare_models import compare_models
@@ -392,6 +395,22 @@ def test_spreads_before_and_after():
         "kl_n": 4,
     }
     json.dumps(content, allow_nan=False)
+
+
+def test_the_commands_tables_show_the_spread_and_the_features():
+    was = {side: spread_by_hand([2.0, 1.0, 1.5], [0.25, 0.5, 0.375]) for side in ("chosen", "rejected")}
+    now = {side: spread_by_hand([1.5, 0.5, 1], [0.5, 0.75, 0.625], [0.125, 0.25, 0.1875], [4, 1, 5]) for side in was}
+    features = [RefusalFeatures(np.array([1 - p, p]), (1,), np.eye(2)[[0] * 20]) for p in (0.75, 0.5)]
+    starts = [AnswerStart(1.0, 0.0, 0.0)]
+    before, after = replace(BEFORE, spread=was), replace(AFTER, spread=now)
+    change = compare_profiles(before, after, starts, starts, str, tuple(features))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(*_change_tables(change))
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert "0 0.125 0.125 2.00→1.50 2.00→1.50 25%→50% 25%→50%" in lines
+    assert "all 0.188 0.188 1.50→1.00 1.50→1.00 38%→62% 38%→62%" in lines
+    assert "with a first token of refusals 75.0% 50.0%" in lines
+    assert [int(line.split()[0]) for line in lines if line.endswith("1.000 1 1")] == [1, 3, 6, 9, 11, 14, 17, 20]
 
 
 def test_features_before_and_after():

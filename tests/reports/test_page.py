@@ -507,6 +507,13 @@ def test_a_run_of_an_older_version_says_nothing_of_distributions(plain):
     assert "refusal direction" not in block
 
 
+def test_of_many_layers_some_are_shown_with_the_first_and_the_last():
+    seed = moved({1: (0.1, 0.4)})
+    seed["refusal"] = {"direction": [{"layer": layer, "cosine": 1 - layer / 100} for layer in range(1, 33)]}
+    found = displacement_figures([seed])["refusal"]["direction"]
+    assert [turn["layer"] for turn in found] == [1, 7, 13, 19, 25, 32]
+
+
 def moved(start, whole=True):
     """A seed's displacement.json of tokens by id: before and after at the start; of an older run without `whole`."""
     rows = [runs.token(f"t{number}", number, *sides) for number, sides in start.items()]
