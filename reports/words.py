@@ -142,8 +142,8 @@ def make_visible(text: str) -> str:
 
 
 def shorten_commit(name: str) -> str:
-    """A name with its commit cut to what tells it from others; the recipe's table has it whole."""
-    return re.sub(r"(?<=@)([0-9a-f]{8})[0-9a-f]{32}\b", r"\1", name)
+    """A name with its commits cut to what tells them from others; the recipe's table has them whole."""
+    return re.sub(r"(?<=[@+])([0-9a-f]{8})[0-9a-f]{32}\b", r"\1", name)
 
 
 def tells_refusals(judge: str) -> bool:

@@ -114,6 +114,7 @@ def test_a_commit_is_shown_short_where_it_is_read_and_whole_where_it_is_copied()
 
     commit = "0123456789abcdef0123456789abcdef01234567"
     assert shorten_commit(f"wildguard@{commit}") == "wildguard@01234567"
+    assert shorten_commit(f"sorrybench_gold@{commit}+{commit}") == "sorrybench_gold@01234567+01234567"
     assert shorten_commit("lexical") == "lexical"
     assert model(RecordedRecipe(model="org/name", revision=commit, seeds=[0])) == f"org/name@{commit}"
 

@@ -77,6 +77,17 @@ def test_hashes_see_names_and_content(tmp_path):
     assert artifacts.sha256_of(tmp_path / "b") == "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
 
 
+def test_what_a_recipe_names_is_hashed_where_it_is_here(tmp_path):
+    file = tmp_path / "labels.jsonl"
+    file.write_text("{}\n")
+    known = artifacts.sha256_of(file)
+    assert artifacts.hash_if_local(str(file)) == artifacts.hash_if_local(f"sorrybench={file}") == known
+    file.write_text('{"a": 1}\n')
+    assert artifacts.hash_if_local(f"sorrybench={file}") != known
+    for source in ("org/name@main", "sorrybench", "sorrybench=none.jsonl", None):
+        assert artifacts.hash_if_local(source) == source
+
+
 def test_fingerprints_do_not_depend_on_key_order():
     assert artifacts.json_fingerprint({"a": 1, "b": 2}) == artifacts.json_fingerprint({"b": 2, "a": 1})
 
