@@ -24,6 +24,7 @@ from harness.run.checks import _warn_of_few_prompts
 from harness.run.dry_run import dry_run
 from harness.run.regression import run_regression
 from harness.run.state import Run
+from harness.scoring.logprobs import tokenize_pairs
 from harness.scoring.probes import Probes
 from harness.support.errors import HarnessError
 from helpers.models import save_random
@@ -114,7 +115,36 @@ def test_displacement_follows_from_the_log_probabilities(finished):
                 "mass_floor",
                 "mass",
                 "starts",
+                "spread",
+                "refusal",
             }
+
+
+@pytest.mark.slow
+def test_the_divergence_at_the_first_token_is_that_of_both_models_side_by_side(finished, micro):
+    import torch
+
+    out, _ = finished
+    scored = json.loads((out / "reference.json").read_text())
+    rows = [row for line in (out / "preferences.jsonl").open() if (row := json.loads(line))["pair_id"] in scored]
+    tokens = tokenize_pairs(rows, load_model(str(micro))[1]).values()
+    before, after = (load_model(str(path))[0].double() for path in (micro, out / "arms/raw/seed-1/model"))
+    divergences, entropies = [], []
+    for pair in tokens:
+        ids = torch.tensor([pair.prompt])
+        with torch.inference_mode():
+            was, now = (model(input_ids=ids).logits[0, -1].log_softmax(-1) for model in (before, after))
+        divergences.append(float((now.exp() * (now - was)).sum()))
+        entropies.append(-float((now.exp() * now).sum()))
+    content = json.loads((out / "arms/raw/seed-1/displacement.json").read_text())
+    for side in ("chosen", "rejected"):
+        first = content["spread"][side]["positions"][0]
+        assert first["kl_n"] == first["n"] == len(rows)
+        assert first["kl"] == pytest.approx(np.mean(divergences), rel=1e-3, abs=1e-6)
+        assert first["entropy"]["after"] == pytest.approx(np.mean(entropies), rel=1e-5)
+    (turn,) = content["refusal"]["direction"]
+    assert turn["layer"] == 1
+    assert 0 < turn["cosine"] <= 1 + 1e-9
 
 
 @pytest.mark.slow
