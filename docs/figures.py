@@ -30,7 +30,6 @@ NESTED: dict[str, tuple[str, tuple[str, ...]]] = {
             "gold=null",
         ),
     ),
-    "filter_shares": ("filter_shares", ()),
     "mitigations": ("mitigations", ()),
     "miniature_draws": (
         "miniature",
