@@ -21,7 +21,7 @@ SCHEMA = json.loads((DOCS / "results.schema.json").read_text())
 
 @pytest.fixture
 def content():
-    return json.loads((DOCS / "results" / "unalignment.json").read_text())
+    return json.loads((DOCS / "results" / "smollm2_draw0.json").read_text())
 
 
 def parsed(content):
