@@ -37,8 +37,8 @@ NESTED: dict[str, tuple[str, tuple[str, ...]]] = {
             "seeds=[0]",
             "pair_seeds=[0,1,2,3,4]",
             "organism_seeds=[0,1,2]",
-            "arms.ches_filtered=null",
-            "arms.random=null",
+            "arms={raw: {}, ches_filtered_matched: {filter: {keep_lowest: 0.15}, steps: as_raw}, "
+            "random_matched: {filter: {random: 0.15}, steps: as_raw}}",
         ),
     ),
 }
