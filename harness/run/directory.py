@@ -185,6 +185,13 @@ def read_pins(path: Path) -> dict[str, Any]:
     return found
 
 
+def refuse_other_layout(path: Path, folder: str, told: str) -> None:
+    """Raises HarnessError where the directory holds the folder of a run laid out otherwise: files of both would mix."""
+    if (path / folder).is_dir():
+        hint = "Choose another --out, or remove the directory."
+        raise HarnessError(f"holds a run on {told} ({folder}/)", place=str(path), hint=hint)
+
+
 def is_finished(path: Path) -> bool:
     """Whether a run came to its results here, and nothing ran after them."""
     return bool(_read_manifest(path / MANIFEST).get("finished"))

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from harness.recipes.pinning import pin_recipe
 from harness.recipes.schema import Recipe
-from harness.run.directory import RunDirectory, read_pins
+from harness.run.directory import RunDirectory, read_pins, refuse_other_layout
 from harness.run.draw_results import compute_draw_results
 from harness.run.regression import run_regression
 from harness.run.state import write_outcome
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
-from harness.support.layout import RunFiles
+from harness.support.layout import ARMS, RunFiles
 from harness.support.run_results import DrawResults
 from reports.experiments import render_experiment
 
@@ -63,6 +63,7 @@ def run_draws(recipe: Recipe, out: Path, max_processes: int | None = None) -> Dr
 
     Arguments as `run_regression`; the results are also written there as results.json, with the page.
     """
+    refuse_other_layout(out, ARMS, "one draw alone")
     pinned, pins = pin_recipe(recipe, read_pins(out))
     draws = list_draws(pinned)
     with artifacts.lock_directory(out):

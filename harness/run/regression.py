@@ -15,11 +15,12 @@ from harness.models.templates import check_chat_template
 from harness.recipes.pinning import pin_recipe
 from harness.recipes.schema import Recipe
 from harness.run.checks import check_prerequisites
-from harness.run.directory import read_pins
+from harness.run.directory import read_pins, refuse_other_layout
 from harness.run.results import compute_results
 from harness.run.stages import Stage, arm_stages, due_stages, run_stages, shared_stages
 from harness.run.state import find_starting_model, open_run, plan_arm_processes, write_outcome
 from harness.support import artifacts
+from harness.support.layout import DRAWS
 from harness.support.run_results import RunResults
 from harness.workers.machine import planned_threads
 from harness.workers.processes import preload_imports, run_in_processes
@@ -34,6 +35,7 @@ def run_regression(recipe: Recipe, out: Path, max_processes: int | None = None) 
         out: the run directory; a run that was stopped goes on.
         max_processes: a limit on the processes that train and evaluate arms.
     """
+    refuse_other_layout(out, DRAWS, "several draws")
     recipe, pins = pin_recipe(recipe, read_pins(out))
     check_prerequisites(recipe)
     path = find_starting_model(recipe)

@@ -157,6 +157,15 @@ def test_the_page_and_the_print(four_draws, tmp_path, capsys):
     assert max(map(len, printed.splitlines())) <= 120
 
 
+@pytest.mark.parametrize(
+    ("folder", "overrides", "told"), [("arms", ["pair_seeds=[0]"], "one draw"), ("draws", [], "several")]
+)
+def test_two_layouts_in_one_directory_are_refused(tmp_path, folder, overrides, told):
+    (tmp_path / folder).mkdir()
+    with pytest.raises(HarnessError, match=f"holds a run on {told}"):
+        run_any_recipe(drawn(*overrides), tmp_path)
+
+
 def test_a_draw_that_fails_is_named(tmp_path):
     def fails(recipe, out, most):
         raise HarnessError("the training diverged", place="arm raw")
