@@ -229,8 +229,9 @@ def _print_power(plan: PowerPlan, drawn: ProcedurePlan | None, found: PowerEstim
     answers = "one answer" if plan.samples == 1 else f"{plan.samples} answers"
     print(f"{plan.prompts} prompts, {answers} each, margin {plan.margin:.1%}, rate {plan.rate:.1%} before:")
     if drawn:
+        trainings = "one training" if drawn.trainings == 1 else f"{drawn.trainings} trainings"
         print(
-            f"The procedure, over {drawn.tables} tables of pairs and {drawn.trainings} trainings on each, which differ "
+            f"The procedure, over {drawn.tables} tables of pairs and {trainings} on each, which differ "
             f"by {100 * drawn.pairs_sd:.1f} and {100 * drawn.training_sd:.1f} points (standard deviations):"
         )
     print(f"  a harmless change (no loss) passes            {found.harmless_passes:6.1%}")

@@ -454,7 +454,7 @@ def test_power_over_draws(tmp_path):
     near = drawn_results(tmp_path / "near.json", 0.0001, 0.0001)
     assert power_of("--draws", near, "--tables", 5, "--trainings", 2)["power"]["harmless_passes"] > 0.95
     printed = run("power", "--draws", apart, "--tables", 3).stdout
-    assert "3 tables of pairs and 1 trainings on each, which differ by 20.0 and 1.0 points" in printed
+    assert "3 tables of pairs and one training on each, which differ by 20.0 and 1.0 points" in printed
 
 
 @pytest.mark.parametrize(
