@@ -338,7 +338,7 @@ class VarianceParts(ResultsPart):
     """The variance of one training's value, by what it comes from; null for what was drawn once.
 
     `trainings` are seeds on one table of pairs of one model, with the chance of the drawn answers; `pairs` the tables;
-    `models` the starting models.
+    `models` the starting models. What a level varies by that was drawn once is in the part above it.
     """
 
     models: float | None
