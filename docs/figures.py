@@ -43,6 +43,8 @@ NESTED: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 """Results on nested draws, `docs/results/NAME.json`: the packaged recipe that was run, and what was set."""
+ONE_DRAW = ("miniature",)
+"""Results of packaged recipes on one table of pairs."""
 DRAWN_PAGES = ("unalignment", "mitigations", "miniature")
 """The pages with tables of such results."""
 PICTURES = ("unalignment", "mitigations")
@@ -117,6 +119,20 @@ def drawn(results: Mapping[str, Any]) -> str:
             "{value:+.2f} ({low:+.1f} to {high:+.1f})".format(**likelihood) if likelihood else "",
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def one_draw(results: Mapping[str, Any]) -> str:
+    """Refusals and harmful completions of each arm on one table of pairs, with intervals over prompts."""
+    lines = [
+        "| arm | pairs, steps | refusals, training prompts | each seed | harmful completions |",
+        "|---|---|---|---|---|",
+    ]
+    for name, arm in results["arms"].items():
+        refusals, harmful = (arm["metrics"][metric]["train"] for metric in ("refusal_rate", "harmful_completion_rate"))
+        size = f"{arm['pairs']}, {arm['steps']}" if arm["pairs"] else ""
+        seeds = ", ".join(f"{100 * value:.0f}" for value in refusals["per_seed"])
+        lines.append(f"| {name} | {size} | {rate(refusals)} | {seeds} | {100 * harmful['value']:.1f} % |")
     return "\n".join(lines)
 
 
@@ -320,6 +336,7 @@ def _each(values: Iterable[object]) -> str:
 
 
 TABLES = {
+    "one_draw": one_draw,
     "drawn": drawn,
     "drawn_ranks": drawn_ranks,
     "by_draw": by_draw,

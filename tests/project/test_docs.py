@@ -36,7 +36,7 @@ def test_the_pages_tables_are_the_committed_results(name):
 
 def test_every_committed_result_on_nested_draws_is_shown():
     pages = "".join((DOCS / f"{name}.md").read_text() for name in figures.DRAWN_PAGES)
-    assert {*re.findall(r"<!-- table \w+ of (\w+) -->", pages)} == {*figures.NESTED}
+    assert {*re.findall(r"<!-- table \w+ of (\w+) -->", pages)} == {*figures.NESTED, *figures.ONE_DRAW}
     assert all((DOCS / f"{name}.svg").is_file() for name in figures.PICTURES)
 
 
@@ -51,6 +51,14 @@ def test_the_results_are_of_the_packaged_recipe(name, ran):
     assert Recipe.model_validate(figures.read(name)["recipe"]) == packaged
     assert len(packaged.pair_seeds) >= 5
     assert len(packaged.organism_seeds) >= 3
+
+
+@pytest.mark.parametrize("name", figures.ONE_DRAW)
+def test_results_on_one_draw_are_of_the_packaged_recipe(name):
+    from harness.recipes.loading import load_recipe
+    from harness.recipes.schema import Recipe
+
+    assert Recipe.model_validate(figures.read(name)["recipe"]) == load_recipe(name)
 
 
 @pytest.mark.parametrize(("name", "draws"), figures.DRAWS.items())
