@@ -49,7 +49,7 @@ def print_results(results: AnyResults) -> None:
 def _print_arms(results: RunResults, console: Console) -> None:
     """What was measured; the arms ranked against `raw`; and apart from both, what others published."""
     print("Measured on training prompts; change of ln p(y+) in nats")
-    print("95 % intervals over prompts, for these trainings on this one table of pairs; others may lie further apart\n")
+    print("95 % intervals: over prompts, for these trainings on this one table of pairs\n")
     console.print(_measured_table(results.arms))
     for line in _flag_lines(results.arms):
         console.print(f"\n{line}", markup=False)
