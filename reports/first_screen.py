@@ -222,7 +222,9 @@ def sureness(results: RunResults, *, calibrated: bool) -> str:
     seeds = len(results.recipe.seeds)
     trainings = "one seed tells nothing of it" if seeds == 1 else f"{several(seeds, 'seed')} only"
     table = (
-        "" if results.recipe.preferences else ", or one on another table of pairs (one was drawn: pair_seeds draws more)"
+        ""
+        if results.recipe.preferences
+        else ", or one on another table of pairs (one was drawn: pair_seeds draws more)"
     )
     error = "" if calibrated else "how often the judge errs (not calibrated) and "
     return (

@@ -384,6 +384,8 @@ class Recipe(RecipeBase):
                 raise ValueError(f"{name}: each {'model' if name == 'models' else 'seed'} once")
         if self.models is not None and self.organism_seeds is not None:
             raise ValueError("models: give these or organism_seeds, not both")
+        if self.models is not None and self.revision is not None:
+            raise ValueError("revision: which of models is it of? Write it behind that one, as ID@REVISION")
         if self.organism_seeds is not None and self.model != "miniature":
             raise ValueError(
                 "organism_seeds: only `model: miniature` is grown from a seed; name other models in models"

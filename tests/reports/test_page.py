@@ -264,7 +264,11 @@ def test_a_filter_without_a_control_is_not_credited():
             False,
             "how often the judge errs (not calibrated) and how another training would come out (one seed tells",
         ),
-        ((0, 1), True, "Not in it: how another training would come out (2 seeds only), or one on another table of pairs"),
+        (
+            (0, 1),
+            True,
+            "Not in it: how another training would come out (2 seeds only), or one on another table of pairs",
+        ),
     ],
 )
 def test_how_sure_a_pass_is(seeds, calibrated, said):

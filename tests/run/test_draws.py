@@ -61,6 +61,7 @@ def test_relative_models_start_at_the_recipe(tmp_path):
         (["pair_seeds=3"], "is a list"),
         (["models=[a,a]"], "models: each model once"),
         (["models=[a,b]", "organism_seeds=[1]"], "models: give these or organism_seeds"),
+        (["models=[a,b]", "revision=main"], "revision: which of models is it of"),
         (["model=a", "organism_seeds=[1]"], "only `model: miniature`"),
         (["preferences=a.jsonl", "pair_seeds=[1]"], "the pairs are those of preferences"),
         (["pair_seeds=[1,2]", "pairs.seed=5"], "pairs.seed: 5 has no effect beside pair_seeds"),
