@@ -377,11 +377,23 @@ class Recipe(RecipeBase):
         return any(each is not None for each in (self.pair_seeds, self.organism_seeds, self.models))
 
     @model_validator(mode="after")
-    def _draws_go_together(self) -> Recipe:
+    def _drawn_once_each(self) -> Recipe:
         for name in ("seeds", "pair_seeds", "organism_seeds", "models"):
             drawn = getattr(self, name) or ()
             if len(set(drawn)) != len(drawn):
                 raise ValueError(f"{name}: each {'model' if name == 'models' else 'seed'} once")
+        for name, key, value in (
+            ("organism_seeds", "organism_seed", self.organism_seed),
+            ("pair_seeds", "pairs.seed", self.pairs.seed),
+        ):
+            if value and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{key}: {value} has no effect beside {name}; put it there, or leave {name} out (null)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _draws_go_together(self) -> Recipe:
         if self.models is not None and self.organism_seeds is not None:
             raise ValueError("models: give these or organism_seeds, not both")
         if self.models is not None and self.revision is not None:
@@ -394,14 +406,6 @@ class Recipe(RecipeBase):
             raise ValueError(
                 "pair_seeds: the pairs are those of preferences, and are not drawn; leave one of the two out"
             )
-        for name, key, value in (
-            ("organism_seeds", "organism_seed", self.organism_seed),
-            ("pair_seeds", "pairs.seed", self.pairs.seed),
-        ):
-            if value and getattr(self, name) is not None:
-                raise ValueError(
-                    f"{key}: {value} has no effect beside {name}; leave {name} out (null), or put it there"
-                )
         return self
 
     @property
