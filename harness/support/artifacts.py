@@ -79,14 +79,17 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+_FULL_DISK = ("No space left", "PytorchStreamWriter failed", "unexpected pos", "iostream error")
+"""What the system, safetensors and torch say of a full disk; torch has three ways to say it."""
+
+
 @contextmanager
 def explain_write_errors(path: Path, hint: str = "Choose another place.") -> Iterator[None]:
     """Turns a failed write inside the block into a HarnessError that names `path` and says what to do."""
     try:
         yield
     except Exception as error:
-        # Safetensors and torch have errors of their own for a full disk.
-        full = any(said in str(error) for said in ("No space left", "PytorchStreamWriter failed", "unexpected pos"))
+        full = any(said in str(error) for said in _FULL_DISK)
         if not full and not isinstance(error, OSError):
             raise
         hint = "Free some space and run the same command again." if full else hint

@@ -50,6 +50,20 @@ def test_unicode_line_ends_inside_text_are_no_line_ends(tmp_path):
     assert artifacts.read_jsonl(tmp_path / "a.jsonl") == rows
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "basic_ios::clear: iostream error",
+        "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0",
+        "PytorchStreamWriter failed writing file data/0: file write failed",
+    ],
+)
+def test_what_torch_says_of_a_full_disk_is_one(tmp_path, said):
+    with pytest.raises(HarnessError, match="cannot be written") as told, artifacts.explain_write_errors(tmp_path):
+        raise RuntimeError(said)
+    assert told.value.hint == "Free some space and run the same command again."
+
+
 def test_a_full_disk_is_told(tmp_path):
     told = "No space left on device.*Free some space"
     with (
