@@ -201,11 +201,6 @@ def _spaced_name(name: str) -> str:
     return name.replace("_", " ")
 
 
-def count_of(number: int, thing: str) -> str:
-    """So many things: `1 table`, `5 tables`."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 _DRAWN_LEVELS = {
     "models": "further starting models, tables of pairs and trainings",
     "pairs": "further tables of pairs of this model, and trainings",

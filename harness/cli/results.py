@@ -161,10 +161,10 @@ def _print_draws(results: DrawResults, console: Console) -> None:
         for name, change in controlled.items():
             against.add_row(name, results.arms[name].control, _points_interval(change.refusal_rate.train))
         console.print(against)
-    for name in [name for name in ("raw",) if name in results.arms]:
-        shares = results.arms[name].metrics.refusal_rate.train.variance.shares
+    if "raw" in results.arms:
+        shares = results.arms["raw"].metrics.refusal_rate.train.variance.shares
         parts = ", ".join(f"{part} {100 * share:.0f} %" for part, share in shares.items())
-        print(f"\nWhat the refusals of {name} vary with: {parts or 'nothing'}")
+        print(f"\nWhat the refusals of raw vary with: {parts or 'nothing'}")
     if results.published:
         print(f"\nPublished, not measured here: {safe_line(results.published.source)}\n")
         console.print(_published_table(results.published.arms))
@@ -173,9 +173,8 @@ def _print_draws(results: DrawResults, console: Console) -> None:
 def _drawn_cells(arm: DrawnArm) -> Iterator[str]:
     """An arm's refusals over all draws, those of the lowest and highest training, and the change from before."""
     rate = arm.metrics.refusal_rate.train
-    trainings = [100 * each for draw in rate.per_draw for each in draw if each is not None]
     yield _percent_interval(rate)
-    yield f"{min(trainings):.0f}, {max(trainings):.0f}" if trainings else ""
+    yield f"{100 * min(rate.trainings):.0f}, {100 * max(rate.trainings):.0f}" if rate.trainings else ""
     yield _points_interval(arm.change_from_baseline.refusal_rate.train) if arm.change_from_baseline else ""
 
 

@@ -290,6 +290,11 @@ class CitedFigures(ResultsPart):
     arms: dict[str, dict[str, CitedFigure]]
 
 
+def _most_first(rates: Mapping[str, float | None]) -> list[str]:
+    """Names by their rates, what was not measured last; of equals the one named first."""
+    return sorted(rates, key=lambda name: -math.inf if (rate := rates[name]) is None else rate, reverse=True)
+
+
 class RunResults(ResultsPart):
     """results.json of a regression run."""
 
@@ -320,7 +325,7 @@ class RunResults(ResultsPart):
     def ranked_arms(self) -> list[str]:
         """The trained arms by their refusals of training prompts, most first; of equals the one named first."""
         rates = {name: self.arms[name].metrics.refusal_rate.train.value for name in self.trained_arms}
-        return sorted(rates, key=lambda name: -math.inf if (rate := rates[name]) is None else rate, reverse=True)
+        return _most_first(rates)
 
 
 # The regression run on several draws of its pairs and starting models
@@ -378,6 +383,11 @@ class DrawsEstimate(Interval):
     variance: VarianceParts
     per_draw: list[list[float | None]] = []
     """Each draw's trainings, in the order of the results' draws; left out of changes, which follow from the rates."""
+
+    @property
+    def trainings(self) -> list[float]:
+        """Every training's value that was measured."""
+        return [each for draw in self.per_draw for each in draw if each is not None]
 
 
 class DrawsBySplit(ResultsPart):
@@ -457,7 +467,7 @@ class DrawResults(ResultsPart):
     def ranked_arms(self) -> list[str]:
         """The trained arms by their refusals of training prompts, most first; of equals the one named first."""
         rates = {name: self.arms[name].metrics.refusal_rate.train.value for name in self.trained_arms}
-        return sorted(rates, key=lambda name: -math.inf if (rate := rates[name]) is None else rate, reverse=True)
+        return _most_first(rates)
 
     @property
     def models(self) -> list[str]:
