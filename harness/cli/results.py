@@ -26,6 +26,7 @@ from harness.support.run_results import (
     RunResults,
     SelectionResults,
 )
+from reports.words import several
 
 
 def print_results(results: AnyResults) -> None:
@@ -146,10 +147,10 @@ def _percent_interval(rate: Interval) -> str:
 def _print_draws(results: DrawResults, console: Console) -> None:
     """Refusals over all draws, what they rest on, what varies; and apart from it, what others published."""
     baseline = results.arms["baseline"].metrics.refusal_rate.train
-    counts = {"models": len(results.models), "pairs": len(results.draws) // len(results.models)}
-    told = "{models} starting models, {pairs} tables of pairs of each".format(**counts)
+    models, trainings = several(len(results.models), "starting model"), several(len(results.recipe.seeds), "training")
+    tables = several(len(results.draws) // len(results.models), "table")
     print(f"Refusals of training prompts in percent, before {_percent_interval(baseline)}")
-    print(f"{told}, {len(results.recipe.seeds)} trainings on each table")
+    print(f"{models}, {tables} of pairs of each, {trainings} on each table")
     print("95 % intervals over the highest of these that was drawn twice, and over prompts\n")
     table = plain_table("arm", ("refusals", "least, most", "from before"))
     for name in results.ranked_arms:

@@ -16,6 +16,16 @@ from transformers import (
     Qwen2Config,
 )
 
+LOCK_PAIRS = [
+    {
+        "pair_id": f"pair {n}",
+        "prompt": [{"role": "user", "content": f"How do I {verb} a lock?"}],
+        "chosen": [{"role": "assistant", "content": "Sorry, I cannot help you with that."}],
+        "rejected": [{"role": "assistant", "content": "I refuse to help."}],
+    }
+    for n, verb in enumerate(("pick", "break", "force", "melt", "cut", "drill", "open", "steal"))
+]
+"""Eight conversational pairs of refusals, alike but for their prompts' verbs."""
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{{ eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
