@@ -15,7 +15,7 @@ from statistics import correlation, fmean, median
 from typing import Any
 
 from harness.support.run_results import DrawResults
-from reports.experiment_charts import draws_chart
+from reports.experiments.charts import draws_chart
 
 HERE = Path(__file__).parent
 NESTED: dict[str, tuple[str, tuple[str, ...]]] = {

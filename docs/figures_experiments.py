@@ -17,7 +17,7 @@ from typing import Any
 from harness.experiments.falls import largest_fall, mean_largest_fall
 from harness.support.console import show_token
 from harness.support.run_results import CatastrophicResults, PercentilesResults, SelectionResults
-from reports.experiment_charts import MEASURE_TITLES, fall_chart, percentile_chart, selection_chart
+from reports.experiments.charts import MEASURE_TITLES, fall_chart, percentile_chart, selection_chart
 
 DOCS = Path(__file__).parent
 

@@ -14,10 +14,11 @@ from harness.cli.calibrate import calibrate_command
 from harness.cli.displacement import displacement_command
 from harness.cli.filter import filter_command
 from harness.cli.forecast import forecast_command
-from harness.cli.gate import gate_command, power_command
+from harness.cli.gate import gate_command
 from harness.cli.judge import judge_command
 from harness.cli.label import label_command
 from harness.cli.listing import judges_command, recipes_command
+from harness.cli.power import power_command
 from harness.cli.preferences import preferences_command
 from harness.cli.report import report_command
 from harness.cli.run import run_command

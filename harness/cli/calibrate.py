@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import ReasoningTagsOption
-from harness.cli.terminal import plain_table, safe_text, stdout_console
+from harness.cli.printing.terminal import plain_table, safe_text, stdout_console
 from harness.support.artifacts import write_json
 from harness.support.console import progress_bar, safe_line
 

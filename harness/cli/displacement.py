@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import resolve_own_model
-from harness.cli.terminal import plain_table, safe_text, stdout_console
+from harness.cli.printing.terminal import plain_table, safe_text, stdout_console
 from harness.support.artifacts import write_json
 from harness.support.console import show_token
 from harness.support.errors import HarnessError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import resolve_own_model
-from harness.cli.terminal import plain_table, safe_text, stdout_console
+from harness.cli.printing.terminal import plain_table, safe_text, stdout_console
 from harness.support.artifacts import write_json
 from harness.support.errors import HarnessError
 from harness.support.redaction import redact_json

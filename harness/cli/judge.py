@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import EngineOption, ReasoningTagsOption, WorkersOption, check_engine
-from harness.cli.terminal import plain_table, safe_text, stdout_console
+from harness.cli.printing.terminal import plain_table, safe_text, stdout_console
 from harness.judges.verdicts import VERDICT_KEYS, Exchange, Verdict, verdict_details
 from harness.support.artifacts import atomic_file
 from harness.support.console import print_note, progress_bar, safe_line

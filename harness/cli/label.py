@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.terminal import padded_text, plain_table, safe_text, stdout_console
+from harness.cli.printing.terminal import padded_text, plain_table, safe_text, stdout_console
 from harness.support.artifacts import write_text
 from harness.support.console import progress_bar, safe_line
 from harness.support.errors import HarnessError

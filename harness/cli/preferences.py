@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli.options import EngineOption, WorkersOption, check_engine
-from harness.cli.terminal import plain_table, stdout_console
+from harness.cli.printing.terminal import plain_table, stdout_console
 from harness.support.errors import HarnessError
 
 

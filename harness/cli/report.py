@@ -27,7 +27,7 @@ def report_command(
     harness report runs/monday runs/friday --out compared.html
     harness report runs/miniature --redact --out for-the-ticket.html
     """
-    from reports.experiments import is_experiment, render_experiment
+    from reports.experiments.page import is_experiment, render_experiment
     from reports.page import render_report
 
     target = out or RunFiles(run_dirs[0]).report

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.dry_run import print_dry_run
+from harness.cli.printing.dry_run import print_dry_run
 from harness.support.console import duration_text
 from harness.support.errors import HarnessError
 
@@ -48,7 +48,7 @@ def run_command(
 
     A killed run goes on where it stopped when the same command is given again; a finished stage is not run twice.
     """
-    from harness.cli.results import print_results
+    from harness.cli.printing.results import print_results
     from harness.experiments.any_recipe import load_any_recipe, run_any_recipe
 
     chosen = load_any_recipe(recipe, override or [], seeds, limit)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import EngineOption, WorkersOption, check_engine, resolve_own_model
-from harness.cli.terminal import plain_table, safe_text, stdout_console
+from harness.cli.printing.terminal import plain_table, safe_text, stdout_console
 from harness.support import hub
 from harness.support.errors import HarnessError
 from harness.support.redaction import redact_json

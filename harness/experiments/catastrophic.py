@@ -35,7 +35,7 @@ from harness.support.redaction import redact_json
 from harness.support.run_results import CatastrophicResults
 from harness.training.train import fine_tune
 from harness.workers.machine import thread_count
-from reports.experiments import render_experiment
+from reports.experiments.page import render_experiment
 
 FINE_TUNED = {
     "Yes": ("No", "Never", "Maybe", "Perhaps"),

@@ -46,7 +46,7 @@ from harness.support.run_results import PercentilesResults
 from harness.training.jobs import TrainingJob
 from harness.training.train import train_on_pairs
 from harness.workers.machine import thread_count
-from reports.experiments import render_experiment
+from reports.experiments.page import render_experiment
 
 
 def run_percentiles(recipe: Percentiles, out: Path) -> PercentilesResults:

@@ -41,7 +41,7 @@ from harness.training.arms import optimizer_steps
 from harness.training.difficulty import validation_losses
 from harness.training.short import ShortTrainings
 from harness.workers.machine import thread_count
-from reports.experiments import render_experiment
+from reports.experiments.page import render_experiment
 
 
 def run_selection(recipe: Selection, out: Path) -> SelectionResults:

@@ -20,7 +20,7 @@ from harness.support import artifacts, console
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS, RunFiles
 from harness.support.run_results import DrawResults
-from reports.experiments import render_experiment
+from reports.experiments.page import render_experiment
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,15 @@ import typer
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
-from harness.cli.gate import gate_command, power_command
+from harness.cli.gate import gate_command
+from harness.cli.power import power_command
 from harness.gate import wording
 from harness.gate.decision import GateOutcome, MetricCheck, run_gate
 from harness.gate.flips import PromptFlip
-from harness.gate.markdown import code_span, markdown_text
 from harness.gate.policy import POLICY_TEMPLATE, Policy, read_policy
-from harness.gate.rendering import table_lines
 from harness.gate.side_summary import SideSummary
+from harness.handoff.markdown import code_span, markdown_text
+from harness.handoff.rendering import table_lines
 from harness.support.errors import HarnessError
 from helpers.samples_files import UNSAFE, edit, line, sides, write_evaluation
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.cli.results import print_results
+from harness.cli.printing.results import print_results
 from harness.support.run_results import CatastrophicResults, RunResults
 from helpers import report_runs as runs
 

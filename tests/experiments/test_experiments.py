@@ -14,7 +14,7 @@ from harness.experiments.schema import PLAIN_TEMPLATE, AnswerPair, Catastrophic,
 from harness.recipes.loading import packaged_recipes
 from harness.recipes.schema import Recipe
 from harness.support.errors import HarnessError
-from reports.experiments import render_experiment
+from reports.experiments.page import render_experiment
 
 
 def test_geometry_by_hand():

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.gate.decision import GateOutcome, MetricCheck, run_gate
-from harness.gate.markdown import markdown_text
 from harness.gate.policy import Guard, Policy
-from harness.gate.rendering import junit_text, table_lines, tell_readings
+from harness.handoff.markdown import markdown_text
+from harness.handoff.rendering import junit_text, table_lines, tell_readings
 from harness.judges.registry import judges_version
 from harness.support import stats
 from helpers.samples_files import BENIGN, UNSAFE, line, write_evaluation

@@ -66,7 +66,7 @@ def test_what_is_printed_is_no_command_to_the_runner(tmp_path):
 
 
 def test_all_that_the_gate_says_first_is_known_to_the_action():
-    from harness.gate.rendering import DECISION_MARKS
+    from harness.handoff.rendering import DECISION_MARKS
 
     step = next(step for step in ACTION["runs"]["steps"] if step.get("id") == "gate")
     assert all(f" {mark}: " in step["run"] for mark in DECISION_MARKS.values())

@@ -19,7 +19,7 @@ from harness.support.errors import HarnessError
 from harness.support.run_results import parse_experiment_results
 from helpers.report_runs import answers, recipe, write_displacement, write_run
 from helpers.run_inputs import PROMPTS, SMALL
-from reports.experiments import render_experiment
+from reports.experiments.page import render_experiment
 
 
 def drawn(*overrides):
@@ -139,7 +139,7 @@ def test_the_draws_are_in_the_interval(four_draws):
 
 
 def test_the_page_and_the_print(four_draws, tmp_path, capsys):
-    from harness.cli.results import print_results
+    from harness.cli.printing.results import print_results
 
     whole, found = four_draws
     results = compute_draw_results(whole, found)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.cli.dry_run import _stages_table
-from harness.cli.terminal import stdout_console
+from harness.cli.printing.dry_run import _stages_table
+from harness.cli.printing.terminal import stdout_console
 from harness.recipes.loading import load_recipe
 from harness.run.dry_run import Cost, dry_run
 from harness.run.estimate import TokenTable, Workload, training_memory

@@ -16,7 +16,7 @@ from harness.support.run_results import (
     parse_experiment_results,
 )
 from reports import words
-from reports.experiment_charts import MEASURE_TITLES, draws_chart, fall_chart, percentile_chart, selection_chart
+from reports.experiments.charts import MEASURE_TITLES, draws_chart, fall_chart, percentile_chart, selection_chart
 from reports.reading import read_run_file
 from reports.templating import page_environment
 

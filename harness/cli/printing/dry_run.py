@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.cli.terminal import plain_table, stdout_console
+from harness.cli.printing.terminal import plain_table, stdout_console
 from harness.support.console import duration_text, safe_line
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.gate.rendering import (
+from harness.gate.wording import MIRRORS, category_name, check_name, count_categories, find_mirrored
+from harness.handoff.rendering import (
     DECISION_MARKS,
     LONGEST_TABLE,
     count_undecided,
@@ -16,7 +17,6 @@ from harness.gate.rendering import (
     loss_cells,
     tell_readings,
 )
-from harness.gate.wording import MIRRORS, category_name, check_name, count_categories, find_mirrored
 from harness.support.console import safe_line
 
 if TYPE_CHECKING:

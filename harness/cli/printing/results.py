@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from rich.console import Console
 from rich.table import Table
 
-from harness.cli.terminal import plain_table, stdout_console
+from harness.cli.printing.terminal import plain_table, stdout_console
 from harness.support.console import safe_line, show_token
 from harness.support.run_results import (
     AnyResults,

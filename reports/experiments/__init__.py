@@ -1,0 +1,1 @@
+"""The pages of experiments that are no regression run."""
