@@ -44,6 +44,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as on
 TextOption = Annotated[
     bool, typer.Option("--with-text", help="Prompts and answers, too, in --markdown and --json: harmful text.")
 ]
+SequentialOption = Annotated[
+    bool, typer.Option("--sequential", help="May be asked again after every batch of prompts, and stop early.")
+]
 InitOption = Annotated[
     bool, typer.Option("--init", help="Write a commented policy to --policy (default policy.yaml) and stop.")
 ]
@@ -59,6 +62,7 @@ def gate_command(
     markdown: MarkdownOption = None,
     as_json: JsonOption = False,
     with_text: TextOption = False,
+    sequential: SequentialOption = False,
     init: InitOption = False,
 ) -> None:
     """Pass, fail or cannot tell: may the trained model ship?
@@ -83,6 +87,7 @@ def gate_command(
     if before is None or after is None:
         raise HarnessError("--before and --after are both needed", hint="See `harness gate --help`.")
     rules = read_policy(policy) if policy else Policy()
+    rules = rules.model_copy(update={"sequential": sequential or rules.sequential})
     _refuse_no_side("--before", before)
     _refuse_no_side("--after", after)
     _refuse_one_file(junit, markdown)

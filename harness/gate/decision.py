@@ -34,6 +34,7 @@ from harness.gate.readings import (
     tell_counts,
     tell_defaults,
 )
+from harness.gate.sequential import refuse_without_order, tell_progress
 from harness.gate.side_summary import SideSummary, summarize_sides
 from harness.gate.sides import Pairing, pair_sides
 from harness.support import stats
@@ -148,6 +149,8 @@ def run_gate(
     Raises HarnessError where an input is missing, broken or edited, or where the sides cannot be compared.
     """
     pairing = pair_sides(before, after, policy)
+    if policy.sequential:
+        refuse_without_order(pairing, policy, has_evidence=bool(labels or calibration))
     known = read_judge_evidence(labels, calibration, pairing.sides, policy)
     prompts = find_prompt_remarks(pairing, policy)
     rest = _likelihood_checks(after, policy)
@@ -158,7 +161,8 @@ def run_gate(
         *_partial_remarks(pairing, policy, known, checks, rest),
         *filter(None, [tell_defaults(*pairing.compared_answers(policy.metrics))]),
     ]
-    notes = (*pairing.notes, *known.warnings, *policy.remarks(), *flagged, *prompts)
+    progress = [tell_progress(pairing)] if policy.sequential else []
+    notes = (*progress, *pairing.notes, *known.warnings, *policy.remarks(), *flagged, *prompts)
     flips = find_worst_flips(pairing, policy, _shown_readings(checks, policy))
     compared = summarize_sides((before, after), pairing.sides)
     return GateOutcome(decision, policy.exit_code(decision), reason, tuple(checks), flips, notes, compared)
@@ -239,16 +243,15 @@ def _refuse_unknown_categories(tested: Iterable[_ComparedTable], policy: Policy)
 
 
 def _compare_table(table: MetricTable, category: str | None, policy: Policy) -> _ComparedTable:
-    level = 1 - 2 * policy.alpha
     if not table.unjudged_rate:  # nothing to bound: the three are one
-        compared = table.compare_sides((0, 0), level)
+        compared = table.compare_sides((0, 0), policy)
         return _ComparedTable(table, category, compared, compared, compared, table.corrected_rates())
     both = (table.before.judged > 0) & (table.after.judged > 0)
     judged = table.select_prompts(both).judged_only() if both.any() else None
-    middle = judged.compare_sides((0, 0), level) if judged else None
+    middle = judged.compare_sides((0, 0), policy) if judged else None
     rates = judged.corrected_rates() if judged else (math.nan, math.nan)
     return _ComparedTable(
-        table, category, middle, table.compare_sides((0, 1), level), table.compare_sides((1, 0), level), rates
+        table, category, middle, table.compare_sides((0, 1), policy), table.compare_sides((1, 0), policy), rates
     )
 
 

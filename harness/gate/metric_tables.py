@@ -16,6 +16,7 @@ from harness.gate.families import Families
 from harness.gate.judge_error import JudgeErrorEstimate, JudgeEvidence, estimate_judge_error
 from harness.gate.policy import Policy, read_field
 from harness.gate.readings import OFF_TOPIC_METRICS, Reading, count_flagged, may_count_otherwise, read_verdict
+from harness.gate.sequential import compare_in_order, order_as_asked
 from harness.gate.sides import Pairing, SideAnswers, shared_units
 from harness.support import stats
 from harness.support.errors import HarnessError
@@ -104,10 +105,12 @@ class MetricTable:
         by_labels = first.error.labels or first.error.strata
         return not by_labels and not all(np.array_equal(own.good, other.good) for own, other in pairs)
 
-    def compare_sides(self, unjudged: tuple[float, float], level: float) -> stats.RateComparison:
+    def compare_sides(self, unjudged: tuple[float, float], policy: Policy) -> stats.RateComparison:
         """The loss with the unjudged answers of both sides counted as given."""
         before, after = self.before.good_share(unjudged[0]), self.after.good_share(unjudged[1])
-        return self.error.compare_sides(before, after, self.families, level)
+        if policy.sequential:
+            return compare_in_order(before, after, policy.metrics[self.metric].margin, policy.alpha)
+        return self.error.compare_sides(before, after, self.families, 1 - 2 * policy.alpha)
 
     def corrected_rates(self) -> tuple[float, float]:
         """The share of good answers on each side, corrected where the judge's error is known."""
@@ -168,7 +171,7 @@ def _refuse_other_kind(metric: str, documents: Sequence[Mapping[str, Any]]) -> N
 
 
 def _tabulate(metric: str, answers: SideAnswers, policy: Policy, known: JudgeEvidence) -> MetricTable:
-    units = shared_units(answers)
+    units = order_as_asked(answers) if policy.sequential else shared_units(answers)
     before, after = (_judged_side(metric, [side[unit] for unit in units], policy) for side in answers)
     documents = [answers[0][unit][0].doc for unit in units]
     _refuse_other_kind(metric, documents)
