@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from harness.evaluation.manifest import read_recorded_json
 from harness.evaluation.samples import VERDICT_OF
@@ -41,6 +41,9 @@ from harness.support import stats
 from harness.support.artifacts import float_or_nan
 from harness.support.errors import HarnessError
 from harness.support.layout import RunFiles, arm_of_path, run_of_path
+
+if TYPE_CHECKING:
+    from harness.gate.noise import MetricNoise
 
 Decision = Literal["pass", "fail", "inconclusive"]
 _GRAVITY: dict[Decision, int] = {"pass": 0, "inconclusive": 1, "fail": 2}
@@ -107,6 +110,7 @@ class GateOutcome:
     flips: tuple[PromptFlip, ...]
     notes: tuple[str, ...]
     sides: tuple[SideSummary, ...] = ()
+    noise: tuple[MetricNoise, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
