@@ -25,7 +25,7 @@ from helpers.report_runs import write_run
 from helpers.samples_files import sides
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LOOP = re.compile(r"^(?:for \w+ in [^;]*; do ?|done\b)|; done$")
 
 
