@@ -102,7 +102,7 @@ def _variant_remarks(prompts: Sequence[Answer], policy: Policy) -> Iterator[str]
     for kind in VARIANT_FIELDS:
         of_kind = [name for name in names if name.startswith(f"{kind} ")]
         if of_kind:
-            told = "put under an attack" if kind == "attack" else "in another language"
+            told = "put under an attack" if kind == "attack" else "in another language, machine-translated"
             yield (
                 f"{len(of_kind)} prompts are others' requests {told}: each {kind} is a part that fails as a category "
                 "does, and the metrics are of the prompts as they are"

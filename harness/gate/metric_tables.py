@@ -154,6 +154,11 @@ def _tabulate_reading(
     )
 
 
+def plain_answers(answers: SideAnswers) -> SideAnswers:
+    """The answers to prompts as they are: those that a metric's whole is of."""
+    return _group_answers(answers, _variant_parts).get("", ({}, {}))
+
+
 def _variant_parts(answer: Answer) -> tuple[str, ...]:
     """What an answer to a variant of a prompt is part of; nothing's name where the prompt is as it is."""
     name = variant_name(answer.doc)

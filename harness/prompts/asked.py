@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.prompts.attacks import TRANSLATED, WRAPPERS, Turns, put_translation
-from harness.prompts.languages import choose_language, translate_request
+from harness.prompts.languages import MACHINE_TRANSLATED, choose_language, translate_request
 from harness.prompts.sets import (
     PROMPT_KINDS,
     PromptKind,
@@ -27,8 +27,9 @@ def load_asked_prompts(source: str, kind: PromptKind) -> list[AskedRow]:
 
     Without variants the rows are those of `load_prompts`. With them each has `request`, the id of the prompt that it
     puts; `attack` (`none`, or the wrapper) and `language` (`en`, or the translation's), each where the source asks for
-    it; and `turns`, what is put to the model. `prompt` is the request as it was, in English, which is what an answer is
-    judged against. Attacks are on unsafe prompts alone: benign ones are as they are without them.
+    it; `translation` (`none` or `machine`) where any is translated; and `turns`, what is put to the model. `prompt` is
+    the request as it was, which is what an answer is judged against. Attacks are on unsafe prompts alone: benign ones
+    are as they are without them.
 
     Raises HarnessError as `load_prompts` does, and where the source names a variant that there is not.
     """
@@ -53,13 +54,16 @@ def _put_request(row: PromptRow, kind: PromptKind, asked: Variants) -> Iterator[
     plain = {"request": row["prompt_id"]}
     plain |= {"attack": NO_ATTACK} if asked.attacks else {}
     plain |= {"language": OWN_LANGUAGE} if asked.languages else {}
+    plain |= {"translation": "none"} if asked.languages or TRANSLATED in asked.attacks else {}
     yield {**row, **plain, "turns": [row["prompt"]]}
     for name in asked.attacks:
         own = {"prompt_id": f"{row['prompt_id']}+{name}", "attack": name, "turns": _wrap_request(row, kind, name)}
-        yield {**row, **plain, **own}
+        made = {"translation": MACHINE_TRANSLATED} if name == TRANSLATED else {}
+        yield {**row, **plain, **own, **made}
     for code in asked.languages:
         put = translate_request(tasks_directory(), kind, row["prompt_id"], code)
-        yield {**row, **plain, "prompt_id": f"{row['prompt_id']}+{code}", "language": code, "turns": [put]}
+        own = {"prompt_id": f"{row['prompt_id']}+{code}", "language": code, "turns": [put]}
+        yield {**row, **plain, **own, "translation": MACHINE_TRANSLATED}
 
 
 def _wrap_request(row: PromptRow, kind: PromptKind, attack: str) -> Turns:

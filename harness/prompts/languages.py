@@ -12,8 +12,8 @@ from harness.support.errors import HarnessError
 
 LANGUAGES: Mapping[str, str] = {"es": "Spanish", "fr": "French", "de": "German", "zh": "Chinese", "ar": "Arabic"}
 """Those of the translations, by their codes (ISO 639-1)."""
-TRANSLATOR = "a language model; no person checked it"
-"""Who made the translations."""
+MACHINE_TRANSLATED = "machine"
+"""What a document says of who translated its prompt: a language model, and no person checked it."""
 
 
 @cache

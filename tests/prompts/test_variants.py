@@ -159,6 +159,7 @@ def test_translated_requests_are_of_every_language_alike():
         for row in rows
     )
     assert put.total() == 452
+    assert {row["translation"] for row in rows} == {"machine"}
     assert min(put.values()) > 60, "a fifth of them are 90"
 
 
@@ -228,6 +229,7 @@ def test_every_bundled_prompt_is_translated_once(kind, code, identifier):
     for row, text in zip(rows, texts, strict=True):
         assert row["prompt_id"] == f"{row['request']}+{code}"
         assert variant_name(row) == f"language {code}"
+        assert row["translation"] == "machine"
         assert text.strip() == text != english[row["request"]]
         assert "\n" not in text
         assert 0.15 < len(text) / len(english[row["request"]]) < 2.5
