@@ -138,7 +138,10 @@ def _prompt_set_rows(source: str) -> Iterable[Mapping[str, Any]]:
         return load_published_prompts(name, file, revision)
     if Path(source).suffix not in {".jsonl", ".ndjson", ".csv"}:
         known = ", ".join([*PUBLISHED_SETS, GOLD_PROMPTS])
-        hint = f"Give `bundled`, a .jsonl or .csv file, or one of {known} (or NAME=FILE for a local copy)."
+        hint = (
+            f"Give `bundled`, a .jsonl or .csv file, or one of {known} (or NAME=FILE for a local copy), with +attacks "
+            "behind it or without."
+        )
         raise HarnessError("is no prompt set", place=source, hint=hint)
     return artifacts.read_rows(Path(source))
 
