@@ -31,7 +31,7 @@ from harness.models.loading import (
     stop_options,
 )
 from harness.models.paths import ModelPath, locate_model
-from harness.models.sampling import render_prompt
+from harness.models.sampling import render_turns
 from harness.models.vllm import (
     decode_output,
     explain_vllm_failure,
@@ -148,7 +148,8 @@ def _vllm_options(
 ) -> dict[str, Any]:
     """What vLLM is told for the prompts of these tasks; a token more each, for the one lm-eval may put first."""
     loaded = tasks.load(names)["tasks"].values()
-    texts = [render_prompt(tokenizer, task.doc_to_text(doc)) for task in loaded for doc in task.eval_docs]
+    asked = (doc.get("turns") or [task.doc_to_text(doc)] for task in loaded for doc in task.eval_docs)
+    texts = [render_turns(tokenizer, turns) for turns in asked]
     longest = max(map(len, tokenizer(texts)["input_ids"]))
     return llm_options(config, longest + 1, evaluation.max_new_tokens)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.experiments.schema import Catastrophic, Percentiles, Selection
 from harness.prompts.sets import with_limit
+from harness.prompts.variants import refuse_variants
 from harness.recipes.loading import read_recipe_keys, validate_recipe
 from harness.recipes.schema import Recipe
 from harness.run.draws import run_draws
@@ -42,6 +43,7 @@ def load_any_recipe(
             place=place,
             hint=f"There are: {', '.join(EXPERIMENT_KINDS)}.",
         )
+    refuse_variants(str(keys.get("prompts", "")))
     return validate_recipe(keys, place, EXPERIMENT_KINDS[keys["experiment"]])
 
 

@@ -231,10 +231,9 @@ def _pick_worse(checks: Sequence[MetricCheck]) -> MetricCheck:
 
 
 def _table_parts(table: MetricTable) -> list[tuple[str | None, MetricTable]]:
-    """The whole table, then its categories, then its tasks where there are several."""
+    """The whole table, then its categories, then its tasks where there are several, and the variants of its prompts."""
     names = sorted({category for category in table.categories if category is not None})
-    tasks = ((f"task {name}", part) for name, part in table.tasks)
-    return [(None, table), *((name, table.in_category(name)) for name in names), *tasks]
+    return [(None, table), *((name, table.in_category(name)) for name in names), *table.parts]
 
 
 def _refuse_unknown_categories(tested: Iterable[_ComparedTable], policy: Policy) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.evaluation.samples import mean_outcome
 from harness.gate.decision import Decision, GateOutcome, MetricCheck, run_gate
+from harness.gate.metric_tables import plain_answers
 from harness.gate.policy import Policy
 from harness.gate.readings import Reading
 from harness.gate.sides import SideAnswers, pair_sides, shared_units
@@ -57,7 +58,7 @@ def measure_noise(first: Path, second: Path, policy: Policy) -> tuple[MetricNois
     _refuse_two_models(there, second)
     pairing, backwards = pair_sides(first, second, alike), _whole_checks(back)
     return tuple(
-        _metric_noise(check, backwards[metric], pairing.answers(metric, Reading(policy.partial)), policy)
+        _metric_noise(check, backwards[metric], plain_answers(pairing.answers(metric, Reading(policy.partial))), policy)
         for metric, check in _whole_checks(there).items()
     )
 

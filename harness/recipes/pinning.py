@@ -12,6 +12,7 @@ from harness.models.paths import ModelPath, locate_model, refuse_adapter
 from harness.prompts.labelled import GOLD_PROMPTS, HUMAN_JUDGMENTS, SORRY_BENCH, gold_hubs
 from harness.prompts.published import PUBLISHED_SETS
 from harness.prompts.sets import split_limit, with_limit
+from harness.prompts.variants import split_variants
 from harness.recipes.schema import OWN_MODELS, PairSettings, RecipeBase, RewardModel
 from harness.support import console, hub
 from harness.support.errors import HarnessError
@@ -91,7 +92,7 @@ def _named_tables(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             name, revision = hub.split_revision(given[key])
             labelled = key == "gold" and name == SORRY_BENCH
             yield key, _at_revision(HUMAN_JUDGMENTS if labelled else name, revision)
-    name, revision = hub.split_revision(split_limit(given.get("prompts", ""))[0])
+    name, revision = hub.split_revision(split_limit(split_variants(given.get("prompts", ""))[0])[0])
     if name in PUBLISHED_SETS:
         yield "prompts", _at_revision(PUBLISHED_SETS[name].hub, revision)
     elif name == GOLD_PROMPTS:
@@ -123,7 +124,8 @@ def _pinned_values(recipe: RecipeBase, key: str, found: str) -> dict[str, Any]:
 
 def _prompts_at_commit(value: str, commit: str, *, of_labels: bool) -> str:
     """A prompt set's name with the commit of its data; of `sorrybench_gold` with that of its labels behind a plus."""
-    source, most = split_limit(value)
+    base, variants = split_variants(value)
+    source, most = split_limit(base)
     name, revision = hub.split_revision(source)
     of_prompts, _, known_labels = (revision or "").partition("+")
     if of_labels:
@@ -131,7 +133,7 @@ def _prompts_at_commit(value: str, commit: str, *, of_labels: bool) -> str:
     elif name == GOLD_PROMPTS:
         commit = f"{commit}+{known_labels}"
     pinned = f"{name}@{commit}"
-    return pinned if most is None else with_limit(pinned, most)
+    return f"{pinned if most is None else with_limit(pinned, most)}{variants}"
 
 
 def _at_revision(name: str, revision: str | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.judges.registry import judge_identity, judges_version
 from harness.models.paths import ModelPath
+from harness.prompts.asked import load_variants
 from harness.prompts.sets import PROMPT_KINDS, PromptRow, load_prompts
 from harness.recipes.pinning import Pins, fetch_model_path
 from harness.recipes.schema import Recipe, RecipeBase
@@ -70,12 +71,18 @@ class Run:
         return [name for name in arms if name in unfiltered[:1] or name in chosen]
 
     def answer_inputs(self) -> dict[str, object]:
-        """What answers and verdicts depend on beside the model."""
+        """What answers to the prompts as they are, and verdicts, depend on beside the model."""
         return {
             "the prompts": [load_prompts(self.recipe.prompts, kind) for kind in PROMPT_KINDS],
             "the judge": judge_identity(self.recipe.judge),
             "the backend": self.recipe.backend,
         }
+
+
+def variant_facts(recipe: Recipe) -> dict[str, object]:
+    """A hash of the variants of the prompts, which the evaluation alone asks; nothing where there are none."""
+    variants = load_variants(recipe.prompts)
+    return {"the variants of prompts": artifacts.json_fingerprint(variants)} if variants else {}
 
 
 def training_prompts(recipe: Recipe) -> list[PromptRow]:
@@ -98,6 +105,7 @@ def _data_facts(recipe: Recipe) -> dict[str, Any]:
     tables = {name: artifacts.hash_if_local(getattr(recipe, name)) for name in ("preferences", "gold", "off_policy")}
     return {
         "prompts": artifacts.json_fingerprint([load_prompts(recipe.prompts, kind) for kind in PROMPT_KINDS]),
+        **variant_facts(recipe),
         **{name: content for name, content in tables.items() if content is not None},
         "judge": {"identity": judge_identity(recipe.judge), "version": judges_version()},
     }
