@@ -180,10 +180,21 @@ def note_doubts(rows: Sequence[PreferenceRow]) -> None:
         )
     if all(row.get(name) is not None for row in rows for name in (SAFER, BETTER)):
         print_note(f"chosen is the answer that {SAFER} names; leave that column out to go by {BETTER}")
+    _note_system_column(rows)
     if all(map(hold_dialogues, rows)):
         print_note(
             "hh-rlhf's dialogues are read as messages, for a chat template to render; DPOTrainer takes the texts as "
             "they stand, so train on what `harness filter` writes"
+        )
+
+
+def _note_system_column(rows: Sequence[PreferenceRow]) -> None:
+    """Notes a system prompt that DPOTrainer does not read, though other trainers may."""
+    count = sum(bool(row.get("system")) and isinstance(row.get("prompt"), str) for row in rows)
+    if count:
+        print_note(
+            f"{count} of the first {len(rows)} rows have a column system beside prompt: it is left out, as DPOTrainer "
+            "leaves it out; put it into prompt, as a message of the role system, to train on it"
         )
 
 

@@ -322,6 +322,21 @@ def test_a_filter_that_keeps_the_worse_pairs_says_so(influences, rule, by, bette
     assert done.err.strip() == (told if better else "")
 
 
+@pytest.mark.parametrize(
+    ("kind", "out"),
+    [("sharegpt", "k.parquet"), *((each, "k.jsonl") for each in ("trl", "llamafactory", "axolotl", "openrlhf"))],
+)
+def test_pairs_filtered_into_another_format_are_scored_as_before(scores, micro, kind, out):
+    """Every pair has a chat's turns here, so each format holds it whole."""
+    first, before = scores.with_name(out), pq.read_table(scores, columns=["pair_id", "ln_ches"]).to_pylist()
+    done = run("filter", scores, "--threshold", "100", "--format", kind, "--out", first, "--json")
+    assert (done.code, json.loads(done.out)["format"]) == (0, kind), done.err
+    again = first.with_name("again.parquet")
+    assert run("score", first, "--model", micro, "--out", again).code == 0
+    after = pq.read_table(again, columns=["pair_id", "ln_ches"]).to_pylist()
+    assert sorted(after, key=lambda row: row["pair_id"]) == sorted(before, key=lambda row: row["pair_id"])
+
+
 def test_filter_of_what_is_no_table_of_scores(tmp_path):
     (tmp_path / "s.parquet").write_text("nonsense")
     done = run("filter", tmp_path / "s.parquet", "--keep-lowest", "1", "--out", tmp_path / "k.jsonl")
