@@ -443,3 +443,33 @@ def test_a_thousand_malformed_tables(lines, kind, tmp_path_factory, loaded, one_
     for row in written:
         assert (row["reason"] is None) == (row["ln_ches"] is not None)
         assert row["pair_id"]
+
+
+def test_check_needs_no_model_and_names_rows(tmp_path):
+    good, bad = tmp_path / "good.jsonl", tmp_path / "b\x1bad.jsonl"
+    good.write_text(json.dumps({"prompt": "Hi", "chosen": "Yes.", "rejected": "No."}) + "\n")
+    bad.write_text(
+        "".join(json.dumps({"prompt": "Secret?", "chosen": "Same", "rejected": "Same"}) + "\n" for _ in "123")
+    )
+    done = run("score", "--check", good)
+    assert (done.code, done.out) == (0, "1 rows in 1 files, 0 problems\n")
+    done = run("score", "--check", good, bad)
+    assert done.code == 2
+    assert done.out.splitlines() == [
+        *(f"{tmp_path}/b ad.jsonl:{row}: chosen and rejected are the same" for row in (1, 2, 3)),
+        "4 rows in 2 files, 3 problems",
+    ]
+    said = json.loads(run("score", "--check", tmp_path, "--json").out)
+    assert (said["problems"], [file["rows"] for file in said["files"]]) == (3, [3, 1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.jsonl"], "--model and --out are both needed. Or give --check"),
+        (["a.jsonl", "b.jsonl", "--model", "m", "--out", "s.parquet"], "2 tables given. Score one table"),
+    ],
+)
+def test_scoring_takes_one_table_a_model_and_a_place(arguments, said):
+    done = run("score", *arguments)
+    assert (done.code, done.err[: len(said)]) == (2, said)
