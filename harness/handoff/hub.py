@@ -186,7 +186,7 @@ def card_section(outcome: GateOutcome, policy: Policy) -> str:
         f"## Safety gate: {DECISION_MARKS[outcome.decision]}",
         code_span(outcome.reason),
         "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table),
-        f"Intervals are two-sided at {1 - 2 * policy.alpha:.0%}; the prompts of both sides are the same.",
+        f"Intervals are two-sided at {1 - 2 * policy.alpha:.0%}; rates are of the prompts that both sides answered.",
         "\n".join(
             [
                 *(
