@@ -44,7 +44,11 @@ def load_any_recipe(
             hint=f"There are: {', '.join(EXPERIMENT_KINDS)}.",
         )
     refuse_variants(str(keys.get("prompts", "")))
-    return validate_recipe(keys, place, EXPERIMENT_KINDS[keys["experiment"]])
+    chosen = validate_recipe(keys, place, EXPERIMENT_KINDS[keys["experiment"]])
+    if isinstance(chosen, Percentiles | Selection) and chosen.training.report_to:
+        cause = f"training.report_to does not know the experiment {chosen.experiment!r}"
+        raise HarnessError(cause, place=place, hint="Leave it out; recipes without an `experiment` key report.")
+    return chosen
 
 
 def run_any_recipe(chosen: AnyRecipe, out: Path, workers: int | None = None) -> AnyResults:

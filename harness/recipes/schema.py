@@ -246,10 +246,18 @@ class Launch(Strict):
         return self
 
 
+Tracker = Literal["wandb", "mlflow", "trackio", "tensorboard"]
+
+
+def _list_trackers(value: object) -> object:
+    return [] if value == "none" else [value] if isinstance(value, str) else value
+
+
 class TrainingSettings(Optimization):
     """TRL's DPOTrainer settings shared by all arms; the defaults are the paper's for DPO (section 6).
 
-    `checkpoint_every`: steps after which a training can go on when it is killed.
+    `checkpoint_every`: steps after which a training can go on when it is killed. `report_to`: experiment trackers,
+    each a package of its own; what is trained does not depend on them, so they are no part of what is written down.
     """
 
     learning_rate: Positive = 5e-6
@@ -259,6 +267,7 @@ class TrainingSettings(Optimization):
     checkpoint_every: Count = 100
     lora: Lora | None = None
     launch: Launch | None = None
+    report_to: Annotated[tuple[Tracker, ...], BeforeValidator(_list_trackers)] = Field(default=(), exclude=True)
 
     @property
     def quantize(self) -> str | None:

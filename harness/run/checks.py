@@ -14,6 +14,7 @@ from harness.scoring.targets import COUNTED_LABEL, asks_unsafe, influence_column
 from harness.support import console
 from harness.support.errors import HarnessError
 from harness.training.jobs import check_quantization
+from harness.training.trackers import check_trackers
 from harness.workers.launching import check_launch
 
 PLANNED_RATE, PLANNED_POWER = 0.75, 0.8
@@ -27,6 +28,7 @@ def check_prerequisites(recipe: Recipe) -> None:
     judge_identity(recipe.judge)
     if recipe.backend == "vllm":
         require_vllm("backend")
+    check_trackers(recipe.training.report_to)
     if recipe.training.launch:
         check_launch(recipe.training.launch)
     if recipe.training.lora and recipe.training.lora.quantize:

@@ -17,8 +17,9 @@ from harness.run.directory import RunDirectory
 from harness.run.own_models import find_own_model
 from harness.scoring.targets import TARGETS, Target, influence_column
 from harness.support import artifacts, console
-from harness.support.layout import OTHER_SOURCES, RunFiles
+from harness.support.layout import DRAWS, OTHER_SOURCES, RunFiles
 from harness.support.run_results import AnyResults
+from harness.training.jobs import Tracking
 from harness.workers.processes import ProcessPlan, plan_processes
 
 FORECAST_PROMPTS = 96
@@ -69,6 +70,12 @@ class Run:
         unfiltered = [name for name, arm in arms.items() if arm.filter.share is None and arm.filter.only is None]
         chosen = [name for name in arms if self.filters_by_influence(name) and arms[name].filter.refresh is None]
         return [name for name in arms if name in unfiltered[:1] or name in chosen]
+
+    def track(self, name: str) -> Tracking | None:
+        """Where a training of this run, or its outcome, is reported under a name; None where nothing is."""
+        root, trackers = self.files.root, self.recipe.training.report_to
+        run = f"{root.name}-{name}" if root.parent.name == DRAWS else name
+        return Tracking(trackers, self.recipe.name, run, str(self.files.tensorboard)) if trackers else None
 
     def answer_inputs(self) -> dict[str, object]:
         """What answers to the prompts as they are, and verdicts, depend on beside the model."""

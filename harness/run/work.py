@@ -286,6 +286,7 @@ def train_arm(run: Run, stage: Stage) -> None:
     """One arm with one seed: the checkpoint, what it was trained on, and what that did to the likelihood of answers."""
     settings, files = run.recipe.training, run.files.arm(stage.of, stage.seed)
     job, choice = _training_job(run, stage.of, stage.seed)
+    job = replace(job, tracking=run.track(f"{stage.of}-seed-{stage.seed}"))
     kept, refreshes = len(job.pairs), dict[str, Any]()
     if job.arm.filter.refresh is None:
         begun_with = [run.directory.manifest["versions"], stage.inputs(run)]

@@ -110,6 +110,11 @@ class RunFiles:
         return self.root / "workers.log"
 
     @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's runs, where it was asked for."""
+        return self.root / "tensorboard"
+
+    @property
     def pairs_card(self) -> Path:
         """How many pairs there are, and which prompts gave none, and why."""
         return self.root / "preferences.json"
