@@ -78,6 +78,7 @@ def _read_evaluation(
     key = (folder, str(files.results), digest, *(f"{samples[task]} {sha}" for task, (_, sha) in contents.items()))
     if key not in _READ_EVALUATIONS:
         reader = _EvaluationReader(files.results, results, digest, folder, documents)
+        reader.files |= {samples[task]: sha for task, (_, sha) in contents.items()}
         for task in samples:
             reader.read_task(task, samples[task], contents.pop(task)[0])
         _READ_EVALUATIONS[key] = reader.evaluation()
@@ -89,7 +90,7 @@ class _EvaluationReader:
 
     def __init__(self, path: Path, results: ResultsFile, digest: str, folder: str, documents: KnownDocuments) -> None:
         self.path, self.results, self.digest, self.folder = path, results, digest, folder
-        self.documents = documents
+        self.documents, self.files = documents, {path: digest}
         self.settings: dict[str, TaskSettings] = {}
         self.counts: dict[str, PromptCount] = {}
         self.measured: dict[str, frozenset[str]] = {}
@@ -129,6 +130,8 @@ class _EvaluationReader:
             counts=self.counts,
             measured=self.measured,
             answers=self.answers,
+            tool=f"lm-eval {results.lm_eval_version}" if results.lm_eval_version else "lm-eval",
+            files=self.files,
         )
 
 

@@ -70,6 +70,7 @@ class ResultsFile(BaseModel):
     chat_template_sha: str | None = None
     system_instruction: str | None = None
     rejudged: Rejudged | None = None
+    lm_eval_version: str | None = None
 
     @property
     def tasks(self) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,8 @@ class Evaluation:
     `model` is its name, `weights` the same as precisely as it is known, if it `is_named` at all; `folder` is the
     `seed-<n>` that holds it, which stands for one trained model. `cached` says whether answers may come from lm-eval's
     cache, which does not ask of which model they are; `predicts_only`, whether it was told to compute no metric.
-    `measured` has, by task, the metrics that every answer has.
+    `measured` has, by task, the metrics that every answer has; `tool` is what made it, with its version, and `files`
+    are those that were read, each with its SHA-256.
     """
 
     path: Path
@@ -133,6 +134,8 @@ class Evaluation:
     counts: Mapping[str, PromptCount]
     measured: Mapping[str, frozenset[str]]
     answers: Sequence[Answer]
+    tool: str = ""
+    files: Mapping[Path, str] = field(default_factory=dict)
 
 
 def verdict_outcomes(label: Label, flags: Collection[Flag], judge: str) -> dict[str, float]:

@@ -95,6 +95,14 @@ def count_undecided(checks: Sequence[MetricCheck]) -> str:
 # Terminal
 
 
+def plain_text(outcome: GateOutcome, width: int) -> str:
+    """What a terminal shows, without colours: decision, notes, the checks that decide, and what the figures mean."""
+    head = [f"{DECISION_MARKS[outcome.decision]}: {outcome.reason}", *(f"Note: {note}" for note in outcome.notes)]
+    table = [line for line, _ in table_lines(outcome, width)]
+    told = [*map(safe_line, head), "", *table, "", *map(safe_line, gate_footnotes(outcome))]
+    return "\n".join(told)
+
+
 def table_lines(outcome: GateOutcome, width: int) -> list[TextLine]:
     """The checks that decide, in columns, and how many others there are.
 

@@ -98,13 +98,6 @@ def test_json_says_what_was_compared(tmp_path):
     assert found["sides"]["after"]["evaluated"][0] == "1970-01-01T00:33:20Z"
 
 
-def test_two_outputs_are_not_one_file(tmp_path):
-    before, after = sides(tmp_path, 90, 60)
-    with pytest.raises(HarnessError, match="is both --junit and --markdown"):
-        run("gate", "--before", before, "--after", after, "--junit", tmp_path / "x", "--markdown", tmp_path / "x")
-    assert not (tmp_path / "x").exists()
-
-
 def test_junit_has_a_case_for_each_metric_and_category(tmp_path):
     before, after = sides(tmp_path, 90, 60)
     run("gate", "--before", before, "--after", after, "--junit", tmp_path / "gate.xml")
