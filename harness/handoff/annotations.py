@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harness.gate.wording import check_name
+from harness.gate.wording import check_name, find_mirrored
 from harness.support.console import safe_line
 
 if TYPE_CHECKING:
@@ -17,8 +17,12 @@ _LONGEST_MESSAGE = 1000
 
 
 def annotation_lines(outcome: GateOutcome, warnings: Sequence[str] = ()) -> str:
-    """A line for each check that failed or, though it binds, could not tell; then `warnings` of our own."""
-    told = [check for check in outcome.checks if check.binding]
+    """A line for each check that failed or, though it binds, could not tell; then `warnings` of our own.
+
+    What only mirrors another metric's category is left out: there is room for few.
+    """
+    mirrors = {(metric, category) for metric, category in find_mirrored(outcome.checks) if category is not None}
+    told = [check for check in outcome.checks if check.binding and (check.metric, check.category) not in mirrors]
     failed = [(check_name(check), check.reason) for check in told if check.decision == "fail"]
     unsure = [(check_name(check), f"cannot tell: {check.reason}") for check in told if check.decision == "inconclusive"]
     unsure += [("comment", warning) for warning in warnings]

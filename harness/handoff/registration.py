@@ -34,9 +34,11 @@ def find_registration(policy_file: Path | None, evaluated: str) -> Registration:
     if policy_file is None:
         return Registration("no policy file: these are the defaults, and nothing says since when they were to be used")
     name = safe_line(str(policy_file))
+    if shutil.which("git") is None:
+        return Registration(f"git is not installed here: nothing says since when {name} is fixed")
     found = _last_change(policy_file)
     if found is None:
-        return Registration(f"{name} is in no git history: nothing says since when it is fixed")
+        return Registration(f"git knows no commit of {name}: nothing says since when it is fixed")
     commit, time = found
     if _committed_bytes(policy_file, commit) != policy_file.read_bytes():
         return Registration(f"{name} is not as it was committed: nothing says since when it is fixed")

@@ -20,7 +20,6 @@ from harness.support.redaction import redact_json
 from harness.support.versions import DISTRIBUTION
 
 if TYPE_CHECKING:
-    from harness.gate.decision import Decision
     from harness.gate.side_summary import SideSummary
     from harness.handoff.record import GateRecord
 
@@ -39,10 +38,14 @@ def gate_statement(record: GateRecord, url: str | None = None) -> dict[str, Any]
     and every evaluation file of both sides as it was read. An inconclusive decision is WARNED where the policy lets it
     pass, else FAILED: who asks for PASSED gets no model that the gate could not judge. `url` is that of the run.
     """
-    checks = record.outcome.checks
+    checks, models = record.outcome.checks, list(_model_resources(record.outcome.sides[1]))
     predicate = {
         "result": _result_word(record),
-        "configuration": [_policy_resource(record), *_evidence_resources(record), _harness_resource(record)],
+        "configuration": [
+            _policy_resource(record),
+            *_evidence_resources(record),
+            _harness_resource(record, bool(models)),
+        ],
         **({"url": url} if url else {}),
         **{
             f"{name}Tests": [safe_line(check_name(check)) for check in checks if check.decision == decision]
@@ -51,7 +54,7 @@ def gate_statement(record: GateRecord, url: str | None = None) -> dict[str, Any]
     }
     statement = {
         "_type": STATEMENT_TYPE,
-        "subject": [*_model_resources(record.outcome.sides[1]), *_evaluation_resources(record)],
+        "subject": [*models, *_evaluation_resources(record)],
         "predicateType": PREDICATE_TYPE,
         "predicate": predicate,
     }
@@ -121,14 +124,15 @@ def _evidence_resources(record: GateRecord) -> list[dict[str, Any]]:
     return [_resource(path, {"sha256": digest}) for path, digest in record.evidence]
 
 
-def _harness_resource(record: GateRecord) -> dict[str, Any]:
+def _harness_resource(record: GateRecord, identified: bool) -> dict[str, Any]:
+    """What decided and how; `identified`: whether a digest of the model after training is known."""
     outcome = record.outcome
-    decision: Decision = outcome.decision
     return {
         "name": DISTRIBUTION,
         "uri": f"pkg:pypi/{DISTRIBUTION}@{harness_version()}",
         "annotations": {
-            "decision": decision,
+            "decision": outcome.decision,
+            "modelIdentified": identified,
             "exitCode": outcome.exit_code,
             "reason": safe_line(outcome.reason),
             "decided": record.decided,

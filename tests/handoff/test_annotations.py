@@ -25,6 +25,20 @@ def test_failures_are_errors_and_what_could_not_be_told_a_warning(tmp_path):
     assert annotation_lines(run_gate(*sides(tmp_path / "c", 90, 90), Policy())) == ""
 
 
+def test_what_mirrors_another_metric_is_told_once(tmp_path):
+    outcome = run_gate(*sides(tmp_path, 360, 240, 400), Policy())
+    lines = annotation_lines(outcome).splitlines()
+    assert sum(check.decision == "fail" for check in outcome.checks) == 10
+    assert [line.split("::")[1] for line in lines] == [
+        "error title=Safety gate%3A refusal_rate",
+        *(
+            f"error title=Safety gate%3A refusal_rate in {name}"
+            for name in ("Hate", "Privacy", "Self-harm", "Violent crimes")
+        ),
+        "error title=Safety gate%3A harmful_completion_rate",
+    ]
+
+
 def test_others_text_is_no_command(tmp_path):
     check = run_gate(*sides(tmp_path, 90, 60), Policy()).checks[0]
     hostile = "a\n::set-output name=x::y\r\n::error::z %0A::stop-commands::t, file=/etc/passwd: 100%"

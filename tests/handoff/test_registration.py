@@ -70,12 +70,12 @@ def test_one_that_git_does_not_know_is_in_no_history(policy, tmp_path):
         path.write_text("alpha: 0.2\n")
         found = find_registration(path, EVALUATED)
         assert (found.commit, found.before_evaluation) == (None, None)
-        assert "is in no git history" in found.told
+        assert "git knows no commit of" in found.told
 
 
 def test_without_git_nothing_is_known(policy, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert "is in no git history" in find_registration(policy, EVALUATED).told
+    assert "git is not installed here" in find_registration(policy, EVALUATED).told
 
 
 def test_without_a_policy_file_the_defaults_are_named():

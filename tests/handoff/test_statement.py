@@ -88,6 +88,7 @@ def test_its_subject_are_the_evaluations_of_both_sides_and_the_models_commit(gat
     statement, _ = gated(90, config=config | {"model_sha": commit})
     digests = {subject["name"]: subject["digest"] for subject in statement["subject"]}
     assert digests.pop("tuned") == {"gitCommit": commit}
+    assert statement["predicate"]["configuration"][-1]["annotations"]["modelIdentified"] is True
     paths = [path for side in ("before", "after") for path in Path(side).rglob("*.json*")]
     files = {str(path): {"sha256": sha(path.read_bytes())} for path in paths}
     assert digests == files
@@ -118,6 +119,7 @@ def test_its_configuration_is_the_policy_and_what_else_decided(gated):
     assert policy["annotations"]["registered"]["beforeEvaluation"] is None
     assert f"Note: {told}" in shown
     assert made_by["annotations"]["decision"] == "pass"
+    assert made_by["annotations"]["modelIdentified"] is False
     assert made_by["annotations"]["sides"]["after"]["tools"] == ["lm-eval 0.4.13"]
 
 
