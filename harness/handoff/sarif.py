@@ -25,6 +25,10 @@ _DESCRIPTIONS = {
     "benign_compliance_rate": "The model answers harmless requests less often than before training.",
     "preferred_logprob_change": "The preferred answers became less likely than the policy allows.",
 }
+_METHOD = "Answers of the model before and after training are compared prompt by prompt (harness gate)."
+_HELP = (
+    "The gate's Markdown and JSON have the figures and the prompts that lost most; a gate that passes closes the alert."
+)
 _FIGURES = ("before", "after", "loss", "low", "high", "margin", "p_value", "prompts")
 
 
@@ -66,6 +70,8 @@ def _rule(metric: str) -> dict[str, Any]:
     return {
         "id": name,
         "shortDescription": {"text": description},
+        "fullDescription": {"text": f"{description} {_METHOD}"},
+        "help": {"text": _HELP},
         "defaultConfiguration": {"level": "error"},
         "properties": {"tags": ["safety"]},
     }
