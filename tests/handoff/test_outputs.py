@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.samples_files import sides
+from helpers.samples_files import side, sides
 
 FILES = ("junit", "markdown", "json", "sarif", "statement", "annotations")
 
@@ -76,6 +76,11 @@ def test_a_gate_that_refuses_its_input_writes_nothing(gated, option):
 
 @pytest.mark.parametrize("asked", [("--junit", "g.xml"), ("--json", "g.json"), ("--comment", "gate")])
 def test_noise_alone_is_no_decision_to_hand_on(gated, command, asked):
-    done = command("gate", "--noise", "before", "before", *asked)
+    for seed in (0, 1):
+        side(Path(f"seed-{seed}"), 90, model="base", seed=seed, signed=f"seed {seed}", date=1000.0 + seed)
+    noise = ("gate", "--noise", "seed-0", "seed-1")
+    assert command(*noise).returncode == 0
+    done = command(*noise, *asked)
     assert done.returncode == 2
+    assert f"{asked[0]}: hands a decision on" in done.stderr
     assert not Path(asked[1]).exists()
