@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,8 +47,13 @@ def _summarize_side(path: Path, side: Sequence[Evaluation]) -> SideSummary:
         tuple(json.loads(seeds) for seeds in dict.fromkeys(evaluation.seeds for evaluation in side)),
         (_time_text(min(times)), _time_text(max(times))),
         tuple(dict.fromkeys(filter(None, (evaluation.tool for evaluation in side)))),
-        tuple(sorted((_path_below(path, file), digest) for each in side for file, digest in each.files.items())),
+        tuple(sorted({(_path_below(path, file), digest) for each in side for file, digest in _files_of(each).items()})),
     )
+
+
+def _files_of(evaluation: Evaluation) -> Mapping[Path, str]:
+    """The files that an evaluation was read from; where it names none, the one whose its digest is."""
+    return evaluation.files or {evaluation.path: evaluation.digest[:64]}
 
 
 def _path_below(path: Path, file: Path) -> str:

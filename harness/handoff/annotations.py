@@ -39,7 +39,7 @@ def _commands(kind: str, told: Sequence[tuple[str, str]]) -> str:
     shown = list(told[:MOST_SHOWN])
     left = len(told) - MOST_SHOWN
     if left > 0:
-        shown[-1] = ("others", f"{left + 1} more: the step summary has all")
+        shown[-1] = ("others", f"{left + 1} more: the gate's own output has all")
     return "".join(f"::{kind} title={_property(f'Safety gate: {name}')}::{_message(text)}\n" for name, text in shown)
 
 

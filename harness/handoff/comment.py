@@ -16,7 +16,7 @@ from harness.support.console import print_note, safe_line
 
 LONGEST_COMMENT = 65_536
 """Characters that GitHub takes in a comment, counted as UTF-16 does."""
-_CUT_NOTE = "\n**Cut**: GitHub takes no longer comment; the step summary has all.\n"
+_CUT_NOTE = "\n**Cut**: GitHub takes no longer comment; the run's own output has all.\n"
 _DETAILS_END = "\n</details>\n"
 _SECONDS = 30
 _MOST_PAGES = 100
