@@ -82,7 +82,7 @@ def _model_resources(side: SideSummary) -> Iterator[dict[str, Any]]:
             continue
         with progress_bar("hashing the weights", len(files), "files") as advance:
             for file in files:
-                yield _resource(f"model/{file.name}", {"sha256": sha256_of(file)}, {"path": str(file)})
+                yield _resource(file.as_posix(), {"sha256": sha256_of(file)}, {"weights": weights})
                 advance(1)
 
 

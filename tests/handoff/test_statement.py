@@ -101,8 +101,8 @@ def test_weights_that_lie_where_the_evaluation_says_are_hashed(gated):
     Path("weights/notes.txt").write_bytes(b"n")
     statement, _ = gated(90, model="weights")
     found = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
-    models = {name: digest for name, digest in found.items() if name.startswith("model/")}
-    assert models == {"model/model.safetensors": sha(b"w")}
+    assert found["weights/model.safetensors"] == sha(b"w")
+    assert not [name for name in found if "notes" in name]
 
 
 def test_its_configuration_is_the_policy_and_what_else_decided(gated):
