@@ -7,6 +7,8 @@ import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,7 @@ from harness.models.loading import (
 )
 from harness.models.paths import ModelPath, locate_model
 from harness.models.sampling import render_turns
+from harness.models.served.answering import answer_requests, seed_requests
 from harness.models.vllm import (
     decode_output,
     explain_vllm_failure,
@@ -41,7 +44,8 @@ from harness.models.vllm import (
     shut_down_vllm,
 )
 from harness.prompts.sets import load_prompts, tasks_directory
-from harness.recipes.schema import EvaluationSettings
+from harness.recipes.reaching import ReachedModel, reach_model
+from harness.recipes.schema import Endpoint, EvaluationSettings
 from harness.support import artifacts
 from harness.support.errors import HarnessError
 
@@ -52,6 +56,27 @@ if TYPE_CHECKING:
 TASK_GROUP = "refusal_displacement"
 
 
+@dataclass(frozen=True, slots=True)
+class AskedPrompts:
+    """What a model is asked and who judges: `samples` answers to each prompt, of each kind at most `limit` prompts."""
+
+    prompts: str
+    judge: str
+    seed: int
+    samples: int = 1
+    limit: int | None = None
+
+    @property
+    def tasks(self) -> list[str]:
+        """The task group, or where there are no benign prompts the task of the others."""
+        return [TASK_GROUP if load_prompts(self.prompts, "benign") else f"{TASK_GROUP}_unsafe"]
+
+    @property
+    def manager(self) -> TaskManager:
+        """lm-eval's index of the tasks."""
+        return _task_manager(self.prompts, self.judge, self.samples)
+
+
 def evaluate_model(
     model_path: str | ModelPath,
     out: Path,
@@ -60,6 +85,8 @@ def evaluate_model(
     prompts: str,
     judge: str,
     seed: int,
+    samples: int = 1,
+    limit: int | None = None,
     backend: Backend = "hf",
 ) -> None:
     """Runs the task group on one model and writes lm-eval's own output directory, whole or not at all.
@@ -71,43 +98,84 @@ def evaluate_model(
     HarnessError where the model's weights are not whole, lm-eval's files did not come out so, or the answers' length
     leaves no room for a prompt.
     """
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
-    evaluator.get_git_commit_hash = lambda: None
-    _cache_lm_eval()
+    asked = AskedPrompts(prompts, judge, seed, samples, limit)
+    _quiet_lm_eval()
     place = locate_model(model_path)
     config, tokenizer = load_tokenizer(place)
     _refuse_no_room(evaluation.max_new_tokens, config)
-    names = [TASK_GROUP if load_prompts(prompts, "benign") else f"{TASK_GROUP}_unsafe"]
-    answering: dict[str, Any] = {"temperature": evaluation.temperature, "max_gen_toks": evaluation.max_new_tokens}
-    if evaluation.temperature == 0:
-        answering["do_sample"] = False
+    answering = _answering_settings(evaluation)
     if backend == "vllm":
-        chosen = _vllm_options(config, tokenizer, names, _task_manager(prompts, judge), evaluation)
+        chosen = _vllm_options(config, tokenizer, asked.tasks, asked.manager, evaluation)
         model = _vllm_model(place, chosen, seed)
     else:
         chosen = {"use_safetensors": True, **attention_options(config)}
         model = _hf_model(place, chosen, evaluation.batch_size)
         answering |= stop_options(generation_config(place, config), tokenizer)
+    told = {"pretrained": place.directory, **place.loading_options, **chosen}
+    how = {"batch_size": evaluation.batch_size, "device": default_device(), "gen_kwargs": answering}
+    _write_evaluation(model, out, asked, backend, {"model_args": told, **how})
+
+
+def evaluate_endpoint(
+    endpoint: Endpoint, model: ModelPath, out: Path, keep: Path, evaluation: EvaluationSettings, asked: AskedPrompts
+) -> None:
+    """`evaluate_model` over an OpenAI-compatible API.
+
+    The same as `lm_eval --model local-chat-completions --model_args base_url=..,model=.. --tasks refusal_displacement
+    --apply_chat_template --gen_kwargs temperature=..,max_gen_toks=.. --log_samples --output_path OUT`, but each answer
+    has a seed of its own and is kept as it arrives.
+
+    Args:
+        endpoint: what is asked.
+        model: the checkpoint, where the endpoint is a command that serves one.
+        out: where lm-eval's output goes.
+        keep: directory for the answers until `out` is whole; those that are there are not asked for again.
+        evaluation: temperature and length; the endpoint batches as it likes.
+        asked: the prompts, and who judges.
+
+    Raises HarnessError as `harness.recipes.reaching.reach_model` and `harness.models.served.answering.answer_requests`.
+    """
+    _quiet_lm_eval()
+    with reach_model(endpoint, model, keep) as reached:
+        told = {"model_args": dict(reached.model_args), "gen_kwargs": _answering_settings(evaluation)}
+        _write_evaluation(_served_model(reached, asked.seed), out, asked, "local-chat-completions", told)
+    shutil.rmtree(keep)
+
+
+def _quiet_lm_eval() -> None:
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
+    evaluator.get_git_commit_hash = lambda: None
+    _cache_lm_eval()
+
+
+def _answering_settings(evaluation: EvaluationSettings) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"temperature": evaluation.temperature, "max_gen_toks": evaluation.max_new_tokens}
+    return chosen | ({"do_sample": False} if evaluation.temperature == 0 else {})
+
+
+def _write_evaluation(model: LM, out: Path, asked: AskedPrompts, source: str, how: Mapping[str, Any]) -> None:
+    """Lets the model answer and lm-eval write; `source` is the name of lm-eval's model class, `how` further settings.
+
+    Raises HarnessError where the files are not whole.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         tracker = EvaluationTracker(output_path=scratch)
         results = simple_evaluate(
             model=model,
-            model_args={"pretrained": place.directory, **place.loading_options, **chosen},
-            tasks=names,
-            batch_size=evaluation.batch_size,
-            device=default_device(),
+            tasks=asked.tasks,
+            limit=None if asked.limit is None else asked.limit * asked.samples,  # of documents: one an answer
             apply_chat_template=True,
             log_samples=True,
             evaluation_tracker=tracker,
-            task_manager=_task_manager(prompts, judge),
-            gen_kwargs=answering,
-            random_seed=seed,
-            numpy_random_seed=seed,
-            torch_random_seed=seed,
-            fewshot_random_seed=seed,
+            task_manager=asked.manager,
+            random_seed=asked.seed,
+            numpy_random_seed=asked.seed,
+            torch_random_seed=asked.seed,
+            fewshot_random_seed=asked.seed,
+            **how,
         )
-        results["config"]["model"] = tracker.general_config_tracker.model_source = backend
+        results["config"]["model"] = tracker.general_config_tracker.model_source = source
         _save_results(results, tracker)
         read_evaluations(Path(scratch))  # lm-eval only logs a write that failed
         with artifacts.atomic_directory(out) as temporary:
@@ -208,9 +276,28 @@ def _vllm_model(model_path: ModelPath, options: Mapping[str, Any], seed: int) ->
         )
 
 
+def _served_model(reached: ReachedModel, seed: int) -> LM:
+    """lm-eval's model for chat completions, which makes the requests; they are sent by us, and each has its seed."""
+    from lm_eval.models.openai_completions import (
+        LocalChatCompletion,
+    )  # its class asks for tenacity, which may be missing
+
+    class JournaledChat(LocalChatCompletion):  # type: ignore[misc]
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
+            made = [
+                self._create_payload(self.create_message([context]), generate=True, gen_kwargs=deepcopy(settings))
+                for context, settings in (request.args for request in requests)
+            ]
+            seeded = seed_requests(made, seed)
+            for request, sent in zip(requests, seeded, strict=True):
+                request.args[1]["seed"] = sent["seed"]  # which the samples file tells
+            return answer_requests(seeded, reached.use, reached.journal)
+
+    return JournaledChat(base_url=reached.use.url, model=reached.use.model, seed=seed)
+
+
 @cache
-def _task_manager(prompts: str, judge: str) -> TaskManager:
+def _task_manager(prompts: str, judge: str, samples: int) -> TaskManager:
     """lm-eval's index of our tasks alone: reading all of its own takes seconds."""
-    return TaskManager(
-        include_path=str(tasks_directory()), include_defaults=False, metadata={"prompts": prompts, "judge": judge}
-    )
+    metadata = {"prompts": prompts, "judge": judge, "samples": samples}
+    return TaskManager(include_path=str(tasks_directory()), include_defaults=False, metadata=metadata)

@@ -44,7 +44,8 @@ def pin_recipe(recipe: R, before: Mapping[str, Mapping[str, str]]) -> tuple[R, P
             found = hub.pin_to_commit(source, kind)
         pins[key] = {"given": source, "pinned": found}
         recipe = recipe.model_copy(update=_pinned_values(recipe, key, found))
-    if recipe.revision is not None and "model" not in pins:
+    asked = getattr(recipe, "asked_model", None)  # an API's model has no revision that we know
+    if recipe.revision is not None and "model" not in pins and asked is None:
         hint = "Leave it out, or give `model` a hub id."
         raise HarnessError(f"the model {recipe.model} is not on the hub", place="revision", hint=hint)
     return recipe, pins
@@ -77,7 +78,8 @@ def _hub_sources(recipe: RecipeBase) -> list[tuple[str, str, hub.RepoType]]:
 
 def _named_models(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Every model that the recipe names or implies, on the hub or not."""
-    if given["model"] not in OWN_MODELS:
+    endpoint = given.get("endpoint")
+    if given["model"] not in OWN_MODELS and (endpoint is None or endpoint.serve is not None):
         yield "model", f"{given['model']}@{given['revision']}" if given["revision"] else given["model"]
     if weights := judge_weights(given.get("judge", "")):
         yield "judge", weights

@@ -9,6 +9,7 @@ from harness.gate.power import PowerPlan, estimate_power
 from harness.judges.registry import judge_identity, labels_never_given
 from harness.models.backends import require_vllm
 from harness.prompts.sets import PROMPT_KINDS, PromptRow, load_prompts
+from harness.recipes.reaching import check_serving
 from harness.recipes.schema import Recipe
 from harness.scoring.targets import COUNTED_LABEL, asks_unsafe, influence_column
 from harness.support import console
@@ -28,6 +29,8 @@ def check_prerequisites(recipe: Recipe) -> None:
     judge_identity(recipe.judge)
     if recipe.backend == "vllm":
         require_vllm("backend")
+    if recipe.endpoint:
+        check_serving(recipe.endpoint)
     check_trackers(recipe.training.report_to)
     if recipe.training.launch:
         check_launch(recipe.training.launch)

@@ -441,8 +441,8 @@ def _memory_by_kind(known: KnownTokens, shape: Shape, adapted: int | None, moved
     if targets := len(known.run.influence_targets):
         gradient = DEVICE_GRADIENT_TOKENS if known.on_gpu else CPU_GRADIENT_TOKENS
         found["influence"] = influence_memory(shape, gradient, targets, moved)
-    if recipe.backend == "vllm":
-        return found  # it takes a share of the memory, whatever the model needs
+    if recipe.backend != "hf":
+        return found  # vLLM takes a share of the memory, whatever the model needs, and a server is its own process
     for kind, settings, lengths in (
         ("sampling", recipe.pairs, known.training),
         ("evaluation", recipe.evaluation, known.asked),
@@ -479,7 +479,7 @@ def _measured_speed(
         told.append("training, as several processes are not measured")
     writes = known.recipe.backend == "hf"
     if not writes:
-        told.append("sampling and evaluating, as vLLM is not measured")
+        told.append(f"sampling and evaluating, as the backend {known.recipe.backend} is not measured")
     return measure_speed(
         path, known.recipe, known.texts, trains=not any(each.startswith("training") for each in told), writes=writes
     ), told

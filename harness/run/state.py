@@ -82,7 +82,7 @@ class Run:
         return {
             "the prompts": [load_prompts(self.recipe.prompts, kind) for kind in PROMPT_KINDS],
             "the judge": judge_identity(self.recipe.judge),
-            "the backend": self.recipe.backend,
+            "the backend": self.recipe.answering,
         }
 
 
@@ -122,8 +122,8 @@ def plan_arm_processes(recipe: Recipe, path: ModelPath, max_processes: int | Non
     """Processes for the arms; a model that is not here yet is taken to be too large to have twice on a CPU."""
     weights = [file.stat().st_size for file in Path(path).glob("*.safetensors")]
     plan = plan_processes(sum(weights) if weights else 1 << 40, max_processes)
-    # A launched training takes all GPUs for itself, vLLM on CPUs all cores.
-    alone = recipe.training.launch or (recipe.backend == "vllm" and not plan.devices)
+    # A launched training takes all GPUs for itself, vLLM or a server on CPUs all cores.
+    alone = recipe.training.launch or (recipe.backend != "hf" and not plan.devices)
     return plan_processes(0, 1) if alone else plan
 
 

@@ -78,6 +78,11 @@ class ArmFiles:
         return self.home / "eval"
 
     @property
+    def partial_evaluation(self) -> Path:
+        """The answers of an evaluation over an API that is not finished."""
+        return self.home / "eval.partial"
+
+    @property
     def partial(self) -> Path:
         """The checkpoints of a training that is not finished."""
         return self.home / "training.partial"

@@ -1,4 +1,4 @@
-"""A local server that knows the keys of OpenAI's API and no others, answers by a rule, and fails where it is told to."""
+"""A local server that knows the keys of OpenAI's API alone, answers by a rule, and fails where it is told to."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class StrictApi(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port=0):
+        super().__init__(("127.0.0.1", port), _Handler)
         self.lock, self.seen, self.answered, self.refused, self.headers = threading.Lock(), Counter(), Counter(), [], []
         self.plan = lambda body, before: "ok"
         self.key = None

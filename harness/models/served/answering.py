@@ -57,14 +57,14 @@ def sample_served(
 
 
 def seed_requests(requests: Iterable[Request], seed: int) -> list[Request]:
-    """The requests with a seed each: with one for all, a server that heeds it gives one answer to a prompt ever again.
+    """The requests with a seed each, in place of any: with one for all, a prompt would get one answer ever again.
 
     It follows from `seed`, the request, and how many like it came before: the same call gives the same seeds.
     """
     seen: Counter[str] = Counter()
     seeded = []
     for request in requests:
-        content = artifacts.json_fingerprint(request)
+        content = artifacts.json_fingerprint({key: value for key, value in request.items() if key != "seed"})
         drawn = int(artifacts.json_fingerprint([seed, content, seen[content]])[:8], 16) >> 1  # some know int32 alone
         seen[content] += 1
         seeded.append({**request, "seed": drawn})

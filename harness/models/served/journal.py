@@ -75,5 +75,7 @@ def _parse_entry(row: Mapping[str, Any], path: Path) -> tuple[str, ServedAnswer]
     except (KeyError, TypeError):
         key = answer = None
     if not isinstance(key, str) or answer is None or not isinstance(answer.text, str):
-        raise HarnessError("holds a line that is no answer", place=str(path), hint="Remove the file; all is asked anew.")
+        raise HarnessError(
+            "holds a line that is no answer", place=str(path), hint="Remove the file; all is asked anew."
+        )
     return key, answer

@@ -55,7 +55,7 @@ def _free_port() -> int:
 
 @contextmanager
 def _running(words: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The command under a guard, which ends it when its standard input is closed: here, or as this process is killed."""
+    """The command under a guard, which ends it when its standard input closes: here, or as this process is killed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-I", str(guard.__file__), *words]
     with log.open("wb") as output:
