@@ -69,7 +69,9 @@ def evaluate_command(
     if base_url is None:
         _evaluate_here(model, out, settings, asked)
     else:
-        _evaluate_over_api({"base_url": base_url, "model": model, "concurrency": concurrency or 8}, out, settings, asked)
+        _evaluate_over_api(
+            {"base_url": base_url, "model": model, "concurrency": concurrency or 8}, out, settings, asked
+        )
     print(f"{samples} {'answers' if samples > 1 else 'answer'} a prompt, judged by {asked.judge}: {out}")
 
 

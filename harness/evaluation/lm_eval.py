@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lm_eval import evaluator, simple_evaluate, utils
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.openai_completions import LocalChatCompletion
 from lm_eval.tasks import TaskManager
 from torch.utils import collect_env
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -278,9 +279,6 @@ def _vllm_model(model_path: ModelPath, options: Mapping[str, Any], seed: int) ->
 
 def _served_model(reached: ReachedModel, seed: int) -> LM:
     """lm-eval's model for chat completions, which makes the requests; they are sent by us, and each has its seed."""
-    from lm_eval.models.openai_completions import (
-        LocalChatCompletion,
-    )  # its class asks for tenacity, which may be missing
 
     class JournaledChat(LocalChatCompletion):  # type: ignore[misc]
         def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002

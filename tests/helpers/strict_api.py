@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -127,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault:
             self.server.refused.append(fault)
             self.send(400, {"error": {"message": fault}})
-        elif kind == "drop" or self.held(name):
+        elif kind == "drop" or (kind in {"ok", "slow"} and self.held(name)):
             self.close_connection = True
             self.connection.close()
         elif kind in {"ok", "slow"}:
@@ -162,3 +165,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+def serving_command(mark):
+    """A command that serves any checkpoint by the rule, and adds its process and that of a child to a file."""
+    return f'{sys.executable} "{__file__}" {{model}} {{port}} "{mark}"'
+
+
+if __name__ == "__main__":
+    child = subprocess.Popen(["sleep", "600"])  # like a server's own workers, which may outlive it
+    with open(sys.argv[3], "a") as stream:  # noqa: PTH123
+        print(sys.argv[1], os.getpid(), child.pid, sep="\t", file=stream)
+    StrictApi(int(sys.argv[2])).serve_forever()

@@ -15,10 +15,9 @@ from harness.models.served.journal import AnswerJournal, ServedAnswer
 from harness.models.served.posting import AttemptError, EndpointSettings
 from harness.models.served.serving import serve_checkpoint
 from harness.support.errors import HarnessError
-from helpers.strict_api import StrictApi, answer_to
+from helpers.strict_api import StrictApi, answer_to, serving_command
 
 KEY = "sk-secret-0123456789"
-TOOLS = Path(__file__).parents[1] / "helpers"
 
 
 @pytest.fixture
@@ -182,20 +181,9 @@ def test_what_is_no_answer_is_not_taken_for_an_empty_one(reply):
 
 # Serving
 
-FAKE_SERVER = """
-import os, signal, subprocess, sys
-sys.path.insert(0, {tools!r})
-from strict_api import StrictApi
-child = subprocess.Popen(["sleep", "600"])  # as a server's own workers, which outlive it
-open({mark!r}, "w").write(f"{{os.getpid()}} {{child.pid}} {{os.getcwd()}}")
-StrictApi(int(sys.argv[2])).serve_forever()
-"""
 
-
-def fake_server(tmp_path):
-    script = tmp_path / "serve it.py"
-    script.write_text(FAKE_SERVER.format(tools=str(TOOLS), mark=str(tmp_path / "mark")))
-    return f'{sys.executable} "{script}" {{model}} {{port}}'
+def started_processes(mark):
+    return [int(number) for line in mark.read_text().splitlines() for number in line.split("\t")[1:]]
 
 
 def is_alive(pid):
@@ -217,19 +205,19 @@ USE = EndpointSettings("", "", timeout=5)
 
 
 def test_a_checkpoint_is_served_while_the_block_lasts_and_no_longer(tmp_path):
-    with serve_checkpoint(fake_server(tmp_path), "some/dir with blanks", USE, tmp_path / "log") as reached:
+    with serve_checkpoint(serving_command(tmp_path / "mark"), "some/dir with blanks", USE, tmp_path / "log") as reached:
         assert reached.model == "some/dir with blanks"
         assert answer_requests(requests("a"), reached, AnswerJournal(tmp_path / "j", "x"))
-        pids = [*map(int, (tmp_path / "mark").read_text().split()[:2])]
+        pids = started_processes(tmp_path / "mark")
         assert all(map(is_alive, pids))
     wait_until_gone(pids)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_a_server_ends_with_what_fails_while_it_runs(tmp_path, error):
-    with pytest.raises(error), serve_checkpoint(fake_server(tmp_path), "d", USE, tmp_path / "log"):
+    with pytest.raises(error), serve_checkpoint(serving_command(tmp_path / "mark"), "d", USE, tmp_path / "log"):
         raise error
-    wait_until_gone([*map(int, (tmp_path / "mark").read_text().split()[:2])])
+    wait_until_gone(started_processes(tmp_path / "mark"))
 
 
 def test_a_server_ends_when_the_harness_is_killed(tmp_path):
@@ -240,11 +228,11 @@ def test_a_server_ends_when_the_harness_is_killed(tmp_path):
         "with serve_checkpoint(sys.argv[1], 'd', EndpointSettings('', '', timeout=5), Path(sys.argv[2]) / 'log'):\n"
         "    print('ready', flush=True); time.sleep(600)\n"
     )
-    command = [sys.executable, "-c", program, fake_server(tmp_path), str(tmp_path)]
+    command = [sys.executable, "-c", program, serving_command(tmp_path / "mark"), str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
         assert started.stdout.readline() == "ready\n"
         os.kill(started.pid, signal.SIGKILL)
-    wait_until_gone([*map(int, (tmp_path / "mark").read_text().split()[:2])])
+    wait_until_gone(started_processes(tmp_path / "mark"))
 
 
 @pytest.mark.parametrize(("command", "told"), [
@@ -255,4 +243,3 @@ def test_a_server_that_does_not_start_is_told(tmp_path, command, told):
     with pytest.raises(HarnessError, match=f"endpoint.serve: {told}.*log"):
         with serve_checkpoint(command, "d", USE, tmp_path / "log"):
             pytest.fail("there is no server")
-
