@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from harness.evaluation.output import read_evaluations
-from harness.models.served.serving import serve_checkpoint
 from harness.models.served.posting import EndpointSettings
+from harness.models.served.serving import serve_checkpoint
 from helpers.strict_api import StrictApi, answer_to
 
 ROOT = Path(__file__).parents[2]
@@ -263,7 +263,8 @@ def test_a_server_of_transformers_answers_as_the_model_loaded_here(tmp_path, pro
     from harness.organism.store import DEFAULT_DIRECTORY
 
     how = ("--prompts", prompts, "--temperature", "0", "--max-new-tokens", "24")
-    served = f"{sys.executable} -m transformers.cli.transformers serve {{model}} --host 127.0.0.1 --port {{port}} --device cpu"
+    program = f"{sys.executable} -m transformers.cli.transformers"
+    served = f"{program} serve {{model}} --host 127.0.0.1 --port {{port}} --device cpu"
     use = EndpointSettings("", "", timeout=60)
     with serve_checkpoint(served, str(DEFAULT_DIRECTORY), use, tmp_path / "log") as reached:
         done = command("evaluate", "--base-url", reached.url, "--model", reached.model, "--out", tmp_path / "api", *how)

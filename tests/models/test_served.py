@@ -172,8 +172,10 @@ def test_an_answer_is_read(message, text):
     assert read_answer(reply) == ServedAnswer(text, "length", "m")
 
 
-@pytest.mark.parametrize("reply", [{}, {"choices": []}, {"choices": [{}]}, {"choices": [{"message": {}}]},
-                                   {"choices": [{"message": {"content": ["a"]}}]}, {"choices": {"message": 1}}])  # fmt: skip
+@pytest.mark.parametrize("reply", [
+    {}, {"choices": []}, {"choices": [{}]}, {"choices": [{"message": {}}]},
+    {"choices": [{"message": {"content": ["a"]}}]}, {"choices": {"message": 1}},
+])  # fmt: skip
 def test_what_is_no_answer_is_not_taken_for_an_empty_one(reply):
     with pytest.raises(AttemptError, match="holds no answer"):
         read_answer(reply)
@@ -240,6 +242,8 @@ def test_a_server_ends_when_the_harness_is_killed(tmp_path):
     ("false {port}", "the server ended: it printed nothing"),
 ])  # fmt: skip
 def test_a_server_that_does_not_start_is_told(tmp_path, command, told):
-    with pytest.raises(HarnessError, match=f"endpoint.serve: {told}.*log"):
-        with serve_checkpoint(command, "d", USE, tmp_path / "log"):
-            pytest.fail("there is no server")
+    with (
+        pytest.raises(HarnessError, match=f"endpoint.serve: {told}.*log"),
+        serve_checkpoint(command, "d", USE, tmp_path / "log"),
+    ):
+        pytest.fail("there is no server")

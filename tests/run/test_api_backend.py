@@ -31,17 +31,17 @@ ASKED = ["backend=api", "endpoint={base_url: 'http://127.0.0.1:9/v1', model: tin
     (["backend=api", "endpoint={base_url: 'http://a/v1', serve: 'a {port}'}"], "give base_url"),
     (["backend=api", "endpoint={base_url: 'http://a/v1'}"], "say what the API at base_url calls the model"),
     (["backend=api", "endpoint={base_url: a, model: b}"], "endpoint.base_url: must be of the form"),
-    (["backend=api", "endpoint={base_url: 'http://u:pass12@a/v1', model: b}"], "endpoint.base_url: must be of the form"),
+    (["backend=api", "endpoint={base_url: 'http://u:pass12@a/v1', model: b}"], "endpoint.base_url: must be of"),
     (["backend=api", "endpoint={base_url: 'http://a/v1?key=pass12', model: b}"], "endpoint.base_url: must be of"),
     (["backend=api", "endpoint={serve: vllm serve}"], "say where the command takes its port"),
-    (["backend=api", "endpoint={serve: 'vllm {port} \\"'}"], "is no command"),
+    (["backend=api", "endpoint={serve: 'vllm {port} \"'}"], "is no command"),
     (["backend=api", "endpoint={serve: 'a {port}', api_key: x}"], "unknown key 'endpoint.api_key'"),
 ])  # fmt: skip
 def test_an_endpoint_that_is_none_is_refused(override, told):
     with pytest.raises(HarnessError) as error:
         load_recipe("miniature", override)
     assert told in str(error.value)
-    assert "pass12" not in str(error.value) or "must be of the form" in str(error.value)
+    assert "pass12" not in str(error.value)
 
 
 def test_a_run_whose_trained_arms_nothing_serves_is_refused_before_anything_is_run(tmp_path, prompts):
