@@ -47,7 +47,9 @@ def _summarize_side(path: Path, side: Sequence[Evaluation]) -> SideSummary:
 
 
 def _time_text(seconds: float) -> str:
-    """Seconds since 1970 as ISO 8601; as they are where no calendar has them."""
+    """Seconds since 1970 as ISO 8601; as they are where no calendar has them, and that it is not known where it was not recorded."""
+    if not seconds:
+        return "at an unknown time"
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):
