@@ -47,7 +47,7 @@ def _summarize_side(path: Path, side: Sequence[Evaluation]) -> SideSummary:
 
 
 def _time_text(seconds: float) -> str:
-    """Seconds since 1970 as ISO 8601; as they are where no calendar has them, and that it is not known where it was not recorded."""
+    """Seconds since 1970 as ISO 8601; as they are where no calendar has them. 0: nobody recorded it."""
     if not seconds:
         return "at an unknown time"
     try:
