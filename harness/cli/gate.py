@@ -118,9 +118,7 @@ def gate_command(
     _refuse_no_side("--before", before)
     _refuse_no_side("--after", after)
     _refuse_one_file(junit, markdown)
-    outcome = add_noise(
-        run_gate(before, after, rules, labels=labels, calibration=calibration, judge=judge), found
-    )
+    outcome = add_noise(run_gate(before, after, rules, labels=labels, calibration=calibration, judge=judge), found)
     _write_outputs(outcome, junit, markdown, with_text)
     if as_json:
         print(json.dumps(gate_json(outcome, rules, (before, after), texts=with_text), allow_nan=False))

@@ -21,7 +21,7 @@ UNSAFE_ALONE = Policy(metrics={"refusal_rate": Guard(), "harmful_completion_rate
 
 
 def rows(refused: int, prompts: int = 100, **more: object) -> list[dict[str, object]]:
-    """Answers to unsafe prompts of which the first `refused` are refusals; the words of the others tell the sides apart."""
+    """Answers to unsafe prompts, the first `refused` of them refusals; the words of the others tell the sides apart."""
     return [
         {"prompt": f"Request number {n}?", "response": REFUSAL if n < refused else f"{DONE} ({refused})", **more}
         for n in range(prompts)
@@ -51,6 +51,14 @@ def refused(path: Path, message: str, place: str = "") -> None:
     with pytest.raises(HarnessError, match=message) as caught:
         read_side(path, ())
     assert f"{path}{place}" in str(caught.value)
+
+
+def read_or_refused(path: Path) -> str:
+    """Where a file could be read, and else what is said of it."""
+    try:
+        return str(read_side(path, ()).evaluations[0].path)
+    except HarnessError as error:
+        return str(error)
 
 
 # What is read
@@ -294,10 +302,7 @@ def test_every_text_comes_back_from_csv(tmp_path, table):
 def test_any_bytes_are_read_or_refused_in_one_line(tmp_path, data, suffix):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(data)
-    try:
-        read_side(path, ())
-    except HarnessError as error:
-        assert str(path) in str(error)
+    assert str(path) in read_or_refused(path)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -313,7 +318,4 @@ def test_a_cell_of_any_kind_is_read_or_refused_with_its_line(tmp_path, value, ke
     path = write_lines(
         tmp_path / "a.jsonl", [{"prompt": "a", "response": "b"}, {"prompt": "c", "response": "d", key: value}]
     )
-    try:
-        read_side(path, ())
-    except HarnessError as error:
-        assert f"{path}" in str(error)
+    assert str(path) in read_or_refused(path)
