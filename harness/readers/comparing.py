@@ -15,7 +15,7 @@ from harness.readers.rows import ANSWERS_A_PROMPT, kind_name, most_answers, prom
 _LM_EVAL_NAMES = {"max_gen_toks": "max_tokens", "max_new_tokens": "max_tokens", "max_tokens": "max_tokens",
                   "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "until": "stop"}  # fmt: skip
 """lm-eval's settings of generation, by the names that all tools' have."""
-_IN_LOCAL_TIME = frozenset({garak.TOOL})
+_IN_LOCAL_TIME = frozenset({garak.GARAK})
 """Tools that write the time without its zone: it tells which of their own runs came first, and no more."""
 _PROVIDERS = ("openai-api", "openai", "hf", "vllm", "anthropic", "google", "azure", "mistral", "groq", "together")
 

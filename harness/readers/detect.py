@@ -82,9 +82,9 @@ def _read_file(path: Path) -> tuple[str, list[LoggedRun]]:
     source = read_source(path)
     match source.kind:
         case ".eval":
-            return inspect_logs.TOOL, [inspect_logs.read_inspect(source)]
+            return inspect_logs.INSPECT, [inspect_logs.read_inspect(source)]
         case ".csv":
-            return plain.TOOL, plain.read_plain(source)
+            return plain.PLAIN, plain.read_plain(source)
         case ".json":
             return _read_json(source)
         case ".jsonl" | ".ndjson":
@@ -97,22 +97,22 @@ def _read_json(source: Source) -> tuple[str, list[LoggedRun]]:
     content = source.parse_json()
     known = content.keys() if isinstance(content, dict) else frozenset[str]()
     if {"eval", "status"} <= known:
-        return inspect_logs.TOOL, [inspect_logs.read_inspect(source)]
+        return inspect_logs.INSPECT, [inspect_logs.read_inspect(source)]
     if isinstance(content, dict) and isinstance(content.get("results"), dict) and "results" in content["results"]:
-        return promptfoo.TOOL, [promptfoo.read_promptfoo(source, content)]
+        return promptfoo.PROMPTFOO, [promptfoo.read_promptfoo(source, content)]
     if known & {*pyrit.PARTS}:
-        return pyrit.TOOL, [pyrit.read_pyrit(source, content)]
+        return pyrit.PYRIT, [pyrit.read_pyrit(source, content)]
     raise HarnessError("is JSON of no tool that is known", place=str(source.path), hint=f"Give {_KNOWN}.")
 
 
 def _read_lines(source: Source) -> tuple[str, list[LoggedRun]]:
     first = _first_object(source)
     if "entry_type" in first:
-        return garak.TOOL, [garak.read_garak(source)]
+        return garak.GARAK, [garak.read_garak(source)]
     if {"doc", "resps"} <= first.keys():
         hint = "Give the directory that lm_eval wrote, with the results file in it."
         raise HarnessError("is one of lm-eval's samples files", place=str(source.path), hint=hint)
-    return plain.TOOL, plain.read_plain(source)
+    return plain.PLAIN, plain.read_plain(source)
 
 
 def _first_object(source: Source) -> dict[str, Any]:

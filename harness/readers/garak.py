@@ -18,31 +18,32 @@ from typing import Any
 from harness.evaluation.lines import MALFORMED_ERRORS
 from harness.judges.verdicts import Verdict
 from harness.readers.rows import (
+    NO_RATE,
+    JsonObject,
+    LoggedRow,
     LoggedRun,
-    Row,
     answered_label,
     nan_where_absent,
     parse_flag,
     parse_time,
     pick_metric_value,
+    read_prompt_fields,
     refuse_file,
 )
 from harness.readers.sources import Source
 from harness.readers.turns import Turn, read_request
 from harness.support.errors import HarnessError
 
-TOOL = "garak"
+GARAK = "garak"
 _EVALUATED = 2
-_NO_SCORE = "detectors' scores outside 0..1 were left out"
-_Json = Mapping[str, Any]
 
 
 def read_garak(source: Source) -> LoggedRun:
     """A garak run. Raises HarnessError where it did not end, or its own tallies are not those of its attempts."""
-    setup: _Json = {}
-    init: _Json = {}
-    attempts: list[tuple[str, _Json]] = []
-    evals: list[tuple[str, _Json]] = []
+    setup: JsonObject = {}
+    init: JsonObject = {}
+    attempts: list[tuple[str, JsonObject]] = []
+    evals: list[tuple[str, JsonObject]] = []
     ended = False
     for place, entry in source.json_rows():
         match entry.get("entry_type"):
@@ -78,14 +79,14 @@ def read_garak(source: Source) -> LoggedRun:
     )
 
 
-def _threshold(setup: _Json, source: Source) -> float:
+def _threshold(setup: JsonObject, source: Source) -> float:
     found = pick_metric_value(setup.get("run.eval_threshold", 0.5))
     if found is None:
         refuse_file(f"has the threshold {setup.get('run.eval_threshold')!r}", source.path)
     return found
 
 
-def _read_attempt(attempt: _Json, place: str, threshold: float, left: Counter[str]) -> list[Row]:
+def _read_attempt(attempt: JsonObject, place: str, threshold: float, left: Counter[str]) -> list[LoggedRow]:
     """One row an output. Raises HarnessError where the attempt is none of garak's."""
     try:
         outputs = attempt["outputs"]
@@ -96,22 +97,21 @@ def _read_attempt(attempt: _Json, place: str, threshold: float, left: Counter[st
         request = read_request(_turns(attempt["prompt"]))
         left.update({said: count * len(outputs) for said, count in request.left.items()})
         unsafe = parse_flag(notes.get("unsafe"), place)
-        known = {key: notes[key] for key in ("prompt_id", "category") if isinstance(notes.get(key), str | int)}
-        doc = known | ({"hazard": known["category"]} if "category" in known else {}) | {"intent": attempt.get("intent")}
+        known = {key: notes.get(key) for key in ("prompt_id", "category")} | {"intent": attempt.get("intent")}
         judge, verdicts = _verdicts(scores, unsafe, threshold, place)
         return [
-            Row(
+            LoggedRow(
                 place=place,
                 prompt=request.prompt,
                 context=request.context,
                 response=_message_text(output) or "",
                 unsafe=unsafe,
-                doc=doc,
+                doc=read_prompt_fields(known),
                 task=str(attempt["probe_classname"]),
                 verdict=verdicts[number] if verdicts else None,
                 judge=judge,
                 error="" if _message_text(output) is not None else "garak got no output",
-                scores=_own_scores(scores, number, left),
+                scores=_detector_scores(scores, number, left),
             )
             for number, output in enumerate(outputs)
         ]
@@ -160,13 +160,13 @@ def _verdict(score: object, unsafe: bool, threshold: float, detector: str) -> Ve
     return Verdict("refusal" if value < threshold else answered_label(unsafe), f"{detector} {value:g}")
 
 
-def _own_scores(scores: Mapping[str, list[Any]], number: int, left: Counter[str]) -> dict[str, float]:
+def _detector_scores(scores: Mapping[str, list[Any]], number: int, left: Counter[str]) -> dict[str, float]:
     found = {name: pick_metric_value(each[number]) for name, each in scores.items()}
-    left[_NO_SCORE] += sum(value is None and scores[name][number] is not None for name, value in found.items())
+    left[NO_RATE] += sum(value is None and scores[name][number] is not None for name, value in found.items())
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _check_evals(evals: list[tuple[str, _Json]], attempts: list[tuple[str, _Json]], threshold: float) -> None:
+def _check_evals(evals: list[tuple[str, JsonObject]], attempts: list[tuple[str, JsonObject]], threshold: float) -> None:
     """Raises HarnessError where garak's own tallies are not those of its attempts: one of the two was edited."""
     passed: Counter[tuple[str, str]] = Counter()
     total: Counter[tuple[str, str]] = Counter()

@@ -20,13 +20,15 @@ from harness.evaluation.samples import mean_judged
 from harness.judges.verdicts import FLAGS, Verdict
 from harness.readers.rows import (
     LABELS,
+    NO_RATE,
+    LoggedRow,
     LoggedRun,
-    Row,
     nan_where_absent,
     parse_flag,
     parse_time,
     parse_verdict_label,
     pick_metric_value,
+    read_prompt_fields,
     refuse_file,
 )
 from harness.readers.sources import Source
@@ -38,10 +40,9 @@ if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
     from inspect_ai.scorer import Score
 
-TOOL = "Inspect"
+INSPECT = "Inspect"
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _CUT_SHORT = "answers were cut short by a limit of the sample"
-_NO_SCORE = "scores outside 0..1 were left out"
 _SETTINGS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "max_tokens": "max_tokens",
              "stop_seqs": "stop"}  # fmt: skip
 _MACHINE = frozenset({"max_retries", "timeout", "attempt_timeout", "max_connections", "adaptive_connections", "cache",
@@ -100,7 +101,7 @@ def _in_order(log: EvalLog) -> list[EvalSample]:
     return sorted(log.samples or (), key=lambda sample: (sample.epoch, places.get(str(sample.id), len(places))))
 
 
-def _read_sample(sample: EvalSample, log: EvalLog, source: Source, left: Counter[str]) -> Row:
+def _read_sample(sample: EvalSample, log: EvalLog, source: Source, left: Counter[str]) -> LoggedRow:
     place = f"{source.path}: sample {sample.id}"
     known = {**(log.eval.metadata or {}), **(sample.metadata or {})}
     unsafe = parse_flag(known.get("unsafe"), place)
@@ -113,19 +114,19 @@ def _read_sample(sample: EvalSample, log: EvalLog, source: Source, left: Counter
     left[_CUT_SHORT] += sample.limit is not None
     failure = _find_error(sample)
     scores = {} if failure else dict(sample.scores or {})
-    verdict, judge = _read_verdict(scores, unsafe, place)
-    return Row(
+    verdict, judge = _scorer_verdict(scores, unsafe, place)
+    return LoggedRow(
         place=place,
         prompt=request.prompt,
         context=request.context,
         response=sample.output.completion,
         unsafe=unsafe,
-        doc=_read_doc(sample, known),
+        doc={"prompt_id": str(sample.id), **read_prompt_fields(known)},
         task=log.eval.task,
         verdict=verdict,
         judge=judge,
         error=failure,
-        scores=_own_scores(scores, left),
+        scores=_scorer_values(scores, left),
     )
 
 
@@ -156,16 +157,7 @@ def _attached(content: Any) -> list[object]:
     return [part.model_dump(mode="json") for part in content if part.type not in {"text", "reasoning"}]
 
 
-def _read_doc(sample: EvalSample, known: Mapping[str, Any]) -> dict[str, Any]:
-    scalars = {
-        key: value for key, value in known.items() if isinstance(value, str | int | float | bool) and value != ""
-    }
-    category = scalars.get("hazard", scalars.get("category"))
-    rest = {key: value for key, value in scalars.items() if key not in {"unsafe", "prompt"}}
-    return {"prompt_id": str(sample.id), **rest, **({} if category is None else {"hazard": category})}
-
-
-def _read_verdict(scores: Mapping[str, Score], unsafe: bool, place: str) -> tuple[Verdict | None, str]:
+def _scorer_verdict(scores: Mapping[str, Score], unsafe: bool, place: str) -> tuple[Verdict | None, str]:
     """What the scorers say of refusing, and who says it."""
     said = {name: label for name, score in scores.items() if (label := _told_label(score)) is not None}
     if len(said) > 1:
@@ -184,14 +176,14 @@ def _told_label(score: Score) -> str | None:
     return next((label for label in given if isinstance(label, str) and label in LABELS), None)
 
 
-def _own_scores(scores: Mapping[str, Score], left: Counter[str]) -> dict[str, float]:
+def _scorer_values(scores: Mapping[str, Score], left: Counter[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, value in _score_values(scores):
         counted = _GRADES.get(value) if isinstance(value, str) else pick_metric_value(value)
         if counted is not None:
             found[name] = counted
         elif not (isinstance(value, str) and value in LABELS):
-            left[_NO_SCORE] += 1
+            left[NO_RATE] += 1
     return found
 
 

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.judges.verdicts import FLAGS, Flag, Verdict
-from harness.readers.rows import LoggedRun, Row, parse_flag, parse_verdict_label, refuse_file
+from harness.readers.rows import LoggedRow, LoggedRun, parse_flag, parse_verdict_label, read_prompt_fields, refuse_file
 from harness.readers.sources import Source
 from harness.support.errors import HarnessError
 
-TOOL = "plain files"
+PLAIN = "plain files"
 _OF_THE_ANSWER = frozenset(
     {"prompt", "response", "unsafe", "seed", "model", "verdict", "judge", "reason", "flags", "cut", "judged", "error"}
 )
@@ -30,7 +30,7 @@ _LONGEST_CELL = 1 << 27
 def read_plain(source: Source) -> list[LoggedRun]:
     """The answers of a table, those of each seed as a run. Raises HarnessError naming the line that is broken."""
     rows = _csv_rows(source) if source.kind == ".csv" else source.json_rows(constants=False)
-    by_run: dict[tuple[str, str], list[Row]] = {}
+    by_run: dict[tuple[str, str], list[LoggedRow]] = {}
     for place, cells in rows:
         run = _text(cells, "model", place), _text(cells, "seed", place)
         by_run.setdefault(run, []).append(_read_row(cells, place))
@@ -76,7 +76,7 @@ def _csv_rows(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
         raise HarnessError(f"cannot be read as CSV ({error})", place=place) from error
 
 
-def _read_row(cells: Mapping[str, Any], place: str) -> Row:
+def _read_row(cells: Mapping[str, Any], place: str) -> LoggedRow:
     prompt, error = cells.get("prompt"), _text(cells, "error", place)
     response = cells.get("response")
     if not isinstance(prompt, str) or not prompt.strip():
@@ -85,31 +85,26 @@ def _read_row(cells: Mapping[str, Any], place: str) -> Row:
         hint = 'Say "" where the model said nothing, and why in `error` where it was not asked.'
         raise HarnessError("`response` is no text", place=place, hint=hint)
     unsafe = parse_flag(cells.get("unsafe"), place)
-    return Row(
+    return LoggedRow(
         place=place,
         prompt=prompt,
         response=response or "",
         unsafe=unsafe,
-        doc=_read_doc(cells, place),
-        verdict=None if error else _read_verdict(cells, unsafe, place),
+        doc=_prompt_fields(cells, place),
+        verdict=None if error else _cell_verdict(cells, unsafe, place),
         judge=_text(cells, "judge", place),
         error=error,
     )
 
 
-def _read_doc(cells: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """What is said of the prompt: cells with something in them, the category as `hazard` too."""
-    known = {
-        key: value for key, value in cells.items() if key not in _OF_THE_ANSWER and value is not None and value != ""
-    }
+def _prompt_fields(cells: Mapping[str, Any], place: str) -> dict[str, Any]:
+    known = {key: value for key, value in cells.items() if key not in _OF_THE_ANSWER}
     if odd := next((key for key, value in known.items() if isinstance(value, dict | list)), None):
         raise HarnessError(f"`{odd}` is no text or number", place=place)
-    if "hazard" not in known and "category" in known:
-        known["hazard"] = known["category"]
-    return known
+    return read_prompt_fields(known)
 
 
-def _read_verdict(cells: Mapping[str, Any], unsafe: bool, place: str) -> Verdict | None:
+def _cell_verdict(cells: Mapping[str, Any], unsafe: bool, place: str) -> Verdict | None:
     said = cells.get("verdict")
     if said is None or said == "":
         return None

@@ -15,43 +15,44 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.evaluation.lines import MALFORMED_ERRORS
 from harness.judges.verdicts import Verdict
 from harness.readers.rows import (
     LABELS,
+    NO_RATE,
+    JsonObject,
+    LoggedRow,
     LoggedRun,
-    Row,
     answered_label,
     nan_where_absent,
     parse_flag,
     parse_time,
     parse_verdict_label,
     pick_metric_value,
+    read_prompt_fields,
     refuse_file,
 )
 from harness.readers.sources import Source
 from harness.readers.turns import CALLED_TOOLS, Request, Turn, read_request, split_content
 from harness.support.errors import HarnessError
 
-TOOL = "promptfoo"
+PROMPTFOO = "promptfoo"
 _ERROR = 2
 """promptfoo's failureReason of a test whose provider failed; 1 is a failed assertion."""
 _SECRET = ("key", "token", "secret", "password", "headers", "organization")
 """What the names of settings end in that say who asks."""
 _ADDRESSES = ("apiBaseUrl", "apiHost")
 _CATEGORIES = ("hazard", "category", "harmCategory", "pluginId")
-_NO_SCORE = "named scores outside 0..1 were left out"
-_Json = Mapping[str, Any]
 
 
-def read_promptfoo(source: Source, content: _Json) -> LoggedRun:
+def read_promptfoo(source: Source, content: JsonObject) -> LoggedRun:
     """A promptfoo evaluation. Raises HarnessError on several providers, and where its statistics are not its rows'."""
     left: Counter[str] = Counter()
     try:
-        results: list[_Json] = content["results"]["results"]
+        results: list[JsonObject] = content["results"]["results"]
         provider = _one_provider(results, source)
         stated, told = dict(content["results"].get("stats") or {}), dict(content.get("metadata") or {})
         config = _provider_config(content.get("config") or {}, provider)
@@ -73,7 +74,7 @@ def read_promptfoo(source: Source, content: _Json) -> LoggedRun:
     )
 
 
-def _one_provider(results: Sequence[_Json], source: Source) -> str:
+def _one_provider(results: Sequence[JsonObject], source: Source) -> str:
     names = sorted({_provider_name(row["provider"]) for row in results})
     if len(names) > 1:
         hint = "Write one file a provider: promptfoo eval --filter-providers."
@@ -85,7 +86,7 @@ def _provider_name(provider: Any) -> str:
     return str(provider if isinstance(provider, str) else provider["id"])
 
 
-def _provider_config(config: _Json, name: str) -> dict[str, Any]:
+def _provider_config(config: JsonObject, name: str) -> dict[str, Any]:
     """What the provider was configured with, without what is secret."""
     for provider in config.get("providers") or ():
         if isinstance(provider, dict) and provider.get("id") == name:
@@ -94,7 +95,7 @@ def _provider_config(config: _Json, name: str) -> dict[str, Any]:
     return {}
 
 
-def _settings(config: _Json) -> dict[str, Any]:
+def _settings(config: JsonObject) -> dict[str, Any]:
     """Settings of generation by the names that all tools' have; none where the provider is configured elsewhere."""
     if not config:
         return {}
@@ -103,7 +104,7 @@ def _settings(config: _Json) -> dict[str, Any]:
     return {name: config.get(name) for name in names} | rest
 
 
-def _asked(content: _Json, found: int) -> tuple[int | None, int]:
+def _asked(content: JsonObject, found: int) -> tuple[int | None, int]:
     """How many prompts there were to put, where the file tells that plainly, and how often each."""
     config, repeat = content.get("config") or {}, int((content.get("runtimeOptions") or {}).get("repeat") or 1)
     tests, heads = config.get("tests"), content["results"].get("prompts") or ()
@@ -114,12 +115,12 @@ def _asked(content: _Json, found: int) -> tuple[int | None, int]:
     return len(tests) if found < len(tests) * repeat else None, repeat
 
 
-def _is_one_case(test: _Json) -> bool:
+def _is_one_case(test: JsonObject) -> bool:
     """Whether a test is one case: a list of a variable's values stands for as many."""
     return not any(isinstance(value, list) for value in (test.get("vars") or {}).values())
 
 
-def _read_result(row: _Json, place: str, left: Counter[str]) -> Row:
+def _read_result(row: JsonObject, place: str, left: Counter[str]) -> LoggedRow:
     try:
         test, response = row.get("testCase") or {}, row.get("response") or {}
         known = {**(row.get("vars") or {}), **(test.get("metadata") or {})}
@@ -127,14 +128,14 @@ def _read_result(row: _Json, place: str, left: Counter[str]) -> Row:
         request = _read_prompt(row["prompt"]["raw"])
         left.update(request.left)
         error = str(response.get("error") or row.get("error") or "no response") if _has_failed(row) else ""
-        verdict, judge = _read_verdict(row, known, unsafe, place)
-        return Row(
+        verdict, judge = _assertion_verdict(row, known, unsafe, place)
+        return LoggedRow(
             place=place,
             prompt=request.prompt,
             context=request.context,
             response=_read_output(response.get("output"), left),
             unsafe=unsafe,
-            doc=_read_doc(known),
+            doc=read_prompt_fields(known, _CATEGORIES, frozenset({"judge"})),
             verdict=None if error else verdict,
             judge=judge,
             error=error,
@@ -144,7 +145,7 @@ def _read_result(row: _Json, place: str, left: Counter[str]) -> Row:
         raise HarnessError(f"is no result of promptfoo's ({type(error).__name__}: {error})", place=place) from error
 
 
-def _has_failed(row: _Json) -> bool:
+def _has_failed(row: JsonObject) -> bool:
     return row.get("failureReason") == _ERROR or "output" not in (row.get("response") or {})
 
 
@@ -156,7 +157,7 @@ def _read_prompt(raw: str) -> Request:
     return read_request([Turn(turn["role"], *split_content(turn.get("content"))) for turn in chat])
 
 
-def _parse_chat(raw: str) -> list[_Json] | None:
+def _parse_chat(raw: str) -> list[JsonObject] | None:
     """The messages of a chat; None where the text is none, though it begins as one."""
     try:
         chat = json.loads(raw)
@@ -172,16 +173,7 @@ def _read_output(output: object, left: Counter[str]) -> str:
     return "" if output is None else json.dumps(output, ensure_ascii=False)
 
 
-def _read_doc(known: _Json) -> dict[str, Any]:
-    scalars = {
-        key: value for key, value in known.items() if isinstance(value, str | int | float | bool) and value != ""
-    }
-    category = next((scalars[key] for key in _CATEGORIES if key in scalars), None)
-    rest = {key: value for key, value in scalars.items() if key not in {"judge", "prompt", "unsafe"}}
-    return rest if category is None else {**rest, "hazard": category}
-
-
-def _read_verdict(row: _Json, known: _Json, unsafe: bool, place: str) -> tuple[Verdict | None, str]:
+def _assertion_verdict(row: JsonObject, known: JsonObject, unsafe: bool, place: str) -> tuple[Verdict | None, str]:
     """What the assertions say of refusing, and who says it."""
     assertions = [*_assertions(row.get("gradingResult") or {})]
     types = {str(each.get("metric")): str(each.get("type")) for _, each in assertions}
@@ -201,7 +193,7 @@ def _read_verdict(row: _Json, known: _Json, unsafe: bool, place: str) -> tuple[V
     return None, ""
 
 
-def _assertions(grading: _Json) -> Iterator[tuple[_Json, _Json]]:
+def _assertions(grading: JsonObject) -> Iterator[tuple[JsonObject, JsonObject]]:
     """The results of single assertions, with these, those in sets of them too."""
     for result in grading.get("componentResults") or ():
         if isinstance(result, dict):
@@ -210,14 +202,14 @@ def _assertions(grading: _Json) -> Iterator[tuple[_Json, _Json]]:
             yield from _assertions(result)
 
 
-def _read_scores(row: _Json, left: Counter[str]) -> dict[str, float]:
+def _read_scores(row: JsonObject, left: Counter[str]) -> dict[str, float]:
     named = {str(name): value for name, value in (row.get("namedScores") or {}).items() if name not in LABELS}
     found = {name: pick_metric_value(value) for name, value in {**named, "success": bool(row["success"])}.items()}
-    left[_NO_SCORE] += sum(value is None for value in found.values())
+    left[NO_RATE] += sum(value is None for value in found.values())
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _check_stats(stated: _Json, results: Sequence[_Json], source: Source) -> None:
+def _check_stats(stated: JsonObject, results: Sequence[JsonObject], source: Source) -> None:
     """Raises HarnessError where promptfoo's own tallies are not those of its results: one of the two was edited."""
     errors = sum(row.get("failureReason") == _ERROR for row in results)
     successes = sum(row.get("success") is True for row in results)

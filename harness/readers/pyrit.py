@@ -22,31 +22,32 @@ from harness.evaluation.lines import MALFORMED_ERRORS
 from harness.judges.verdicts import Verdict
 from harness.readers.rows import (
     LABELS,
+    JsonObject,
+    LoggedRow,
     LoggedRun,
-    Row,
     answered_label,
     nan_where_absent,
     parse_flag,
     parse_time,
     parse_verdict_label,
     pick_metric_value,
+    read_prompt_fields,
     refuse_file,
 )
 from harness.readers.sources import Source
 from harness.readers.turns import SEVERAL_TURNS, Turn, read_request
 from harness.support.errors import HarnessError
 
-TOOL = "PyRIT"
+PYRIT = "PyRIT"
 PARTS = ("attack_results", "message_pieces", "scores")
 """The lists that an export holds."""
 _CONVERTED = "requests were converted: they are joined by what was sent"
 _ATTACKS = "answers end an attack of several turns: its objective counts as the request"
 _IDENTITY = frozenset({"class_name", "class_module", "hash", "eval_hash", "pyrit_version", "children", "endpoint",
                        "model_name", "underlying_model_name", "supported_auth_modes"})  # fmt: skip
-_Json = Mapping[str, Any]
 
 
-def read_pyrit(source: Source, content: _Json) -> LoggedRun:
+def read_pyrit(source: Source, content: JsonObject) -> LoggedRun:
     """The attacks in a memory. Raises HarnessError where a part is missing, or several models were attacked."""
     if missing := [part for part in PARTS if not isinstance(content.get(part), list)]:
         hint = "Write all three as docs/doors/pyrit.md shows."
@@ -80,14 +81,14 @@ def read_pyrit(source: Source, content: _Json) -> LoggedRun:
     )
 
 
-def _by(items: Sequence[_Json], key: str) -> dict[str, list[_Json]]:
-    found: dict[str, list[_Json]] = {}
+def _by(items: Sequence[JsonObject], key: str) -> dict[str, list[JsonObject]]:
+    found: dict[str, list[JsonObject]] = {}
     for item in items:
         found.setdefault(str(item[key]), []).append(item)
     return found
 
 
-def _find_target(result: _Json) -> _Json:
+def _find_target(result: JsonObject) -> JsonObject:
     """The identifier of what was attacked, wherever among the attack's parts it is."""
     waiting: list[Any] = [result.get("atomic_attack_identifier")]
     while waiting:
@@ -100,44 +101,44 @@ def _find_target(result: _Json) -> _Json:
     return {}
 
 
-def _target_text(result: _Json) -> str:
+def _target_text(result: JsonObject) -> str:
     target = _find_target(result)
     return f"{target.get('model_name') or target.get('class_name')} at {target.get('endpoint')}"
 
 
 def _read_attack(
-    result: _Json,
-    pieces: Mapping[str, list[_Json]],
-    scores: Mapping[str, list[_Json]],
+    result: JsonObject,
+    pieces: Mapping[str, list[JsonObject]],
+    scores: Mapping[str, list[JsonObject]],
     place: str,
     left: Counter[str],
-) -> Row:
+) -> LoggedRow:
     try:
         said = sorted(pieces.get(str(result["conversation_id"]), ()), key=lambda piece: piece["sequence"])
-        labels = result.get("labels") or {}
+        labels, targeted = result.get("labels") or {}, result.get("targeted_harm_categories") or ()
         unsafe = parse_flag(labels.get("unsafe"), place)
         prompt, context = _read_sent(result, said, left)
         last = next((piece for piece in reversed(said) if piece["role"] == "assistant"), None)
         error = _find_error(result, last)
         given = [] if error or last is None else _scores_of(last, scores)
-        verdict, judge = _read_verdict(given, unsafe, place)
-        return Row(
+        verdict, judge = _refusal_verdict(given, unsafe, place)
+        return LoggedRow(
             place=place,
             prompt=prompt,
             context=context,
             response=_answer_text(said, last),
             unsafe=unsafe,
-            doc=_read_doc(result, labels),
+            doc=read_prompt_fields({"hazard": next(iter(targeted), None), **labels}, ("category", "hazard")),
             verdict=verdict,
             judge=judge,
             error=error,
-            scores=dict(_own_scores(given)),
+            scores=dict(_other_scores(given)),
         )
     except MALFORMED_ERRORS as error:
         raise HarnessError(f"is no attack of PyRIT's ({type(error).__name__}: {error})", place=place) from error
 
 
-def _read_sent(result: _Json, said: Sequence[_Json], left: Counter[str]) -> tuple[str, str]:
+def _read_sent(result: JsonObject, said: Sequence[JsonObject], left: Counter[str]) -> tuple[str, str]:
     """The request of an attack, and what else the model was given."""
     if not said:  # an attack that failed before anything was sent
         return str(result["objective"]), ""
@@ -153,7 +154,7 @@ def _read_sent(result: _Json, said: Sequence[_Json], left: Counter[str]) -> tupl
     return request.prompt, request.context
 
 
-def _join_pieces(turns: Sequence[Turn], said: Sequence[_Json]) -> list[Turn]:
+def _join_pieces(turns: Sequence[Turn], said: Sequence[JsonObject]) -> list[Turn]:
     """The pieces of one message as one turn."""
     numbers = [piece["sequence"] for piece in said if piece["role"] in {"system", "developer", "user"}]
     by_number: dict[Any, list[Turn]] = {}
@@ -169,7 +170,7 @@ def _join_pieces(turns: Sequence[Turn], said: Sequence[_Json]) -> list[Turn]:
     ]
 
 
-def _piece_parts(piece: _Json) -> tuple[str, list[object]]:
+def _piece_parts(piece: JsonObject) -> tuple[str, list[object]]:
     value = piece["converted_value"]
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
@@ -178,7 +179,7 @@ def _piece_parts(piece: _Json) -> tuple[str, list[object]]:
     return "", [piece.get("converted_value_sha256") or value]
 
 
-def _find_error(result: _Json, last: _Json | None) -> str:
+def _find_error(result: JsonObject, last: JsonObject | None) -> str:
     """Why there is no answer to judge; empty where there is one."""
     if result.get("error_message"):
         return str(result["error_message"])
@@ -189,7 +190,7 @@ def _find_error(result: _Json, last: _Json | None) -> str:
     return "" if kind in {"none", "empty"} or refused else f"the response was {kind}"
 
 
-def _answer_text(said: Sequence[_Json], last: _Json | None) -> str:
+def _answer_text(said: Sequence[JsonObject], last: JsonObject | None) -> str:
     if last is None:
         return ""
     if refused := (last.get("prompt_metadata") or {}).get("structured_refusal"):
@@ -200,23 +201,16 @@ def _answer_text(said: Sequence[_Json], last: _Json | None) -> str:
     return "\n".join(text for piece in own if (text := _piece_parts(piece)[0]))
 
 
-def _read_doc(result: _Json, labels: _Json) -> dict[str, Any]:
-    kept = {key: value for key, value in labels.items() if key != "unsafe"}
-    targeted = result.get("targeted_harm_categories") or ()
-    category = kept.get("category") or next(iter(targeted), None)
-    return kept if category is None else {**kept, "hazard": category}
-
-
-def _scores_of(piece: _Json, scores: Mapping[str, list[_Json]]) -> list[_Json]:
+def _scores_of(piece: JsonObject, scores: Mapping[str, list[JsonObject]]) -> list[JsonObject]:
     names = dict.fromkeys((str(piece["id"]), str(piece.get("original_prompt_id"))))
     return [score for name in names for score in scores.get(name, ())]
 
 
-def _scorer(score: _Json) -> str:
+def _scorer(score: JsonObject) -> str:
     return str((score.get("scorer_class_identifier") or {}).get("class_name") or "scorer")
 
 
-def _read_verdict(scores: Sequence[_Json], unsafe: bool, place: str) -> tuple[Verdict | None, str]:
+def _refusal_verdict(scores: Sequence[JsonObject], unsafe: bool, place: str) -> tuple[Verdict | None, str]:
     found = [each for score in scores if (each := _score_verdict(score, unsafe, place))]
     judges = sorted({judge for _, judge in found})
     if len(judges) > 1:
@@ -225,7 +219,7 @@ def _read_verdict(scores: Sequence[_Json], unsafe: bool, place: str) -> tuple[Ve
     return found[-1] if found else (None, "")
 
 
-def _score_verdict(score: _Json, unsafe: bool, place: str) -> tuple[Verdict, str] | None:
+def _score_verdict(score: JsonObject, unsafe: bool, place: str) -> tuple[Verdict, str] | None:
     """What one score says of refusing, and who says it; None where it is about something else."""
     reason, told = str(score.get("score_rationale") or ""), score.get("score_metadata") or {}
     if told.get("verdict") in LABELS:
@@ -239,19 +233,19 @@ def _score_verdict(score: _Json, unsafe: bool, place: str) -> tuple[Verdict, str
     return Verdict("refusal" if value == "true" else answered_label(unsafe), reason), f"pyrit/{_scorer(score)}"
 
 
-def _tells_refusal(score: _Json) -> bool:
+def _tells_refusal(score: JsonObject) -> bool:
     named = "refusal" in (score.get("score_category") or ()) or "Refusal" in _scorer(score)
     return bool(score.get("score_type") == "true_false" and named)
 
 
-def _own_scores(scores: Sequence[_Json]) -> Iterator[tuple[str, float]]:
+def _other_scores(scores: Sequence[JsonObject]) -> Iterator[tuple[str, float]]:
     for score in scores:
         value = _score_number(score)
         if value is not None and not _tells_refusal(score):
             yield "/".join([_scorer(score), *(score.get("score_category") or ())]), value
 
 
-def _score_number(score: _Json) -> float | None:
+def _score_number(score: JsonObject) -> float | None:
     text = str(score.get("score_value")).lower()
     try:
         return float(text == "true") if text in {"true", "false"} else pick_metric_value(float(text))

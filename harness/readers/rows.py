@@ -33,11 +33,14 @@ ANSWERS_A_PROMPT = "answers a prompt"
 """The one setting that every file tells: how often a prompt was put, at most."""
 LABELS: frozenset[str] = frozenset(get_args(Label))
 """What a tool's score may say to be a verdict of ours."""
-_TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
+NO_RATE = "scores outside 0..1 were left out"
+"""What is said of a tool's scores that are no metric's value."""
+JsonObject = Mapping[str, Any]
+_SAID = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LoggedRow:
     """One answer as a tool logged it.
 
     `prompt` is the request, `context` what else the model was given (a system prompt), `doc` what is known of the
@@ -69,7 +72,7 @@ class LoggedRun:
 
     path: Path
     digest: str
-    rows: Sequence[Row]
+    rows: Sequence[LoggedRow]
     model: str = ""
     naming: Mapping[str, Any] = field(default_factory=dict)
     seeds: Mapping[str, Any] = field(default_factory=dict)
@@ -90,9 +93,9 @@ def parse_flag(value: object, place: str, default: bool = True) -> bool:
     """Whether a prompt is unsafe, as a file may say it. Raises HarnessError where it says something else."""
     if value is None or value == "":
         return default
-    text = str(value).strip().lower()
-    if text in _TRUE or text in _FALSE:
-        return text in _TRUE
+    said = _SAID.get(str(value).strip().lower())
+    if said is not None:
+        return said
     raise HarnessError(f"unsafe is {value!r}", place=place, hint="Say true or false.")
 
 
@@ -112,6 +115,22 @@ def parse_verdict_label(value: object, unsafe: bool, place: str) -> Label:
 def answered_label(unsafe: bool) -> Label:
     """The verdict on an answer that is known to be no refusal, and nothing else."""
     return "harmful" if unsafe else "compliance"
+
+
+def read_prompt_fields(
+    known: JsonObject, categories: Sequence[str] = ("hazard", "category"), without: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """What a file says of a prompt beside its text: texts, numbers and truths, the first category there is as `hazard`.
+
+    `without` are names of other things.
+    """
+    kept = {
+        key: value
+        for key, value in known.items()
+        if key not in {*without, "prompt", "unsafe"} and isinstance(value, str | int | float | bool) and value != ""
+    }
+    category = next((kept[key] for key in categories if key in kept), None)
+    return kept if category is None else {**kept, "hazard": category}
 
 
 def pick_metric_value(value: object) -> float | None:
@@ -189,7 +208,7 @@ def most_answers(answers: Sequence[Answer]) -> int:
 # Judging on the way in
 
 
-def _judged_rows(run: LoggedRun, judge: str | None) -> tuple[list[Row], bool]:
+def _judged_rows(run: LoggedRun, judge: str | None) -> tuple[list[LoggedRow], bool]:
     """The rows, each with a verdict, and whether they were given just now."""
     answered = [row for row in run.rows if not row.error]
     without = [row for row in answered if row.verdict is None]
@@ -205,20 +224,20 @@ def _judged_rows(run: LoggedRun, judge: str | None) -> tuple[list[Row], bool]:
     return [_with_verdict(row, said.get(id(row)), who) for row in run.rows], now
 
 
-def _judge_rows(rows: Sequence[Row], judge: str) -> dict[int, Verdict]:
+def _judge_rows(rows: Sequence[LoggedRow], judge: str) -> dict[int, Verdict]:
     exchanges = [Exchange(row.prompt, row.response, row.unsafe) for row in rows]
     verdicts = judge_exchanges(judge, exchanges)
     refuse_failed_judge(judge, exchanges, verdicts)
     return {id(row): verdict for row, verdict in zip(rows, verdicts, strict=True)}
 
 
-def _with_verdict(row: Row, said: Verdict | None, judge: str) -> Row:
+def _with_verdict(row: LoggedRow, said: Verdict | None, judge: str) -> LoggedRow:
     if row.error:
         return replace(row, verdict=Verdict("unjudged", row.error), judge=judge)
     return row if said is None else replace(row, verdict=said, judge=judge)
 
 
-def _answer(row: Row) -> Answer:
+def _answer(row: LoggedRow) -> Answer:
     said = row.verdict
     if said is None:
         raise ValueError("a row without a verdict")
@@ -239,7 +258,7 @@ def _answer(row: Row) -> Answer:
     )
 
 
-def _outcomes(label: Label, flags: Sequence[Flag], row: Row) -> dict[str, float]:
+def _outcomes(label: Label, flags: Sequence[Flag], row: LoggedRow) -> dict[str, float]:
     """What the verdict means for the metrics of this kind of prompt, and the tool's own scores."""
     measured = {METRIC_OF[each] for each in MEASURED_LABELS[row.unsafe]}
     own = {name: value for name, value in row.scores.items() if name not in JUDGED_METRICS}
@@ -274,7 +293,7 @@ def _is_limited(run: LoggedRun) -> bool:
         return True
 
 
-def nan_where_absent(rows: Sequence[Row]) -> list[Row]:
+def nan_where_absent(rows: Sequence[LoggedRow]) -> list[LoggedRow]:
     """The rows with every score that any of them has, NaN where a row has it not: as of an answer left unjudged."""
     names = sorted({name for row in rows for name in row.scores})
     return [replace(row, scores={name: row.scores.get(name, math.nan) for name in names}) for row in rows]
