@@ -29,10 +29,14 @@ _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
 
 BeforeOption = Annotated[
-    Path | None, typer.Option("--before", help="lm-eval output of the model before training.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--before", help="Of the model before training: lm-eval's or another tool's output.", show_default=False
+    ),
 ]
 AfterOption = Annotated[
-    Path | None, typer.Option("--after", help="lm-eval output of the model after it.", show_default=False)
+    Path | None,
+    typer.Option("--after", help="The same of the model after it, of any of the tools.", show_default=False),
 ]
 PolicyOption = Annotated[
     Path | None, typer.Option("--policy", help="YAML; without it the defaults that --init prints.")
@@ -42,6 +46,10 @@ LabelsOption = Annotated[
 ]
 CalibrationOption = Annotated[
     Path | None, typer.Option("--calibration", help="What `harness calibrate` wrote of the judge.")
+]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option("--judge", help="Judge answers of other tools than lm-eval anew; without it those without a verdict."),
 ]
 JunitOption = Annotated[Path | None, typer.Option("--junit", help="Write the checks as JUnit XML.")]
 MarkdownOption = Annotated[Path | None, typer.Option("--markdown", help="Append the result to this file as Markdown.")]
@@ -88,6 +96,7 @@ def gate_command(
     policy: PolicyOption = None,
     labels: LabelsOption = None,
     calibration: CalibrationOption = None,
+    judge: JudgeOption = None,
     junit: JunitOption = None,
     markdown: MarkdownOption = None,
     as_json: JsonOption = False,
@@ -110,8 +119,9 @@ def gate_command(
     harness gate --before out/base --after out/tuned --policy policy.yaml --markdown "$GITHUB_STEP_SUMMARY"
     harness gate --init --policy policy.yaml
 
-    Reads directories written by `lm_eval --log_samples` or by `harness run`. Exit codes: 0 pass, 1 fail,
-    2 bad input, 3 inconclusive.
+    Reads directories written by `lm_eval --log_samples` or by `harness run`, logs of Inspect's, promptfoo's JSON,
+    garak's reports, PyRIT's memory, and JSON lines or CSV of `prompt` and `response`; a side may be a file, or a
+    directory of them. Exit codes: 0 pass, 1 fail, 2 bad input, 3 inconclusive.
     """
     from harness.gate.policy import POLICY_TEMPLATE, Policy, read_policy
 
@@ -131,7 +141,7 @@ def gate_command(
             _print_noise(found, files, as_json)
             return
         sides = _given_sides(before, after)
-        outcome = add_noise(run_gate(*sides, rules, labels=labels, calibration=calibration), found)
+        outcome = add_noise(run_gate(*sides, rules, labels=labels, calibration=calibration, judge=judge), found)
         record = record_decision(outcome, rules, sides, policy_file=policy, evidence=(labels, calibration))
         record = write_outputs(record, files, texts=with_text)
     if as_json:
@@ -174,14 +184,11 @@ def _given_sides(before: Path | None, after: Path | None) -> tuple[Path, Path]:
 
 
 def _refuse_no_side(option: str, path: Path) -> None:
-    """Raises HarnessError on a file and on a whole run, naming the arms of the run that holds it."""
+    """Raises HarnessError on a file of a run and on a whole run, naming the arms of the run that holds it."""
     if path.is_dir() and not (path / ARMS).is_dir() and path.name != ARMS:
         return
     found = next((place for place in (path, *path.parents) if (place / ARMS).is_dir()), None)
     if found is None:
-        if path.is_file():
-            hint = "Give the directory that lm_eval or `harness run` wrote."
-            raise HarnessError(f"{option} is a file, not a directory of evaluations", place=str(path), hint=hint)
         return
     names = sorted(each.name for each in (found / ARMS).iterdir() if each.is_dir())
     fitting = [name for name in names if (name == "baseline") == (option == "--before")]

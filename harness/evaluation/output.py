@@ -49,7 +49,7 @@ def read_evaluations(
     wanted = {*metrics, *VERDICT_OF} if metrics else None
     found = find_evaluations(root, manifest)
     evaluations = [_read_evaluation(root, files, manifest, wanted, known) for files in found]
-    _refuse_repeated_runs(root, evaluations)
+    refuse_repeated_runs(root, evaluations)
     return evaluations
 
 
@@ -74,7 +74,7 @@ def _read_evaluation(
         if wanted is None or task not in results.tasks or results.task_metrics(task) & wanted
     }
     contents = {task: manifest.read_file(path) for task, path in samples.items()}
-    folder = _seed_directory(root, files.results)
+    folder = seed_directory(root, files.results)
     key = (folder, str(files.results), digest, *(f"{samples[task]} {sha}" for task, (_, sha) in contents.items()))
     if key not in _READ_EVALUATIONS:
         reader = _EvaluationReader(files.results, results, digest, folder, documents)
@@ -199,8 +199,8 @@ def _seed_settings(results: ResultsFile, path: Path) -> str:
     return json.dumps(seeds, sort_keys=True)
 
 
-def _refuse_repeated_runs(root: Path, evaluations: Sequence[Evaluation]) -> None:
-    """One model a side (or one a `seed-*` directory), and no run counted twice."""
+def refuse_repeated_runs(root: Path, evaluations: Sequence[Evaluation]) -> None:
+    """Raises HarnessError on two models on a side (outside `seed-*` directories), and on a run that is there twice."""
     seen: dict[tuple[str, ...], Path] = {}
     for evaluation in evaluations:
         keys = [(evaluation.folder, evaluation.weights, evaluation.seeds, task) for task in evaluation.settings]
@@ -222,7 +222,7 @@ def _refuse_repeated_runs(root: Path, evaluations: Sequence[Evaluation]) -> None
         )
 
 
-def _seed_directory(root: Path, path: Path) -> str:
+def seed_directory(root: Path, path: Path) -> str:
     """The `seed-<n>` folder that holds an evaluation, which stands for one trained model."""
     below = path.absolute().parts[len(root.absolute().parts) :]
     return next((part for part in below if part.startswith(SEED_PREFIX)), "")

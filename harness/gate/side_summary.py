@@ -63,7 +63,9 @@ def _path_below(path: Path, file: Path) -> str:
 
 
 def _time_text(seconds: float) -> str:
-    """Seconds since 1970 as ISO 8601; as they are where no calendar has them."""
+    """Seconds since 1970 as ISO 8601; as they are where no calendar has them. 0: nobody recorded it."""
+    if not seconds:
+        return "at an unknown time"
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):

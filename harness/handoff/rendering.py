@@ -81,7 +81,7 @@ def _describe_side(name: str, side: SideSummary) -> str:
     more = f" and {len(side.models) - _MODELS_TOLD} more" if len(side.models) > _MODELS_TOLD else ""
     return (
         f"{name}: {side.path}, model {', '.join(side.models[:_MODELS_TOLD])}{more}, "
-        f"judge {', '.join(side.judges) or 'none named'}, seeds {', '.join(seeds)}, evaluated {times}"
+        f"judge {', '.join(side.judges) or 'none named'}, seeds {', '.join(seeds) or 'none named'}, evaluated {times}"
     )
 
 

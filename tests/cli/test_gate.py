@@ -384,10 +384,10 @@ def test_a_run_is_answered_with_its_arms(tmp_path, given, option, hint):
     assert str(caught.value).endswith(f"Give {option} {tmp_path}/run/{hint}")
 
 
-def test_a_file_is_no_side(tmp_path):
-    (tmp_path / "x.html").touch()
-    with pytest.raises(HarnessError, match="--before is a file, not a directory of evaluations"):
-        run("gate", "--before", tmp_path / "x.html", "--after", tmp_path)
+def test_a_file_that_no_tool_wrote_is_no_side(tmp_path):
+    (tmp_path / "x.html").write_text("<html>")
+    with pytest.raises(HarnessError, match="x.html: ends in .html, by which no tool's file is known"):
+        run("gate", "--before", tmp_path / "x.html", "--after", tmp_path / "y")
 
 
 # Exit codes of a process of its own
