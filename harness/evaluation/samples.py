@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,9 @@ class Evaluation:
     `model` is its name, `weights` the same as precisely as it is known, if it `is_named` at all; `folder` is the
     `seed-<n>` that holds it, which stands for one trained model. `cached` says whether answers may come from lm-eval's
     cache, which does not ask of which model they are; `predicts_only`, whether it was told to compute no metric.
-    `measured` has, by task, the metrics that every answer has.
+    `measured` has, by task, the metrics that every answer has, by all names that a policy may give them; `metrics`
+    those of a task without verdicts, each through its filters in their order; `scopes` the names of the task and of the
+    groups that hold it. `directions` says by any such name whether higher is better, where the tasks say so and agree.
     """
 
     path: Path
@@ -133,6 +135,28 @@ class Evaluation:
     counts: Mapping[str, PromptCount]
     measured: Mapping[str, frozenset[str]]
     answers: Sequence[Answer]
+    metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scopes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    directions: Mapping[str, bool] = field(default_factory=dict)
+
+
+def metric_names(scopes: Sequence[str], metric: str, filters: Sequence[str], name: str) -> Iterator[str]:
+    """All names of a task's metric as it came through one of its filters, for a policy to give.
+
+    Args:
+        scopes: the task, and the groups that hold it.
+        metric: what it is called.
+        filters: all of the task's, in its order.
+        name: one of them.
+
+    `exact_match` means the first filter, `exact_match,strict-match` the one that it names; `gsm8k/exact_match` is the
+    metric of that task or group alone.
+    """
+    plain = [metric] if name == filters[0] else []
+    several = [f"{metric},{name}"] if len(filters) > 1 else []
+    for each in (*plain, *several):
+        yield each
+        yield from (f"{scope}/{each}" for scope in scopes)
 
 
 def verdict_outcomes(label: Label, flags: Collection[Flag], judge: str) -> dict[str, float]:

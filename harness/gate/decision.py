@@ -148,6 +148,8 @@ def run_gate(
     Raises HarnessError where an input is missing, broken or edited, or where the sides cannot be compared.
     """
     pairing = pair_sides(before, after, policy)
+    turned = policy.direction_remarks(pairing.directions)
+    policy = policy.with_directions(pairing.directions)
     known = read_judge_evidence(labels, calibration, pairing.sides, policy)
     prompts = find_prompt_remarks(pairing, policy)
     rest = _likelihood_checks(after, policy)
@@ -158,7 +160,7 @@ def run_gate(
         *_partial_remarks(pairing, policy, known, checks, rest),
         *filter(None, [tell_defaults(*pairing.compared_answers(policy.metrics))]),
     ]
-    notes = (*pairing.notes, *known.warnings, *policy.remarks(), *flagged, *prompts)
+    notes = (*pairing.notes, *turned, *known.warnings, *policy.remarks(), *flagged, *prompts)
     flips = find_worst_flips(pairing, policy, _shown_readings(checks, policy))
     compared = summarize_sides((before, after), pairing.sides)
     return GateOutcome(decision, policy.exit_code(decision), reason, tuple(checks), flips, notes, compared)

@@ -11,7 +11,7 @@ from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import Answer, Evaluation
 from harness.gate.comparability import allowed_differences, is_in_split, refuse_same_or_swapped, refuse_unmeasured
 from harness.gate.policy import Policy
-from harness.gate.readings import Reading, apply_reading
+from harness.gate.readings import Reading, apply_reading, tell_filters
 from harness.support.errors import HarnessError
 from harness.support.layout import run_of_path
 from harness.support.run_results import refuse_unfinished_run
@@ -39,6 +39,14 @@ class Pairing:
         before, after = (_answers_by_unit(metric, side, self.units, reading) for side in self.sides)
         return before, after
 
+    @property
+    def directions(self) -> dict[str, bool]:
+        """By each name of a metric, whether higher is better, where both sides say so and agree."""
+        told = [evaluation.directions for side in self.sides for evaluation in side]
+        names = {name for each in told for name in each}
+        found = {name: {each[name] for each in told if name in each} for name in sorted(names)}
+        return {name: better.pop() for name, better in found.items() if len(better) == 1}
+
     def compared_answers(self, metrics: Collection[str]) -> tuple[list[Answer], list[Answer]]:
         """Each side's answers that have one of the metrics, to prompts that both answered, as they were judged."""
         before, after = (
@@ -65,6 +73,7 @@ def pair_sides(before: Path, after: Path, policy: Policy) -> Pairing:
     )
     refuse_unmeasured(*sides, policy)
     notes = allowed_differences(*sides, policy, (before, after))
+    notes += tuple(tell_filters((*sides[0], *sides[1]), policy.metrics))
     units = _prompts_of_documents(sides, _answered_documents(sides, policy))
     return Pairing(sides, units, notes)
 

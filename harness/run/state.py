@@ -12,6 +12,7 @@ from harness.models.paths import ModelPath
 from harness.prompts.sets import PROMPT_KINDS, PromptRow, load_prompts
 from harness.recipes.pinning import Pins, fetch_model_path
 from harness.recipes.schema import Recipe, RecipeBase
+from harness.recipes.task_files import fingerprint_tasks
 from harness.run.directory import RunDirectory
 from harness.run.own_models import find_own_model
 from harness.scoring.targets import TARGETS, Target, influence_column
@@ -99,6 +100,7 @@ def _data_facts(recipe: Recipe) -> dict[str, Any]:
     return {
         "prompts": artifacts.json_fingerprint([load_prompts(recipe.prompts, kind) for kind in PROMPT_KINDS]),
         **{name: content for name, content in tables.items() if content is not None},
+        **({"tasks": artifacts.json_fingerprint(fingerprint_tasks(recipe))} if recipe.tasks else {}),
         "judge": {"identity": judge_identity(recipe.judge), "version": judges_version()},
     }
 

@@ -376,6 +376,8 @@ def evaluate_arm(run: Run, stage: Stage) -> None:
         judge=run.recipe.judge,
         seed=stage.seed,
         backend=run.recipe.backend,
+        tasks=run.recipe.tasks,
+        trust_task_code=run.recipe.trust_task_code,
     )
 
 
