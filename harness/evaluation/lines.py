@@ -198,7 +198,11 @@ class LineReader:
             return []
         lines = _PlainLines(row["doc_hash"], {name: values}, {})
         self._plain[number if known is None else (number, len(self._plain))] = lines
-        response = _likelihoods_text(row) if self.likelihoods else response_texts(row)[0]
+        if self.likelihoods:
+            pairs = _asked_texts(row)
+            response, rendered = _likelihoods_text(row, pairs), json_fingerprint(pairs)
+        else:
+            response = response_texts(row)[0]
         return [Answer(self.task, document[1], rendered, document[0], response, "", "", "", lines.outcomes)]
 
     def name_outcomes(self) -> list[str]:
@@ -289,13 +293,18 @@ def response_texts(row: Mapping[str, Any]) -> list[str]:
     return texts
 
 
-def _likelihoods_text(row: Mapping[str, Any]) -> str:
-    """What a model thought of given texts: each with its ln p, the likeliest first."""
+def _asked_texts(row: Mapping[str, Any]) -> list[list[str]]:
+    """Of a line that asked how likely given texts are: each with what it was to follow, which may be nothing."""
     requests = row["arguments"].values() if isinstance(row["arguments"], dict) else row["arguments"]
-    texts = [_require_text([*(each.values() if isinstance(each, dict) else each)][1]) for each in requests]
+    pairs = [[*(each.values() if isinstance(each, dict) else each)][:2] for each in requests]
+    return [[_require_text(text) for text in pair] for pair in pairs]
+
+
+def _likelihoods_text(row: Mapping[str, Any], asked: Sequence[Sequence[str]]) -> str:
+    """What a model thought of given texts: each with its ln p, the likeliest first."""
     found = [float(_nested_leaves(each)[0]) for each in row["resps"]]
-    ranked = sorted(zip(found, texts, strict=True), key=lambda pair: -pair[0])
-    return "\n".join(f"{text.strip()} ({value:g})" for value, text in ranked)
+    ranked = sorted(zip(found, asked, strict=True), key=lambda each: -each[0])
+    return "\n".join(f"{text.strip()} ({value:g})" for value, (_, text) in ranked)
 
 
 def _checked_prompt_hash(row: Mapping[str, Any]) -> str:

@@ -83,10 +83,7 @@ def evaluate_model(
     HarnessError where the model's weights are not whole, lm-eval's files did not come out so, or the answers' length
     leaves no room for a prompt.
     """
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
-    evaluator.get_git_commit_hash = lambda: None
-    _cache_lm_eval()
+    _prepare_lm_eval()
     place = locate_model(model_path)
     config, tokenizer = load_tokenizer(place)
     _refuse_no_room(evaluation.max_new_tokens, config)
@@ -146,7 +143,7 @@ def load_own_task(own: OwnTask, *, trusted: bool, backend: Backend) -> list[Task
     Raises HarnessError where there is none, it would run code unasked, or the backend cannot measure it.
     """
     file = read_task_file(own, trusted=trusted) if own.is_file else None
-    _cache_lm_eval()
+    _prepare_lm_eval()
     if file and not trusted:
         _refuse_foreign_metrics(file)
     folders = [str(file.path.parent)] if file and file.is_group else []
@@ -195,11 +192,14 @@ def _refuse_foreign_metrics(file: TaskFile) -> None:
 
 
 @cache
-def _cache_lm_eval() -> None:
-    """Lets lm-eval keep what it else works out anew: a compiled template for each document, the machine each time.
+def _prepare_lm_eval() -> None:
+    """Keeps lm-eval quiet, and what it else works out anew: a compiled template a document, the machine each time.
 
     Its templates are run in Jinja's sandbox: those of a task file are others' code.
     """
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
+    evaluator.get_git_commit_hash = lambda: None
     sandbox = SandboxedEnvironment(
         loader=utils.env.loader, undefined=utils.env.undefined, keep_trailing_newline=utils.env.keep_trailing_newline
     )

@@ -88,7 +88,8 @@ def tell_filters(evaluations: Iterable[Evaluation], metrics: Iterable[str]) -> l
                 metric, comma, _ = name.partition(",")
                 asked = {metric, *(f"{scope}/{metric}" for scope in evaluation.scopes.get(task, ()))}
                 for key in asked & {*metrics} if comma else ():
-                    found.setdefault(f"{key} of {task}", {})[name.partition(",")[2]] = None
+                    told = key if key.startswith(f"{task}/") else f"{key} of {task}"
+                    found.setdefault(told, {})[name.partition(",")[2]] = None
     return [
         f"{told} is read through the first of its filters, {next(iter(filters))} (there are: {', '.join(filters)})"
         for told, filters in found.items()

@@ -297,10 +297,6 @@ OUR_TASKS = "refusal_displacement"
 """What the names of the harness's own lm-eval tasks begin with."""
 
 
-def _named_task(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
-
-
 class OwnTask(Strict):
     """An lm-eval task of the user's own, measured beside ours: a packaged task, group or tag, or a YAML file.
 
@@ -311,6 +307,11 @@ class OwnTask(Strict):
     name: Annotated[str, Field(min_length=1)]
     limit: Count | None = None
     metric: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
 
     @property
     def is_file(self) -> bool:
@@ -388,7 +389,7 @@ class Recipe(RecipeBase):
     training: TrainingSettings = TrainingSettings()
     paper_states: bool = False
     evaluation: EvaluationSettings = EvaluationSettings()
-    tasks: tuple[Annotated[OwnTask, BeforeValidator(_named_task)], ...] = ()
+    tasks: tuple[OwnTask, ...] = ()
     trust_task_code: bool = False
     arms: dict[ArmName, Arm]
     published: PublishedFigures | None = None

@@ -32,8 +32,9 @@ def check_prerequisites(recipe: Recipe) -> None:
         check_launch(recipe.training.launch)
     if recipe.training.lora and recipe.training.lora.quantize:
         check_quantization()
-    if recipe.tasks:
-        _check_tasks(recipe)
+    for task in recipe.tasks:
+        if task.is_file:
+            read_task_file(task, trusted=recipe.trust_task_code)
     unsafe, benign = (load_prompts(recipe.prompts, kind) for kind in PROMPT_KINDS)
     if not unsafe:
         raise HarnessError("holds no unsafe prompts", place=recipe.prompts)
@@ -43,11 +44,10 @@ def check_prerequisites(recipe: Recipe) -> None:
         _warn_of_no_benign(recipe.prompts)
 
 
-def _check_tasks(recipe: Recipe) -> None:
+def try_tasks(recipe: Recipe) -> None:
     """Raises HarnessError where lm-eval cannot load a task, its data too, or the backend cannot measure it."""
-    for task in recipe.tasks:  # first what needs no lm-eval to be seen
-        if task.is_file:
-            read_task_file(task, trusted=recipe.trust_task_code)
+    if not recipe.tasks:
+        return
     from harness.evaluation.lm_eval import load_own_task  # lm-eval takes seconds to import
 
     for task in recipe.tasks:

@@ -357,6 +357,12 @@ class RunResults(ResultsPart):
         return list(dict.fromkeys(task for arm in self.arms.values() for task in arm.tasks))
 
     @property
+    def guarded_tasks(self) -> list[str]:
+        """What the run's gate calls the metrics of these that it looks at."""
+        every = (metric for arm in self.arms.values() for metrics in arm.tasks.values() for metric in metrics.values())
+        return list(dict.fromkeys(metric.guarded for metric in every if metric.guarded))
+
+    @property
     def ranked_arms(self) -> list[str]:
         """The trained arms by their refusals of training prompts, most first; of equals the one named first."""
         rates = {name: self.arms[name].metrics.refusal_rate.train.value for name in self.trained_arms}
