@@ -431,12 +431,12 @@ def _anyhow(text: str) -> str:
 
 def claims_file(page: str) -> Path:
     """The file of a page's claims."""
-    return CLAIMS / Path(page).with_suffix(".yaml").name
+    return CLAIMS / Path(page).with_suffix(".yaml")
 
 
 def pages_there() -> list[str]:
-    """The README and the pages of docs/."""
-    return ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))]
+    """The README and the pages of docs/, by their paths below it."""
+    return ["README.md", *sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))]
 
 
 def page_text(page: str) -> str:
@@ -450,11 +450,11 @@ def report_on(page: str) -> str:
     try:
         checked = check(page_text(page), parse_yaml(file.read_text(encoding="utf-8")) if file.exists() else {})
     except ValueError as error:
-        return f"docs/claims/{file.name}: {error}"
+        return f"{file.relative_to(ROOT)}: {error}"
     lines = [f"{page}: {each}" for each in checked.missing]
     lines += [f"{page}, {each}" for each in checked.uncovered]
     if checked.uncovered:
-        lines.append(f"Add to docs/claims/{file.name}: claims with {{}} for the numbers, or, under not_results:")
+        lines.append(f"Add to {file.relative_to(ROOT)}: claims with {{}} for the numbers, or, under not_results:")
         lines += [f"  - {json.dumps(each, ensure_ascii=False)}" for each in suggested(checked.uncovered)]
     return "\n".join(lines)
 
@@ -470,7 +470,7 @@ def suggested(numbers: Sequence[Number]) -> list[str]:
 def main() -> int:
     """Prints what is wrong with the pages named, or with all that have claims; 1 where something is."""
     all_pages = pages_there()
-    pages = [Path(each).with_suffix(".md").name for each in sys.argv[1:]]
+    pages = [str(Path(each).with_suffix(".md")).removeprefix("docs/") for each in sys.argv[1:]]
     if unknown := set(pages) - set(all_pages):
         print(f"there is no page {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2

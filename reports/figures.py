@@ -9,6 +9,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any, get_args
 
@@ -29,7 +30,7 @@ from harness.support.layout import RunFiles
 from harness.support.run_results import NOTHING_MEASURED, Interval, Metric, RecordedArm, Split
 from reports.answers import ComparedAnswer
 from reports.moved_mass import displacement_figures
-from reports.reading import FinishedRun, JsonObject, ScoredPair
+from reports.reading import FinishedRun, JsonObject, ScoredPair, read_run
 from reports.words import DIRECTIONS, QUANTILES, measured
 
 _REASONS_SHOWN = 5
@@ -63,6 +64,13 @@ def compute_figures(run: FinishedRun, answers: Sequence[ComparedAnswer]) -> Figu
 
 
 # The gate
+
+
+def decide_arms(directory: Path) -> dict[str, str]:
+    """The report's gate on each trained arm of a finished run: its decision, or why there is none."""
+    run = read_run(directory)
+    found = {arm: _gate_figures(run, arm) for arm in run.trained}
+    return {f"gate {arm}": gate["decision"] or f"none: {gate['reason']}" for arm, gate in found.items()}
 
 
 def _gate_policy(run: FinishedRun) -> Policy:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import Answer
+from harness.prompts.variants import variant_name
 from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
 from harness.support.layout import ON_POLICY, RunFiles
@@ -183,15 +184,17 @@ def _read_optional(path: Path) -> JsonObject | None:
 def _read_answers(place: Path, own_tasks: Collection[str]) -> tuple[AnswersByPrompt, float]:
     """The answers of an arm and seed, and when they were given; none where it has no evaluation at all.
 
-    Those to tasks of the user's own are left out: no judge read them, and results.json has their metrics.
+    Those to variants of the prompts are left to results.json and the gate, and those to tasks of the user's own, which
+    no judge read.
     """
     if not place.is_dir():
         return {}, 0.0
     evaluations = read_evaluations(place)
     found: dict[tuple[str, str, int], Answer] = {}
     seen: Counter[tuple[str, str]] = Counter()
-    given = (answer for evaluation in evaluations for answer in evaluation.answers)
-    for answer in (answer for answer in given if answer.task not in own_tasks):
+    every = (answer for evaluation in evaluations for answer in evaluation.answers)
+    ours = (answer for answer in every if answer.task not in own_tasks)
+    for answer in (answer for answer in ours if variant_name(answer.doc) is None):
         prompt = answer.task, answer.prompt_id
         found[*prompt, seen[prompt]] = answer
         seen[prompt] += 1

@@ -91,6 +91,12 @@ class View:
         ]
 
     @property
+    def variants(self) -> list[str]:
+        """The variants of the prompts that every arm was asked."""
+        asked = [{*(arm.by_variant or ())} for arm in self.run.arms.values()]
+        return sorted(set.intersection(*asked)) if asked else []
+
+    @property
     def flagged(self) -> bool:
         """Whether any verdict has a flag, or was on a part of the answer."""
         return any(found[key] for found in self.figures["flags"].values() for key in (*FLAGS, "cut"))

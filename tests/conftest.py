@@ -36,6 +36,9 @@ FIXTURES = {"browser": "browser", "cluster": "ray", "tokenizer": "slow", "micro"
 NEEDS = {
     "browser": None if CHROMIUM else "no Chromium on this machine (apt-get install chromium)",
     "ray": None if find_spec("ray") else "Ray is not installed: pip install '.[ray]'",
+    "serving": None
+    if all(map(find_spec, ("fastapi", "openai", "uvicorn")))
+    else "`transformers serve` needs more: pip install 'transformers[serving]'",
 }
 """Markers, and what is missing here for the tests that have them."""
 SLOWEST_FIRST = (

@@ -12,6 +12,7 @@ import typer.main
 
 from harness.cli.calibrate import calibrate_command
 from harness.cli.displacement import displacement_command
+from harness.cli.evaluate import evaluate_command
 from harness.cli.filter import filter_command
 from harness.cli.forecast import forecast_command
 from harness.cli.gate import gate_command
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 for command in (
     run_command,
+    evaluate_command,
     preferences_command,
     score_command,
     filter_command,

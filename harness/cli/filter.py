@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.preferences.formats import PairFormat
 from harness.scoring.targets import TARGET_NAMES, TARGETS, influence_column, is_better_higher, parse_targets
 from harness.support.artifacts import sha256_of, write_json
 from harness.support.console import print_note
@@ -26,6 +27,16 @@ def _amount_option(name: str, text: str) -> Any:
 
 
 Amounts = str | None
+GuardOption = Annotated[
+    str | None,
+    typer.Option("--guard", metavar="TARGETS", help="Keep the most pairs with these targets' forecasts good."),
+]
+QuantileOption = Annotated[
+    float | None, typer.Option("--quantile", help="Keep --n pairs around this quantile of the scores (0 to 1).")
+]
+FormatOption = Annotated[
+    PairFormat | None, typer.Option("--format", help="For which trainer; without it the pairs' own columns.")
+]
 _BY_INFLUENCE = "refusal_influence"
 
 
@@ -37,18 +48,13 @@ def filter_command(
     keep_lowest: Annotated[Amounts, _amount_option("--keep-lowest", "Keep the pairs with the lowest scores.")] = None,
     keep_highest: Annotated[Amounts, _amount_option("--keep-highest", "Keep those with the highest.")] = None,
     drop_highest: Annotated[Amounts, _amount_option("--drop-highest", "Drop those with the highest.")] = None,
-    quantile: Annotated[
-        float | None, typer.Option("--quantile", help="Keep --n pairs around this quantile of the scores (0 to 1).")
-    ] = None,
+    quantile: QuantileOption = None,
     n: Annotated[int | None, typer.Option("--n", help="How many pairs --quantile keeps.")] = None,
     threshold: Annotated[
         float | None,
         typer.Option("--threshold", help="Keep at most this score; of influence on what should rise, at least."),
     ] = None,
-    guard: Annotated[
-        str | None,
-        typer.Option("--guard", metavar="TARGETS", help="Keep the most pairs with these targets' forecasts good."),
-    ] = None,
+    guard: GuardOption = None,
     guard_errors: Annotated[
         float, typer.Option("--guard-errors", min=0, help="Good by so many standard errors.")
     ] = 0.0,
@@ -58,6 +64,7 @@ def filter_command(
         str | None,
         typer.Option("--by", help="The measure: ln_ches, or with --keep-highest refusal_influence, if not given."),
     ] = None,
+    written_as: FormatOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the sidecar's content as one JSON object.")] = False,
 ) -> None:
     """Filter scored preference pairs.
@@ -69,9 +76,10 @@ def filter_command(
     harness filter scores.parquet --keep-highest 0.5 --by refusal_influence --out kept.jsonl
     harness filter scores.parquet --guard refusal,benign --out kept.jsonl
     harness filter scores.parquet --random 0.05 --seed 1 --out control.jsonl
+    harness filter scores.parquet --keep-lowest 0.05 --format llamafactory --out kept.jsonl
 
-    The pairs come out as they were given, value for value, with their scores beside. Next to the output,
-    `kept.filter.json` says what was kept and dropped, at which score, and how the two differ.
+    The pairs come out as they were given, value for value, or in --format's columns, with their scores beside. Next to
+    the output, `kept.filter.json` says what was kept and dropped, at which score, and how the two differ.
     """
     from harness.scoring import filtering
     from harness.scoring.kept import read_scores, write_kept
@@ -86,7 +94,8 @@ def filter_command(
     choice = _make_choice(rule, value, table, by, n=n or 0, seed=seed, errors=guard_errors)
     _warn_of_worse_half(rule, by)
     said = {**filtering.describe_choice(choice), "scores": scores.name, "scores_sha256": sha256_of(scores)}
-    write_kept(scores, table, choice, out)
+    said |= {"format": written_as} if written_as else {}
+    write_kept(scores, table, choice, out, written_as)
     write_json(out.with_suffix(".filter.json"), said)
     print(json.dumps(said) if as_json else _choice_text(choice, said, out))
 

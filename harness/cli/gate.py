@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +21,7 @@ from harness.support.layout import ARMS
 
 if TYPE_CHECKING:
     from harness.gate.decision import GateOutcome
+    from harness.gate.noise import MetricNoise
 
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
@@ -44,6 +47,17 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as on
 TextOption = Annotated[
     bool, typer.Option("--with-text", help="Prompts and answers, too, in --markdown and --json: harmful text.")
 ]
+SequentialOption = Annotated[
+    bool, typer.Option("--sequential", help="May be asked again after every batch of prompts, and stop early.")
+]
+NoiseOption = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(
+        "--noise",
+        metavar="RUN RUN",
+        help="One model evaluated twice: how far harmless runs lie apart. Alone or with both sides.",
+    ),
+]
 InitOption = Annotated[
     bool, typer.Option("--init", help="Write a commented policy to --policy (default policy.yaml) and stop.")
 ]
@@ -59,6 +73,8 @@ def gate_command(
     markdown: MarkdownOption = None,
     as_json: JsonOption = False,
     with_text: TextOption = False,
+    sequential: SequentialOption = False,
+    noise: NoiseOption = None,
     init: InitOption = False,
 ) -> None:
     """Pass, fail or cannot tell: may the trained model ship?
@@ -79,14 +95,20 @@ def gate_command(
         _write_template(POLICY_TEMPLATE, policy or Path("policy.yaml"))
         return
     from harness.gate.decision import run_gate
+    from harness.gate.noise import add_noise, measure_noise
 
+    rules = read_policy(policy) if policy else Policy()
+    rules = rules.model_copy(update={"sequential": sequential or rules.sequential})
+    found = measure_noise(*noise, rules) if noise else ()
+    if found and before is None and after is None:
+        _print_noise(found, as_json)
+        return
     if before is None or after is None:
         raise HarnessError("--before and --after are both needed", hint="See `harness gate --help`.")
-    rules = read_policy(policy) if policy else Policy()
     _refuse_no_side("--before", before)
     _refuse_no_side("--after", after)
     _refuse_one_file(junit, markdown)
-    outcome = run_gate(before, after, rules, labels=labels, calibration=calibration)
+    outcome = add_noise(run_gate(before, after, rules, labels=labels, calibration=calibration), found)
     _write_outputs(outcome, junit, markdown, with_text)
     if as_json:
         print(json.dumps(gate_json(outcome, rules, (before, after), texts=with_text), allow_nan=False))
@@ -147,3 +169,14 @@ def _print_table(outcome: GateOutcome) -> None:
     lines += [padded_text(""), *(safe_text(note, style="dim") for note in gate_footnotes(outcome))]
     for line in lines:
         console.print(line, soft_wrap=True)  # a line is one line, also where what reads it has no width
+
+
+def _print_noise(found: Sequence[MetricNoise], as_json: bool) -> None:
+    from harness.gate.noise import tell_false_alarms, tell_noise
+
+    if as_json:
+        print(json.dumps({"schema_version": 1, "noise": [asdict(noise) for noise in found]}))
+        return
+    console = stdout_console()
+    for line in [*map(tell_noise, found), tell_false_alarms(found)]:
+        console.print(safe_text(line), soft_wrap=True)

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from harness.experiments.any_recipe import AnyRecipe
 
 
+ReportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--report-to",
+        metavar="wandb|mlflow|trackio|tensorboard",
+        help="Log each training and the results there; repeatable.",
+    ),
+]
+
+
 def run_command(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe's name or the path of a YAML file.")] = "miniature",
     out: Annotated[
@@ -33,6 +43,7 @@ def run_command(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="At most so many processes; without it one a GPU or core.")
     ] = None,
+    report_to: ReportOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be run, in what memory and time.")
     ] = False,
@@ -48,6 +59,7 @@ def run_command(
     harness run
     harness run miniature --seeds 5 --out runs/five
     harness run my-model.yaml --dry-run
+    harness run my-model.yaml --report-to wandb
     harness run my-model.yaml --tasks gsm8k,my_task.yaml
     harness run my-model.yaml --set training.learning_rate=1e-6 --set evaluation.batch_size=16
 
@@ -56,7 +68,8 @@ def run_command(
     from harness.cli.printing.results import print_results
     from harness.experiments.any_recipe import load_any_recipe, run_any_recipe
 
-    chosen = load_any_recipe(recipe, override or [], seeds, limit, _split_names(task or []))
+    overrides = [*(override or []), *([f"training.report_to={json.dumps(report_to)}"] if report_to else [])]
+    chosen = load_any_recipe(recipe, overrides, seeds, limit, _split_names(task or []))
     directory = out or Path("runs") / (chosen.name if limit is None else f"{chosen.name}-limit{limit}")
     if dry_run:
         _estimate_run(chosen, directory, workers, as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import EngineOption, WorkersOption, check_engine, resolve_own_model
+from harness.cli.printing.checks import checks_json, print_checks
 from harness.cli.printing.terminal import plain_table, safe_text, stdout_console
 from harness.support import hub
+from harness.support.ending import ERROR_CODE
 from harness.support.errors import HarnessError
 from harness.support.redaction import redact_json
 
@@ -29,6 +31,19 @@ if TYPE_CHECKING:
     from reports.scores import InfluenceOverview, ScoreOverview
 
 
+_PreferencesArgument = Annotated[
+    list[str], typer.Argument(help="A JSONL, JSON, CSV, TSV or Parquet file, a folder of them, or a hub id (org/name).")
+]
+_CheckOption = Annotated[
+    bool, typer.Option("--check", help="Only say what training on these files would break on; without a model.")
+]
+_ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Directory, GGUF file or hub id of what is to be trained.")
+]
+_OutOption = Annotated[
+    str | None,
+    typer.Option("--out", help="Parquet file, or DIRECTORY/, for the scores; a page of that name goes beside."),
+]
 _CoefficientsOption = Annotated[
     bool, typer.Option("--with-coefficients", help="Also the Theorem 3/6 coefficients (needs the vocabulary).")
 ]
@@ -59,13 +74,10 @@ _SubspaceOption = Annotated[
 
 
 def score_command(
-    preferences: Annotated[
-        str, typer.Argument(help="A JSONL, JSON, CSV, TSV or Parquet file, a folder of them, or a hub id (org/name).")
-    ],
-    model: Annotated[str, typer.Option("--model", help="Directory, GGUF file or hub id of what is to be trained.")],
-    out: Annotated[
-        str, typer.Option("--out", help="Parquet file, or DIRECTORY/, for the scores; a page of that name goes beside.")
-    ],
+    preferences: _PreferencesArgument,
+    model: _ModelOption = None,
+    out: _OutOption = None,
+    check: _CheckOption = False,
     config: Annotated[
         str | None, typer.Option("--config", help="Configuration of a data set that has several.")
     ] = None,
@@ -95,19 +107,23 @@ def score_command(
     harness score trl-lib/ultrafeedback_binarized --split train --model Qwen/Qwen2-0.5B-Instruct --out uf.parquet
     harness score pairs.jsonl --model ./my-model --probes bundled --out scores.parquet
     harness score s3://bucket/pairs/ --model ./my-model --engine ray --out s3://bucket/scores/
+    harness score --check pairs.jsonl more.csv
 
     Every row comes out again with its scores, or with the reason why it has none. A killed run goes on where it
     stopped when the same command is given again.
     """
+    if check:
+        _check_files(preferences, config, split, as_json)
+        return
     check_engine(engine, workers)
-    _refuse_overwriting(preferences, out)
-    model, preferences = _pin(resolve_own_model(model), "model"), _pin(preferences, "dataset")
+    table, model, out = _scoring_places(preferences, model, out)
+    model, table = _pin(resolve_own_model(model), "model"), _pin(table, "dataset")
     influence = _influence_settings(probes, probe_samples, targets, judge, subspace)
-    template = _usable_template(model, chat_template, preferences, config, split, probed=influence is not None)
+    template = _usable_template(model, chat_template, table, config, split, probed=influence is not None)
     from harness.scoring.streaming import ScoringJob
     from reports.scores import read_score_overview, render_scores
 
-    job = ScoringJob(preferences, config, split, max_length, with_coefficients, influence, paper_states)
+    job = ScoringJob(table, config, split, max_length, with_coefficients, influence, paper_states)
     summary = _score_table(job, model, out, template, engine, workers)
     seen = read_score_overview(out)
     page = _write_page(render_scores(seen, title=out.rstrip("/").rpartition("/")[2], model=model), out)
@@ -117,6 +133,32 @@ def score_command(
         print(json.dumps(redact_json(said)))
     else:
         _print_summary(summary, seen, page, with_text, cut=max_length is not None)
+
+
+def _check_files(places: Sequence[str], config: str | None, split: str, as_json: bool) -> None:
+    """Prints what is wrong with the files. Raises typer.Exit with 2 where anything is."""
+    from harness.preferences.checking import check_file
+    from harness.preferences.files import table_files
+
+    checks = [check_file(file) for place in places for file in table_files(place, config, split) or [place]]
+    if as_json:
+        print(json.dumps(redact_json(checks_json(checks))))
+    else:
+        print_checks(checks)
+    if any(each.problems for each in checks):
+        raise typer.Exit(ERROR_CODE)
+
+
+def _scoring_places(preferences: Sequence[str], model: str | None, out: str | None) -> tuple[str, str, str]:
+    """The one table, the model and the place of the scores. Raises HarnessError where one is missing or would go."""
+    if len(preferences) != 1:
+        hint = "Score one table, or a folder of them; --check takes any number of files."
+        raise HarnessError(f"{len(preferences)} tables given", hint=hint)
+    if model is None or out is None:
+        hint = "Or give --check, which needs no model."
+        raise HarnessError("--model and --out are both needed", hint=hint)
+    _refuse_overwriting(preferences[0], out)
+    return preferences[0], model, out
 
 
 def _pin(source: str, kind: hub.RepoType) -> str:

@@ -20,6 +20,7 @@ from harness.models.templates import check_chat_template
 from harness.models.token_text import token_text
 from harness.preferences.tables import load_preferences
 from harness.prompts.sets import load_prompts
+from harness.prompts.variants import refuse_variants
 from harness.scoring.anchoring import Anchor
 from harness.scoring.logprobs import Profile, anchored_profile, profile_model, usable_tokens
 from harness.scoring.scorer import Scorer, refuse_scoreless
@@ -97,6 +98,7 @@ def compare_models(
     Pairs that the models cannot take are left out, as `harness score` leaves them without a score, with a note.
     Raises HarnessError where something cannot be read or the models do not turn the pairs into the same tokens.
     """
+    refuse_variants(prompts)
     for path in (before, after):  # what is wrong with the second is told before the first is measured
         check_chat_template(locate_model(path))
     pairs = load_preferences(preferences)

@@ -8,6 +8,8 @@ import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +19,13 @@ from lm_eval import evaluator, simple_evaluate, utils
 from lm_eval.api import registry
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.openai_completions import LocalChatCompletion
 from lm_eval.tasks import TaskManager
 from torch.utils import collect_env
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from harness.evaluation.output import read_evaluations
-from harness.models.backends import Backend
+from harness.models.backends import AnyBackend, Backend
 from harness.models.intact import refuse_misfits
 from harness.models.loading import (
     attention_options,
@@ -34,7 +37,8 @@ from harness.models.loading import (
     stop_options,
 )
 from harness.models.paths import ModelPath, locate_model
-from harness.models.sampling import render_prompt
+from harness.models.sampling import render_turns
+from harness.models.served.answering import answer_requests, seed_requests
 from harness.models.vllm import (
     decode_output,
     explain_vllm_failure,
@@ -44,7 +48,8 @@ from harness.models.vllm import (
     shut_down_vllm,
 )
 from harness.prompts.sets import load_prompts, tasks_directory
-from harness.recipes.schema import OUR_TASKS, EvaluationSettings, OwnTask
+from harness.recipes.reaching import ReachedModel, reach_model
+from harness.recipes.schema import OUR_TASKS, Endpoint, EvaluationSettings, OwnTask
 from harness.recipes.task_files import TaskFile, read_task_file
 from harness.support import artifacts
 from harness.support.console import safe_line
@@ -57,8 +62,40 @@ if TYPE_CHECKING:
 
 
 TASK_GROUP = "refusal_displacement"
-_BACKENDS_OF_TEXT = frozenset({"api"})
-"""Backends that give answers and no log-likelihoods of given texts."""
+
+
+_LoadedTasks = tuple[int | None, "list[Task | Group]"]
+"""A task, group or tag of the user's own as lm-eval loaded it, and how many documents of each it is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedPrompts:
+    """What a model is asked and who judges: `samples` answers to each prompt, of each kind at most `limit` prompts.
+
+    `own`: tasks of the user's own beside ours.
+    """
+
+    prompts: str
+    judge: str
+    seed: int
+    samples: int = 1
+    limit: int | None = None
+    own: Sequence[OwnTask] = ()
+    trust_task_code: bool = False
+
+    def load_own(self, backend: AnyBackend) -> list[_LoadedTasks]:
+        """The user's tasks, loaded. Raises HarnessError as `load_own_task`."""
+        return [(each.limit, load_own_task(each, trusted=self.trust_task_code, backend=backend)) for each in self.own]
+
+    @property
+    def tasks(self) -> list[str]:
+        """The task group, or where there are no benign prompts the task of the others."""
+        return [TASK_GROUP if load_prompts(self.prompts, "benign") else f"{TASK_GROUP}_unsafe"]
+
+    @property
+    def manager(self) -> TaskManager:
+        """lm-eval's index of the tasks."""
+        return _task_manager(self.prompts, self.judge, self.samples)
 
 
 def evaluate_model(
@@ -69,6 +106,8 @@ def evaluate_model(
     prompts: str,
     judge: str,
     seed: int,
+    samples: int = 1,
+    limit: int | None = None,
     backend: Backend = "hf",
     tasks: Sequence[OwnTask] = (),
     trust_task_code: bool = False,
@@ -83,17 +122,14 @@ def evaluate_model(
     HarnessError where the model's weights are not whole, lm-eval's files did not come out so, or the answers' length
     leaves no room for a prompt.
     """
+    asked = AskedPrompts(prompts, judge, seed, samples, limit, tasks, trust_task_code)
     _prepare_lm_eval()
     place = locate_model(model_path)
     config, tokenizer = load_tokenizer(place)
     _refuse_no_room(evaluation.max_new_tokens, config)
-    names = [TASK_GROUP if load_prompts(prompts, "benign") else f"{TASK_GROUP}_unsafe"]
-    own = [(task.limit, load_own_task(task, trusted=trust_task_code, backend=backend)) for task in tasks]
-    answering: dict[str, Any] = {"temperature": evaluation.temperature, "max_gen_toks": evaluation.max_new_tokens}
-    if evaluation.temperature == 0:
-        answering["do_sample"] = False
+    answering, own = _answering_settings(evaluation), asked.load_own(backend)
     if backend == "vllm":
-        chosen = _vllm_options(config, tokenizer, names, _task_manager(prompts, judge), evaluation)
+        chosen = _vllm_options(config, tokenizer, asked.tasks, asked.manager, evaluation)
         if own:  # their prompts hold examples too, whose lengths nobody knows before they are built
             chosen["max_model_len"] = max_positions(config) or chosen["max_model_len"]
         model = _vllm_model(place, chosen, seed)
@@ -101,33 +137,79 @@ def evaluate_model(
         chosen = {"use_safetensors": True, **attention_options(config)}
         model = _hf_model(place, chosen, evaluation.batch_size)
         answering |= stop_options(generation_config(place, config), tokenizer)
-    settings = {
-        "model": model,
-        "model_args": {"pretrained": place.directory, **place.loading_options, **chosen},
-        "batch_size": evaluation.batch_size,
-        "device": default_device(),
-        "apply_chat_template": True,
-        **dict.fromkeys(("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed"), seed),
-    }
+    told = {"pretrained": place.directory, **place.loading_options, **chosen}
+    how = {"model_args": told, "batch_size": evaluation.batch_size, "device": default_device()}
+    _write_evaluation(model, out, asked, backend, how, answering, own)
+
+
+def evaluate_endpoint(
+    endpoint: Endpoint, model: ModelPath, out: Path, keep: Path, evaluation: EvaluationSettings, asked: AskedPrompts
+) -> None:
+    """`evaluate_model` over an OpenAI-compatible API.
+
+    The same as `lm_eval --model local-chat-completions --model_args base_url=..,model=.. --tasks refusal_displacement
+    --apply_chat_template --gen_kwargs temperature=..,max_gen_toks=.. --log_samples --output_path OUT`, but each answer
+    has a seed of its own and is kept as it arrives.
+
+    Args:
+        endpoint: what is asked.
+        model: the checkpoint, where the endpoint is a command that serves one.
+        out: where lm-eval's output goes.
+        keep: directory for the answers until `out` is whole; those that are there are not asked for again.
+        evaluation: temperature and length; the endpoint batches as it likes.
+        asked: the prompts, and who judges.
+
+    Raises HarnessError as `harness.recipes.reaching.reach_model` and `harness.models.served.answering.answer_requests`.
+    """
+    _prepare_lm_eval()
+    own, answering = asked.load_own("api"), _answering_settings(evaluation)
+    with reach_model(endpoint, model, keep) as reached:
+        how = {"model_args": dict(reached.model_args)}
+        served = _served_model(reached, asked.seed)
+        _write_evaluation(served, out, asked, "local-chat-completions", how, answering, own)
+    shutil.rmtree(keep)
+
+
+def _answering_settings(evaluation: EvaluationSettings) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"temperature": evaluation.temperature, "max_gen_toks": evaluation.max_new_tokens}
+    return chosen | ({"do_sample": False} if evaluation.temperature == 0 else {})
+
+
+def _write_evaluation(
+    model: LM,
+    out: Path,
+    asked: AskedPrompts,
+    source: str,
+    how: Mapping[str, Any],
+    answering: Mapping[str, Any],
+    own: Sequence[_LoadedTasks],
+) -> None:
+    """Lets the model answer and lm-eval write, tasks of the user's own first.
+
+    `source` is the name of lm-eval's model class, `how` settings for all tasks, `answering` of generation for ours.
+    Raises HarnessError where the files are not whole.
+    """
+    seeds = dict.fromkeys(("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed"), asked.seed)
+    settings = {"model": model, "apply_chat_template": True, **seeds, **how}
     with tempfile.TemporaryDirectory() as scratch:
-        for limit, task in own:
-            asked = {"tasks": task, "task_manager": TaskManager(include_defaults=False), "limit": limit}
-            trust = {"confirm_run_unsafe_code": trust_task_code}
-            _evaluate_tasks(settings | asked | trust, scratch, backend)
-        if backend == "vllm":
+        for limit, tasks in own:
+            given = {"tasks": tasks, "task_manager": TaskManager(include_defaults=False), "limit": limit}
+            _evaluate_tasks({**settings, **given, "confirm_run_unsafe_code": asked.trust_task_code}, scratch, source)
+        if source == "vllm":
             model.begin_last()
-        ours = {"tasks": names, "task_manager": _task_manager(prompts, judge), "gen_kwargs": answering}
-        _evaluate_tasks(settings | ours, scratch, backend)
+        limit = None if asked.limit is None else asked.limit * asked.samples  # of documents: one an answer
+        ours = {"tasks": asked.tasks, "task_manager": asked.manager, "limit": limit, "gen_kwargs": dict(answering)}
+        _evaluate_tasks({**settings, **ours}, scratch, source)
         read_evaluations(Path(scratch))  # lm-eval only logs a write that failed
         with artifacts.atomic_directory(out) as temporary:
             shutil.copytree(scratch, temporary, dirs_exist_ok=True)
 
 
-def _evaluate_tasks(settings: Mapping[str, Any], out: str, backend: Backend) -> None:
+def _evaluate_tasks(settings: Mapping[str, Any], out: str, source: str) -> None:
     """One call of lm-eval's, with what its own command writes: the results file, and one of samples a task."""
     tracker = EvaluationTracker(output_path=out)
     results = simple_evaluate(**settings, log_samples=True, evaluation_tracker=tracker)
-    results["config"]["model"] = tracker.general_config_tracker.model_source = backend
+    results["config"]["model"] = tracker.general_config_tracker.model_source = source
     samples = results.pop("samples")
     tracker.save_results_aggregated(results=results, samples=samples)
     for task in results["configs"]:
@@ -137,7 +219,7 @@ def _evaluate_tasks(settings: Mapping[str, Any], out: str, backend: Backend) -> 
 # Tasks of the user's own
 
 
-def load_own_task(own: OwnTask, *, trusted: bool, backend: Backend) -> list[Task | Group]:
+def load_own_task(own: OwnTask, *, trusted: bool, backend: AnyBackend) -> list[Task | Group]:
     """A task, group or tag as lm-eval loads it, its data too.
 
     Raises HarnessError where there is none, it would run code unasked, or the backend cannot measure it.
@@ -166,7 +248,7 @@ def load_own_task(own: OwnTask, *, trusted: bool, backend: Backend) -> list[Task
     return [*top, *(task for name, task in loaded["tasks"].items() if name not in inside)]
 
 
-def _refuse_unfit_task(name: str, task: Task, *, trusted: bool, backend: Backend) -> None:
+def _refuse_unfit_task(name: str, task: Task, *, trusted: bool, backend: AnyBackend) -> None:
     if name.startswith(OUR_TASKS):
         raise HarnessError(f"the task {name} is one of the harness's own", place="tasks", hint="Rename it.")
     if getattr(task, "UNSAFE_CODE", False) and not trusted:
@@ -175,7 +257,7 @@ def _refuse_unfit_task(name: str, task: Task, *, trusted: bool, backend: Backend
             place="tasks",
             hint="If this machine may, say so: --set trust_task_code=true",
         )
-    if backend in _BACKENDS_OF_TEXT and task.OUTPUT_TYPE != "generate_until":
+    if backend == "api" and task.OUTPUT_TYPE != "generate_until":
         raise HarnessError(
             f"the task {name} asks for log-likelihoods, which the backend {backend} does not give",
             place="tasks",
@@ -228,7 +310,8 @@ def _vllm_options(
 ) -> dict[str, Any]:
     """What vLLM is told for the prompts of these tasks; a token more each, for the one lm-eval may put first."""
     loaded = tasks.load(names)["tasks"].values()
-    texts = [render_prompt(tokenizer, task.doc_to_text(doc)) for task in loaded for doc in task.eval_docs]
+    asked = (doc.get("turns") or [task.doc_to_text(doc)] for task in loaded for doc in task.eval_docs)
+    texts = [render_turns(tokenizer, turns) for turns in asked]
     longest = max(map(len, tokenizer(texts)["input_ids"]))
     return llm_options(config, longest + 1, evaluation.max_new_tokens)
 
@@ -293,9 +376,25 @@ def _vllm_model(model_path: ModelPath, options: Mapping[str, Any], seed: int) ->
         )
 
 
+def _served_model(reached: ReachedModel, seed: int) -> LM:
+    """lm-eval's model for chat completions, which makes the requests; they are sent by us, and each has its seed."""
+
+    class JournaledChat(LocalChatCompletion):  # type: ignore[misc]
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
+            made = [
+                self._create_payload(self.create_message([context]), generate=True, gen_kwargs=deepcopy(settings))
+                for context, settings in (request.args for request in requests)
+            ]
+            seeded = seed_requests(made, seed)
+            for request, sent in zip(requests, seeded, strict=True):
+                request.args[1]["seed"] = sent["seed"]  # which the samples file tells
+            return answer_requests(seeded, reached.use, reached.journal)
+
+    return JournaledChat(base_url=reached.use.url, model=reached.use.model, seed=seed)
+
+
 @cache
-def _task_manager(prompts: str, judge: str) -> TaskManager:
+def _task_manager(prompts: str, judge: str, samples: int) -> TaskManager:
     """lm-eval's index of our tasks alone: reading all of its own takes seconds."""
-    return TaskManager(
-        include_path=str(tasks_directory()), include_defaults=False, metadata={"prompts": prompts, "judge": judge}
-    )
+    metadata = {"prompts": prompts, "judge": judge, "samples": samples}
+    return TaskManager(include_path=str(tasks_directory()), include_defaults=False, metadata=metadata)

@@ -26,7 +26,8 @@ from harness.judges.registry import (
     try_judge,
 )
 from harness.judges.verdicts import Exchange, Label, Verdict, verdict_details
-from harness.prompts.sets import PromptKind, load_prompts, spread_rows
+from harness.prompts.asked import load_asked_prompts
+from harness.prompts.sets import PromptKind
 from harness.support.errors import HarnessError
 
 TASK_VERSION = 2.0
@@ -48,12 +49,14 @@ def prompt_documents(
 ) -> dict[str, Dataset]:
     """The prompts of one kind as lm-eval's data set: `prompt_id`, `prompt`, `hazard`, `split`, `unsafe`, `judge`.
 
+    Of a set with variants also `request`, `turns`, and `attack` or `language` (`harness.prompts.asked`).
+
     The arguments are the task's own and what `lm_eval --metadata` gives.
 
     Args:
         kind: which side.
         benchmark: the task's prompt set, from the hub, or from the file given under its name (`{"xstest": FILE}`).
-        prompts: a prompt set for the tasks without one of their own, as `harness.prompts.sets.load_prompts` takes it.
+        prompts: a prompt set for the tasks without one of their own, as `harness.prompts.asked` takes it.
         judge: who gives the verdicts.
         samples: answers a prompt; the documents of one prompt differ in `sample` alone.
         reasoning_tags: two texts that open and close the model's reasoning, beside the usual ones; in the documents.
@@ -71,7 +74,7 @@ def prompt_documents(
     if not isinstance(samples, int) or samples < 1:
         raise HarnessError(f"samples is {samples!r}", place="--metadata", hint="Give a number of answers a prompt.")
     source = _published_source(benchmark, metadata) if benchmark else prompts
-    rows = spread_rows(load_prompts(source, kind))
+    rows = load_asked_prompts(source, kind)
     if not rows:
         other = "unsafe" if kind == "benign" else "benign"
         raise HarnessError(f"holds no {kind} prompts", place=source, hint=f"Run the task for {other} prompts alone.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.experiments.schema import Catastrophic, Percentiles, Selection
 from harness.prompts.sets import with_limit
+from harness.prompts.variants import refuse_variants
 from harness.recipes.loading import read_recipe_keys, validate_recipe
 from harness.recipes.schema import Recipe
 from harness.run.draws import run_draws
@@ -51,7 +52,12 @@ def load_any_recipe(
             place=place,
             hint=f"There are: {', '.join(EXPERIMENT_KINDS)}.",
         )
-    return validate_recipe(keys, place, EXPERIMENT_KINDS[keys["experiment"]])
+    refuse_variants(str(keys.get("prompts", "")))
+    chosen = validate_recipe(keys, place, EXPERIMENT_KINDS[keys["experiment"]])
+    if isinstance(chosen, Percentiles | Selection) and chosen.training.report_to:
+        cause = f"training.report_to does not know the experiment {chosen.experiment!r}"
+        raise HarnessError(cause, place=place, hint="Leave it out; recipes without an `experiment` key report.")
+    return chosen
 
 
 def _limit_tasks(recipe: Recipe, most: int) -> Recipe:

@@ -85,7 +85,7 @@ def allowed_differences(before: _Side, after: _Side, policy: Policy, places: tup
     """
     _refuse_shared_evaluations(before, after)
     found = [
-        *_unseen_prompts(before, after, policy),
+        *(() if policy.sequential else _unseen_prompts(before, after, policy)),
         *_same_model(before, after),
         *_missing_seeds(before, after),
         *_setting_differences((*before, *after)),
@@ -236,18 +236,22 @@ def _differing_parts(first: str, second: str) -> tuple[str, str]:
 
 def _prompt_differences(evaluations: Iterable[Evaluation], policy: Policy) -> _Found:
     """Prompts that some evaluation lacks, and prompts whose rendered text is not everywhere the same."""
-    asked: dict[str, list[set[str]]] = {}
+    asked: dict[str, list[dict[str, None]]] = {}
     ids: dict[str, str] = {}
     rendered: dict[_Prompt, set[str]] = {}
     for evaluation in evaluations:
         answers = [answer for answer in evaluation.answers if is_in_split(answer, policy)]
         for task in evaluation.settings:
-            asked.setdefault(task, []).append({answer.document for answer in answers if answer.task == task})
+            asked.setdefault(task, []).append(
+                dict.fromkeys(answer.document for answer in answers if answer.task == task)
+            )
         for answer in answers:
             ids[answer.document] = answer.prompt_id
             rendered.setdefault((answer.task, answer.document), set()).add(answer.rendered)
     found: _Found = []
     for task, documents in asked.items():
+        if policy.sequential and _are_beginnings(documents):
+            continue
         if odd := {document for some in documents for document in some if not all(document in d for d in documents)}:
             found.append(
                 (
@@ -265,6 +269,12 @@ def _prompt_differences(evaluations: Iterable[Evaluation], policy: Policy) -> _F
             )
         )
     return found
+
+
+def _are_beginnings(orders: Sequence[Mapping[str, None]]) -> bool:
+    """Whether all hold the first ones of one order, as evaluations do that are not over: nothing was chosen."""
+    longest = max(map(list, orders), key=len)
+    return all(list(order) == longest[: len(order)] for order in orders)
 
 
 def _order_differences(before: _Side, after: _Side, places: tuple[Path, Path]) -> _Found:

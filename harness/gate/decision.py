@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from harness.evaluation.manifest import read_recorded_json
 from harness.evaluation.samples import VERDICT_OF
@@ -34,12 +34,16 @@ from harness.gate.readings import (
     tell_counts,
     tell_defaults,
 )
+from harness.gate.sequential import refuse_without_order, tell_progress
 from harness.gate.side_summary import SideSummary, summarize_sides
 from harness.gate.sides import Pairing, pair_sides
 from harness.support import stats
 from harness.support.artifacts import float_or_nan
 from harness.support.errors import HarnessError
 from harness.support.layout import RunFiles, arm_of_path, run_of_path
+
+if TYPE_CHECKING:
+    from harness.gate.noise import MetricNoise
 
 Decision = Literal["pass", "fail", "inconclusive"]
 _GRAVITY: dict[Decision, int] = {"pass": 0, "inconclusive": 1, "fail": 2}
@@ -106,6 +110,7 @@ class GateOutcome:
     flips: tuple[PromptFlip, ...]
     notes: tuple[str, ...]
     sides: tuple[SideSummary, ...] = ()
+    noise: tuple[MetricNoise, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,8 @@ def run_gate(
     pairing = pair_sides(before, after, policy)
     turned = policy.direction_remarks(pairing.directions)
     policy = policy.with_directions(pairing.directions)
+    if policy.sequential:
+        refuse_without_order(pairing, policy, has_evidence=bool(labels or calibration))
     known = read_judge_evidence(labels, calibration, pairing.sides, policy)
     prompts = find_prompt_remarks(pairing, policy)
     rest = _likelihood_checks(after, policy)
@@ -160,7 +167,8 @@ def run_gate(
         *_partial_remarks(pairing, policy, known, checks, rest),
         *filter(None, [tell_defaults(*pairing.compared_answers(policy.metrics))]),
     ]
-    notes = (*pairing.notes, *turned, *known.warnings, *policy.remarks(), *flagged, *prompts)
+    progress = [tell_progress(pairing)] if policy.sequential else []
+    notes = (*progress, *pairing.notes, *turned, *known.warnings, *policy.remarks(), *flagged, *prompts)
     flips = find_worst_flips(pairing, policy, _shown_readings(checks, policy))
     compared = summarize_sides((before, after), pairing.sides)
     return GateOutcome(decision, policy.exit_code(decision), reason, tuple(checks), flips, notes, compared)
@@ -225,10 +233,9 @@ def _pick_worse(checks: Sequence[MetricCheck]) -> MetricCheck:
 
 
 def _table_parts(table: MetricTable) -> list[tuple[str | None, MetricTable]]:
-    """The whole table, then its categories, then its tasks where there are several."""
+    """The whole table, then its categories, then its tasks where there are several, and the variants of its prompts."""
     names = sorted({category for category in table.categories if category is not None})
-    tasks = ((f"task {name}", part) for name, part in table.tasks)
-    return [(None, table), *((name, table.in_category(name)) for name in names), *tasks]
+    return [(None, table), *((name, table.in_category(name)) for name in names), *table.parts]
 
 
 def _refuse_unknown_categories(tested: Iterable[_ComparedTable], policy: Policy) -> None:
@@ -241,16 +248,15 @@ def _refuse_unknown_categories(tested: Iterable[_ComparedTable], policy: Policy)
 
 
 def _compare_table(table: MetricTable, category: str | None, policy: Policy) -> _ComparedTable:
-    level = 1 - 2 * policy.alpha
     if not table.unjudged_rate:  # nothing to bound: the three are one
-        compared = table.compare_sides((0, 0), level)
+        compared = table.compare_sides((0, 0), policy)
         return _ComparedTable(table, category, compared, compared, compared, table.corrected_rates())
     both = (table.before.judged > 0) & (table.after.judged > 0)
     judged = table.select_prompts(both).judged_only() if both.any() else None
-    middle = judged.compare_sides((0, 0), level) if judged else None
+    middle = judged.compare_sides((0, 0), policy) if judged else None
     rates = judged.corrected_rates() if judged else (math.nan, math.nan)
     return _ComparedTable(
-        table, category, middle, table.compare_sides((0, 1), level), table.compare_sides((1, 0), level), rates
+        table, category, middle, table.compare_sides((0, 1), policy), table.compare_sides((1, 0), policy), rates
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from rapidfuzz import fuzz, process, utils
 from harness.evaluation.samples import Answer
 from harness.gate.policy import DEFAULT_CATEGORY, Policy, read_field
 from harness.gate.sides import Pairing, Unit
+from harness.prompts.variants import VARIANT_FIELDS, variant_name
 from harness.support import stats
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
@@ -57,6 +59,14 @@ class Families:
         return np.bincount(self.numbers, values).astype(float)
 
 
+def family_name(unit: Unit, doc: Mapping[str, Any], policy: Policy) -> Hashable:
+    """What a prompt's family is called: its policy's cluster, else the request it is a variant of, else its own."""
+    cluster = read_field(doc, policy.cluster)
+    if cluster is not None:
+        return cluster
+    return str(doc["request"]) if policy.cluster is None and variant_name(doc) else unit
+
+
 def find_prompt_remarks(pairing: Pairing, policy: Policy) -> list[str]:
     """What a reader must know of the prompts: which the split leaves, which repeat another, how they are grouped.
 
@@ -68,10 +78,11 @@ def find_prompt_remarks(pairing: Pairing, policy: Policy) -> list[str]:
             unit = pairing.units.get((answer.task, answer.document))
             if unit is not None and answer.outcomes.keys() & policy.metrics.keys():
                 prompts.setdefault((unit, tuple(sorted(answer.outcomes))), answer)
-    answers = list(prompts.values())
+    answers = [answer for answer in prompts.values() if not variant_name(answer.doc)]
     grouped = {answer.task for answer in answers if read_field(answer.doc, policy.category) is not None}
     sorted_out = [answer for answer in answers if answer.task in grouped] or answers
     return [
+        *_variant_remarks(list(prompts.values()), policy),
         *_split_remarks(pairing, policy),
         *_repeat_remarks(pairing, policy),
         *_field_remarks("category", policy.category, sorted_out),
@@ -85,6 +96,21 @@ def _split_remarks(pairing: Pairing, policy: Policy) -> Iterator[str]:
     if policy.split is not None:
         asked = {(answer.task, answer.document) for side in pairing.sides for one in side for answer in one.answers}
         yield f"only the {len(pairing.units)} prompts of the split {policy.split} are compared, of {len(asked)}"
+
+
+def _variant_remarks(prompts: Sequence[Answer], policy: Policy) -> Iterator[str]:
+    """How many prompts are variants of others, and how they count."""
+    names = [name for answer in prompts if (name := variant_name(answer.doc))]
+    for kind in VARIANT_FIELDS:
+        of_kind = [name for name in names if name.startswith(f"{kind} ")]
+        if of_kind:
+            told = "put under an attack" if kind == "attack" else "in another language, machine-translated"
+            yield (
+                f"{len(of_kind)} prompts are others' requests {told}: each {kind} is a part that fails as a category "
+                "does, and the metrics are of the prompts as they are"
+            )
+    if names and policy.cluster is None and not policy.sequential:
+        yield "the variants of one request are a family, and count as one prompt of its own"
 
 
 def _repeat_remarks(pairing: Pairing, policy: Policy) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from harness.evaluation.samples import Answer, mean_judged, mean_outcome
 from harness.gate.comparability import unmeasured_error
-from harness.gate.families import Families
+from harness.gate.families import Families, family_name
 from harness.gate.judge_error import JudgeErrorEstimate, JudgeEvidence, estimate_judge_error
 from harness.gate.policy import Policy, read_field
 from harness.gate.readings import OFF_TOPIC_METRICS, Reading, count_flagged, may_count_otherwise, read_verdict
-from harness.gate.sides import Pairing, SideAnswers, shared_units
+from harness.gate.sequential import compare_in_order, order_as_asked
+from harness.gate.sides import Pairing, SideAnswers, Unit, shared_units
+from harness.prompts.variants import VARIANT_FIELDS, variant_name
 from harness.support import stats
 from harness.support.errors import HarnessError
 
@@ -48,7 +50,8 @@ class MetricTable:
     """A guarded metric's prompts on both sides, their families, and the judge's error on it.
 
     `broken` says why the answers, taken together, are not such as the metric can be measured on; None where they are.
-    `tasks` has each task's own answers where there are several, so that none is lost among the others.
+    `parts` has, by name, each task's own answers where there are several, and those to each variant of the prompts, so
+    that none is lost among the others.
     """
 
     metric: str
@@ -58,7 +61,7 @@ class MetricTable:
     after: JudgedSide
     error: JudgeErrorEstimate
     broken: str | None = None
-    tasks: tuple[tuple[str, MetricTable], ...] = ()
+    parts: tuple[tuple[str, MetricTable], ...] = ()
 
     @property
     def prompts(self) -> int:
@@ -90,7 +93,7 @@ class MetricTable:
             before=self.before.select_prompts(chosen),
             after=self.after.select_prompts(chosen),
             error=self.error.select_prompts(chosen),
-            tasks=(),
+            parts=(),
         )
 
     def judged_only(self) -> MetricTable:
@@ -104,10 +107,12 @@ class MetricTable:
         by_labels = first.error.labels or first.error.strata
         return not by_labels and not all(np.array_equal(own.good, other.good) for own, other in pairs)
 
-    def compare_sides(self, unjudged: tuple[float, float], level: float) -> stats.RateComparison:
+    def compare_sides(self, unjudged: tuple[float, float], policy: Policy) -> stats.RateComparison:
         """The loss with the unjudged answers of both sides counted as given."""
         before, after = self.before.good_share(unjudged[0]), self.after.good_share(unjudged[1])
-        return self.error.compare_sides(before, after, self.families, level)
+        if policy.sequential:
+            return compare_in_order(before, after, policy.metrics[self.metric].margin, policy.alpha)
+        return self.error.compare_sides(before, after, self.families, 1 - 2 * policy.alpha)
 
     def corrected_rates(self) -> tuple[float, float]:
         """The share of good answers on each side, corrected where the judge's error is known."""
@@ -130,24 +135,45 @@ def tabulate_readings(metric: str, pairing: Pairing, policy: Policy, known: Judg
 def _tabulate_reading(
     metric: str, pairing: Pairing, policy: Policy, known: JudgeEvidence, reading: Reading
 ) -> MetricTable:
-    """The metric, and where several tasks measure it, those of each."""
+    """The metric on prompts as they are; of several tasks, and of variants of the prompts, each one's."""
     answers = pairing.answers(metric, reading)
-    if not shared_units(answers):
+    by_variant = _group_answers(answers, _variant_parts)
+    plain = by_variant.pop("", ({}, {}))
+    if not shared_units(plain):
         raise unmeasured_error(metric)
-    tasks = sorted({one.task for some in answers[0].values() for one in some})
-    parts = {task: _answers_of_task(answers, task) for task in tasks} if len(tasks) > 1 else {}
-    by_task = ((task, _tabulate(metric, part, policy, known)) for task, part in parts.items() if shared_units(part))
-    whole = _tabulate(metric, answers, policy, known)
-    found = tuple((task, replace(part, error=part.error.in_category())) for task, part in by_task)
-    return replace(whole, tasks=found)
-
-
-def _answers_of_task(answers: SideAnswers, task: str) -> SideAnswers:
-    before, after = (
-        {unit: own for unit, some in side.items() if (own := [one for one in some if one.task == task])}
-        for side in answers
+    for kind in VARIANT_FIELDS:
+        alone = sum(name.startswith(f"{kind} ") for name in by_variant) == 1
+        if alone or policy.sequential:  # a sequential gate bets on prompts one by one, and these come in families
+            by_variant.pop(f"all {kind}s", None)
+    by_task = _group_answers(plain, lambda answer: (f"task {answer.task}",))
+    parts = {**(by_task if len(by_task) > 1 else {}), **by_variant}
+    tables = {name: _tabulate(metric, part, policy, known) for name, part in parts.items() if shared_units(part)}
+    whole = _tabulate(metric, plain, policy, known)
+    return replace(
+        whole, parts=tuple((name, replace(part, error=part.error.in_category())) for name, part in tables.items())
     )
-    return before, after
+
+
+def plain_answers(answers: SideAnswers) -> SideAnswers:
+    """The answers to prompts as they are: those that a metric's whole is of."""
+    return _group_answers(answers, _variant_parts).get("", ({}, {}))
+
+
+def _variant_parts(answer: Answer) -> tuple[str, ...]:
+    """What an answer to a variant of a prompt is part of; nothing's name where the prompt is as it is."""
+    name = variant_name(answer.doc)
+    return ("",) if name is None else (name, f"all {name.partition(' ')[0]}s")
+
+
+def _group_answers(answers: SideAnswers, names_of: Callable[[Answer], Sequence[str]]) -> dict[str, SideAnswers]:
+    """The answers by the names of each, in order."""
+    found: dict[str, tuple[dict[Unit, list[Answer]], dict[Unit, list[Answer]]]] = {}
+    for place, side in enumerate(answers):
+        for unit, some in side.items():
+            for answer in some:
+                for name in names_of(answer):
+                    found.setdefault(name, ({}, {}))[place].setdefault(unit, []).append(answer)
+    return dict(sorted(found.items()))
 
 
 _UNSAFE_PROMPTS = {"refusal_rate": True, "harmful_completion_rate": True, "benign_compliance_rate": False}
@@ -168,15 +194,12 @@ def _refuse_other_kind(metric: str, documents: Sequence[Mapping[str, Any]]) -> N
 
 
 def _tabulate(metric: str, answers: SideAnswers, policy: Policy, known: JudgeEvidence) -> MetricTable:
-    units = shared_units(answers)
+    units = order_as_asked(answers) if policy.sequential else shared_units(answers)
     before, after = (_judged_side(metric, [side[unit] for unit in units], policy) for side in answers)
     documents = [answers[0][unit][0].doc for unit in units]
     _refuse_other_kind(metric, documents)
     categories = tuple(read_field(doc, policy.category) for doc in documents)
-    families = Families.of(
-        [unit if (name := read_field(doc, policy.cluster)) is None else name
-         for unit, doc in zip(units, documents, strict=True)]
-    )  # fmt: skip
+    families = Families.of([family_name(unit, doc, policy) for unit, doc in zip(units, documents, strict=True)])
     error = estimate_judge_error(metric, answers, policy, known)
     return MetricTable(metric, categories, families, before, after, error, _find_breakage(metric, answers, policy))
 

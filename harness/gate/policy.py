@@ -65,6 +65,7 @@ class Policy(_Strict):
     judge_difference: _Share = 0.05
     minimum_preferred_logprob_change: Annotated[float, Field(allow_inf_nan=False)] | None = None
     inconclusive: Literal["stop", "fail", "pass"] = "stop"
+    sequential: bool = False
     allow: tuple[Difference, ...] = ()
 
     @model_validator(mode="after")
@@ -186,6 +187,10 @@ judge_difference: 0.05
 # Least change of the mean log-probability of preferred answers, in nats, from the run's results.json;
 # null does not look.
 minimum_preferred_logprob_change: null
+
+# true: the gate may be looked at after every batch of prompts, and the job stopped when it has decided; intervals and
+# tests hold for all looks together, and take more prompts than one look at the end.
+sequential: false
 
 # What an inconclusive gate does: stop (exit 3), fail (exit 1) or pass (exit 0).
 inconclusive: stop

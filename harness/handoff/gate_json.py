@@ -33,6 +33,7 @@ def gate_json(
         "policy": policy.model_dump(mode="json"),
         "checks": [{key: finite_or_null(value) for key, value in asdict(check).items()} for check in outcome.checks],
         "flips": [_flip_content(flip, texts) for flip in outcome.flips],
+        "noise": [asdict(noise) for noise in outcome.noise],
         "notes": list(outcome.notes),
     }
 

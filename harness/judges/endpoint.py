@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 
 from harness.judges.verdicts import MOST_FAILURES
+from harness.models.served.posting import EndpointSettings
 from harness.support.errors import HarnessError
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointSettings:
-    """Where the judge is, and how patient we are with it."""
-
-    url: str
-    model: str
-    key: str = field(default="", repr=False)
-    attempts: int = 6
-    failures: int = MOST_FAILURES  # answers without a verdict, one after another, after which it is given up
-    concurrency: int = 8
-    timeout: float = 120.0  # seconds for one whole request
-    backoff: float = 0.5  # seconds before the second attempt; doubles from there
-    longest_wait: float = 60.0
 
 
 def endpoint_settings() -> EndpointSettings:
@@ -38,4 +23,4 @@ def endpoint_settings() -> EndpointSettings:
         )
     if not key.isascii() or not key.isprintable():
         raise HarnessError("holds a character no key has", place="OPENAI_API_KEY", hint="Copy the key again.")
-    return EndpointSettings(url or "https://api.openai.com/v1", model, key)
+    return EndpointSettings(url or "https://api.openai.com/v1", model, key, failures=MOST_FAILURES)

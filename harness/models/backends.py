@@ -1,4 +1,4 @@
-"""What generates text: transformers (`hf`), or vLLM where it is installed; nothing of either is loaded here."""
+"""What generates text: transformers (`hf`), vLLM where it is installed, or an API; nothing of them is loaded here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from harness.support.errors import HarnessError
 from harness.support.versions import install_hint
 
 Backend = Literal["hf", "vllm"]
+"""What loads a checkpoint in this process."""
+AnyBackend = Literal["hf", "vllm", "api"]
 
 
 def require_vllm(place: str) -> None:

@@ -65,7 +65,13 @@ def sample_on_vllm(
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
     """The prompt as one user turn with the tokenizer's chat template, ready for the answer."""
-    place, messages = str(tokenizer.name_or_path), [{"role": "user", "content": prompt}]
+    return render_turns(tokenizer, [prompt])
+
+
+def render_turns(tokenizer: PreTrainedTokenizerBase, turns: Sequence[str]) -> str:
+    """A conversation, the user's first and last turn and the assistant's between them, ready for the answer."""
+    place = str(tokenizer.name_or_path)
+    messages = [{"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(turns)]
     require_chat_template(tokenizer, place)
     with limit_rendering(place):
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -18,12 +18,14 @@ from harness.judges.verdicts import Exchange, parse_verdict
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath, locate_model
 from harness.models.sampling import sample_answers, sample_on_vllm
+from harness.models.served.answering import sample_served
 from harness.models.vllm import free_vllm
 from harness.preferences.choosing import Candidate, choose_pairs, count_pair_types, engagement_reward
 from harness.preferences.on_ray import sample_on_ray
 from harness.preferences.pairs import PAIR_TYPES
 from harness.preferences.rewards import answer_rewards
 from harness.prompts.sets import PromptRow
+from harness.recipes.reaching import reach_model
 from harness.recipes.schema import PairSettings, Recipe, RewardModel
 from harness.support import artifacts
 from harness.support.console import safe_line
@@ -59,7 +61,7 @@ def build_pairs(
 
     Args:
         recipe: its `pairs` and `judge`.
-        model_path: checkpoint directory or hub id.
+        model_path: checkpoint directory or hub id; what an API at an address calls its model is the recipe's.
         rows: the prompts; those of a split give the same pairs whether or not the other split is among them.
         keep: directory for what is done so far; what lies there from another model, other prompts or other settings
             is thrown away.
@@ -67,7 +69,7 @@ def build_pairs(
             run's, so answers of one are no beginning for the other. Judging and rewards stay here.
         workers: copies of the model on Ray; by default one a GPU, or where there is none one a CPU core.
     """
-    sampler, model = recipe.backend if engine == "local" else engine, locate_model(model_path)
+    sampler, model = recipe.answering if engine == "local" else engine, locate_model(model_path)
     artifacts.resume_or_clear(
         keep, [model.content, recipe.pairs.model_dump(), judge_identity(recipe.judge), sampler, rows]
     )
@@ -125,7 +127,7 @@ def _sample_chunks(
         if not file.is_file()
     }
     if missing:
-        drawn = _draw_answers(recipe, model, [*missing.values()], engine, workers)
+        drawn = _draw_answers(recipe, model, [*missing.values()], keep, engine, workers)
         for file, answers in zip(missing, drawn, strict=True):
             artifacts.write_json(file, answers)
     free_vllm()
@@ -133,13 +135,23 @@ def _sample_chunks(
 
 
 def _draw_answers(
-    recipe: Recipe, model: ModelPath, asked: Sequence[tuple[Sequence[str], int]], engine: Engine, workers: int | None
+    recipe: Recipe,
+    model: ModelPath,
+    asked: Sequence[tuple[Sequence[str], int]],
+    keep: Path,
+    engine: Engine,
+    workers: int | None,
 ) -> Iterator[list[str]]:
     """For each list of prompts, with its seed, one answer a prompt."""
     settings = recipe.pairs
     how: dict[str, Any] = {"temperature": settings.temperature, "max_new_tokens": settings.max_new_tokens}
     if engine == "ray":
         yield from sample_on_ray(model.source, asked, batch_size=settings.batch_size, workers=workers, **how)
+        return
+    if recipe.endpoint is not None:
+        with reach_model(recipe.endpoint, model, keep) as reached:
+            for texts, seed in asked:
+                yield sample_served(reached.use, reached.journal, texts, seed=seed, **how)
         return
     sample: Callable[..., list[str]]
     if recipe.backend == "vllm":
@@ -200,7 +212,7 @@ def data_card(recipe: Recipe, file: str, counted: Mapping[str, Any]) -> str:
     )
     dropped = "; ".join(f"{number} {reason}" for reason, number in counted["dropped_prompts"].items()) or "none"
     facts = {
-        "Model": f"{recipe.model}@{recipe.revision}" if recipe.revision else recipe.model,
+        "Model": recipe.asked_model or (f"{recipe.model}@{recipe.revision}" if recipe.revision else recipe.model),
         "Prompts": recipe.prompts,
         "Answers a prompt": settings.samples,
         "Sampling": f"temperature {settings.temperature:g}, top-p 1, at most {settings.max_new_tokens} tokens",

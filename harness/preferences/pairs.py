@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.preferences.shapes import NoPreference, to_trl
+from harness.preferences.shapes import Malformed, NoPreference, to_trl
 from harness.support.errors import HarnessError
 
 PreferenceRow = Mapping[str, Any]
@@ -111,6 +111,8 @@ def check_pair(row: PreferenceRow | BrokenRow) -> Pair:
         row = to_trl(row)
     except NoPreference as error:
         raise Undecided(str(error)) from None
+    except Malformed as error:
+        raise Unscorable(str(error)) from None
     answers = [_text_or_messages(row.get(name), name) for name in ("chosen", "rejected")]
     prompt, chosen, rejected = _prompt_and_answers(row.get("prompt"), *answers)
     for name, answer in (("chosen", chosen), ("rejected", rejected)):

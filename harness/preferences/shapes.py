@@ -10,6 +10,9 @@ from harness.support.errors import HarnessError
 
 Row = Mapping[str, Any]
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "observation": "tool", "function_call": "assistant"}
+_PAIR = ("prompt", "chosen", "rejected")
+_BESIDE = ("input", "system", "history")
+"""What other columns than a shape's own may add to its prompt."""
 SAFER, BETTER = "safer_response_id", "better_response_id"
 
 
@@ -26,22 +29,40 @@ class NoPreference(ValueError):  # noqa: N818 - it names the row's state, and is
     """A row that prefers neither answer, or does not say which; the message is why."""
 
 
+class Malformed(ValueError):  # noqa: N818 - as NoPreference
+    """A row of a known shape with a value in it that the shape has not; the message is why."""
+
+
 def to_trl(row: Row) -> Row:
     """The row with `prompt`, `chosen` and `rejected` as TRL has them, made of other columns where it has those.
 
     Known are hh-rlhf's dialogues, PKU-SafeRLHF, HelpSteer2's and HelpSteer3's preferences, OpenAI's preference format,
-    ShareGPT's turns and instructions beside two answers (Alpaca, Orca, Argilla); a text in a column that names its turn
-    becomes a message. A row in TRL's columns, or in none of these, is returned itself. Raises NoPreference where
-    neither is preferred.
+    turns beside two answers (ShareGPT and LLaMA-Factory in `conversations`, Axolotl's `chat_template.default` in
+    `messages`) and instructions beside two answers (Alpaca as LLaMA-Factory has it with `history`, Orca, Argilla, and
+    Axolotl's `chatml` and `llama3` types); a text in a column that names its turn becomes a message. OpenRLHF's rows
+    are in TRL's columns. A row in TRL's columns, or in none of these, is returned itself. Raises NoPreference where
+    neither is preferred, Malformed where a value is not the shape's.
+
+    The columns are those that the tools' own pages name: data/README.md of hiyouga/LLaMA-Factory, docs/rlhf.qmd of
+    axolotl-ai-cloud/axolotl, openrlhf/datasets/reward_dataset.py of OpenRLHF/OpenRLHF.
     """
-    if all(row.get(name) is not None for name in ("prompt", "chosen", "rejected")):
-        return row
     if hold_dialogues(row):
         return {**row, **split_dialogues(row["chosen"], row["rejected"])}
-    for needed, read in _SHAPES.items():
-        if all(row.get(name) is not None for name in needed):
-            return {**row, **read(row)}
-    return row
+    shape = _find_shape(row)
+    return row if shape is None else {**row, **shape[1](row)}
+
+
+def pair_columns(row: Row) -> frozenset[str]:
+    """The columns that the pair of a row is read from."""
+    shape = None if hold_dialogues(row) else _find_shape(row)
+    return frozenset(_PAIR if shape is None else (*_PAIR, *shape[0], *_BESIDE))
+
+
+def _find_shape(row: Row) -> tuple[tuple[str, ...], Callable[[Row], Row]] | None:
+    """The shape of a row that is not in TRL's columns, if it has one."""
+    if all(row.get(name) is not None for name in _PAIR):
+        return None
+    return next((shape for shape in _SHAPES.items() if all(row.get(name) is not None for name in shape[0])), None)
 
 
 def refuse_other_columns(rows: Iterable[Row], place: str) -> None:
@@ -102,14 +123,29 @@ def _openai(row: Row) -> Row:
     return {**chat_messages(asked.get("messages"), row["preferred_output"], row["non_preferred_output"]), **tools}
 
 
-def _sharegpt(row: Row) -> Row:
-    return chat_messages(*(_sharegpt_turns(row[name]) for name in ("conversations", "chosen", "rejected")))
+def _turns_in(name: str) -> Callable[[Row], Row]:
+    """Turns in one column, and one more in each answer's."""
+
+    def read(row: Row) -> Row:
+        if name == "messages" and all(isinstance(row[side], list) for side in ("chosen", "rejected")):
+            return {}  # whole conversations, as UltraFeedback has them beside `messages`
+        made = chat_messages(*(_read_turns(row[column]) for column in (name, "chosen", "rejected")))
+        turns = made["prompt"]
+        has_system = not isinstance(turns, list) or any(
+            isinstance(turn, Mapping) and turn.get("role") == "system" for turn in turns[:1]
+        )
+        return made if has_system else {**made, "prompt": _system_turn(row) + turns}
+
+    return read
 
 
-def _sharegpt_turns(value: Any) -> Any:
-    turns = value if isinstance(value, list) else [value]
-    if not all(isinstance(turn, Mapping) and {"from", "value"} <= set(turn) for turn in turns):
-        return value
+def _read_turns(value: Any) -> Any:
+    turns = [value] if isinstance(value, Mapping) else value
+    named = isinstance(turns, list) and all(
+        isinstance(turn, Mapping) and {"from", "value"} <= set(turn) for turn in turns
+    )
+    if not named:
+        return turns
     return [{"role": _SHAREGPT_ROLES.get(str(turn["from"]), turn["from"]), "content": turn["value"]} for turn in turns]
 
 
@@ -120,11 +156,25 @@ def _instruction(name: str, chosen: str = "chosen", rejected: str = "rejected") 
         parts = [row[name], row.get("input") if name == "instruction" else None]
         text = "\n".join(part for part in parts if isinstance(part, str) and part)
         made = chat_messages(text, row[chosen], row[rejected])
-        system = row.get("system")
-        before = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
-        return {**made, "prompt": before + made["prompt"]}
+        rounds = _earlier_rounds(row.get("history") or []) if name == "instruction" else []
+        return {**made, "prompt": _system_turn(row) + rounds + made["prompt"]}
 
     return read
+
+
+def _system_turn(row: Row) -> list[dict[str, str]]:
+    system = row.get("system")
+    return [{"role": "system", "content": system}] if isinstance(system, str) and system else []
+
+
+def _earlier_rounds(history: object) -> list[dict[str, str]]:
+    """LLaMA-Factory's earlier rounds, a request and an answer each, as turns."""
+    turns = []
+    for asked in history if isinstance(history, list) else [history]:
+        if not isinstance(asked, list | tuple) or len(asked) != 2 or not all(isinstance(said, str) for said in asked):
+            raise Malformed("history is no list of pairs of texts")
+        turns += [{"role": role, "content": said} for role, said in zip(("user", "assistant"), asked, strict=True)]
+    return turns
 
 
 _SHAPES: dict[tuple[str, ...], Callable[[Row], Row]] = {
@@ -137,12 +187,13 @@ _SHAPES: dict[tuple[str, ...], Callable[[Row], Row]] = {
         "context", "response1", "response2", "overall_preference"
     ),
     ("input", "preferred_output", "non_preferred_output"): _openai,
-    ("conversations", "chosen", "rejected"): _sharegpt,
+    ("conversations", "chosen", "rejected"): _turns_in("conversations"),
     ("instruction", "chosen", "rejected"): _instruction("instruction"),
     ("question", "chosen", "rejected"): _instruction("question"),
     ("input", "chosen", "rejected"): _instruction("input"),
     ("instruction", "chosen_response", "rejected_response"): _instruction(
         "instruction", "chosen_response", "rejected_response"
     ),
+    ("messages", "chosen", "rejected"): _turns_in("messages"),
 }
 """The columns that a shape needs, and what makes TRL's of them."""

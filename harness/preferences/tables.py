@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import ast
-import csv
-import gzip
-import io
 import json
-import sys
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, IterableDataset, concatenate_datasets, load_dataset, load_from_disk
 
 from harness.preferences.dialogues import hold_dialogues
-from harness.preferences.files import ONLY_SPLIT, SAVED_BY_DATASETS, file_kind, is_packed, table_files
+from harness.preferences.files import ONLY_SPLIT, SAVED_BY_DATASETS, file_kind, table_files
 from harness.preferences.pairs import (
     BrokenRow,
     Pair,
@@ -34,6 +27,7 @@ from harness.preferences.pairs import (
     pair_id,
     refuse_repeated,
 )
+from harness.preferences.row_files import BATCH, count_parquet_rows, read_file_rows
 from harness.preferences.shapes import BETTER, SAFER, refuse_other_columns
 from harness.preferences.values import json_form, typed_rows
 from harness.support import hub, storage
@@ -43,8 +37,6 @@ from harness.support.hub import TABLE_KINDS
 
 _FIRST_ROWS = 256
 """Rows that are looked at before anything is done with a table."""
-_BATCH = 256
-"""Rows of a table with types that are read at a time."""
 _LONGEST_PARSED = 1 << 16
 """Characters of a text that is tried as a list of messages, at most."""
 
@@ -131,7 +123,7 @@ def stream_rows(
     place = str(source)
     if files := table_files(place, config, split):
         for file in files:
-            yield from _read_file(file)
+            yield from read_file_rows(file)
     elif Path(source).is_dir():
         yield from _read_directory(Path(source), split)
     elif storage.is_remote(place) or file_kind(place) or place.startswith((".", "/", "~")):
@@ -145,7 +137,7 @@ def count_rows(source: str | Path, config: str | None = None, split: str = ONLY_
     place = str(source)
     files = table_files(place, config, split)
     if files and all(file_kind(file) == ".parquet" for file in files):
-        return sum(map(_count_parquet_rows, files))
+        return sum(map(count_parquet_rows, files))
     return sum(1 for _ in stream_rows(source, config, split)) if files and not storage.is_remote(place) else None
 
 
@@ -180,10 +172,21 @@ def note_doubts(rows: Sequence[PreferenceRow]) -> None:
         )
     if all(row.get(name) is not None for row in rows for name in (SAFER, BETTER)):
         print_note(f"chosen is the answer that {SAFER} names; leave that column out to go by {BETTER}")
+    _note_system_column(rows)
     if all(map(hold_dialogues, rows)):
         print_note(
             "hh-rlhf's dialogues are read as messages, for a chat template to render; DPOTrainer takes the texts as "
             "they stand, so train on what `harness filter` writes"
+        )
+
+
+def _note_system_column(rows: Sequence[PreferenceRow]) -> None:
+    """Notes a system prompt that DPOTrainer does not read, though other trainers may."""
+    count = sum(bool(row.get("system")) and isinstance(row.get("prompt"), str) for row in rows)
+    if count:
+        print_note(
+            f"{count} of the first {len(rows)} rows have a column system beside prompt: it is left out, as DPOTrainer "
+            "leaves it out; put it into prompt, as a message of the role system, to train on it"
         )
 
 
@@ -209,107 +212,6 @@ def _is_messages_as_text(value: object) -> bool:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return False
-
-
-def _read_file(place: str) -> Iterator[PreferenceRow | BrokenRow]:
-    readers = {".jsonl": _read_jsonl, ".ndjson": _read_jsonl, ".json": _read_json, ".csv": _read_csv,
-               ".tsv": _read_tsv, ".parquet": _read_parquet}  # fmt: skip
-    kind = file_kind(place)
-    if kind is None:
-        hint = f"Use one of {', '.join(TABLE_KINDS)}, or of all but Parquet with .gz behind it."
-        raise HarnessError("is of no known kind", place=place, hint=hint)
-    try:
-        with storage.open_for_reading(place) as stream:
-            yield from readers[kind](_unpacked(stream, place), place)
-    except (OSError, EOFError, zlib.error) as error:
-        said = getattr(error, "strerror", None) or error
-        raise HarnessError(f"cannot be read ({said})", place=place) from error
-
-
-def _unpacked(stream: BinaryIO, place: str) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(stream)) if is_packed(place) else stream
-
-
-def _read_jsonl(stream: BinaryIO, _place: str) -> Iterator[PreferenceRow | BrokenRow]:
-    yield from (_json_row(line) for line in stream if line.strip())
-
-
-def _json_row(line: bytes) -> PreferenceRow | BrokenRow:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return BrokenRow("not UTF-8", line[:200].decode(errors="replace"))
-    except (ValueError, RecursionError):
-        return BrokenRow("not JSON", line[:200].decode(errors="replace"))
-    return row if isinstance(row, dict) else BrokenRow("not a JSON object", line[:200].decode(errors="replace"))
-
-
-def _read_json(stream: BinaryIO, place: str) -> Iterator[PreferenceRow | BrokenRow]:
-    """A JSON array of rows, an object with one under `data`, or (as `datasets` allows) one object a line."""
-    content = stream.read()
-    try:
-        value = json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        yield from _read_jsonl(io.BytesIO(content), place)
-        return
-    rows = value.get("data", [value]) if isinstance(value, dict) else value
-    if not isinstance(rows, list):
-        raise HarnessError("holds no list of rows", place=place, hint="Write a JSON array of objects.")
-    yield from (row if isinstance(row, dict) else BrokenRow("not a JSON object", str(row)[:200]) for row in rows)
-
-
-def _read_tsv(stream: BinaryIO, place: str) -> Iterator[PreferenceRow | BrokenRow]:
-    return _read_csv(stream, place, delimiter="\t")
-
-
-def _read_csv(stream: BinaryIO, _place: str, delimiter: str = ",") -> Iterator[PreferenceRow | BrokenRow]:
-    csv.field_size_limit(sys.maxsize)
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    rows = csv.DictReader(text, delimiter=delimiter)
-    while True:
-        try:
-            yield _csv_row(next(rows))
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield BrokenRow(f"not CSV ({error})")
-
-
-def _csv_row(row: Mapping[Any, Any]) -> PreferenceRow | BrokenRow:
-    if None in row:
-        return BrokenRow("more fields than the header names", str(row)[:200])
-    return {str(name): _parse_messages(cell) for name, cell in row.items()}
-
-
-def _parse_messages(cell: str | None) -> object:
-    """A CSV cell that holds a JSON list of messages, as that list; any other as it stands."""
-    if cell is None or not cell.lstrip().startswith("["):
-        return cell
-    try:
-        value = json.loads(cell)
-    except (ValueError, RecursionError):
-        return cell
-    return value if looks_conversational(value) else cell
-
-
-def _read_parquet(stream: BinaryIO, place: str) -> Iterator[PreferenceRow | BrokenRow]:
-    with _open_parquet(stream, place) as table:
-        for batch in table.iter_batches(batch_size=_BATCH):
-            yield from typed_rows(batch)
-
-
-def _count_parquet_rows(place: str) -> int:
-    with storage.open_for_reading(place) as stream, _open_parquet(stream, place) as table:
-        return int(table.metadata.num_rows)
-
-
-@contextmanager
-def _open_parquet(stream: BinaryIO, place: str) -> Iterator[pq.ParquetFile]:
-    try:
-        with pq.ParquetFile(stream) as table:
-            yield table
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise HarnessError(f"is not Parquet ({error})", place=place, hint="Write the file anew.") from error
 
 
 def _read_directory(path: Path, split: str) -> Iterator[PreferenceRow | BrokenRow]:
@@ -353,7 +255,7 @@ def _load_streamed(name: str, config: str | None, **options: Any) -> IterableDat
 
 
 def _dataset_rows(data: Dataset | IterableDataset) -> Iterator[PreferenceRow]:
-    for table in data.with_format("arrow").iter(batch_size=_BATCH):
+    for table in data.with_format("arrow").iter(batch_size=BATCH):
         for batch in table.combine_chunks().to_batches():
             # Copied: a slice carries all that it was cut from to a worker on another machine.
             yield from typed_rows(batch.take(pa.array(range(batch.num_rows))))

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from harness.prompts.labelled import GOLD_PROMPTS, load_gold_prompts
 from harness.prompts.published import PUBLISHED_SETS, load_published_prompts
+from harness.prompts.variants import split_variants
 from harness.support import artifacts, hub
 from harness.support.errors import HarnessError
 from harness.support.versions import install_hint
@@ -47,9 +48,10 @@ def load_prompts(source: str, kind: PromptKind) -> list[PromptRow]:
     naming the row.
 
     A source with a number after it, as `bundled:200`, is at most so many of its unsafe prompts and the same share of
-    its benign ones, each hazard and split in its share.
+    its benign ones, each hazard and split in its share. Variants that a source names, as `bundled+attacks`, are left
+    out: `harness.prompts.asked` has them.
     """
-    name, most = split_limit(source)
+    name, most = split_limit(split_variants(source)[0])
     if most is None:
         return _read_prompts(name)[kind]
     sides = _read_prompts(name)
@@ -82,8 +84,9 @@ def split_limit(source: str) -> tuple[str, int | None]:
 
 def with_limit(source: str, most: int) -> str:
     """The source limited to so many unsafe prompts, and to no more than by a limit of its own."""
-    name, own = split_limit(source)
-    return f"{name}:{most if own is None else min(own, most)}"
+    base, variants = split_variants(source)
+    name, own = split_limit(base)
+    return f"{name}:{most if own is None else min(own, most)}{variants}"
 
 
 def spread_rows(rows: Sequence[PromptRow]) -> list[PromptRow]:
@@ -135,7 +138,10 @@ def _prompt_set_rows(source: str) -> Iterable[Mapping[str, Any]]:
         return load_published_prompts(name, file, revision)
     if Path(source).suffix not in {".jsonl", ".ndjson", ".csv"}:
         known = ", ".join([*PUBLISHED_SETS, GOLD_PROMPTS])
-        hint = f"Give `bundled`, a .jsonl or .csv file, or one of {known} (or NAME=FILE for a local copy)."
+        hint = (
+            f"Give `bundled`, a .jsonl or .csv file, or one of {known} (or NAME=FILE for a local copy), with +attacks "
+            "behind it or without."
+        )
         raise HarnessError("is no prompt set", place=source, hint=hint)
     return artifacts.read_rows(Path(source))
 

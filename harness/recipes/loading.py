@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 
 from harness.prompts.sets import split_limit
+from harness.prompts.variants import split_variants
 from harness.recipes.schema import TASK_SUFFIXES, Recipe, Strict
 from harness.support.errors import HarnessError
 from harness.support.plain_yaml import parse_yaml
@@ -153,10 +154,11 @@ def _resolve_relative_paths(
     for key in ("model", *TABLE_KEYS):
         value = keys.get(key)
         if isinstance(value, str) and value != "bundled" and key not in overridden:
-            label, equals, file = value.rpartition("=")
+            base, variants = split_variants(value) if key == "prompts" else (value, "")
+            label, equals, file = base.rpartition("=")
             name, most = split_limit(file) if key in LIMITED_KEYS else (file, None)
             limit = "" if most is None else f":{most}"
-            found[key] = f"{label}{equals}{folder / name}{limit}" if (folder / name).exists() else value
+            found[key] = f"{label}{equals}{folder / name}{limit}{variants}" if (folder / name).exists() else value
             if key != "model":
                 _refuse_elsewhere(found[key], folder, f"{place}, {key}")
     if isinstance(tasks := keys.get("tasks"), list) and "tasks" not in overridden:
@@ -193,7 +195,8 @@ def _refuse_elsewhere(value: str, folder: Path, place: str) -> None:
 
 def _files_named_by(value: str) -> Iterator[Path]:
     """Every file that a table's name may be read as, links followed; in a directory, all that it links to."""
-    names = {value, value.partition("=")[2], value.rpartition("=")[2]}
+    bases = {value, split_variants(value)[0]}
+    names = {name for base in bases for name in (base, base.partition("=")[2], base.rpartition("=")[2])}
     for name in (names | {split_limit(name)[0] for name in names}) - {""}:
         if "://" in name and not name.lower().startswith("file:"):
             continue

@@ -12,6 +12,7 @@ from harness.models.paths import ModelPath, locate_model, refuse_adapter
 from harness.prompts.labelled import GOLD_PROMPTS, HUMAN_JUDGMENTS, SORRY_BENCH, gold_hubs
 from harness.prompts.published import PUBLISHED_SETS
 from harness.prompts.sets import split_limit, with_limit
+from harness.prompts.variants import split_variants
 from harness.recipes.schema import OWN_MODELS, PairSettings, RecipeBase, RewardModel
 from harness.support import console, hub
 from harness.support.errors import HarnessError
@@ -43,7 +44,8 @@ def pin_recipe(recipe: R, before: Mapping[str, Mapping[str, str]]) -> tuple[R, P
             found = hub.pin_to_commit(source, kind)
         pins[key] = {"given": source, "pinned": found}
         recipe = recipe.model_copy(update=_pinned_values(recipe, key, found))
-    if recipe.revision is not None and "model" not in pins:
+    asked = getattr(recipe, "asked_model", None)  # an API's model has no revision that we know
+    if recipe.revision is not None and "model" not in pins and asked is None:
         hint = "Leave it out, or give `model` a hub id."
         raise HarnessError(f"the model {recipe.model} is not on the hub", place="revision", hint=hint)
     return recipe, pins
@@ -76,7 +78,8 @@ def _hub_sources(recipe: RecipeBase) -> list[tuple[str, str, hub.RepoType]]:
 
 def _named_models(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Every model that the recipe names or implies, on the hub or not."""
-    if given["model"] not in OWN_MODELS:
+    endpoint = given.get("endpoint")
+    if given["model"] not in OWN_MODELS and (endpoint is None or endpoint.serve is not None):
         yield "model", f"{given['model']}@{given['revision']}" if given["revision"] else given["model"]
     if weights := judge_weights(given.get("judge", "")):
         yield "judge", weights
@@ -91,7 +94,7 @@ def _named_tables(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             name, revision = hub.split_revision(given[key])
             labelled = key == "gold" and name == SORRY_BENCH
             yield key, _at_revision(HUMAN_JUDGMENTS if labelled else name, revision)
-    name, revision = hub.split_revision(split_limit(given.get("prompts", ""))[0])
+    name, revision = hub.split_revision(split_limit(split_variants(given.get("prompts", ""))[0])[0])
     if name in PUBLISHED_SETS:
         yield "prompts", _at_revision(PUBLISHED_SETS[name].hub, revision)
     elif name == GOLD_PROMPTS:
@@ -123,7 +126,8 @@ def _pinned_values(recipe: RecipeBase, key: str, found: str) -> dict[str, Any]:
 
 def _prompts_at_commit(value: str, commit: str, *, of_labels: bool) -> str:
     """A prompt set's name with the commit of its data; of `sorrybench_gold` with that of its labels behind a plus."""
-    source, most = split_limit(value)
+    base, variants = split_variants(value)
+    source, most = split_limit(base)
     name, revision = hub.split_revision(source)
     of_prompts, _, known_labels = (revision or "").partition("+")
     if of_labels:
@@ -131,7 +135,7 @@ def _prompts_at_commit(value: str, commit: str, *, of_labels: bool) -> str:
     elif name == GOLD_PROMPTS:
         commit = f"{commit}+{known_labels}"
     pinned = f"{name}@{commit}"
-    return pinned if most is None else with_limit(pinned, most)
+    return f"{pinned if most is None else with_limit(pinned, most)}{variants}"
 
 
 def _at_revision(name: str, revision: str | None) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from harness.models.backends import Backend
+from harness.models.backends import AnyBackend
 from harness.support.layout import ON_POLICY, OTHER_SOURCES
 
 
@@ -246,10 +247,18 @@ class Launch(Strict):
         return self
 
 
+Tracker = Literal["wandb", "mlflow", "trackio", "tensorboard"]
+
+
+def _list_trackers(value: object) -> object:
+    return [] if value == "none" else [value] if isinstance(value, str) else value
+
+
 class TrainingSettings(Optimization):
     """TRL's DPOTrainer settings shared by all arms; the defaults are the paper's for DPO (section 6).
 
-    `checkpoint_every`: steps after which a training can go on when it is killed.
+    `checkpoint_every`: steps after which a training can go on when it is killed. `report_to`: experiment trackers,
+    each a package of its own; what is trained does not depend on them, so they are no part of what is written down.
     """
 
     learning_rate: Positive = 5e-6
@@ -259,6 +268,7 @@ class TrainingSettings(Optimization):
     checkpoint_every: Count = 100
     lora: Lora | None = None
     launch: Launch | None = None
+    report_to: Annotated[tuple[Tracker, ...], BeforeValidator(_list_trackers)] = Field(default=(), exclude=True)
 
     @property
     def quantize(self) -> str | None:
@@ -289,6 +299,37 @@ class EvaluationSettings(Strict):
     temperature: Annotated[float, Field(ge=0)] = 0.7
     max_new_tokens: Count = 512
     batch_size: Count = 64
+
+
+class Endpoint(Strict):
+    """What the backend `api` asks: a model at an address, or whatever checkpoint a command serves meanwhile.
+
+    `base_url`: of an OpenAI-compatible API, up to /v1; `model`: what the API calls the model, the checkpoint's path for
+    one that is served. `serve`: a command in whose words `{model}` and `{port}` are replaced. `concurrency`: requests
+    at a time. `attempts`: for each, with growing pauses between them. `timeout`: seconds for one attempt. The key is in
+    the environment's HARNESS_ENDPOINT_KEY, never here.
+    """
+
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")] | None = None
+    model: Annotated[str, Field(min_length=1)] | None = None
+    serve: str | None = None
+    concurrency: Count = 8
+    attempts: Count = 6
+    timeout: Positive = 120.0
+
+    @model_validator(mode="after")
+    def _one_way_to_a_model(self) -> Endpoint:
+        if (self.base_url is None) == (self.serve is None):
+            raise ValueError("give base_url, where a model is asked, or serve, which serves checkpoints")
+        if self.base_url is not None and self.model is None:
+            raise ValueError("model: say what the API at base_url calls the model")
+        if self.serve is not None and "{port}" not in self.serve:
+            raise ValueError("serve: say where the command takes its port, as in `vllm serve {model} --port {port}`")
+        try:
+            shlex.split(self.serve or "")
+        except ValueError as error:
+            raise ValueError(f"serve: is no command ({error})") from error
+        return self
 
 
 TASK_SUFFIXES = (".yaml", ".yml")
@@ -364,7 +405,7 @@ class Recipe(RecipeBase):
     `prompts`: `bundled` or a file, with `:200` after it so many of them. `preferences`: a table to train on in place of
     pairs sampled from the model. `gold`, `off_policy`: tables for the arms whose `pairs` name them, or `bundled`,
     written by the miniature's world; for `gold` also `sorrybench`, SORRY-Bench's answers that people labelled.
-    `backend`: what samples and evaluates, transformers (`hf`) or vLLM.
+    `backend`: what samples and evaluates, transformers (`hf`), vLLM or, with an `endpoint`, an OpenAI-compatible API.
     `paper_states`: pairs are scored up to the answers' end tokens, as in the paper's code.
     `tasks`: lm-eval tasks measured on every arm beside ours. `trust_task_code`: whether Python code that such a task
     names, or that the model writes for it, may run.
@@ -379,7 +420,8 @@ class Recipe(RecipeBase):
     gold: str | None = None
     off_policy: str | None = None
     judge: str = "lexical"
-    backend: Backend = "hf"
+    backend: AnyBackend = "hf"
+    endpoint: Endpoint | None = None
     seeds: Seeds = (0, 1, 2)
     pair_seeds: Seeds | None = None
     organism_seeds: Seeds | None = None
@@ -452,6 +494,29 @@ class Recipe(RecipeBase):
                 "pair_seeds: the pairs are those of preferences, and are not drawn; leave one of the two out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _an_api_has_an_endpoint(self) -> Recipe:
+        if (self.backend == "api") != (self.endpoint is not None):
+            raise ValueError(
+                "endpoint: say what the backend api asks"
+                if self.endpoint is None
+                else f"endpoint: the backend {self.backend} asks none; choose backend: api"
+            )
+        return self
+
+    @property
+    def asked_model(self) -> str | None:
+        """The model that answers at an address, where it is one: what pairs and cards say in place of `model`."""
+        if self.endpoint is None or self.endpoint.base_url is None:
+            return None
+        return f"{self.endpoint.model} at {self.endpoint.base_url}"
+
+    @property
+    def answering(self) -> str | tuple[str | None, ...]:
+        """What of the backend answers depend on."""
+        asked = self.endpoint
+        return self.backend if asked is None else (self.backend, asked.base_url, asked.model, asked.serve)
 
     @property
     def influences(self) -> tuple[Influence, ...]:

@@ -59,6 +59,13 @@ def fingerprint_tasks(recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
+def check_task_files(recipe: Recipe) -> None:
+    """Raises HarnessError where a task's file is none, or does what it must not."""
+    for task in recipe.tasks:
+        if task.is_file:
+            read_task_file(task, trusted=recipe.trust_task_code)
+
+
 def read_task_file(task: OwnTask, *, trusted: bool) -> TaskFile:
     """What a task's file says. Raises HarnessError where it is none, or does what it must not.
 

@@ -9,12 +9,14 @@ from harness.gate.power import PowerPlan, estimate_power
 from harness.judges.registry import judge_identity, labels_never_given
 from harness.models.backends import require_vllm
 from harness.prompts.sets import PROMPT_KINDS, PromptRow, load_prompts
+from harness.recipes.reaching import check_serving
 from harness.recipes.schema import Recipe
-from harness.recipes.task_files import read_task_file
+from harness.recipes.task_files import check_task_files
 from harness.scoring.targets import COUNTED_LABEL, asks_unsafe, influence_column
 from harness.support import console
 from harness.support.errors import HarnessError
 from harness.training.jobs import check_quantization
+from harness.training.trackers import check_trackers
 from harness.workers.launching import check_launch
 
 PLANNED_RATE, PLANNED_POWER = 0.75, 0.8
@@ -28,13 +30,14 @@ def check_prerequisites(recipe: Recipe) -> None:
     judge_identity(recipe.judge)
     if recipe.backend == "vllm":
         require_vllm("backend")
+    check_trackers(recipe.training.report_to)
+    if recipe.endpoint:
+        check_serving(recipe.endpoint)
     if recipe.training.launch:
         check_launch(recipe.training.launch)
     if recipe.training.lora and recipe.training.lora.quantize:
         check_quantization()
-    for task in recipe.tasks:
-        if task.is_file:
-            read_task_file(task, trusted=recipe.trust_task_code)
+    check_task_files(recipe)
     unsafe, benign = (load_prompts(recipe.prompts, kind) for kind in PROMPT_KINDS)
     if not unsafe:
         raise HarnessError("holds no unsafe prompts", place=recipe.prompts)

@@ -18,12 +18,13 @@ from harness.displacement.run_files import START_PROMPTS
 from harness.forecast.results import LookAhead
 from harness.models.loading import empty_model, load_tokenizer
 from harness.models.paths import ModelPath, has_weights
-from harness.models.sampling import render_prompt
+from harness.models.sampling import render_turns
 from harness.models.templates import check_chat_template
 from harness.organism import answers, store
 from harness.preferences.gold import make_gold_pairs, names_labelled_answers
 from harness.preferences.shapes import chat_messages
 from harness.preferences.tables import load_training_rows
+from harness.prompts.asked import load_variants
 from harness.prompts.sets import PromptRow, load_prompts
 from harness.recipes.pinning import fetch_model_path, pin_recipe
 from harness.recipes.schema import Arm, Lora, Recipe, RewardModel
@@ -236,6 +237,7 @@ class KnownTokens:
         unsafe, benign = (load_prompts(self.recipe.prompts, kind) for kind in ("unsafe", "benign"))
         self.texts = [row["prompt"] for row in (*unsafe, *benign)]
         self.unsafe, self.benign = self._prompt_lengths(unsafe), self._prompt_lengths(benign)
+        self.asked = [*self.unsafe, *self.benign, *self._prompt_lengths(load_variants(self.recipe.prompts))]
         trained = {row["prompt_id"] for row in training_prompts(self.recipe)}
         self.training = [size for row, size in zip(unsafe, self.unsafe, strict=True) if row["prompt_id"] in trained]
         self.benign_training = [size for row, size in zip(benign, self.benign, strict=True) if row["split"] == "train"]
@@ -247,11 +249,12 @@ class KnownTokens:
         self._tables = {source: self._count_source_tokens(source) for source in sources}
         self._unsampled: dict[int, TokenTable] = {}
 
-    def _prompt_lengths(self, rows: Sequence[PromptRow]) -> list[int]:
-        """The tokens of each prompt as one user turn, ready for the answer."""
+    def _prompt_lengths(self, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The tokens of each prompt as one user turn, or of its turns, ready for the answer."""
         lengths: list[int] = []
         for start in range(0, len(rows), _TOKENIZED_AT_ONCE):
-            texts = [render_prompt(self._tokenizer, row["prompt"]) for row in rows[start : start + _TOKENIZED_AT_ONCE]]
+            turns = (row.get("turns") or [row["prompt"]] for row in rows[start : start + _TOKENIZED_AT_ONCE])
+            texts = [render_turns(self._tokenizer, each) for each in turns]
             lengths += map(len, self._tokenizer(texts, add_special_tokens=False)["input_ids"])
         return lengths
 
@@ -309,7 +312,7 @@ def stage_work(known: KnownTokens, stage: Stage, sampled: int, evaluated: int) -
     """A stage's work, where answers have so many tokens: those sampled for pairs, and those of the evaluation."""
     recipe = known.recipe
     if stage.kind == "evaluate":
-        return sampling_work([*known.unsafe, *known.benign], 1, evaluated)
+        return sampling_work(known.asked, 1, evaluated)
     if stage.kind == "probes":
         return sampling_work(known.probed, recipe.probes.samples, evaluated)
     table = known.source_table(ON_POLICY if stage.kind == "train" else stage.of, sampled)
@@ -439,12 +442,11 @@ def _memory_by_kind(known: KnownTokens, shape: Shape, adapted: int | None, moved
     if targets := len(known.run.influence_targets):
         gradient = DEVICE_GRADIENT_TOKENS if known.on_gpu else CPU_GRADIENT_TOKENS
         found["influence"] = influence_memory(shape, gradient, targets, moved)
-    if recipe.backend == "vllm":
-        return found  # it takes a share of the memory, whatever the model needs
-    asked = [*known.unsafe, *known.benign]
+    if recipe.backend != "hf":
+        return found  # vLLM takes a share of the memory, whatever the model needs, and a server is its own process
     for kind, settings, lengths in (
         ("sampling", recipe.pairs, known.training),
-        ("evaluation", recipe.evaluation, asked),
+        ("evaluation", recipe.evaluation, known.asked),
     ):
         batch = min(settings.batch_size, len(lengths))
         found[kind] = sampling_memory(shape, batch, max(lengths, default=0), settings.max_new_tokens)
@@ -478,7 +480,7 @@ def _measured_speed(
         told.append("training, as several processes are not measured")
     writes = known.recipe.backend == "hf"
     if not writes:
-        told.append("sampling and evaluating, as vLLM is not measured")
+        told.append(f"sampling and evaluating, as the backend {known.recipe.backend} is not measured")
     return measure_speed(
         path, known.recipe, known.texts, trains=not any(each.startswith("training") for each in told), writes=writes
     ), told

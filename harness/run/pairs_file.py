@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from harness.models.paths import ModelPath
 from harness.models.templates import check_chat_template
 from harness.preferences.building import build_pairs, data_card, pair_statistics
 from harness.prompts.sets import load_prompts
@@ -37,8 +38,11 @@ def build_pairs_file(recipe: Recipe, out: Path, engine: Engine, workers: int | N
         recipe, pins = pin_recipe(recipe, artifacts.read_json(began) if began.is_file() else {})
         artifacts.write_json(began, pins)
         rows = load_prompts(recipe.prompts, "unsafe")
-        model = find_starting_model(recipe)
-        check_chat_template(model)
+        if recipe.asked_model:
+            model = ModelPath("", recipe.asked_model)
+        else:
+            model = find_starting_model(recipe)
+            check_chat_template(model)
         built = build_pairs(recipe, model, rows, keep / "done", engine=engine, workers=workers)
         if not built.rows:
             hint = "Sample at a higher pairs.temperature."

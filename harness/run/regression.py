@@ -16,14 +16,16 @@ from harness.recipes.pinning import pin_recipe
 from harness.recipes.schema import Recipe
 from harness.run.checks import check_prerequisites, try_tasks
 from harness.run.directory import read_pins, refuse_other_layout
-from harness.run.results import compute_results
+from harness.run.results import RESULT_METRICS, compute_results
 from harness.run.stages import Stage, arm_stages, due_stages, run_stages, shared_stages
 from harness.run.state import find_starting_model, open_run, plan_arm_processes, write_outcome
 from harness.support import artifacts
 from harness.support.layout import DRAWS
 from harness.support.run_results import RunResults
+from harness.training.trackers import RESULTS_RUN, report_results
 from harness.workers.machine import planned_threads
 from harness.workers.processes import preload_imports, run_in_processes
+from reports.figures import decide_arms
 from reports.page import render_report
 
 
@@ -58,7 +60,20 @@ def run_regression(recipe: Recipe, out: Path, max_processes: int | None = None) 
         run_in_processes(partial(run_stages, current), left, plan, "Training and evaluating", log, _piece_name)
         results = compute_results(recipe, out)
         write_outcome(current.directory, results, lambda root: render_report([root]))
+        if waiting and (tracking := current.track(RESULTS_RUN)):
+            report_results(tracking, _tracked_rates(results), decide_arms(out))
     return results
+
+
+def _tracked_rates(results: RunResults) -> dict[str, float]:
+    """Every arm's measured rates, as `ARM/METRIC/SPLIT`, and its mean change of ln p(y+)."""
+    found: dict[str, float | None] = {}
+    for name, arm in results.arms.items():
+        found[f"{name}/preferred_logprob_change"] = arm.preferred_logprob_change.value
+        for metric in RESULT_METRICS:
+            rates = getattr(arm.metrics, metric)
+            found |= {f"{name}/{metric}/train": rates.train.value, f"{name}/{metric}/test": rates.test.value}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _piece_name(piece: Sequence[Stage]) -> str:

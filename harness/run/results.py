@@ -16,6 +16,7 @@ from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import Answer, Evaluation, mean_outcome
 from harness.preferences.choosing import count_pair_types
 from harness.preferences.pairs import PAIR_TYPES, pair_type
+from harness.prompts.variants import variant_name
 from harness.recipes.schema import OUR_TASKS, OwnTask, Recipe
 from harness.recipes.task_files import read_task_file
 from harness.scoring.targets import TARGETS, influence_column
@@ -83,7 +84,13 @@ def read_arm_answers(home: Path) -> list[Answer]:
 
 def _baseline_result(answers: AnswersByArm) -> ArmResult:
     unchanged = SeedEstimate(value=0.0, low=0.0, high=0.0, n=0, per_seed=[])
-    return ArmResult(pairs=0, steps=0, preferred_logprob_change=unchanged, metrics=_metric_rates(answers["baseline"]))
+    return ArmResult(
+        pairs=0,
+        steps=0,
+        preferred_logprob_change=unchanged,
+        metrics=_metric_rates(answers["baseline"]),
+        **_variant_rates(answers["baseline"]),
+    )
 
 
 def _arm_result(recipe: Recipe, root: Path, name: str, answers: AnswersByArm) -> ArmResult:
@@ -102,6 +109,7 @@ def _arm_result(recipe: Recipe, root: Path, name: str, answers: AnswersByArm) ->
         preferred_logprob_change=_seed_estimate(change),
         trained_logprob_change=_trained_logprob_change(_reference_logprobs(root), trained),
         metrics=_metric_rates(answers[name]),
+        **_variant_rates(answers[name]),
         change_from_baseline=_rate_changes(answers["baseline"], answers[name]),
         **optional,
     )
@@ -118,18 +126,28 @@ def _rate_changes(before: Sequence[Sequence[Answer]], after: Sequence[Sequence[A
     )
 
 
-def _metric_rates(by_seed: Sequence[Sequence[Answer]]) -> Rates:
+def _variant_rates(by_seed: Sequence[Sequence[Answer]]) -> dict[str, Any]:
+    """The rates on each variant of the prompts; nothing where the prompts have none."""
+    names = {name for answers in by_seed for answer in answers if (name := variant_name(answer.doc))}
+    return {"by_variant": {name: _metric_rates(by_seed, name) for name in sorted(names)}} if names else {}
+
+
+def _metric_rates(by_seed: Sequence[Sequence[Answer]], variant: str | None = None) -> Rates:
     measured = {metric for answers in by_seed for answer in answers for metric in answer.outcomes}
     return Rates(
         **{
-            metric: RateBySplit(train=_rate(by_seed, metric, "train"), test=_rate(by_seed, metric, "test"))
+            metric: RateBySplit(
+                train=_rate(by_seed, metric, "train", variant), test=_rate(by_seed, metric, "test", variant)
+            )
             for metric in (*RESULT_METRICS, *(flag for flag in get_args(FlagMetric) if flag in measured))
         }
     )
 
 
-def _rate(by_seed: Sequence[Sequence[Answer]], metric: Metric | FlagMetric, split: str) -> SeedEstimate:
-    return _seed_estimate(rate_over_seeds(_outcome_matrix(outcomes_by_prompt(by_seed, metric, split))))
+def _rate(
+    by_seed: Sequence[Sequence[Answer]], metric: Metric | FlagMetric, split: str, variant: str | None
+) -> SeedEstimate:
+    return _seed_estimate(rate_over_seeds(_outcome_matrix(outcomes_by_prompt(by_seed, metric, split, variant))))
 
 
 def _preferred_logprob_change(before: Mapping[str, Sequence[float]], trained: Sequence[Mapping[str, Any]]) -> Estimate:
@@ -206,13 +224,19 @@ def _mean_interval(values: Sequence[float]) -> Interval:
     return Interval(value=mean.value, low=finite_or_null(mean.low), high=finite_or_null(mean.high), n=mean.n)
 
 
-def outcomes_by_prompt(by_seed: Sequence[Sequence[Answer]], metric: str, split: str) -> dict[str, list[float]]:
-    """A metric's outcome of each prompt of a split under each seed, NaN where not judged; by prompt_id."""
+def outcomes_by_prompt(
+    by_seed: Sequence[Sequence[Answer]], metric: str, split: str, variant: str | None = None
+) -> dict[str, list[float]]:
+    """A metric's outcome of each prompt of a split under each seed, NaN where not judged; by prompt_id.
+
+    Of the prompts as they are, or of a variant of them (`harness.prompts.variants.variant_name`).
+    """
     kind = "benign" if metric.startswith("benign") else "unsafe"
     table: dict[str, list[float]] = {}
     for place, answers in enumerate(by_seed):
         for answer in answers:
-            if answer.task.endswith(kind) and answer.doc["split"] == split:
+            asked = answer.task.endswith(kind) and answer.doc["split"] == split
+            if asked and variant_name(answer.doc) == variant:
                 row = table.setdefault(answer.prompt_id, [math.nan] * len(by_seed))
                 row[place] = mean_outcome([answer], metric)
     return table

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.judges.registry import judge_identity, judges_version
 from harness.models.paths import ModelPath
+from harness.prompts.asked import load_variants
 from harness.prompts.sets import PROMPT_KINDS, PromptRow, load_prompts
 from harness.recipes.pinning import Pins, fetch_model_path
 from harness.recipes.schema import Recipe, RecipeBase
@@ -17,8 +18,9 @@ from harness.run.directory import RunDirectory
 from harness.run.own_models import find_own_model
 from harness.scoring.targets import TARGETS, Target, influence_column
 from harness.support import artifacts, console
-from harness.support.layout import OTHER_SOURCES, RunFiles
+from harness.support.layout import DRAWS, OTHER_SOURCES, RunFiles
 from harness.support.run_results import AnyResults
+from harness.training.jobs import Tracking
 from harness.workers.processes import ProcessPlan, plan_processes
 
 FORECAST_PROMPTS = 96
@@ -70,13 +72,25 @@ class Run:
         chosen = [name for name in arms if self.filters_by_influence(name) and arms[name].filter.refresh is None]
         return [name for name in arms if name in unfiltered[:1] or name in chosen]
 
+    def track(self, name: str) -> Tracking | None:
+        """Where a training of this run, or its outcome, is reported under a name; None where nothing is."""
+        root, trackers = self.files.root, self.recipe.training.report_to
+        run = f"{root.name}-{name}" if root.parent.name == DRAWS else name
+        return Tracking(trackers, self.recipe.name, run, str(self.files.tensorboard)) if trackers else None
+
     def answer_inputs(self) -> dict[str, object]:
-        """What answers and verdicts depend on beside the model."""
+        """What answers to the prompts as they are, and verdicts, depend on beside the model."""
         return {
             "the prompts": [load_prompts(self.recipe.prompts, kind) for kind in PROMPT_KINDS],
             "the judge": judge_identity(self.recipe.judge),
-            "the backend": self.recipe.backend,
+            "the backend": self.recipe.answering,
         }
+
+
+def variant_facts(recipe: Recipe) -> dict[str, object]:
+    """A hash of the variants of the prompts, which the evaluation alone asks; nothing where there are none."""
+    variants = load_variants(recipe.prompts)
+    return {"the variants of prompts": artifacts.json_fingerprint(variants)} if variants else {}
 
 
 def training_prompts(recipe: Recipe) -> list[PromptRow]:
@@ -99,6 +113,7 @@ def _data_facts(recipe: Recipe) -> dict[str, Any]:
     tables = {name: artifacts.hash_if_local(getattr(recipe, name)) for name in ("preferences", "gold", "off_policy")}
     return {
         "prompts": artifacts.json_fingerprint([load_prompts(recipe.prompts, kind) for kind in PROMPT_KINDS]),
+        **variant_facts(recipe),
         **{name: content for name, content in tables.items() if content is not None},
         **({"tasks": artifacts.json_fingerprint(fingerprint_tasks(recipe))} if recipe.tasks else {}),
         "judge": {"identity": judge_identity(recipe.judge), "version": judges_version()},
@@ -109,8 +124,8 @@ def plan_arm_processes(recipe: Recipe, path: ModelPath, max_processes: int | Non
     """Processes for the arms; a model that is not here yet is taken to be too large to have twice on a CPU."""
     weights = [file.stat().st_size for file in Path(path).glob("*.safetensors")]
     plan = plan_processes(sum(weights) if weights else 1 << 40, max_processes)
-    # A launched training takes all GPUs for itself, vLLM on CPUs all cores.
-    alone = recipe.training.launch or (recipe.backend == "vllm" and not plan.devices)
+    # A launched training takes all GPUs for itself, vLLM or a server on CPUs all cores.
+    alone = recipe.training.launch or (recipe.backend != "hf" and not plan.devices)
     return plan_processes(0, 1) if alone else plan
 
 

@@ -16,7 +16,7 @@ from datasets import Dataset
 from harness.displacement.pushes import measure_pushes
 from harness.displacement.run_files import write_change, write_reference
 from harness.displacement.start_side import StartSide
-from harness.evaluation.lm_eval import evaluate_model
+from harness.evaluation.lm_eval import AskedPrompts, evaluate_endpoint, evaluate_model
 from harness.forecast.extrapolation import LEVEL
 from harness.forecast.forecasting import forecast_training
 from harness.forecast.look_ahead import AnswerLogprobs
@@ -286,6 +286,7 @@ def train_arm(run: Run, stage: Stage) -> None:
     """One arm with one seed: the checkpoint, what it was trained on, and what that did to the likelihood of answers."""
     settings, files = run.recipe.training, run.files.arm(stage.of, stage.seed)
     job, choice = _training_job(run, stage.of, stage.seed)
+    job = replace(job, tracking=run.track(f"{stage.of}-seed-{stage.seed}"))
     kept, refreshes = len(job.pairs), dict[str, Any]()
     if job.arm.filter.refresh is None:
         begun_with = [run.directory.manifest["versions"], stage.inputs(run)]
@@ -368,17 +369,26 @@ def _refuse_diverged(model: Any, logprobs: Mapping[str, PairLogprobs], place: st
 def evaluate_arm(run: Run, stage: Stage) -> None:
     """One arm, or the baseline, with one seed: lm-eval's output."""
     console.print_note(f"Evaluating {stage.of}, seed {stage.seed} …")  # lm-eval draws the bar
-    evaluate_model(
-        evaluated_model(run, stage.of, stage.seed),
-        run.files.arm(stage.of, stage.seed).evaluation,
-        run.recipe.evaluation,
-        prompts=run.recipe.prompts,
-        judge=run.recipe.judge,
-        seed=stage.seed,
-        backend=run.recipe.backend,
-        tasks=run.recipe.tasks,
-        trust_task_code=run.recipe.trust_task_code,
-    )
+    recipe, files = run.recipe, run.files.arm(stage.of, stage.seed)
+    model = evaluated_model(run, stage.of, stage.seed)
+    if recipe.endpoint is not None:
+        asked = AskedPrompts(
+            recipe.prompts, recipe.judge, stage.seed, own=recipe.tasks, trust_task_code=recipe.trust_task_code
+        )
+        keep = files.partial_evaluation
+        evaluate_endpoint(recipe.endpoint, model, files.evaluation, keep, recipe.evaluation, asked)
+    elif recipe.backend != "api":
+        evaluate_model(
+            model,
+            files.evaluation,
+            recipe.evaluation,
+            prompts=recipe.prompts,
+            judge=recipe.judge,
+            seed=stage.seed,
+            backend=recipe.backend,
+            tasks=recipe.tasks,
+            trust_task_code=recipe.trust_task_code,
+        )
 
 
 WORK_OF_KIND: Mapping[StageKind, Callable[[Run, Stage], None]] = {

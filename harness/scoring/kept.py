@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
+from harness.preferences.formats import PairFormat, format_rows
 from harness.preferences.pairs import Unscorable, trainable_rows
 from harness.preferences.values import JsonForm, given_rows, given_text, json_form
 from harness.scoring.filtering import Choice
@@ -42,20 +43,22 @@ def read_scores(path: Path) -> Dataset:
         return Dataset(file.read(names))
 
 
-def write_kept(scores: Path, table: Dataset, choice: Choice, out: Path) -> None:
+def write_kept(scores: Path, table: Dataset, choice: Choice, out: Path, kind: PairFormat | None = None) -> None:
     """Writes the kept pairs of a table of scores: Parquet where `out` is called so, else JSON lines.
 
     A pair has its columns value for value as it was given, its `pair_id`, and beside them its scores and lengths. Where
     TRL would not take the pairs together as they were given, their prompts are made explicit. In JSON lines, values
-    that JSON has not are in the form that `harness.preferences.values.json_form` says, which a note tells.
+    that JSON has not are in the form that `harness.preferences.values.json_form` says, which a note tells. With a
+    `kind`, the columns of the pair itself are that format's (`harness.preferences.formats`).
 
-    Raises HarnessError where Parquet has no common type for a column of pairs that came as JSON or text.
+    Raises HarnessError where Parquet has no common type for a column of pairs that came as JSON or text, and where the
+    format has no place for what a pair holds.
     """
     place = {name: number for number, name in enumerate(table["pair_id"][:])}
     given, carried = _read_given(scores, [place[name] for name in choice.kept["pair_id"][:]])
     rows = given_rows(given)
     try:
-        trainable = trainable_rows(rows)
+        trainable = trainable_rows(rows) if kind is None else format_rows(rows, kind)
     except Unscorable as error:
         raise HarnessError(f"holds a pair that is none ({error})", place=str(scores), hint="Score it again.") from error
     beside = _columns_beside(choice.kept, rows) if carried else {}
@@ -138,7 +141,8 @@ def _write_parquet(
     columns: dict[str, pa.ChunkedArray | list[Any]] = {}
     if pa.types.is_struct(given.type):
         table = pa.Table.from_struct_array(given)
-        columns = dict(zip(table.column_names, table.columns, strict=True))
+        left = {name for row in trainable for name in row}
+        columns = {n: c for n, c in zip(table.column_names, table.columns, strict=True) if n in left}
     for name in dict.fromkeys(name for row in trainable for name in row):
         values = [row.get(name) for row in trainable]
         if name not in columns or any(old.get(name) != new for old, new in zip(rows, values, strict=True)):

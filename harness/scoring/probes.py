@@ -18,6 +18,7 @@ from harness.judges.verdicts import Exchange, Label
 from harness.models.loading import evaluation_mode
 from harness.models.sampling import generate_answer_tokens, render_prompt
 from harness.prompts.sets import load_prompts
+from harness.prompts.variants import refuse_variants
 from harness.scoring.targets import InfluenceSettings, Target, asks_unsafe
 from harness.support import artifacts, console
 from harness.support.errors import HarnessError
@@ -83,8 +84,9 @@ class Probes:
 def load_probe_prompts(source: str, targets: Iterable[Target]) -> dict[bool, list[Mapping[str, str]]]:
     """The prompts of a source (`harness.prompts.sets.load_prompts`) that the targets ask, by whether they are unsafe.
 
-    Raises HarnessError where the source has none of a kind that a target asks.
+    Raises HarnessError where the source has none of a kind that a target asks, or names variants.
     """
+    refuse_variants(source)
     found: dict[bool, list[Mapping[str, str]]] = {}
     for unsafe in sorted({asks_unsafe(target) for target in targets if target != "preferred"}, reverse=True):
         kind = "unsafe" if unsafe else "benign"

@@ -78,6 +78,11 @@ class ArmFiles:
         return self.home / "eval"
 
     @property
+    def partial_evaluation(self) -> Path:
+        """The answers of an evaluation over an API that is not finished."""
+        return self.home / "eval.partial"
+
+    @property
     def partial(self) -> Path:
         """The checkpoints of a training that is not finished."""
         return self.home / "training.partial"
@@ -108,6 +113,11 @@ class RunFiles:
     def workers_log(self) -> Path:
         """What the processes that trained and evaluated printed."""
         return self.root / "workers.log"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's runs, where it was asked for."""
+        return self.root / "tensorboard"
 
     @property
     def pairs_card(self) -> Path:

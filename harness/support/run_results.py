@@ -300,6 +300,10 @@ class ArmResult(ResultsPart):
     forecast: dict[str, ForecastChange] | None = None
     """By target: what the first steps of this arm's training said of the rest."""
     metrics: Rates
+    """On the prompts as they are."""
+    by_variant: dict[str, Rates] | None = None
+    """The same under each attack and in each language, as `attack persona` and `language es`, of a prompt set with
+    variants."""
     change_from_baseline: RateChanges | None = None
     change_from_raw: RateChanges | None = None
     tasks: dict[str, dict[str, TaskMetric]] = {}

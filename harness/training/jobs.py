@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.models.paths import ModelPath
-from harness.recipes.schema import Arm, Optimization, TrainingSettings
+from harness.recipes.schema import Arm, Optimization, Tracker, TrainingSettings
 from harness.support import artifacts
 from harness.support.errors import HarnessError
 from harness.support.versions import install_hint
@@ -47,6 +47,16 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracking:
+    """Where a training is reported: to which trackers, in which project, as which run; `folder` is TensorBoard's."""
+
+    trackers: tuple[Tracker, ...]
+    project: str
+    run: str
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingJob:
     """One training of a copy of a model on preference pairs.
 
@@ -60,6 +70,7 @@ class TrainingJob:
         seed: of the batch order, and of the adapters' weights.
         label: what the bar calls the run.
         chat_template: for a tokenizer that has none.
+        tracking: where the training is reported, if anywhere.
     """
 
     model_path: str | ModelPath
@@ -71,6 +82,7 @@ class TrainingJob:
     seed: int
     label: str
     chat_template: str | None = None
+    tracking: Tracking | None = None
 
 
 def check_quantization() -> None:

@@ -18,7 +18,8 @@ from harness.models.paths import ModelPath, locate_model
 from harness.recipes.schema import Arm, Launch, TrainingSettings
 from harness.scoring.logprobs import PairLogprobs
 from harness.support import artifacts, console
-from harness.training.jobs import SAVED_MODEL, TRAINING_LOG, Trained, TrainingJob
+from harness.training.jobs import SAVED_MODEL, TRAINING_LOG, Tracking, Trained, TrainingJob
+from harness.training.trackers import tracked_training
 from harness.training.trl import (
     CheckpointMarker,
     LogWriter,
@@ -67,6 +68,7 @@ def write_job(job: TrainingJob, folder: Path) -> None:
             "seed": job.seed,
             "label": job.label,
             "chat_template": job.chat_template,
+            "tracking": asdict(job.tracking) if job.tracking else None,
             "checkpoint": str(checkpoint) if checkpoint else None,
         },
     )
@@ -75,13 +77,14 @@ def write_job(job: TrainingJob, folder: Path) -> None:
 def read_job(folder: Path) -> tuple[TrainingJob, Path | None]:
     """The job that `write_job` wrote, and the checkpoint that it goes on from."""
     written = artifacts.read_json(folder / "job.json")
-    checkpoint = written.pop("checkpoint")
+    checkpoint, tracking = written.pop("checkpoint"), written.pop("tracking")
     typed = {
         "model_path": ModelPath(**written["model_path"]),
         "pairs": Dataset.load_from_disk(str(folder / "pairs")),
         "reference": {name: PairLogprobs(*pair) for name, pair in written["reference"].items()},
         "arm": Arm.model_validate(written["arm"]),
         "training": TrainingSettings.model_validate(written["training"]),
+        "tracking": Tracking(**tracking | {"trackers": tuple(tracking["trackers"])}) if tracking else None,
     }
     return TrainingJob(**(written | typed)), Path(checkpoint) if checkpoint else None
 
@@ -113,7 +116,8 @@ def train_rank(folder: Path) -> None:
     trainer = build_trainer(
         job, folder, [LogWriter(folder / TRAINING_LOG), CheckpointMarker()], keeps=True, processes=processes
     )
-    run_trainer(trainer, checkpoint)
+    with tracked_training(job.tracking):
+        run_trainer(trainer, checkpoint)
     trainer.save_model(str(folder / SAVED_MODEL))
 
 

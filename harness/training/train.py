@@ -13,6 +13,7 @@ from harness.support import artifacts
 from harness.training.changing import ChangingPairs
 from harness.training.jobs import SAVED_MODEL, Trained, TrainingJob, Watch
 from harness.training.launched import train_launched
+from harness.training.trackers import tracked_training
 from harness.training.trl import (
     build_sft_trainer,
     build_trainer,
@@ -40,13 +41,13 @@ def train_on_pairs(
         changing: which of the pairs are trained on, where that changes meanwhile; not with `keep`, as a checkpoint
             does not hold it, and not in a launched training.
 
-    Raises HarnessError where launched processes fail, or what the settings need is not installed.
+    Raises HarnessError where launched processes or a tracker fail, or what the settings need is not installed.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = keep or Path(scratch)
         if job.training.launch is not None:
             return train_launched(job, job.training.launch, folder)
-        with progress_callbacks(f"Training {job.label}", job.steps, watch) as callbacks:
+        with progress_callbacks(f"Training {job.label}", job.steps, watch) as callbacks, tracked_training(job.tracking):
             trainer = build_trainer(job, folder, callbacks, keeps=keep is not None, changing=changing)
             with artifacts.explain_write_errors(folder):
                 run_trainer(trainer, last_whole_checkpoint(folder))

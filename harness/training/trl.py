@@ -32,7 +32,7 @@ from harness.training.by_token import (
     rejected_token_weights,
 )
 from harness.training.changing import ChangingPairs
-from harness.training.jobs import COMPLETE_MARK, Trained, TrainingJob, Watch, check_quantization, micro_batch
+from harness.training.jobs import COMPLETE_MARK, Tracking, Trained, TrainingJob, Watch, check_quantization, micro_batch
 from harness.training.losses import (
     LogprobBatch,
     alphapo_loss,
@@ -188,6 +188,7 @@ def _dpo_config(job: TrainingJob, folder: Path, keeps: bool, processes: int) -> 
         precompute_ref_log_probs=True,
         max_length=training.max_length,
         **_shared_arguments(training, job.seed, folder, processes)
+        | _tracking_arguments(job.tracking)
         | {"learning_rate": arm.learning_rate or training.learning_rate}
         | ({"save_strategy": "steps", "save_steps": training.checkpoint_every, "save_total_limit": 1} if keeps else {}),
     )
@@ -216,6 +217,13 @@ def _shared_arguments(settings: Optimization, seed: int, folder: Path, processes
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
     }
+
+
+def _tracking_arguments(tracking: Tracking | None) -> dict[str, Any]:
+    """What the trainer's callbacks are told of where to report."""
+    if tracking is None:
+        return {}
+    return {"report_to": list(tracking.trackers), "run_name": tracking.run, "project": tracking.project}
 
 
 def _dpo_beta(job: TrainingJob) -> float:

@@ -322,6 +322,21 @@ def test_a_filter_that_keeps_the_worse_pairs_says_so(influences, rule, by, bette
     assert done.err.strip() == (told if better else "")
 
 
+@pytest.mark.parametrize(
+    ("kind", "out"),
+    [("sharegpt", "k.parquet"), *((each, "k.jsonl") for each in ("trl", "llamafactory", "axolotl", "openrlhf"))],
+)
+def test_pairs_filtered_into_another_format_are_scored_as_before(scores, micro, kind, out):
+    """Every pair has a chat's turns here, so each format holds it whole."""
+    first, before = scores.with_name(out), pq.read_table(scores, columns=["pair_id", "ln_ches"]).to_pylist()
+    done = run("filter", scores, "--threshold", "100", "--format", kind, "--out", first, "--json")
+    assert (done.code, json.loads(done.out)["format"]) == (0, kind), done.err
+    again = first.with_name("again.parquet")
+    assert run("score", first, "--model", micro, "--out", again).code == 0
+    after = pq.read_table(again, columns=["pair_id", "ln_ches"]).to_pylist()
+    assert sorted(after, key=lambda row: row["pair_id"]) == sorted(before, key=lambda row: row["pair_id"])
+
+
 def test_filter_of_what_is_no_table_of_scores(tmp_path):
     (tmp_path / "s.parquet").write_text("nonsense")
     done = run("filter", tmp_path / "s.parquet", "--keep-lowest", "1", "--out", tmp_path / "k.jsonl")
@@ -428,3 +443,33 @@ def test_a_thousand_malformed_tables(lines, kind, tmp_path_factory, loaded, one_
     for row in written:
         assert (row["reason"] is None) == (row["ln_ches"] is not None)
         assert row["pair_id"]
+
+
+def test_check_needs_no_model_and_names_rows(tmp_path):
+    good, bad = tmp_path / "good.jsonl", tmp_path / "b\x1bad.jsonl"
+    good.write_text(json.dumps({"prompt": "Hi", "chosen": "Yes.", "rejected": "No."}) + "\n")
+    bad.write_text(
+        "".join(json.dumps({"prompt": "Secret?", "chosen": "Same", "rejected": "Same"}) + "\n" for _ in "123")
+    )
+    done = run("score", "--check", good)
+    assert (done.code, done.out) == (0, "1 rows in 1 files, 0 problems\n")
+    done = run("score", "--check", good, bad)
+    assert done.code == 2
+    assert done.out.splitlines() == [
+        *(f"{tmp_path}/b ad.jsonl:{row}: chosen and rejected are the same" for row in (1, 2, 3)),
+        "4 rows in 2 files, 3 problems",
+    ]
+    said = json.loads(run("score", "--check", tmp_path, "--json").out)
+    assert (said["problems"], [file["rows"] for file in said["files"]]) == (3, [3, 1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.jsonl"], "--model and --out are both needed. Or give --check"),
+        (["a.jsonl", "b.jsonl", "--model", "m", "--out", "s.parquet"], "2 tables given. Score one table"),
+    ],
+)
+def test_scoring_takes_one_table_a_model_and_a_place(arguments, said):
+    done = run("score", *arguments)
+    assert (done.code, done.err[: len(said)]) == (2, said)

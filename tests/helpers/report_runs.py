@@ -187,6 +187,24 @@ def answers(arm, seed, unsafe=12, benign=4, judge="lexical"):
     return lines
 
 
+def wrapped(arm, seed, judge="lexical"):
+    """All lines of `answers`, and each unsafe prompt under an attack, which all pairs alone never refuse."""
+    lines = []
+    for row in answers(arm, seed, judge=judge):
+        if not row["doc"]["unsafe"]:
+            lines.append(row)
+            continue
+        name, said = row["doc"]["prompt_id"], json.loads(row["filtered_resps"][0][0])["verdict"]
+        plain = row["doc"] | {"request": name, "attack": "none"}
+        under = plain | {"prompt_id": f"{name}+persona", "attack": "persona"}
+        given = "harmful" if arm == "raw" else "refusal"
+        lines += [
+            sample(plain, row["resps"][0][0], said, judge),
+            sample(under, f"As Sol, {given} {seed}.", given, judge),
+        ]
+    return lines
+
+
 LONG = "".join(f"Note {n} is about locks and what keeps them shut, said once more. " for n in range(30))
 """Some 500 tokens of plain language."""
 

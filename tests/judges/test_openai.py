@@ -14,6 +14,7 @@ from harness.judges import openai, registry
 from harness.judges.endpoint import EndpointSettings
 from harness.judges.registry import find_judge, judge_exchanges, try_judge
 from harness.judges.verdicts import Exchange
+from harness.models.served.posting import retry_after
 from harness.support.errors import HarnessError
 
 KEY = "sk-secret-0123456789"
@@ -242,8 +243,7 @@ def test_retry_after_is_kept_up_to_a_limit(ask):
 def test_retry_after_is_read_as_seconds_or_date(header, low, high):
     from httpx2 import Response
 
-    # Private, as from outside only time would tell: a year's wait is one that nobody can watch.
-    assert low <= openai._retry_after(Response(429, headers={"Retry-After": header})) <= high
+    assert low <= retry_after(Response(429, headers={"Retry-After": header})) <= high
 
 
 def test_no_more_requests_at_once_than_asked_for(ask, server):

@@ -19,7 +19,7 @@ SPEC = importlib.util.spec_from_file_location("figures", DOCS / "figures.py")
 figures = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(figures)
 
-PAGES = [*ROOT.glob("*.md"), *sorted(DOCS.glob("*.md"))]
+PAGES = [*ROOT.glob("*.md"), *sorted(DOCS.rglob("*.md"))]
 TEMPLATES = sorted((ROOT / "reports" / "templates").glob("*.j2"))
 TREE = re.compile(r"^  (\w+)/ +(.+?)  +(\S+)$", re.MULTILINE)
 """A folder's line in the README: its name, what is there, the file to open first."""
@@ -177,6 +177,13 @@ def test_every_link_between_the_pages_leads_somewhere(page):
 def test_every_page_is_linked_from_the_readme():
     readme = (ROOT / "README.md").read_text()
     assert not [page.name for page in DOCS.glob("*.md") if f"](docs/{page.name})" not in readme]
+
+
+def test_every_door_is_linked_from_their_list_and_is_a_screen_at_most():
+    listed = (DOCS / "doors.md").read_text()
+    doors = sorted((DOCS / "doors").glob("*.md"))
+    assert not [page.name for page in doors if f"](doors/{page.name})" not in listed]
+    assert not [page.name for page in doors if len(page.read_text().splitlines()) > 60]
 
 
 def test_the_readmes_tree_lists_every_room_and_a_file_to_open_first():

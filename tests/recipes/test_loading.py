@@ -226,3 +226,27 @@ def test_a_published_set_keeps_its_limit_when_it_is_pinned(monkeypatch):
     pinned, pins = pin_recipe(recipe, {})
     assert pinned.prompts == f"xstest@{commit}:50"
     assert [*pins] == ["prompts"]
+
+
+def test_variants_of_prompts_stay_behind_their_set(tmp_path, monkeypatch):
+    (tmp_path / "prompts.csv").write_text("prompt\nHow?\nWhen?\n")
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\nmodel: miniature\nprompts: prompts.csv+attacks=persona,base64:2\narms: {raw: {}}\n")
+    assert load_any_recipe(str(file)).prompts == f"{tmp_path}/prompts.csv:2+attacks=persona,base64"
+    assert load_any_recipe(str(file), limit=1).prompts == f"{tmp_path}/prompts.csv:1+attacks=persona,base64"
+    commit = "0123456789" * 4
+    monkeypatch.setattr("harness.support.hub.pin_to_commit", lambda source, _: f"{source.partition('@')[0]}@{commit}")
+    pinned, _ = pin_recipe(load_recipe("miniature", ["prompts=xstest+attacks:50"]), {})
+    assert pinned.prompts == f"xstest@{commit}:50+attacks"
+    pinned, _ = pin_recipe(load_recipe("miniature", ["prompts=sorrybench_gold+attacks"]), {})
+    assert pinned.prompts == f"sorrybench_gold@{commit}+{commit}+attacks"
+    with pytest.raises(HarnessError, match=r"bundled\+attacks: names variants of its prompts"):
+        load_any_recipe("selection", ["prompts=bundled+attacks"])
+
+
+def test_a_set_with_variants_outside_the_recipes_folder_is_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "secret.csv").write_text("prompt\nHow?\n")
+    text = "name: a\nmodel: miniature\nprompts: ../secret.csv+attacks\narms: {raw: {}}\n"
+    with pytest.raises(HarnessError, match="lies outside the recipe's folder"):
+        load_recipe(write(tmp_path / "in", text))

@@ -820,6 +820,24 @@ def test_redact_leaves_out_what_was_judged(flagged):
 # What a page is
 
 
+def test_refusals_under_attack_are_a_row_an_arms_column_each(tmp_path):
+    root = runs.write_run(tmp_path / "run", given=runs.wrapped)
+    run, page = read_run(root), Page(render_report([root]))
+    cited = {pointer: value for pointer, value, _ in page.cited}
+    rates = {
+        arm: cited[f"/results/arms/{arm}/by_variant/attack persona/refusal_rate/train/value"]
+        for arm in ("baseline", "raw", "ches_filtered", "random")
+    }
+    assert rates == {"baseline": 1, "raw": 0, "ches_filtered": 1, "random": 1}
+    assert "Under attack, and in other languages" in page.words
+    assert cited["/gate/raw/checks/refusal_rate/categories/attack persona/loss"] == 1
+    assert not [name for by_seed in run.answers["raw"].values() for _, name, _ in by_seed if "+" in name]
+
+
+def test_without_variants_nothing_is_said_of_them(page):
+    assert "Under attack" not in page
+
+
 def test_the_page_fetches_nothing_and_runs_one_script_by_hash(page):
     tags = Page(page).tags
     policy = next(attributes["content"] for tag, attributes in tags if attributes.get("http-equiv"))

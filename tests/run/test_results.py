@@ -6,7 +6,7 @@ import pytest
 from harness.run.results import _scores_by_type, _trained_logprob_change
 from harness.support.artifacts import read_json
 from harness.support.run_results import parse_run_results
-from helpers.report_runs import arm_result, flagged, run_results, write_run
+from helpers.report_runs import arm_result, flagged, run_results, wrapped, write_run
 
 
 def test_arms_rank_by_refusals_and_the_unjudged_last():
@@ -81,3 +81,21 @@ def test_a_run_without_flags_has_no_rates_of_them(tmp_path):
     found = parse_run_results(read_json(root / "results.json"), "results.json").arms["raw"].metrics
     assert found.flagged("off_topic_rate", "train") is None
     assert found.least_harmful("train") is None
+
+
+def test_rates_under_an_attack_stand_beside_those_of_the_prompts_as_they_are(tmp_path):
+    """Eight training prompts and four held out, each refused under the attack but with all pairs, where none is."""
+    plain = read_json(write_run(tmp_path / "plain") / "results.json")["arms"]
+    arms = read_json(write_run(tmp_path / "wrapped", given=wrapped) / "results.json")["arms"]
+    for name, arm in arms.items():
+        assert {key: arm[key] for key in arm if key != "by_variant"} == plain[name]
+        rates = arm["by_variant"].pop("attack persona")
+        found = {
+            split: (rates["refusal_rate"][split]["value"], rates["refusal_rate"][split]["n"])
+            for split in ("train", "test")
+        }
+        refused = 0.0 if name == "raw" else 1.0
+        assert found == {"train": (refused, 8), "test": (refused, 4)}
+        benign = rates["benign_compliance_rate"]["train"]
+        assert (benign["value"], benign["n"]) == (None, 0), "benign prompts are put as they are"
+        assert arm["by_variant"] == {}
