@@ -13,15 +13,25 @@ from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.displacement.callback import DisplacementCallback, StopRule
+    from harness.handoff.assertions import assert_no_unalignment
     from harness.scoring.filtering import filter_highest, filter_lowest
     from harness.scoring.scorer import score
 
 
-__all__ = ["DisplacementCallback", "HarnessError", "StopRule", "filter_highest", "filter_lowest", "score"]
+__all__ = [
+    "DisplacementCallback",
+    "HarnessError",
+    "StopRule",
+    "assert_no_unalignment",
+    "filter_highest",
+    "filter_lowest",
+    "score",
+]
 
 _PLACES = {
     "DisplacementCallback": "harness.displacement.callback",
     "StopRule": "harness.displacement.callback",
+    "assert_no_unalignment": "harness.handoff.assertions",
     "filter_highest": "harness.scoring.filtering",
     "filter_lowest": "harness.scoring.filtering",
     "score": "harness.scoring.scorer",

@@ -98,15 +98,32 @@ def pack_answers(
         _compared_data(answer, number, names[number], redact) | _pushing_data(given[number][0], answer)
         for number, answer in carried
     ]
+    described = [_run_data(run, found, labels, redact) for run, found, labels in given]
+    return _pack_data(described, rows, len(every) - len(carried), redact)
+
+
+def _pack_data(runs: list[dict[str, Any]], rows: list[dict[str, Any]], left_out: int, redact: bool) -> str:
     data = {
         "redacted": redact,
         "flags": FLAG_WORDS,
-        "runs": [_run_data(run, found, labels, redact) for run, found, labels in given],
+        "runs": runs,
         "answers": _distinct_ids(rows),
-        "left_out": len(every) - len(carried),
+        "left_out": left_out,
     }
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
     return base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
+
+
+def pack_sides(found: Sequence[ComparedAnswer], label: str, *, redact: bool) -> str:
+    """The answers of two sides that no training of ours lies between, as `pack_answers` packs those of runs.
+
+    `label` is what the page calls the model after.
+    """
+    every = [(0, answer) for answer in found]
+    carried = _carried_answers(every)
+    run = {"name": "", "arms": {"after": label}, "traced": None, "too_much": False, "near": {}, "pairs": {}}
+    rows = [_compared_data(answer, number, "", redact) for number, answer in carried]
+    return _pack_data([run], rows, len(every) - len(carried), redact)
 
 
 def _carried_answers(every: Sequence[tuple[int, ComparedAnswer]]) -> list[tuple[int, ComparedAnswer]]:

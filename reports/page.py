@@ -37,6 +37,7 @@ def render_report(run_dirs: Sequence[Path], *, redact: bool = False) -> str:
         title=_page_title(views),
         several=compare_runs(views) if len(views) > 1 else None,
         redact=redact,
+        sides=None,
         data=pack_answers([(each.run, each.answers, each.labels) for each in views], redact=redact),
         filters=_filter_choices(views),
         style=Markup(style),  # noqa: S704 - our own file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,8 @@ from reports.answers import ComparedAnswer, compare_answers
 from reports.charts import LOSSES
 from reports.figures import Figures, compute_figures
 from reports.reading import FinishedRun
-from reports.words import FIGURE_FORMS, arm_labels, listed, minute, model, several, shorten_commit
-
-PathStep = str | int
-"""A key or a place on the way to a figure."""
+from reports.templating import PathStep, cite_figure
+from reports.words import arm_labels, listed, minute, model, several, shorten_commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +140,7 @@ class View:
 
         Raises KeyError or IndexError where there is none.
         """
-        steps = [step for part in path for step in ([part] if isinstance(part, str | int) else part)]
-        value: Any = self.figures
-        for step in steps:
-            value = value[step]
-        pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
-        return Markup('<data value="{}" data-from="{}">{}</data>').format(
-            json.dumps(value), self.prefix + pointer, FIGURE_FORMS[form](value)
-        )
+        return cite_figure(self.figures, self.prefix, form, *path)
 
     def estimate(self, form: str, *path: PathStep | Sequence[PathStep]) -> Markup:
         """A value and its 95 % interval."""

@@ -3,7 +3,8 @@
 from typing import Any
 
 from harness.evaluation.likelihood_task import likelihood_metrics, pair_documents
-from harness.evaluation.tasks import MEASURED_LABELS, judge_responses, prompt_documents, verdict_metrics
+from harness.evaluation.samples import MEASURED_LABELS
+from harness.evaluation.tasks import judge_responses, prompt_documents, verdict_metrics
 
 
 def unsafe(**metadata: Any) -> Any:

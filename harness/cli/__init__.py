@@ -15,7 +15,7 @@ from harness.cli.displacement import displacement_command
 from harness.cli.evaluate import evaluate_command
 from harness.cli.filter import filter_command
 from harness.cli.forecast import forecast_command
-from harness.cli.gate import gate_command
+from harness.cli.gate import GateCommand, gate_command
 from harness.cli.judge import judge_command
 from harness.cli.label import label_command
 from harness.cli.listing import judges_command, recipes_command
@@ -56,7 +56,8 @@ for command in (
     judges_command,
 ):
     command.__annotations__ = get_type_hints(command, include_extras=True)  # read once; Typer would four times
-    app.command(name=command.__name__.removesuffix("_command"))(command)
+    kind = GateCommand if command is gate_command else None
+    app.command(name=command.__name__.removesuffix("_command"), cls=kind)(command)
 
 
 def main() -> NoReturn:

@@ -6,15 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from harness.cli.printing.terminal import padded_text, safe_text, stdout_console
 from harness.handoff.gate_json import gate_json
-from harness.handoff.markdown import markdown_text
-from harness.handoff.rendering import DECISION_MARKS, gate_footnotes, junit_text, table_lines
-from harness.support.artifacts import explain_write_errors, write_text
+from harness.handoff.outputs import OutputFiles, comment_on_error, refuse_bad_outputs, write_outputs
+from harness.handoff.record import record_decision
+from harness.handoff.rendering import DECISION_MARKS, gate_footnotes, table_lines
+from harness.support.artifacts import write_text
 from harness.support.console import print_note
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS
@@ -27,10 +29,14 @@ _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
 
 BeforeOption = Annotated[
-    Path | None, typer.Option("--before", help="lm-eval output of the model before training.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--before", help="Of the model before training: lm-eval's or another tool's output.", show_default=False
+    ),
 ]
 AfterOption = Annotated[
-    Path | None, typer.Option("--after", help="lm-eval output of the model after it.", show_default=False)
+    Path | None,
+    typer.Option("--after", help="The same of the model after it, of any of the tools.", show_default=False),
 ]
 PolicyOption = Annotated[
     Path | None, typer.Option("--policy", help="YAML; without it the defaults that --init prints.")
@@ -41,9 +47,30 @@ LabelsOption = Annotated[
 CalibrationOption = Annotated[
     Path | None, typer.Option("--calibration", help="What `harness calibrate` wrote of the judge.")
 ]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option("--judge", help="Judge answers of other tools than lm-eval anew; without it those without a verdict."),
+]
 JunitOption = Annotated[Path | None, typer.Option("--junit", help="Write the checks as JUnit XML.")]
 MarkdownOption = Annotated[Path | None, typer.Option("--markdown", help="Append the result to this file as Markdown.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object; with a FILE behind it, write it there.")
+]
+JsonFileOption = Annotated[Path | None, typer.Option("--json-file", hidden=True)]
+"""What `--json FILE` is read as: see GateCommand."""
+SarifOption = Annotated[Path | None, typer.Option("--sarif", help="Write failures as SARIF 2.1.0, for code scanning.")]
+StatementOption = Annotated[
+    Path | None, typer.Option("--statement", help="Write an in-toto statement of the decision, ready to be signed.")
+]
+AnnotationsOption = Annotated[
+    Path | None, typer.Option("--annotations", help="Write failures as workflow commands of GitHub.")
+]
+CommentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--comment", metavar="ID", help="In a workflow of GitHub: keep a comment with this id under the pull request."
+    ),
+]
 TextOption = Annotated[
     bool, typer.Option("--with-text", help="Prompts and answers, too, in --markdown and --json: harmful text.")
 ]
@@ -69,9 +96,15 @@ def gate_command(
     policy: PolicyOption = None,
     labels: LabelsOption = None,
     calibration: CalibrationOption = None,
+    judge: JudgeOption = None,
     junit: JunitOption = None,
     markdown: MarkdownOption = None,
     as_json: JsonOption = False,
+    json_file: JsonFileOption = None,
+    sarif: SarifOption = None,
+    statement: StatementOption = None,
+    annotations: AnnotationsOption = None,
+    comment: CommentOption = None,
     with_text: TextOption = False,
     sequential: SequentialOption = False,
     noise: NoiseOption = None,
@@ -86,8 +119,9 @@ def gate_command(
     harness gate --before out/base --after out/tuned --policy policy.yaml --markdown "$GITHUB_STEP_SUMMARY"
     harness gate --init --policy policy.yaml
 
-    Reads directories written by `lm_eval --log_samples` or by `harness run`. Exit codes: 0 pass, 1 fail,
-    2 bad input, 3 inconclusive.
+    Reads directories written by `lm_eval --log_samples` or by `harness run`, logs of Inspect's, promptfoo's JSON,
+    garak's reports, PyRIT's memory, and JSON lines or CSV of `prompt` and `response`; a side may be a file, or a
+    directory of them. Exit codes: 0 pass, 1 fail, 2 bad input, 3 inconclusive.
     """
     from harness.gate.policy import POLICY_TEMPLATE, Policy, read_policy
 
@@ -97,24 +131,40 @@ def gate_command(
     from harness.gate.decision import run_gate
     from harness.gate.noise import add_noise, measure_noise
 
-    rules = read_policy(policy) if policy else Policy()
-    rules = rules.model_copy(update={"sequential": sequential or rules.sequential})
-    found = measure_noise(*noise, rules) if noise else ()
-    if found and before is None and after is None:
-        _print_noise(found, as_json)
-        return
-    if before is None or after is None:
-        raise HarnessError("--before and --after are both needed", hint="See `harness gate --help`.")
-    _refuse_no_side("--before", before)
-    _refuse_no_side("--after", after)
-    _refuse_one_file(junit, markdown)
-    outcome = add_noise(run_gate(before, after, rules, labels=labels, calibration=calibration), found)
-    _write_outputs(outcome, junit, markdown, with_text)
+    files = OutputFiles(junit, markdown, json_file, sarif, statement, annotations, comment)
+    refuse_bad_outputs(files, {"--policy": policy, "--labels": labels, "--calibration": calibration})
+    with comment_on_error(comment):
+        rules = read_policy(policy) if policy else Policy()
+        rules = rules.model_copy(update={"sequential": sequential or rules.sequential})
+        found = measure_noise(*noise, rules) if noise else ()
+        if found and before is None and after is None:
+            _print_noise(found, files, as_json)
+            return
+        sides = _given_sides(before, after)
+        outcome = add_noise(run_gate(*sides, rules, labels=labels, calibration=calibration, judge=judge), found)
+        record = record_decision(outcome, rules, sides, policy_file=policy, evidence=(labels, calibration))
+        record = write_outputs(record, files, texts=with_text)
     if as_json:
-        print(json.dumps(gate_json(outcome, rules, (before, after), texts=with_text), allow_nan=False))
+        print(json.dumps(gate_json(record, texts=with_text), allow_nan=False))
     else:
-        _print_table(outcome)
+        _print_table(record.outcome)
     raise typer.Exit(outcome.exit_code)
+
+
+class GateCommand(TyperCommand):
+    """The command, with `--json FILE` beside `--json`: Typer has no option whose value may be left out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the arguments; a FILE is what follows `--json` and is no option."""
+        read: list[str] = []
+        for word in args:
+            if read and read[-1] == "--json" and (word == "-" or not word.startswith("-")):
+                read[-1:] = ["--json"] if word == "-" else ["--json-file", word]
+            elif word.startswith("--json="):
+                read.append(word.replace("--json=", "--json-file=", 1))
+            else:
+                read.append(word)
+        return super().parse_args(ctx, read)
 
 
 def _write_template(template: str, path: Path) -> None:
@@ -124,15 +174,21 @@ def _write_template(template: str, path: Path) -> None:
     print_note(f"wrote {path}")
 
 
+def _given_sides(before: Path | None, after: Path | None) -> tuple[Path, Path]:
+    """Both sides. Raises HarnessError where one is missing or is no side."""
+    if before is None or after is None:
+        raise HarnessError("--before and --after are both needed", hint="See `harness gate --help`.")
+    _refuse_no_side("--before", before)
+    _refuse_no_side("--after", after)
+    return before, after
+
+
 def _refuse_no_side(option: str, path: Path) -> None:
-    """Raises HarnessError on a file and on a whole run, naming the arms of the run that holds it."""
+    """Raises HarnessError on a file of a run and on a whole run, naming the arms of the run that holds it."""
     if path.is_dir() and not (path / ARMS).is_dir() and path.name != ARMS:
         return
     found = next((place for place in (path, *path.parents) if (place / ARMS).is_dir()), None)
     if found is None:
-        if path.is_file():
-            hint = "Give the directory that lm_eval or `harness run` wrote."
-            raise HarnessError(f"{option} is a file, not a directory of evaluations", place=str(path), hint=hint)
         return
     names = sorted(each.name for each in (found / ARMS).iterdir() if each.is_dir())
     fitting = [name for name in names if (name == "baseline") == (option == "--before")]
@@ -142,20 +198,6 @@ def _refuse_no_side(option: str, path: Path) -> None:
         place=str(path),
         hint=f"Give {option} {found / ARMS / fitting[0]}{' or another' if fitting[1:] else ''}." if fitting else "",
     )
-
-
-def _refuse_one_file(junit: Path | None, markdown: Path | None) -> None:
-    if junit and markdown and junit.resolve() == markdown.resolve():
-        raise HarnessError("is both --junit and --markdown", place=str(junit), hint="Give each a file of its own.")
-
-
-def _write_outputs(outcome: GateOutcome, junit: Path | None, markdown: Path | None, with_text: bool) -> None:
-    if junit:
-        write_text(junit, junit_text(outcome))
-    if markdown:
-        with explain_write_errors(markdown):
-            earlier = markdown.read_text(encoding="utf-8", errors="replace") if markdown.is_file() else ""
-        write_text(markdown, earlier + markdown_text(outcome, texts=with_text))
 
 
 def _print_table(outcome: GateOutcome) -> None:
@@ -171,7 +213,12 @@ def _print_table(outcome: GateOutcome) -> None:
         console.print(line, soft_wrap=True)  # a line is one line, also where what reads it has no width
 
 
-def _print_noise(found: Sequence[MetricNoise], as_json: bool) -> None:
+def _print_noise(found: Sequence[MetricNoise], files: OutputFiles, as_json: bool) -> None:
+    """Raises HarnessError where a file is asked for: there is no decision to write there."""
+    if asked := [*files.paths, *(["--comment"] if files.comment else [])]:
+        raise HarnessError(
+            "hands a decision on", place=asked[0], hint="Give --before and --after too, or leave it out."
+        )
     from harness.gate.noise import tell_false_alarms, tell_noise
 
     if as_json:

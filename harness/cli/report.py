@@ -1,4 +1,4 @@
-"""`harness report`: the HTML report of one or more runs."""
+"""`harness report`: the HTML report of one or more runs, or of two evaluations of any tools."""
 
 from __future__ import annotations
 
@@ -8,17 +8,40 @@ from typing import Annotated
 import typer
 
 from harness.support.artifacts import write_text
+from harness.support.errors import HarnessError
 from harness.support.layout import RunFiles
+
+_SIDES_PAGE = Path("report.html")
+
+BeforeOption = Annotated[
+    Path | None,
+    typer.Option("--before", help="Instead of runs: an evaluation of the model before, as `harness gate` reads it."),
+]
+AfterOption = Annotated[Path | None, typer.Option("--after", help="The same of the model after it, of any tool.")]
+PolicyOption = Annotated[Path | None, typer.Option("--policy", help="With --before and --after: the gate's policy.")]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option("--judge", help="With --before and --after: judge answers of other tools than lm-eval anew."),
+]
 
 
 def report_command(
-    run_dirs: Annotated[list[Path], typer.Argument(help="Run directories written by `harness run`.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Where to; RUN_DIR/report.html without it.")] = None,
+    run_dirs: Annotated[
+        list[Path] | None, typer.Argument(help="Run directories written by `harness run`.", show_default=False)
+    ] = None,
+    before: BeforeOption = None,
+    after: AfterOption = None,
+    policy: PolicyOption = None,
+    judge: JudgeOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where to; RUN_DIR/report.html without it, or report.html of two sides."),
+    ] = None,
     redact: Annotated[
         bool, typer.Option("--redact", help="Leave out every text of an unsafe prompt and of an answer to one.")
     ] = False,
 ) -> None:
-    """Write the report of one or more runs.
+    """Write the report of one or more runs, or of two evaluations.
 
     It is one HTML file that needs nothing else.
 
@@ -26,11 +49,34 @@ def report_command(
     harness report runs/miniature
     harness report runs/monday runs/friday --out compared.html
     harness report runs/miniature --redact --out for-the-ticket.html
+    harness report --before inspect-logs/base --after answers.jsonl --out compared.html
     """
+    if before or after:
+        if run_dirs or before is None or after is None:
+            raise HarnessError("are given together, and without runs", place="--before and --after")
+        target, page = out or _SIDES_PAGE, _sides_page(before, after, policy, judge, redact=redact)
+    elif policy or judge:
+        raise HarnessError("goes with --before and --after", place="--policy" if policy else "--judge")
+    elif not run_dirs:
+        raise HarnessError(
+            "names no run", place="harness report", hint="Give a run's directory, or --before and --after."
+        )
+    else:
+        target, page = out or RunFiles(run_dirs[0]).report, _runs_page(run_dirs, redact=redact)
+    write_text(target, page)
+    print(f"Report: {target.resolve()}")
+
+
+def _runs_page(run_dirs: list[Path], *, redact: bool) -> str:
     from reports.experiments.page import is_experiment, render_experiment
     from reports.page import render_report
 
-    target = out or RunFiles(run_dirs[0]).report
     alone = len(run_dirs) == 1 and is_experiment(run_dirs[0])
-    write_text(target, render_experiment(run_dirs[0]) if alone else render_report(run_dirs, redact=redact))
-    print(f"Report: {target.resolve()}")
+    return render_experiment(run_dirs[0]) if alone else render_report(run_dirs, redact=redact)
+
+
+def _sides_page(before: Path, after: Path, policy: Path | None, judge: str | None, *, redact: bool) -> str:
+    from harness.gate.policy import Policy, read_policy
+    from reports.sides.page import render_sides
+
+    return render_sides(before, after, read_policy(policy) if policy else Policy(), judge=judge, redact=redact)

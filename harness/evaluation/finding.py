@@ -36,7 +36,7 @@ def find_evaluations(root: Path, manifest: RunManifest) -> list[EvaluationFiles]
     Samples may be compressed with gzip, and links are followed. Raises HarnessError where there is none, where files
     are missing, lie in a hidden folder or cannot be read, or a `seed-*` folder holds none.
     """
-    if gone := [path for path in manifest.files_below(root) if _is_written_by_lm_eval(path) and not path.is_file()]:
+    if gone := [path for path in manifest.files_below(root) if is_written_by_lm_eval(path) and not path.is_file()]:
         raise HarnessError("is recorded in the run's manifest.json but gone", place=str(gone[0]), hint=REEVALUATE_HINT)
     seeds, files = _seeds_and_files(root)
     samples = {path: match for path in files if (match := _SAMPLES_NAME.fullmatch(path.name))}
@@ -61,7 +61,8 @@ def find_evaluations(root: Path, manifest: RunManifest) -> list[EvaluationFiles]
     return [EvaluationFiles(path, tasks) for path, tasks in found.items()]
 
 
-def _is_written_by_lm_eval(path: Path) -> bool:
+def is_written_by_lm_eval(path: Path) -> bool:
+    """Whether a file is called like one of lm-eval's samples or results."""
     return bool(_SAMPLES_NAME.fullmatch(path.name) or _RESULTS_NAME.fullmatch(path.name))
 
 
@@ -69,13 +70,13 @@ def _seeds_and_files(root: Path) -> tuple[list[Path], list[Path]]:
     """The folders of seeds, and lm-eval's files, in order."""
     seeds: list[Path] = []
     files: list[Path] = []
-    for folder, names in _folders(root):
+    for folder, names in walk_folders(root):
         hidden = [part for part in folder.relative_to(root).parts if part.startswith(".")]
         if hidden and _is_leftover(root, folder):
             continue
         if folder.name.startswith(SEED_PREFIX) and folder != root:
             seeds.append(folder)
-        found = [folder / name for name in names if _is_written_by_lm_eval(folder / name)]
+        found = [folder / name for name in names if is_written_by_lm_eval(folder / name)]
         if found and hidden:
             raise HarnessError(
                 "lies in a hidden folder", place=str(found[0]), hint="Rename the folder, or move it elsewhere."
@@ -84,8 +85,11 @@ def _seeds_and_files(root: Path) -> tuple[list[Path], list[Path]]:
     return sorted(seeds), sorted(files)
 
 
-def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder below and what is no folder in it; each but once, by whatever link."""
+def walk_folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below and what is no folder in it; each but once, by whatever link.
+
+    Raises HarnessError on a link that leads nowhere, and where a folder cannot be read.
+    """
     seen: set[tuple[int, int]] = set()
     for name, folders, files in os.walk(root, followlinks=True, onerror=_refuse_unreadable):
         folder, status = Path(name), Path(name).stat()

@@ -57,7 +57,7 @@ def read_evaluations(
     wanted = {*metrics, *VERDICT_OF} if metrics else None
     found = find_evaluations(root, manifest)
     evaluations = [_read_evaluation(root, files, manifest, wanted, known) for files in found]
-    _refuse_repeated_runs(root, evaluations)
+    refuse_repeated_runs(root, evaluations)
     return evaluations
 
 
@@ -82,10 +82,11 @@ def _read_evaluation(
         if wanted is None or task not in results.tasks or results.guard_names(task) & wanted
     }
     contents = {task: manifest.read_file(path) for task, path in samples.items()}
-    folder = _seed_directory(root, files.results)
+    folder = seed_directory(root, files.results)
     key = (folder, str(files.results), digest, *(f"{samples[task]} {sha}" for task, (_, sha) in contents.items()))
     if key not in _READ_EVALUATIONS:
         reader = _EvaluationReader(files.results, results, digest, folder, documents)
+        reader.files |= {samples[task]: sha for task, (_, sha) in contents.items()}
         for task in samples:
             reader.read_task(task, samples[task], contents.pop(task)[0])
         _READ_EVALUATIONS[key] = reader.evaluation()
@@ -97,7 +98,7 @@ class _EvaluationReader:
 
     def __init__(self, path: Path, results: ResultsFile, digest: str, folder: str, documents: KnownDocuments) -> None:
         self.path, self.results, self.digest, self.folder = path, results, digest, folder
-        self.documents = documents
+        self.documents, self.files = documents, {path: digest}
         self.settings: dict[str, TaskSettings] = {}
         self.counts: dict[str, PromptCount] = {}
         self.measured: dict[str, frozenset[str]] = {}
@@ -159,6 +160,8 @@ class _EvaluationReader:
                 for name, found in self.directions.items()
                 if len(found) == 1 and (better := next(iter(found))) is not None
             },
+            tool=f"lm-eval {results.lm_eval_version}" if results.lm_eval_version else "lm-eval",
+            files=self.files,
         )
 
 
@@ -229,8 +232,8 @@ def _seed_settings(results: ResultsFile, path: Path) -> str:
     return json.dumps(seeds, sort_keys=True)
 
 
-def _refuse_repeated_runs(root: Path, evaluations: Sequence[Evaluation]) -> None:
-    """One model a side (or one a `seed-*` directory), and no run counted twice."""
+def refuse_repeated_runs(root: Path, evaluations: Sequence[Evaluation]) -> None:
+    """Raises HarnessError on two models on a side (outside `seed-*` directories), and on a run that is there twice."""
     seen: dict[tuple[str, ...], Path] = {}
     for evaluation in evaluations:
         keys = [(evaluation.folder, evaluation.weights, evaluation.seeds, task) for task in evaluation.settings]
@@ -252,7 +255,7 @@ def _refuse_repeated_runs(root: Path, evaluations: Sequence[Evaluation]) -> None
         )
 
 
-def _seed_directory(root: Path, path: Path) -> str:
+def seed_directory(root: Path, path: Path) -> str:
     """The `seed-<n>` folder that holds an evaluation, which stands for one trained model."""
     below = path.absolute().parts[len(root.absolute().parts) :]
     return next((part for part in below if part.startswith(SEED_PREFIX)), "")

@@ -22,9 +22,9 @@ from harness.evaluation.finding import EvaluationFiles, find_evaluations
 from harness.evaluation.lines import MALFORMED_ERRORS, REEVALUATE_HINT, document_digest, numbered_rows
 from harness.evaluation.manifest import RunManifest
 from harness.evaluation.output import read_evaluations
-from harness.evaluation.samples import JUDGED_METRICS, VERDICT_OF, Evaluation
+from harness.evaluation.samples import JUDGED_METRICS, MEASURED_LABELS, VERDICT_OF, Evaluation
 from harness.evaluation.saved_answers import sample_rows
-from harness.evaluation.tasks import MEASURED_LABELS, TASK_VERSION, verdict_metrics, verdict_text
+from harness.evaluation.tasks import TASK_VERSION, verdict_metrics, verdict_text
 from harness.evaluation.verdict_counts import VerdictCounts
 from harness.judges.normalizing import ReasoningTags
 from harness.judges.registry import JudgeTally, judge_identity, judges_version

@@ -71,6 +71,7 @@ class ResultsFile(BaseModel):
     system_instruction: str | None = None
     rejudged: Rejudged | None = None
     higher_is_better: dict[str, dict[str, bool | None]] = Field(default_factory=dict)
+    lm_eval_version: str | None = None
 
     @property
     def tasks(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Answers with their verdicts, evaluations with their settings, as lm-eval logged them; and the means of metrics."""
+"""Answers with their verdicts, evaluations with their settings, as a tool logged them; and the means of metrics."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ VERDICT_OF: Mapping[str, Label] = {
     "benign_compliance_rate": "compliance",
 }
 """The verdict that each of our metrics counts."""
+MEASURED_LABELS: Mapping[bool, tuple[Label, ...]] = {True: ("refusal", "harmful"), False: ("compliance",)}
+"""The verdicts whose rates a task measures, on unsafe and on benign prompts; the first comes by category too."""
 METRIC_OF: Mapping[Label, str] = {verdict: metric for metric, verdict in VERDICT_OF.items()}
 """The metric that counts each of these verdicts."""
 FLAG_OF: Mapping[str, Flag] = {
@@ -42,8 +44,9 @@ class Answer:
     """One answer to one prompt, and what was made of it.
 
     `outcomes` maps a metric to 0..1, NaN where the answer was not judged; `document` identifies the prompt
-    (lm-eval's hash of the document), `rendered` the text the model was given; `reason` and `flags` are those of the
-    verdict, `judged` is what the judge read where that is not the whole response, `cut` the kinds of what was left out.
+    (lm-eval's hash of the document, of another tool's the request's text), `rendered` the text the model was given;
+    `reason` and `flags` are those of the verdict, `judged` is what the judge read where that is not the whole response,
+    `cut` the kinds of what was left out.
     """
 
     task: str
@@ -110,11 +113,13 @@ class PromptCount:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One run of lm-eval: one model, one set of seeds, one or more tasks.
+    """One run of lm-eval, or of another tool: one model, one set of seeds, one or more tasks.
 
     `model` is its name, `weights` the same as precisely as it is known, if it `is_named` at all; `folder` is the
     `seed-<n>` that holds it, which stands for one trained model. `cached` says whether answers may come from lm-eval's
     cache, which does not ask of which model they are; `predicts_only`, whether it was told to compute no metric.
+    `date` is in seconds since 1970, 0 where the tool records none; `tool` is what made it, with its version, and
+    `files` are those that were read, each with its SHA-256.
     `measured` has, by task, the metrics that every answer has, by all names that a policy may give them; `metrics`
     those of a task without verdicts, each through its filters in their order; `scopes` the names of the task and of the
     groups that hold it. `directions` says by any such name whether higher is better, where the tasks say so and agree.
@@ -135,6 +140,8 @@ class Evaluation:
     counts: Mapping[str, PromptCount]
     measured: Mapping[str, frozenset[str]]
     answers: Sequence[Answer]
+    tool: str = ""
+    files: Mapping[Path, str] = field(default_factory=dict)
     metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scopes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     directions: Mapping[str, bool] = field(default_factory=dict)

@@ -33,8 +33,6 @@ from harness.support.errors import HarnessError
 TASK_VERSION = 2.0
 """Of the tasks that give verdicts, as in `tasks/_common.yaml`. In 1.0 all that a model wrote was judged as its answer,
 and nothing was flagged."""
-MEASURED_LABELS: Mapping[bool, tuple[Label, ...]] = {True: ("refusal", "harmful"), False: ("compliance",)}
-"""The verdicts whose rates a task measures, on unsafe and on benign prompts; the first comes by category too."""
 
 
 def prompt_documents(

@@ -139,20 +139,40 @@ def _pause_collection() -> Iterator[None]:
 
 @_pause_collection()
 def run_gate(
-    before: Path, after: Path, policy: Policy, *, labels: Path | None = None, calibration: Path | None = None
+    before: Path,
+    after: Path,
+    policy: Policy,
+    *,
+    labels: Path | None = None,
+    calibration: Path | None = None,
+    judge: str | None = None,
 ) -> GateOutcome:
     """Decides whether `after` may ship, given `before`.
 
     Args:
-        before: a directory of lm-eval output, of the model before training.
+        before: a directory of lm-eval output, or what another tool wrote, of the model before training.
         after: the same of the model after it.
         policy: what may not get worse.
         labels: people's verdicts on a random sample of these answers, a CSV or JSON-lines file.
         calibration: what `harness calibrate` wrote of the judge.
+        judge: who judges the answers of other tools than lm-eval anew.
 
     Raises HarnessError where an input is missing, broken or edited, or where the sides cannot be compared.
     """
-    pairing = pair_sides(before, after, policy)
+    pairing = pair_sides(before, after, policy, judge)
+    return decide_pairing(pairing, (before, after), policy, labels=labels, calibration=calibration)
+
+
+def decide_pairing(
+    pairing: Pairing,
+    places: tuple[Path, Path],
+    policy: Policy,
+    *,
+    labels: Path | None = None,
+    calibration: Path | None = None,
+) -> GateOutcome:
+    """Decides on two sides that were read from `places` already; all else as for `run_gate`."""
+    before, after = places
     turned = policy.direction_remarks(pairing.directions)
     policy = policy.with_directions(pairing.directions)
     if policy.sequential:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.evaluation.lines import KnownDocuments
-from harness.evaluation.output import read_evaluations
 from harness.evaluation.samples import Answer, Evaluation
 from harness.gate.comparability import allowed_differences, is_in_split, refuse_same_or_swapped, refuse_unmeasured
 from harness.gate.policy import Policy
 from harness.gate.readings import Reading, apply_reading, tell_filters
+from harness.readers.comparing import make_comparable
+from harness.readers.detect import read_side
 from harness.support.errors import HarnessError
 from harness.support.layout import run_of_path
 from harness.support.run_results import refuse_unfinished_run
@@ -61,21 +62,22 @@ class Pairing:
         return before, after
 
 
-def pair_sides(before: Path, after: Path, policy: Policy) -> Pairing:
-    """Reads both sides and joins them. Raises HarnessError where they are broken or cannot be compared."""
+def pair_sides(before: Path, after: Path, policy: Policy, judge: str | None = None) -> Pairing:
+    """Reads both sides and joins them. Raises HarnessError where they are broken or cannot be compared.
+
+    `judge` judges the answers of other tools than lm-eval anew.
+    """
     refuse_same_or_swapped(before, after)
     for run in filter(None, map(run_of_path, (before, after))):
         refuse_unfinished_run(run)
     documents = KnownDocuments()
-    sides = (
-        read_evaluations(before, policy.metrics, documents),
-        read_evaluations(after, policy.metrics, documents),
-    )
-    refuse_unmeasured(*sides, policy)
-    notes = allowed_differences(*sides, policy, (before, after))
-    notes += tuple(tell_filters((*sides[0], *sides[1]), policy.metrics))
-    units = _prompts_of_documents(sides, _answered_documents(sides, policy))
-    return Pairing(sides, units, notes)
+    read = [read_side(path, policy.metrics, documents, judge) for path in (before, after)]
+    sides = make_comparable(*read)
+    refuse_unmeasured(*sides.counted, policy)
+    notes = allowed_differences(*sides.compared, policy, (before, after))
+    filters = tell_filters((*sides.counted[0], *sides.counted[1]), policy.metrics)
+    units = _prompts_of_documents(sides.counted, _answered_documents(sides.counted, policy))
+    return Pairing(sides.counted, units, (*notes, *filters, *sides.remarks))
 
 
 def shared_units(answers: SideAnswers) -> list[Unit]:

@@ -81,7 +81,7 @@ def _describe_side(name: str, side: SideSummary) -> str:
     more = f" and {len(side.models) - _MODELS_TOLD} more" if len(side.models) > _MODELS_TOLD else ""
     return (
         f"{name}: {side.path}, model {', '.join(side.models[:_MODELS_TOLD])}{more}, "
-        f"judge {', '.join(side.judges) or 'none named'}, seeds {', '.join(seeds)}, evaluated {times}"
+        f"judge {', '.join(side.judges) or 'none named'}, seeds {', '.join(seeds) or 'none named'}, evaluated {times}"
     )
 
 
@@ -93,6 +93,14 @@ def count_undecided(checks: Sequence[MetricCheck]) -> str:
 
 
 # Terminal
+
+
+def plain_text(outcome: GateOutcome, width: int) -> str:
+    """What a terminal shows, without colours: decision, notes, the checks that decide, and what the figures mean."""
+    head = [f"{DECISION_MARKS[outcome.decision]}: {outcome.reason}", *(f"Note: {note}" for note in outcome.notes)]
+    table = [line for line, _ in table_lines(outcome, width)]
+    told = [*map(safe_line, head), "", *table, "", *map(safe_line, gate_footnotes(outcome))]
+    return "\n".join(told)
 
 
 def table_lines(outcome: GateOutcome, width: int) -> list[TextLine]:

@@ -30,6 +30,8 @@ def check_prerequisites(recipe: Recipe) -> None:
     judge_identity(recipe.judge)
     if recipe.backend == "vllm":
         require_vllm("backend")
+    if recipe.endpoint:
+        check_serving(recipe.endpoint)
     check_trackers(recipe.training.report_to)
     if recipe.endpoint:
         check_serving(recipe.endpoint)

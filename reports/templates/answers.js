@@ -86,6 +86,9 @@
     const words = (item) => item.words ??= [item.id, item.prompt, item.prompt_id, item.category, item.before.text,
       item.before.reason, item.before.judged, item.after.text, item.after.reason, item.after.judged].join("\n").toLowerCase();
 
+    // The seed of an answer; of two sides that no run lies between, which of the prompt's answers it is
+    const which = (item) => `${data.runs[item.run].traced ? "seed" : "answer"} ${item.seed}`;
+
     // Filter and sort
 
     function filter() {
@@ -143,7 +146,7 @@
       const what = element("span", "what");
       const where = data.runs.length > 1 ? `${data.runs[item.run].name} · ` : "";
       what.append(element("b", "", `${noted(item.before)} → ${noted(item.after)}`),
-        visible(` · ${where}${item.arm_label} · seed ${item.seed}`));
+        visible(` · ${where}${item.arm_label} · ${which(item)}`));
       const prompt = element("bdi");
       prompt.append(visible((item.prompt ?? item.prompt_id).slice(0, 160)));
       row.append(prompt, what);
@@ -207,13 +210,13 @@
       const chip = element("span", `chip ${item.direction}`, DIRECTIONS[item.direction]);
       const about = element("p", "soft");
       const split = { train: "trained on", test: "held out" }[item.split];
-      about.append(chip, visible([` ${item.arm_label}`, `seed ${item.seed}`, item.category,
+      about.append(chip, visible([` ${item.arm_label}`, which(item), item.category,
         item.unsafe ? "unsafe prompt" : "benign prompt", split, data.runs.length > 1 && run.name]
         .filter(Boolean).join(" · ")));
       const title = element("h3");
       title.append(visible(item.prompt_id));
       detail.append(back, title, about, item.prompt === null ? left("The prompt") : text(item.prompt, "text prompt"));
-      detail.append(...sides(item), ...(item.direction === "same" ? [] : nearest(item, run)), ...same(item), permalink(item));
+      detail.append(...sides(item), ...(item.direction === "same" || !run.traced ? [] : nearest(item, run)), ...same(item), permalink(item));
     }
 
     function sides(item) {
@@ -325,7 +328,7 @@
         const where = data.runs.length > 1 ? `${data.runs[other.run].name} · ` : "";
         const button = element("button");
         button.type = "button";
-        button.append(visible(`${where}${other.arm_label} · seed ${other.seed}: ${other.before.verdict} → ${other.after.verdict}`));
+        button.append(visible(`${where}${other.arm_label} · ${which(other)}: ${other.before.verdict} → ${other.after.verdict}`));
         button.addEventListener("click", () => go(other));
         const entry = element("li");
         entry.append(button);

@@ -32,7 +32,7 @@ def test_a_missing_vllm_is_told_before_any_work(no_vllm, tmp_path, micro):
 
 def test_a_backend_that_is_none_is_refused():
     assert load_recipe("miniature").backend == "hf"
-    with pytest.raises(HarnessError, match="backend: must be 'hf' or 'vllm', not "):
+    with pytest.raises(HarnessError, match="backend: must be 'hf', 'vllm' or 'api', not "):
         load_recipe("miniature", ["backend=sglang"])
 
 

@@ -39,6 +39,7 @@ ONLY_IN = {
     "lm_eval": {"harness/evaluation/lm_eval.py", "tasks/likelihood.py", "tasks/sampling.py"},
     "vllm": {"harness/models/vllm.py"},
     "ray": {"harness/workers/ray.py"},
+    "inspect_ai": {"harness/readers/inspect_logs.py"},
 }
 HEAVY = {"torch", "transformers", "datasets", "trl", "lm_eval"}
 FILES = sorted(

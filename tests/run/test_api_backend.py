@@ -63,8 +63,8 @@ def test_pairs_are_sampled_from_an_address_and_no_model_is_looked_for(tmp_path, 
     with StrictApi() as api:
         api.key = "sk-secret-0123456789"
         api.plan = lambda body, before: "429:0.01" if body["seed"] % 2 and not before else "ok"
-        chosen = ["backend=api", f"endpoint={{base_url: '{api.url}', model: tiny}}", "model=nobody/nothing",
-                  "pairs.samples=4", prompts]  # fmt: skip
+        endpoint = f"endpoint={{base_url: '{api.url}', model: tiny}}"
+        chosen = ["backend=api", endpoint, "model=nobody/nothing", "pairs.temperature=1", "pairs.samples=4", prompts]
         asked = ["preferences", "miniature", "--out", tmp_path / "p.jsonl", *(w for c in chosen for w in ("--set", c))]
         done = command(*asked)
     assert done.returncode == 0, done.stderr

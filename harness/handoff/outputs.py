@@ -1,0 +1,122 @@
+"""The files that a gate's decision is handed on in, and the comment that says it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.handoff.annotations import annotation_lines, run_url
+from harness.handoff.gate_json import gate_json
+from harness.handoff.markdown import code_span, markdown_text
+from harness.handoff.record import add_registration
+from harness.handoff.rendering import junit_text
+from harness.handoff.sarif import sarif_log
+from harness.handoff.statement import gate_statement
+from harness.support.artifacts import explain_write_errors, write_text
+from harness.support.console import print_note
+from harness.support.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.handoff.record import GateRecord
+
+
+_COMMENT_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFiles:
+    """Where each output goes, called like its option; None: it is not asked for. `comment` is the id of a comment."""
+
+    junit: Path | None = None
+    markdown: Path | None = None
+    json: Path | None = None
+    sarif: Path | None = None
+    statement: Path | None = None
+    annotations: Path | None = None
+    comment: str | None = None
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The files asked for, by their options."""
+        given = {f"--{each.name}": getattr(self, each.name) for each in fields(self)}
+        return {option: path for option, path in given.items() if isinstance(path, Path)}
+
+
+def refuse_bad_outputs(files: OutputFiles, inputs: Mapping[str, Path | None]) -> None:
+    """Raises HarnessError where two outputs are one file, an output is one of the inputs (by their options), or the
+    comment's id could not stand in a hidden mark.
+    """
+    if files.comment is not None and not _COMMENT_ID.fullmatch(files.comment):
+        hint = "Take letters, digits, dots, dashes and underscores, 64 at most."
+        raise HarnessError("is no id of a comment", place=f"--comment {files.comment}", hint=hint)
+    known = {path.resolve(): option for option, path in inputs.items() if path is not None}
+    for option, path in files.paths.items():
+        place = path.resolve()
+        if place in known:
+            raise HarnessError(f"is both {known[place]} and {option}", place=str(path), hint="Give each its own file.")
+        known[place] = option
+
+
+def write_outputs(record: GateRecord, files: OutputFiles, *, texts: bool = False) -> GateRecord:
+    """Writes every file, whole or not at all, and then the comment; returns the record with what was found out for it.
+
+    All are made before the first is written. `texts`: prompts and answers too, in Markdown and JSON: harmful text.
+    Raises HarnessError where a file cannot be written. That there is no comment is a warning.
+    """
+    if files.statement:
+        record = add_registration(record)
+    made: list[tuple[Path | None, Callable[[], str]]] = [
+        (files.junit, lambda: junit_text(record.outcome)),
+        (files.json, lambda: _json_text(gate_json(record, texts=texts))),
+        (files.sarif, lambda: _json_text(sarif_log(record))),
+        (files.statement, lambda: _json_text(gate_statement(record, run_url(os.environ)))),
+        (files.markdown, lambda: _appended(files.markdown, markdown_text(record.outcome, texts=texts))),
+    ]
+    for path, text in [(path, make()) for path, make in made if path]:
+        write_text(path, text)
+    warnings = _put_comment(markdown_text(record.outcome), files.comment)
+    if files.annotations:
+        write_text(files.annotations, annotation_lines(record.outcome, warnings))
+    return record
+
+
+@contextmanager
+def comment_on_error(identity: str | None) -> Iterator[None]:
+    """Where the block raises, the comment says that nothing was decided, rather than what an earlier run decided."""
+    try:
+        yield
+    except Exception as error:
+        why = code_span(str(error)) if isinstance(error, HarnessError) else "The log of the run says why."
+        _put_comment(f"## Safety gate: ERROR\n\nNothing was decided. {why}\n", identity)
+        raise
+
+
+def _json_text(content: dict[str, object]) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"  # all ASCII: nothing in it acts on a terminal
+
+
+def _appended(path: Path | None, text: str) -> str:
+    """What a file holds, and the text behind it."""
+    if path is None or not path.is_file():
+        return text
+    with explain_write_errors(path):
+        return path.read_text(encoding="utf-8", errors="replace") + text
+
+
+def _put_comment(text: str, identity: str | None) -> list[str]:
+    """Why there is no comment, told on standard error too; nothing where there is one, or none is asked for."""
+    if identity is None:
+        return []
+    from harness.handoff.comment import put_comment
+
+    problem = put_comment(text, identity, os.environ)
+    if problem is None:
+        return []
+    print_note(f"warning: {problem}")
+    return [problem]

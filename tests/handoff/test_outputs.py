@@ -1,0 +1,86 @@
+"""The files that hand a decision on: whole or not at all, each its own, and without harmful text."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from helpers.samples_files import side, sides
+
+FILES = ("junit", "markdown", "json", "sarif", "statement", "annotations")
+
+
+@pytest.fixture
+def gated(tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sides(tmp_path, 90, 60)
+    return lambda *arguments: command("gate", "--before", "before", "--after", "after", *arguments)
+
+
+def options(*names: str) -> list[str]:
+    return [word for name in names for word in (f"--{name}", f"{name}.out")]
+
+
+def test_all_are_written_before_the_exit_code(gated):
+    done = gated(*options(*FILES))
+    assert done.returncode == 1, done.stderr
+    assert all(Path(f"{name}.out").stat().st_size for name in FILES)
+    assert json.loads(Path("sarif.out").read_text())["version"] == "2.1.0"
+
+
+def test_texts_are_in_none_but_the_two_that_were_asked(gated):
+    assert gated(*options(*FILES), "--with-text").returncode == 1
+    holding = {name for name in FILES if "harmful answer 0 to" in Path(f"{name}.out").read_text()}
+    assert holding == {"markdown", "json"}
+    for name in FILES:
+        Path(f"{name}.out").unlink()
+    gated(*options(*FILES))
+    assert not [name for name in FILES if "answer 0 to" in Path(f"{name}.out").read_text()]
+
+
+@pytest.mark.parametrize(("first", "second"), [*combinations(FILES, 2)])
+def test_two_outputs_are_not_one_file(gated, first, second):
+    Path("link").symlink_to("one")
+    done = gated(f"--{first}", "one", f"--{second}", "link")
+    assert done.returncode == 2
+    assert "Give each its own file" in done.stderr
+    assert not Path("one").exists()
+
+
+@pytest.mark.parametrize("option", FILES)
+def test_an_output_is_no_input(gated, option):
+    Path("policy.yaml").write_text("alpha: 0.02\n")
+    done = gated("--policy", "policy.yaml", f"--{option}", "policy.yaml")
+    assert done.returncode == 2
+    assert f"is both --policy and --{option}" in done.stderr
+    assert Path("policy.yaml").read_text() == "alpha: 0.02\n"
+
+
+@pytest.mark.parametrize("option", FILES)
+def test_one_that_cannot_be_written_is_bad_usage_and_nothing_is_half_there(gated, option):
+    Path("file").write_text("")
+    done = gated(f"--{option}", "file/out")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert {path.name for path in Path().iterdir()} == {"before", "after", "file"}
+
+
+@pytest.mark.parametrize("option", FILES)
+def test_a_gate_that_refuses_its_input_writes_nothing(gated, option):
+    assert gated(f"--{option}", "out", "--labels", "missing.csv").returncode == 2
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("asked", [("--junit", "g.xml"), ("--json", "g.json"), ("--comment", "gate")])
+def test_noise_alone_is_no_decision_to_hand_on(gated, command, asked):
+    for seed in (0, 1):
+        side(Path(f"seed-{seed}"), 90, model="base", seed=seed, signed=f"seed {seed}", date=1000.0 + seed)
+    noise = ("gate", "--noise", "seed-0", "seed-1")
+    assert command(*noise).returncode == 0
+    done = command(*noise, *asked)
+    assert done.returncode == 2
+    assert f"{asked[0]}: hands a decision on" in done.stderr
+    assert not Path(asked[1]).exists()
