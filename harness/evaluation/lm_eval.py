@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 
 
 TASK_GROUP = "refusal_displacement"
+_TASK_NAME = re.compile(r"[\w.:+-]{1,150}")
 
 
 _LoadedTasks = tuple[int | None, "list[Task | Group]"]
@@ -251,6 +253,9 @@ def load_own_task(own: OwnTask, *, trusted: bool, backend: AnyBackend) -> list[T
 def _refuse_unfit_task(name: str, task: Task, *, trusted: bool, backend: AnyBackend) -> None:
     if name.startswith(OUR_TASKS):
         raise HarnessError(f"the task {name} is one of the harness's own", place="tasks", hint="Rename it.")
+    if not _TASK_NAME.fullmatch(name):
+        hint = "Name it with letters, digits and . : + - _ alone: files and a policy's metrics are called by it."
+        raise HarnessError(f"{safe_line(name, 80)!r} is no name for a task", place="tasks", hint=hint)
     if getattr(task, "UNSAFE_CODE", False) and not trusted:
         raise HarnessError(
             f"the task {name} runs code that the model writes",

@@ -74,6 +74,8 @@ def test_a_limit_holds_for_its_task_alone(evaluated):
         (SUMS.replace("exact_match", "someones/metric"), False, "hf", "metric 'someones/metric' is none of lm-eval's"),
         (CAPITALS, False, "api", "my_capitals asks for log-likelihoods, which the backend api does not give"),
         (SUMS + "unsafe_code: true\n", False, "hf", "asks to run code"),
+        (SUMS.replace("my_sums", "../my_sums"), False, "hf", "'../my_sums' is no name for a task"),
+        (SUMS.replace("my_sums", "'a, b'"), False, "hf", "'a, b' is no name for a task"),
     ],
 )
 def test_unfit_tasks_are_refused(tmp_path, text, trusted, backend, told):
