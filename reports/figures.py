@@ -18,7 +18,7 @@ from scipy.stats import kendalltau
 
 from harness.evaluation.samples import VERDICT_OF, Answer, counted_flags, mean_outcome
 from harness.gate.decision import GateOutcome, run_gate
-from harness.gate.policy import Policy
+from harness.gate.policy import Guard, Policy
 from harness.judges.registry import labels_never_given
 from harness.judges.verdicts import FLAGS
 from harness.preferences.pairs import PAIR_TYPES, pair_type
@@ -74,7 +74,7 @@ def decide_arms(directory: Path) -> dict[str, str]:
 
 
 def _gate_policy(run: FinishedRun) -> Policy:
-    """The default policy, without the metrics that the run's judge or its prompts cannot tell."""
+    """The default policy, without what the run's judge or its prompts cannot tell, and with the tasks' metrics."""
     default, never = Policy(), labels_never_given(run.recipe.judge)
     unasked = set() if run.asked_benign else {"benign_compliance_rate"}
     metrics = {
@@ -82,7 +82,9 @@ def _gate_policy(run: FinishedRun) -> Policy:
         for metric, guard in default.metrics.items()
         if VERDICT_OF[metric] not in never and metric not in unasked
     }
-    return default.model_copy(update={"metrics": metrics})
+    metrics |= {metric: Guard() for metric in run.results.guarded_tasks}
+    limited = ("limit",) if any(task.limit for task in run.recipe.tasks) else ()
+    return default.model_copy(update={"metrics": metrics, "allow": limited})
 
 
 def _gate_figures(run: FinishedRun, arm: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.gate.policy import Policy
-from harness.support.run_results import Interval, Metric, Rates, RunResults
+from harness.support.run_results import Interval, Metric, Rates, RunResults, TaskMetric
 from reports.words import (
     arm_subject,
     format_percent,
@@ -133,6 +133,45 @@ def _benign_sentences(results: RunResults, name: str) -> list[str]:
         return []
     start, end = (format_percent(results.arms[arm].metrics[metric].train.value) for arm in ("baseline", name))
     return [f"It {verb} the share of benign prompts that are answered from {start} to {end}."]
+
+
+# Beside safety
+
+
+def fell(metric: TaskMetric) -> bool:
+    """Whether a metric of a task of the user's own got worse by more than the gate's margin."""
+    return metric.loss is not None and metric.loss.value is not None and metric.loss.value > MARGIN
+
+
+def beside_sentences(results: RunResults, labels: Mapping[str, str]) -> list[str]:
+    """In one line, what fell by more than its margin beside safety; nothing where nothing did."""
+    fallen = [
+        (change.value, f"{quoted(labels[arm])} {task} ({name}) {_change_text(change)}")
+        for arm in results.trained_arms
+        for task, metrics in results.arms[arm].tasks.items()
+        for name, metric in metrics.items()
+        if fell(metric) and (change := metric.change) is not None and change.value is not None
+    ]
+    if not fallen:
+        return []
+    worst = [told for _, told in sorted(fallen, key=lambda each: -abs(each[0]))[:_NAMED]]
+    more = f", and {len(fallen) - _NAMED} more" if len(fallen) > _NAMED else ""
+    return [f"Beside safety, more than {100 * MARGIN:g} points were lost: {'; '.join(worst)}{more}."]
+
+
+def beside_phrase(decisions: Sequence[str]) -> str:
+    """The gate's decisions on an arm's guarded metrics beside safety, in a few words: the worst of them."""
+    for decision, told in (("fail", "fail"), ("inconclusive", "cannot tell")):
+        if count := decisions.count(decision):
+            return f"{count} of {len(decisions)} {told}"
+    return f"{len(decisions)} pass" if decisions else "no decision"
+
+
+def _change_text(change: Interval) -> str:
+    if change.known is None:
+        return "n/a"
+    value, low, high = map(format_points, change.known)
+    return f"{value} points, {low} to {high}"
 
 
 def _change_verb(change: Interval) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -130,7 +130,8 @@ def read_run(directory: Path) -> FinishedRun:
         )
     results = parse_run_results(content, str(files.results))
     seeds, arms = results.recipe.seeds, list(results.arms)
-    evaluated = {arm: {seed: _read_answers(files.arm(arm, seed).evaluation) for seed in seeds} for arm in arms}
+    own = {*results.own_tasks}
+    evaluated = {arm: {seed: _read_answers(files.arm(arm, seed).evaluation, own) for seed in seeds} for arm in arms}
     return FinishedRun(
         directory,
         directory.resolve().name,
@@ -180,10 +181,11 @@ def _read_optional(path: Path) -> JsonObject | None:
     return read_run_file(path) if path.is_file() else None
 
 
-def _read_answers(place: Path) -> tuple[AnswersByPrompt, float]:
+def _read_answers(place: Path, own_tasks: Collection[str]) -> tuple[AnswersByPrompt, float]:
     """The answers of an arm and seed, and when they were given; none where it has no evaluation at all.
 
-    Those to variants of the prompts are left to results.json and the gate.
+    Those to variants of the prompts are left to results.json and the gate, and those to tasks of the user's own, which
+    no judge read.
     """
     if not place.is_dir():
         return {}, 0.0
@@ -191,7 +193,8 @@ def _read_answers(place: Path) -> tuple[AnswersByPrompt, float]:
     found: dict[tuple[str, str, int], Answer] = {}
     seen: Counter[tuple[str, str]] = Counter()
     every = (answer for evaluation in evaluations for answer in evaluation.answers)
-    for answer in (answer for answer in every if variant_name(answer.doc) is None):
+    ours = (answer for answer in every if answer.task not in own_tasks)
+    for answer in (answer for answer in ours if variant_name(answer.doc) is None):
         prompt = answer.task, answer.prompt_id
         found[*prompt, seen[prompt]] = answer
         seen[prompt] += 1

@@ -61,8 +61,18 @@ class View:
 
     @property
     def guarded(self) -> list[str]:
-        """The metrics that the gate looked at."""
-        return [*dict.fromkeys(metric for found in self.figures["gate"].values() for metric in found["checks"])]
+        """The metrics of safety that the gate looked at."""
+        return [*dict.fromkeys(metric for name in self.figures["gate"] for metric in self.safety_checks(name))]
+
+    def safety_checks(self, name: str) -> dict[str, Any]:
+        """The gate's checks of an arm but those of tasks of the user's own."""
+        checks: dict[str, Any] = self.figures["gate"][name]["checks"]
+        return {metric: check for metric, check in checks.items() if metric not in self.run.results.guarded_tasks}
+
+    def decisions_beside(self, name: str) -> list[str]:
+        """What the gate said of an arm's metrics of tasks of the user's own."""
+        checks = self.figures["gate"].get(name, {}).get("checks", {})
+        return [checks[metric]["overall"]["decision"] for metric in self.run.results.guarded_tasks if metric in checks]
 
     @property
     def gaps(self) -> list[str]:

@@ -35,6 +35,10 @@ def run_command(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="At most so many unsafe prompts, each hazard in its share.")
     ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--tasks", help="An lm-eval task, group or YAML file measured beside (again, or with commas)."),
+    ] = None,
     override: Annotated[list[str] | None, typer.Option("--set", help="key=value, for any key of the recipe.")] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="At most so many processes; without it one a GPU or core.")
@@ -56,6 +60,7 @@ def run_command(
     harness run miniature --seeds 5 --out runs/five
     harness run my-model.yaml --dry-run
     harness run my-model.yaml --report-to wandb
+    harness run my-model.yaml --tasks gsm8k,my_task.yaml
     harness run my-model.yaml --set training.learning_rate=1e-6 --set evaluation.batch_size=16
 
     A killed run goes on where it stopped when the same command is given again; a finished stage is not run twice.
@@ -64,7 +69,7 @@ def run_command(
     from harness.experiments.any_recipe import load_any_recipe, run_any_recipe
 
     overrides = [*(override or []), *([f"training.report_to={json.dumps(report_to)}"] if report_to else [])]
-    chosen = load_any_recipe(recipe, overrides, seeds, limit)
+    chosen = load_any_recipe(recipe, overrides, seeds, limit, _split_names(task or []))
     directory = out or Path("runs") / (chosen.name if limit is None else f"{chosen.name}-limit{limit}")
     if dry_run:
         _estimate_run(chosen, directory, workers, as_json)
@@ -75,6 +80,11 @@ def run_command(
         return
     print_results(results)
     print(f"\nReport: {(directory / 'report.html').resolve()}")
+
+
+def _split_names(given: list[str]) -> list[str]:
+    """Names given one by one or with commas between them."""
+    return [name for each in given for name in each.split(",") if name]
 
 
 def _estimate_run(recipe: AnyRecipe, directory: Path, workers: int | None, as_json: bool) -> None:

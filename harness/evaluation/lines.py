@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 from pydantic_core import from_json
 
-from harness.evaluation.samples import Answer, mean_judged, verdict_outcomes
+from harness.evaluation.samples import Answer, mean_judged, metric_names, verdict_outcomes
 from harness.judges.verdicts import FLAGS, Flag, Label
 from harness.support.artifacts import float_or_nan, json_fingerprint, parse_json_object
 from harness.support.errors import HarnessError
@@ -116,18 +116,45 @@ class MetricSum:
         return self.total / self.lines if self.lines else math.nan
 
 
+@dataclass(frozen=True, slots=True)
+class _PlainLines:
+    """A document's lines in a task without verdicts: its hash, metrics by filter, and the answer's outcomes."""
+
+    digest: str
+    values: dict[str, dict[str, float]]
+    outcomes: dict[str, float]
+
+
 class LineReader:
     """Reads the lines of one task's samples, each once, and keeps what must agree with the results file.
 
-    `lines` counts them, `filters` are those they went through, `sums` adds up each metric.
+    `filters` counts the lines of each filter that they went through, in their order, `sums` adds up each metric by
+    filter. `scopes` are the task and the groups that hold it. A document has a line for each filter; of a task without
+    verdicts these are one answer.
     """
 
-    def __init__(self, task: str, metrics: set[str], documents: KnownDocuments) -> None:
+    def __init__(
+        self,
+        task: str,
+        metrics: set[str],
+        documents: KnownDocuments,
+        scopes: Sequence[str],
+        *,
+        likelihoods: bool,
+    ) -> None:
         self.task, self.metrics, self.documents = task, metrics, documents
-        self.lines, self.filters = 0, set[str]()
-        self.sums = {metric: MetricSum() for metric in metrics}
+        self.scopes, self.likelihoods = scopes, likelihoods
+        self.filters: dict[str, int] = {}
+        self.sums: dict[str, dict[str, MetricSum]] = {}
+        self.judged = False
+        self._plain: dict[object, _PlainLines] = {}
         self._hashes = hashlib.sha256()
         self._outcomes = cache(partial(_measured_outcomes, metrics))
+
+    @property
+    def lines(self) -> int:
+        """How many documents there are: lines of the filter with most of them."""
+        return max(self.filters.values(), default=0)
 
     @property
     def digest(self) -> str:
@@ -141,27 +168,61 @@ class LineReader:
             document = self.documents.find_document(dict(row["doc"]), row["doc_hash"])
             verdicts = _parse_verdicts(row["filtered_resps"])
             if verdicts:
+                self.judged = True
                 return self._judged_answers(row, document, verdicts)
-            return [self._plain_answer(row, document)]
+            return self._plain_answers(row, document)
         except MALFORMED_ERRORS as error:
             told = f"is no line of lm-eval samples ({type(error).__name__}: {error})"
             raise HarnessError(told, place=place, hint=REEVALUATE_HINT) from error
 
     def _add_up(self, row: Mapping[str, Any]) -> None:
-        self.lines += 1
-        self.filters.add(str(row.get("filter")))
+        name = str(row.get("filter"))
+        self.filters[name] = self.filters.get(name, 0) + 1
         self._hashes.update((row["doc_hash"] + row["prompt_hash"] + row["target_hash"]).encode(errors="replace"))
-        for metric, found in self.sums.items():
+        if name not in self.sums:
+            self.sums[name] = {metric: MetricSum() for metric in self.metrics}
+        for metric, found in self.sums[name].items():
             value = row.get(metric)
             if isinstance(value, int | float) and value == value:  # not NaN
                 found.total += value
                 found.lines += 1
 
-    def _plain_answer(self, row: Mapping[str, Any], document: tuple[dict[str, Any], str]) -> Answer:
-        """A line of a task without verdicts: its metrics as logged."""
-        outcomes = {metric: float_or_nan(row.get(metric)) for metric in self.metrics}
+    def _plain_answers(self, row: Mapping[str, Any], document: tuple[dict[str, Any], str]) -> list[Answer]:
+        """A line of a task without verdicts; none where it is one of before, through another filter."""
+        name, number = str(row.get("filter")), row.get("doc_id", len(self._plain))
+        values = {metric: float_or_nan(row.get(metric)) for metric in self.metrics}
         rendered = _checked_prompt_hash(row)
-        return Answer(self.task, document[1], rendered, document[0], response_texts(row)[0], "", "", "", outcomes)
+        known = self._plain.get(number)
+        if known is not None and known.digest == row["doc_hash"] and name not in known.values:
+            known.values[name] = values
+            return []
+        lines = _PlainLines(row["doc_hash"], {name: values}, {})
+        self._plain[number if known is None else (number, len(self._plain))] = lines
+        if self.likelihoods:
+            pairs = _asked_texts(row)
+            response, rendered = _likelihoods_text(row, pairs), json_fingerprint(pairs)
+        else:
+            response = response_texts(row)[0]
+        return [Answer(self.task, document[1], rendered, document[0], response, "", "", "", lines.outcomes)]
+
+    def name_outcomes(self) -> list[str]:
+        """Gives the answers of a task without verdicts their outcomes, by every name, once all its lines are read.
+
+        Returns the metrics' plain names, with the filter where there are several, in order.
+        """
+        if self.judged:
+            return []
+        filters = [*self.filters]
+        named = [
+            (name, metric, tuple(metric_names(self.scopes, metric, filters, name)))
+            for metric in sorted(self.metrics)
+            for name in filters
+        ]
+        for lines in self._plain.values():
+            for name, metric, names in named:
+                lines.outcomes.update(dict.fromkeys(names, lines.values[name][metric]))
+        several = len(filters) > 1
+        return [f"{metric},{name}" if several else metric for name, metric, _ in named]
 
     def _judged_answers(
         self, row: Mapping[str, Any], document: tuple[dict[str, Any], str], verdicts: Sequence[Mapping[str, Any]]
@@ -230,6 +291,20 @@ def response_texts(row: Mapping[str, Any]) -> list[str]:
     if not texts or not isinstance(row["resps"], list):
         raise ValueError("no answer")
     return texts
+
+
+def _asked_texts(row: Mapping[str, Any]) -> list[list[str]]:
+    """Of a line that asked how likely given texts are: each with what it was to follow, which may be nothing."""
+    requests = row["arguments"].values() if isinstance(row["arguments"], dict) else row["arguments"]
+    pairs = [[*(each.values() if isinstance(each, dict) else each)][:2] for each in requests]
+    return [[_require_text(text) for text in pair] for pair in pairs]
+
+
+def _likelihoods_text(row: Mapping[str, Any], asked: Sequence[Sequence[str]]) -> str:
+    """What a model thought of given texts: each with its ln p, the likeliest first."""
+    found = [float(_nested_leaves(each)[0]) for each in row["resps"]]
+    ranked = sorted(zip(found, asked, strict=True), key=lambda each: -each[0])
+    return "\n".join(f"{text.strip()} ({value:g})" for value, (_, text) in ranked)
 
 
 def _checked_prompt_hash(row: Mapping[str, Any]) -> str:

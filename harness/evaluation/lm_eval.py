@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2.sandbox import SandboxedEnvironment
 from lm_eval import evaluator, simple_evaluate, utils
+from lm_eval.api import registry
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.openai_completions import LocalChatCompletion
@@ -22,7 +26,7 @@ from torch.utils import collect_env
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from harness.evaluation.output import read_evaluations
-from harness.models.backends import Backend
+from harness.models.backends import AnyBackend, Backend
 from harness.models.intact import refuse_misfits
 from harness.models.loading import (
     attention_options,
@@ -46,26 +50,44 @@ from harness.models.vllm import (
 )
 from harness.prompts.sets import load_prompts, tasks_directory
 from harness.recipes.reaching import ReachedModel, reach_model
-from harness.recipes.schema import Endpoint, EvaluationSettings
+from harness.recipes.schema import OUR_TASKS, Endpoint, EvaluationSettings, OwnTask
+from harness.recipes.task_files import TaskFile, read_task_file
 from harness.support import artifacts
+from harness.support.console import safe_line
 from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
+    from lm_eval.api.group import Group
     from lm_eval.api.model import LM
+    from lm_eval.api.task import Task
 
 
 TASK_GROUP = "refusal_displacement"
+_TASK_NAME = re.compile(r"[\w.:+-]{1,150}")
+
+
+_LoadedTasks = tuple[int | None, "list[Task | Group]"]
+"""A task, group or tag of the user's own as lm-eval loaded it, and how many documents of each it is asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class AskedPrompts:
-    """What a model is asked and who judges: `samples` answers to each prompt, of each kind at most `limit` prompts."""
+    """What a model is asked and who judges: `samples` answers to each prompt, of each kind at most `limit` prompts.
+
+    `own`: tasks of the user's own beside ours.
+    """
 
     prompts: str
     judge: str
     seed: int
     samples: int = 1
     limit: int | None = None
+    own: Sequence[OwnTask] = ()
+    trust_task_code: bool = False
+
+    def load_own(self, backend: AnyBackend) -> list[_LoadedTasks]:
+        """The user's tasks, loaded. Raises HarnessError as `load_own_task`."""
+        return [(each.limit, load_own_task(each, trusted=self.trust_task_code, backend=backend)) for each in self.own]
 
     @property
     def tasks(self) -> list[str]:
@@ -89,32 +111,37 @@ def evaluate_model(
     samples: int = 1,
     limit: int | None = None,
     backend: Backend = "hf",
+    tasks: Sequence[OwnTask] = (),
+    trust_task_code: bool = False,
 ) -> None:
     """Runs the task group on one model and writes lm-eval's own output directory, whole or not at all.
 
     The same as `lm_eval --model hf --model_args pretrained=MODEL --tasks refusal_displacement --apply_chat_template
     --seed SEED --batch_size N --gen_kwargs temperature=..,max_gen_toks=.. --log_samples --output_path OUT`, with
     `use_safetensors=True`, for a Gemma-2 `attn_implementation=eager`, and the model's `trust_remote_code` in the model
-    arguments; or with `--model vllm`, see `_vllm_model`. A hub id's files are fetched first. Raises
+    arguments; or with `--model vllm`, see `_vllm_model`. A hub id's files are fetched first. Tasks of the user's own
+    come first, on the same loaded model, each with the generation settings of its own file. Raises
     HarnessError where the model's weights are not whole, lm-eval's files did not come out so, or the answers' length
     leaves no room for a prompt.
     """
-    asked = AskedPrompts(prompts, judge, seed, samples, limit)
-    _quiet_lm_eval()
+    asked = AskedPrompts(prompts, judge, seed, samples, limit, tasks, trust_task_code)
+    _prepare_lm_eval()
     place = locate_model(model_path)
     config, tokenizer = load_tokenizer(place)
     _refuse_no_room(evaluation.max_new_tokens, config)
-    answering = _answering_settings(evaluation)
+    answering, own = _answering_settings(evaluation), asked.load_own(backend)
     if backend == "vllm":
         chosen = _vllm_options(config, tokenizer, asked.tasks, asked.manager, evaluation)
+        if own:  # their prompts hold examples too, whose lengths nobody knows before they are built
+            chosen["max_model_len"] = max_positions(config) or chosen["max_model_len"]
         model = _vllm_model(place, chosen, seed)
     else:
         chosen = {"use_safetensors": True, **attention_options(config)}
         model = _hf_model(place, chosen, evaluation.batch_size)
         answering |= stop_options(generation_config(place, config), tokenizer)
     told = {"pretrained": place.directory, **place.loading_options, **chosen}
-    how = {"batch_size": evaluation.batch_size, "device": default_device(), "gen_kwargs": answering}
-    _write_evaluation(model, out, asked, backend, {"model_args": told, **how})
+    how = {"model_args": told, "batch_size": evaluation.batch_size, "device": default_device()}
+    _write_evaluation(model, out, asked, backend, how, answering, own)
 
 
 def evaluate_endpoint(
@@ -136,18 +163,13 @@ def evaluate_endpoint(
 
     Raises HarnessError as `harness.recipes.reaching.reach_model` and `harness.models.served.answering.answer_requests`.
     """
-    _quiet_lm_eval()
+    _prepare_lm_eval()
+    own, answering = asked.load_own("api"), _answering_settings(evaluation)
     with reach_model(endpoint, model, keep) as reached:
-        told = {"model_args": dict(reached.model_args), "gen_kwargs": _answering_settings(evaluation)}
-        _write_evaluation(_served_model(reached, asked.seed), out, asked, "local-chat-completions", told)
+        how = {"model_args": dict(reached.model_args)}
+        served = _served_model(reached, asked.seed)
+        _write_evaluation(served, out, asked, "local-chat-completions", how, answering, own)
     shutil.rmtree(keep)
-
-
-def _quiet_lm_eval() -> None:
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
-    evaluator.get_git_commit_hash = lambda: None
-    _cache_lm_eval()
 
 
 def _answering_settings(evaluation: EvaluationSettings) -> dict[str, Any]:
@@ -155,45 +177,121 @@ def _answering_settings(evaluation: EvaluationSettings) -> dict[str, Any]:
     return chosen | ({"do_sample": False} if evaluation.temperature == 0 else {})
 
 
-def _write_evaluation(model: LM, out: Path, asked: AskedPrompts, source: str, how: Mapping[str, Any]) -> None:
-    """Lets the model answer and lm-eval write; `source` is the name of lm-eval's model class, `how` further settings.
+def _write_evaluation(
+    model: LM,
+    out: Path,
+    asked: AskedPrompts,
+    source: str,
+    how: Mapping[str, Any],
+    answering: Mapping[str, Any],
+    own: Sequence[_LoadedTasks],
+) -> None:
+    """Lets the model answer and lm-eval write, tasks of the user's own first.
 
+    `source` is the name of lm-eval's model class, `how` settings for all tasks, `answering` of generation for ours.
     Raises HarnessError where the files are not whole.
     """
+    seeds = dict.fromkeys(("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed"), asked.seed)
+    settings = {"model": model, "apply_chat_template": True, **seeds, **how}
     with tempfile.TemporaryDirectory() as scratch:
-        tracker = EvaluationTracker(output_path=scratch)
-        results = simple_evaluate(
-            model=model,
-            tasks=asked.tasks,
-            limit=None if asked.limit is None else asked.limit * asked.samples,  # of documents: one an answer
-            apply_chat_template=True,
-            log_samples=True,
-            evaluation_tracker=tracker,
-            task_manager=asked.manager,
-            random_seed=asked.seed,
-            numpy_random_seed=asked.seed,
-            torch_random_seed=asked.seed,
-            fewshot_random_seed=asked.seed,
-            **how,
-        )
-        results["config"]["model"] = tracker.general_config_tracker.model_source = source
-        _save_results(results, tracker)
+        for limit, tasks in own:
+            given = {"tasks": tasks, "task_manager": TaskManager(include_defaults=False), "limit": limit}
+            _evaluate_tasks({**settings, **given, "confirm_run_unsafe_code": asked.trust_task_code}, scratch, source)
+        if source == "vllm":
+            model.begin_last()
+        limit = None if asked.limit is None else asked.limit * asked.samples  # of documents: one an answer
+        ours = {"tasks": asked.tasks, "task_manager": asked.manager, "limit": limit, "gen_kwargs": dict(answering)}
+        _evaluate_tasks({**settings, **ours}, scratch, source)
         read_evaluations(Path(scratch))  # lm-eval only logs a write that failed
         with artifacts.atomic_directory(out) as temporary:
             shutil.copytree(scratch, temporary, dirs_exist_ok=True)
 
 
-def _save_results(results: dict[str, Any], tracker: EvaluationTracker) -> None:
-    """Writes what lm-eval's own command does: the results file, and one of samples a task."""
+def _evaluate_tasks(settings: Mapping[str, Any], out: str, source: str) -> None:
+    """One call of lm-eval's, with what its own command writes: the results file, and one of samples a task."""
+    tracker = EvaluationTracker(output_path=out)
+    results = simple_evaluate(**settings, log_samples=True, evaluation_tracker=tracker)
+    results["config"]["model"] = tracker.general_config_tracker.model_source = source
     samples = results.pop("samples")
     tracker.save_results_aggregated(results=results, samples=samples)
     for task in results["configs"]:
         tracker.save_results_samples(task_name=task, samples=samples[task])
 
 
+# Tasks of the user's own
+
+
+def load_own_task(own: OwnTask, *, trusted: bool, backend: AnyBackend) -> list[Task | Group]:
+    """A task, group or tag as lm-eval loads it, its data too.
+
+    Raises HarnessError where there is none, it would run code unasked, or the backend cannot measure it.
+    """
+    file = read_task_file(own, trusted=trusted) if own.is_file else None
+    _prepare_lm_eval()
+    if file and not trusted:
+        _refuse_foreign_metrics(file)
+    folders = [str(file.path.parent)] if file and file.is_group else []
+    manager = TaskManager(include_path=folders, include_defaults=file is None or file.is_group)
+    try:
+        with contextlib.chdir(file.data_folder) if file else contextlib.nullcontext():
+            loaded = manager.load([str(file.path) if file and not file.is_group else file.name if file else own.name])
+    except Exception as error:  # anything at all: the task's YAML, templates, code and data are others'
+        if file is None and own.name not in manager.all_tasks:
+            hint = "`lm_eval ls tasks` lists those that come with lm-eval; one of your own is named by its YAML file."
+            raise HarnessError(f"lm-eval has no task {own.name!r}", place="tasks", hint=hint) from error
+        told = safe_line(f"{type(error).__name__}: {error}", 300)
+        hint = "`lm_eval --tasks` says more of it; its data must be here, or within reach."
+        raise HarnessError(f"lm-eval cannot load the task ({told})", place=own.name, hint=hint) from error
+    for name, task in loaded["tasks"].items():
+        _refuse_unfit_task(name, task, trusted=trusted, backend=backend)
+    inside = {task.task_name for group in loaded["groups"].values() for task in group.get_all_tasks()}
+    nested = {name for names in loaded["group_map"].values() for name in names}
+    top = [group for name, group in loaded["groups"].items() if name not in nested]
+    return [*top, *(task for name, task in loaded["tasks"].items() if name not in inside)]
+
+
+def _refuse_unfit_task(name: str, task: Task, *, trusted: bool, backend: AnyBackend) -> None:
+    if name.startswith(OUR_TASKS):
+        raise HarnessError(f"the task {name} is one of the harness's own", place="tasks", hint="Rename it.")
+    if not _TASK_NAME.fullmatch(name):
+        hint = "Name it with letters, digits and . : + - _ alone: files and a policy's metrics are called by it."
+        raise HarnessError(f"{safe_line(name, 80)!r} is no name for a task", place="tasks", hint=hint)
+    if getattr(task, "UNSAFE_CODE", False) and not trusted:
+        raise HarnessError(
+            f"the task {name} runs code that the model writes",
+            place="tasks",
+            hint="If this machine may, say so: --set trust_task_code=true",
+        )
+    if backend == "api" and task.OUTPUT_TYPE != "generate_until":
+        raise HarnessError(
+            f"the task {name} asks for log-likelihoods, which the backend {backend} does not give",
+            place="tasks",
+            hint="Leave it out, or choose tasks that generate.",
+        )
+
+
+def _refuse_foreign_metrics(file: TaskFile) -> None:
+    """A metric that lm-eval does not know is a script that Hugging Face's evaluate fetches and runs."""
+    known = {*registry.metric_registry}
+    if foreign := sorted({*file.metrics} - known):
+        hint = "Name one of lm-eval's metrics, or --set trust_task_code=true."
+        raise HarnessError(f"its metric {foreign[0]!r} is none of lm-eval's", place=str(file.path), hint=hint)
+
+
 @cache
-def _cache_lm_eval() -> None:
-    """Lets lm-eval keep what it else works out anew: a compiled template for each document, the machine each time."""
+def _prepare_lm_eval() -> None:
+    """Keeps lm-eval quiet, and what it else works out anew: a compiled template a document, the machine each time.
+
+    Its templates are run in Jinja's sandbox: those of a task file are others' code.
+    """
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
+    evaluator.get_git_commit_hash = lambda: None
+    sandbox = SandboxedEnvironment(
+        loader=utils.env.loader, undefined=utils.env.undefined, keep_trailing_newline=utils.env.keep_trailing_newline
+    )
+    sandbox.filters |= utils.env.filters
+    utils.env = sandbox
     utils.env.from_string = cache(utils.env.from_string)
     collect_env.get_pretty_env_info = cache(collect_env.get_pretty_env_info)
 
@@ -247,18 +345,24 @@ def _hf_model(model_path: ModelPath, options: Mapping[str, Any], batch_size: int
 def _vllm_model(model_path: ModelPath, options: Mapping[str, Any], seed: int) -> LM:
     """lm-eval's vLLM backend, with a seed for each request and its text decoded as by the hf backend.
 
-    vLLM ends with the last answer: the judge may need the memory.
+    vLLM ends with the last answer, once these are begun: the judge may need the memory.
     """
     from lm_eval.models.vllm_causallms import VLLM  # it imports vllm, which may be missing
 
     class SeededVLLM(VLLM):  # type: ignore[misc]
         seeds = request_seeds(seed)
+        is_last = False
+
+        def begin_last(self) -> None:
+            """From here on as if nothing had been asked before, and the end comes with the answers."""
+            self.seeds, self.is_last = request_seeds(seed), True
 
         def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
             try:
                 return list(super().generate_until(requests, disable_tqdm))
             finally:
-                shut_down_vllm(self.model)
+                if self.is_last:
+                    shut_down_vllm(self.model)
 
         def _model_generate(
             self, requests: list[list[int]], generate: bool = False, sampling_params: Any = None

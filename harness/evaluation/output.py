@@ -22,7 +22,15 @@ from harness.evaluation.lines import (
 )
 from harness.evaluation.manifest import RunManifest
 from harness.evaluation.results_file import ResultsFile, loading_settings, parse_results
-from harness.evaluation.samples import JUDGED_METRICS, VERDICT_OF, Answer, Evaluation, PromptCount, TaskSettings
+from harness.evaluation.samples import (
+    JUDGED_METRICS,
+    VERDICT_OF,
+    Answer,
+    Evaluation,
+    PromptCount,
+    TaskSettings,
+    metric_names,
+)
 from harness.support.artifacts import float_or_nan
 from harness.support.errors import HarnessError
 from harness.support.layout import ARMS, SEED_PREFIX
@@ -71,7 +79,7 @@ def _read_evaluation(
     samples = {
         task: path
         for task, path in files.samples.items()
-        if wanted is None or task not in results.tasks or results.task_metrics(task) & wanted
+        if wanted is None or task not in results.tasks or results.guard_names(task) & wanted
     }
     contents = {task: manifest.read_file(path) for task, path in samples.items()}
     folder = seed_directory(root, files.results)
@@ -94,11 +102,16 @@ class _EvaluationReader:
         self.settings: dict[str, TaskSettings] = {}
         self.counts: dict[str, PromptCount] = {}
         self.measured: dict[str, frozenset[str]] = {}
+        self.metrics: dict[str, tuple[str, ...]] = {}
+        self.scopes: dict[str, Sequence[str]] = {}
+        self.directions: dict[str, set[bool | None]] = {}
         self.answers: list[Answer] = []
 
     def read_task(self, task: str, path: Path, data: bytes) -> None:
         """Reads a task's samples. Raises HarnessError where they are not those the results were computed from."""
-        lines = LineReader(task, self.results.task_metrics(task), self.documents)
+        results, scopes = self.results, self.results.scopes(task)
+        likelihoods = results.gives_likelihoods(task)
+        lines = LineReader(task, results.task_metrics(task), self.documents, scopes, likelihoods=likelihoods)
         answers = [
             answer
             for number, row in numbered_rows(data, path)
@@ -106,10 +119,20 @@ class _EvaluationReader:
         ]
         _check_lines(lines, self.results.task_hashes.get(task), path)
         _check_aggregates(task, lines, self.results, self.path)
+        self.metrics[task] = tuple(lines.name_outcomes())
+        self.scopes[task] = scopes
+        self._keep_directions(task, lines, scopes)
         self.settings[task] = _task_settings(task, self.results, answers, self.path)
         self.counts[task] = self.results.prompt_count(task, lines.lines)
         self.measured[task] = frozenset.intersection(*{frozenset(answer.outcomes) for answer in answers})
         self.answers.extend(answers)
+
+    def _keep_directions(self, task: str, lines: LineReader, scopes: Sequence[str]) -> None:
+        """Whether higher is better, by every name of each metric; verdicts are known without."""
+        filters = [*lines.filters]
+        for metric in () if lines.judged else lines.metrics:
+            for each in {name for one in filters for name in metric_names(scopes, metric, filters, one)}:
+                self.directions.setdefault(each, set()).add(self.results.better(task, metric))
 
     def evaluation(self) -> Evaluation:
         """What was read."""
@@ -130,6 +153,13 @@ class _EvaluationReader:
             counts=self.counts,
             measured=self.measured,
             answers=self.answers,
+            metrics=self.metrics,
+            scopes=self.scopes,
+            directions={
+                name: better
+                for name, found in self.directions.items()
+                if len(found) == 1 and (better := next(iter(found))) is not None
+            },
             tool=f"lm-eval {results.lm_eval_version}" if results.lm_eval_version else "lm-eval",
             files=self.files,
         )
@@ -137,13 +167,13 @@ class _EvaluationReader:
 
 def _check_lines(lines: LineReader, digest: str | None, path: Path) -> None:
     """The file must hold the documents, in number and kind, that the results file was made from."""
-    if len(lines.filters) > 1:
+    if len(lines.filters) > 1 and lines.judged:
         raise HarnessError(
-            f"was scored through several filters ({', '.join(sorted(lines.filters))})",
+            f"was judged through several filters ({', '.join(sorted(lines.filters))})",
             place=str(path),
             hint="Evaluate a copy of the task's YAML file that has one of them.",
         )
-    if lines.digest != digest:
+    if lines.digest != digest or len({*lines.filters.values()}) > 1:
         told = "does not hold the samples that its results file was made from"
         raise HarnessError(told, place=str(path), hint=REEVALUATE_HINT)
 
@@ -151,18 +181,21 @@ def _check_lines(lines: LineReader, digest: str | None, path: Path) -> None:
 def _check_aggregates(task: str, lines: LineReader, results: ResultsFile, path: Path) -> None:
     """Rates in the results file must be the means of the samples: neither file was edited alone."""
     for metric in sorted(results.averaged_metrics(task)):
-        expected = lines.sums[metric].mean
-        stated = [float_or_nan(value) for value in results.stated_rates(task, metric)]
-        if math.isnan(expected) or _is_mean_of_gaps(lines, metric, stated):
-            continue
-        if not stated or not all(is_same_rate(expected, value) for value in stated):
-            told = f"says {metric} of {task} is {stated}, its samples make it {expected}"
-            raise HarnessError(told, place=str(path), hint=REEVALUATE_HINT)
+        for name in lines.filters:
+            expected = lines.sums[name][metric].mean
+            known = results.stated_rates(task, metric, name if len(lines.filters) > 1 else None)
+            stated = [float_or_nan(value) for value in known]
+            if math.isnan(expected) or _is_mean_of_gaps(lines, metric, name, stated):
+                continue
+            if not stated or not all(is_same_rate(expected, value) for value in stated):
+                told = f"says {metric} of {task} is {stated}, its samples make it {expected}"
+                raise HarnessError(told, place=str(path), hint=REEVALUATE_HINT)
 
 
-def _is_mean_of_gaps(lines: LineReader, metric: str, stated: Sequence[float]) -> bool:
+def _is_mean_of_gaps(lines: LineReader, metric: str, name: str, stated: Sequence[float]) -> bool:
     """Whether a task's own metric has no mean because it has no number on some line; our rates leave such out."""
-    return metric not in JUDGED_METRICS and lines.sums[metric].lines < lines.lines and all(map(math.isnan, stated))
+    gaps = lines.sums[name][metric].lines < lines.lines
+    return metric not in JUDGED_METRICS and gaps and all(map(math.isnan, stated))
 
 
 def _task_settings(task: str, results: ResultsFile, answers: Sequence[Answer], path: Path) -> TaskSettings:

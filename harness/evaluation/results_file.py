@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from harness.evaluation.lines import REEVALUATE_HINT
-from harness.evaluation.samples import JUDGED_METRICS, VERDICT_OF, PromptCount
+from harness.evaluation.samples import JUDGED_METRICS, VERDICT_OF, PromptCount, metric_names
 from harness.support.errors import HarnessError
 from harness.support.layout import MANIFEST, run_of_path
 from harness.support.schema_errors import first_problem
@@ -70,6 +70,7 @@ class ResultsFile(BaseModel):
     chat_template_sha: str | None = None
     system_instruction: str | None = None
     rejudged: Rejudged | None = None
+    higher_is_better: dict[str, dict[str, bool | None]] = Field(default_factory=dict)
     lm_eval_version: str | None = None
 
     @property
@@ -89,9 +90,40 @@ class ResultsFile(BaseModel):
         known = self._aggregations(task)
         return {name for name in self.task_metrics(task) if name in JUDGED_METRICS or known.get(name) == "mean"}
 
-    def stated_rates(self, task: str, metric: str) -> list[object]:
-        """What it says of a metric, once a filter."""
-        return [value for key, value in self.results.get(task, {}).items() if key.split(",")[0] == metric]
+    def guard_names(self, task: str) -> set[str]:
+        """All names that a policy may give the task's metrics."""
+        filters = self._filters(task)
+        scopes, metrics = self.scopes(task), self.task_metrics(task)
+        return {each for name in filters for metric in metrics for each in metric_names(scopes, metric, filters, name)}
+
+    def scopes(self, task: str) -> list[str]:
+        """The task, and the groups that hold it, the outermost last."""
+        found = [task]
+        for name in found:
+            found += [group for group, members in self.groups.items() if name in members and group not in found]
+        return found
+
+    def better(self, task: str, metric: str) -> bool | None:
+        """Whether higher is better; None where that is not told."""
+        return self.higher_is_better.get(task, {}).get(metric)
+
+    def gives_likelihoods(self, task: str) -> bool:
+        """Whether the model was asked how likely given texts are, and wrote none."""
+        return self.configs.get(task, {}).get("output_type") in {"multiple_choice", "loglikelihood"}
+
+    def _filters(self, task: str) -> list[str]:
+        """The filters that the task's metrics were computed through."""
+        keys = (key.partition(",") for key in self.results.get(task, {}))
+        return list(dict.fromkeys(name for _, comma, name in keys if comma)) or [""]
+
+    def stated_rates(self, task: str, metric: str, name: str | None = None) -> list[object]:
+        """What it says of a metric, through one filter or once each."""
+        keys = self.results.get(task, {})
+        return [
+            value
+            for key, value in keys.items()
+            if key.split(",")[0] == metric and name in {None, key.partition(",")[2]}
+        ]
 
     @property
     def predicts_only(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,9 +118,11 @@ class Evaluation:
     `model` is its name, `weights` the same as precisely as it is known, if it `is_named` at all; `folder` is the
     `seed-<n>` that holds it, which stands for one trained model. `cached` says whether answers may come from lm-eval's
     cache, which does not ask of which model they are; `predicts_only`, whether it was told to compute no metric.
-    `date` is in seconds since 1970, 0 where the tool records none.
-    `measured` has, by task, the metrics that every answer has; `tool` is what made it, with its version, and `files`
-    are those that were read, each with its SHA-256.
+    `date` is in seconds since 1970, 0 where the tool records none; `tool` is what made it, with its version, and
+    `files` are those that were read, each with its SHA-256.
+    `measured` has, by task, the metrics that every answer has, by all names that a policy may give them; `metrics`
+    those of a task without verdicts, each through its filters in their order; `scopes` the names of the task and of the
+    groups that hold it. `directions` says by any such name whether higher is better, where the tasks say so and agree.
     """
 
     path: Path
@@ -140,6 +142,28 @@ class Evaluation:
     answers: Sequence[Answer]
     tool: str = ""
     files: Mapping[Path, str] = field(default_factory=dict)
+    metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scopes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    directions: Mapping[str, bool] = field(default_factory=dict)
+
+
+def metric_names(scopes: Sequence[str], metric: str, filters: Sequence[str], name: str) -> Iterator[str]:
+    """All names of a task's metric as it came through one of its filters, for a policy to give.
+
+    Args:
+        scopes: the task, and the groups that hold it.
+        metric: what it is called.
+        filters: all of the task's, in its order.
+        name: one of them.
+
+    `exact_match` means the first filter, `exact_match,strict-match` the one that it names; `gsm8k/exact_match` is the
+    metric of that task or group alone.
+    """
+    plain = [metric] if name == filters[0] else []
+    several = [f"{metric},{name}"] if len(filters) > 1 else []
+    for each in (*plain, *several):
+        yield each
+        yield from (f"{scope}/{each}" for scope in scopes)
 
 
 def verdict_outcomes(label: Label, flags: Collection[Flag], judge: str) -> dict[str, float]:

@@ -24,19 +24,28 @@ EXPERIMENT_KINDS: dict[str, type[AnyRecipe]] = {
 
 
 def load_any_recipe(
-    source: str, overrides: Sequence[str] = (), seeds: int | None = None, limit: int | None = None
+    source: str,
+    overrides: Sequence[str] = (),
+    seeds: int | None = None,
+    limit: int | None = None,
+    tasks: Sequence[str] = (),
 ) -> AnyRecipe:
     """A recipe of the kind its `experiment` key names; without one, the regression run's.
 
-    `limit`: so many unsafe prompts, for a regression run; the other arguments are those of `read_recipe_keys`.
+    `limit`: so many unsafe prompts, and documents of each task, for a regression run. `tasks`: names or files of
+    lm-eval tasks beside the recipe's own. The other arguments are those of `read_recipe_keys`.
     """
     keys, place = read_recipe_keys(source, overrides, seeds)
     if "experiment" not in keys:
         if limit is not None:
             keys["prompts"] = with_limit(str(keys.get("prompts", "bundled")), limit)
-        return validate_recipe(keys, place, Recipe)
-    if limit is not None:
-        raise HarnessError(f"--limit does not know the experiment {keys['experiment']!r}", place=place)
+        if tasks:
+            keys["tasks"] = [*(keys.get("tasks") or []), *tasks]
+        found = validate_recipe(keys, place, Recipe)
+        return found if limit is None else _limit_tasks(found, limit)
+    if limit is not None or tasks:
+        option = "--tasks" if limit is None else "--limit"
+        raise HarnessError(f"{option} does not know the experiment {keys['experiment']!r}", place=place)
     if keys["experiment"] not in EXPERIMENT_KINDS:
         raise HarnessError(
             f"no experiment is called {keys['experiment']!r}",
@@ -49,6 +58,12 @@ def load_any_recipe(
         cause = f"training.report_to does not know the experiment {chosen.experiment!r}"
         raise HarnessError(cause, place=place, hint="Leave it out; recipes without an `experiment` key report.")
     return chosen
+
+
+def _limit_tasks(recipe: Recipe, most: int) -> Recipe:
+    """The recipe with no task on more documents than `most`."""
+    tasks = tuple(task.model_copy(update={"limit": min(task.limit or most, most)}) for task in recipe.tasks)
+    return recipe.model_copy(update={"tasks": tasks})
 
 
 def run_any_recipe(chosen: AnyRecipe, out: Path, workers: int | None = None) -> AnyResults:

@@ -158,20 +158,21 @@ def _same_model(before: _Side, after: _Side) -> _Found:
     known = {evaluation.weights for evaluation in before}
     if twice := [evaluation for evaluation in after if evaluation.is_named and evaluation.weights in known]:
         return [("model", f"both sides are of the same model, {twice[0].model_told}")]
-    answers = {id(evaluation): _responses(evaluation) for evaluation in (*before, *after)}
-    for first, second in product(before, after):
-        cached = first.cached or second.cached
-        if equal := _equal_tasks(answers[id(first)], answers[id(second)], any_task=cached):
+    sides = ([(run, _responses(run)) for run in _runs(side)] for side in (before, after))
+    for (first, was), (second, now) in product(*sides):
+        cached = any(evaluation.cached for evaluation in (*first, *second))
+        if equal := _equal_tasks(was, now, any_task=cached):
             cause = "the same model, or one --use_cache for two" if cached else "the same model twice?"
-            number = sum(task in equal for task, _ in answers[id(second)])
+            number = sum(task in equal for task, _ in now)
             told = f"all answers to {number} prompts of {', '.join(equal)} are equal word for word"
             return [("model", f"{told} ({cause})")]
     return []
 
 
-def _responses(evaluation: Evaluation) -> Mapping[_Prompt, Sequence[str]]:
+def _responses(run: _Side) -> Mapping[_Prompt, Sequence[str]]:
+    """All answers of one model with one set of seeds: a task asked greedily may be answered alike by two models."""
     found: dict[_Prompt, list[str]] = {}
-    for answer in evaluation.answers:
+    for answer in (answer for evaluation in run for answer in evaluation.answers):
         found.setdefault((answer.task, answer.document), []).append(answer.response)
     return found
 

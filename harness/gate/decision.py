@@ -173,6 +173,8 @@ def decide_pairing(
 ) -> GateOutcome:
     """Decides on two sides that were read from `places` already; all else as for `run_gate`."""
     before, after = places
+    turned = policy.direction_remarks(pairing.directions)
+    policy = policy.with_directions(pairing.directions)
     if policy.sequential:
         refuse_without_order(pairing, policy, has_evidence=bool(labels or calibration))
     known = read_judge_evidence(labels, calibration, pairing.sides, policy)
@@ -186,7 +188,7 @@ def decide_pairing(
         *filter(None, [tell_defaults(*pairing.compared_answers(policy.metrics))]),
     ]
     progress = [tell_progress(pairing)] if policy.sequential else []
-    notes = (*progress, *pairing.notes, *known.warnings, *policy.remarks(), *flagged, *prompts)
+    notes = (*progress, *pairing.notes, *turned, *known.warnings, *policy.remarks(), *flagged, *prompts)
     flips = find_worst_flips(pairing, policy, _shown_readings(checks, policy))
     compared = summarize_sides((before, after), pairing.sides)
     return GateOutcome(decision, policy.exit_code(decision), reason, tuple(checks), flips, notes, compared)

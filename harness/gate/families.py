@@ -79,11 +79,13 @@ def find_prompt_remarks(pairing: Pairing, policy: Policy) -> list[str]:
             if unit is not None and answer.outcomes.keys() & policy.metrics.keys():
                 prompts.setdefault((unit, tuple(sorted(answer.outcomes))), answer)
     answers = [answer for answer in prompts.values() if not variant_name(answer.doc)]
+    grouped = {answer.task for answer in answers if read_field(answer.doc, policy.category) is not None}
+    sorted_out = [answer for answer in answers if answer.task in grouped] or answers
     return [
         *_variant_remarks(list(prompts.values()), policy),
         *_split_remarks(pairing, policy),
         *_repeat_remarks(pairing, policy),
-        *_field_remarks("category", policy.category, answers),
+        *_field_remarks("category", policy.category, sorted_out),
         *_other_category_remarks(policy.category, answers),
         *_field_remarks("cluster", policy.cluster, answers),
         *(_likeness_remarks(answers) if policy.cluster is None else ()),

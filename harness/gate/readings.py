@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.evaluation.samples import VERDICT_OF, Answer
+from harness.evaluation.samples import VERDICT_OF, Answer, Evaluation
 from harness.judges.verdicts import Flag
 
 Partial = Literal["judged", "refusal", "answered"]
@@ -77,6 +77,23 @@ def tell_defaults(before: Iterable[Answer], after: Iterable[Answer]) -> str | No
         f"{told[0]} before and {told[1]} after are so by default: the judge found no word of a refusal in them, and "
         "none of compliance; a second judge or labels tell more (harness label)"
     )
+
+
+def tell_filters(evaluations: Iterable[Evaluation], metrics: Iterable[str]) -> list[str]:
+    """Through which of several filters each metric is read that a policy names without one."""
+    found: dict[str, dict[str, None]] = {}
+    for evaluation in evaluations:
+        for task, names in evaluation.metrics.items():
+            for name in names:
+                metric, comma, _ = name.partition(",")
+                asked = {metric, *(f"{scope}/{metric}" for scope in evaluation.scopes.get(task, ()))}
+                for key in asked & {*metrics} if comma else ():
+                    told = key if key.startswith(f"{task}/") else f"{key} of {task}"
+                    found.setdefault(told, {})[name.partition(",")[2]] = None
+    return [
+        f"{told} is read through the first of its filters, {next(iter(filters))} (there are: {', '.join(filters)})"
+        for told, filters in found.items()
+    ]
 
 
 def tell_counts(before: int, after: int) -> str:

@@ -10,7 +10,7 @@ from harness.evaluation.lines import KnownDocuments
 from harness.evaluation.samples import Answer, Evaluation
 from harness.gate.comparability import allowed_differences, is_in_split, refuse_same_or_swapped, refuse_unmeasured
 from harness.gate.policy import Policy
-from harness.gate.readings import Reading, apply_reading
+from harness.gate.readings import Reading, apply_reading, tell_filters
 from harness.readers.comparing import make_comparable
 from harness.readers.detect import read_side
 from harness.support.errors import HarnessError
@@ -40,6 +40,14 @@ class Pairing:
         before, after = (_answers_by_unit(metric, side, self.units, reading) for side in self.sides)
         return before, after
 
+    @property
+    def directions(self) -> dict[str, bool]:
+        """By each name of a metric, whether higher is better, where both sides say so and agree."""
+        told = [evaluation.directions for side in self.sides for evaluation in side]
+        names = {name for each in told for name in each}
+        found = {name: {each[name] for each in told if name in each} for name in sorted(names)}
+        return {name: better.pop() for name, better in found.items() if len(better) == 1}
+
     def compared_answers(self, metrics: Collection[str]) -> tuple[list[Answer], list[Answer]]:
         """Each side's answers that have one of the metrics, to prompts that both answered, as they were judged."""
         before, after = (
@@ -67,8 +75,9 @@ def pair_sides(before: Path, after: Path, policy: Policy, judge: str | None = No
     sides = make_comparable(*read)
     refuse_unmeasured(*sides.counted, policy)
     notes = allowed_differences(*sides.compared, policy, (before, after))
+    filters = tell_filters((*sides.counted[0], *sides.counted[1]), policy.metrics)
     units = _prompts_of_documents(sides.counted, _answered_documents(sides.counted, policy))
-    return Pairing(sides.counted, units, (*notes, *sides.remarks))
+    return Pairing(sides.counted, units, (*notes, *filters, *sides.remarks))
 
 
 def shared_units(answers: SideAnswers) -> list[Unit]:

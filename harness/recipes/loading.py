@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from harness.prompts.sets import split_limit
 from harness.prompts.variants import split_variants
-from harness.recipes.schema import Recipe, Strict
+from harness.recipes.schema import TASK_SUFFIXES, Recipe, Strict
 from harness.support.errors import HarnessError
 from harness.support.plain_yaml import parse_yaml
 from harness.support.schema_errors import closest_name, explain_schema_error
@@ -161,7 +161,19 @@ def _resolve_relative_paths(
             found[key] = f"{label}{equals}{folder / name}{limit}{variants}" if (folder / name).exists() else value
             if key != "model":
                 _refuse_elsewhere(found[key], folder, f"{place}, {key}")
+    if isinstance(tasks := keys.get("tasks"), list) and "tasks" not in overridden:
+        found["tasks"] = [_resolve_task(task, folder, f"{place}, tasks") for task in tasks]
     return found
+
+
+def _resolve_task(task: object, folder: Path, place: str) -> object:
+    """An entry of `tasks`, its file made to start at the recipe's folder where it is there."""
+    name = task.get("name") if isinstance(task, dict) else task
+    if not isinstance(name, str) or not name.endswith(TASK_SUFFIXES):
+        return task
+    found = str(folder / name) if (folder / name).exists() else name
+    _refuse_elsewhere(found, folder, place)
+    return {**task, "name": found} if isinstance(task, dict) else found
 
 
 def _refuse_elsewhere(value: str, folder: Path, place: str) -> None:
@@ -173,10 +185,11 @@ def _refuse_elsewhere(value: str, folder: Path, place: str) -> None:
         raise HarnessError(f"names no file ({error})", place=place) from error
     if outside:
         key = place.rpartition(" ")[2]
+        option = "--tasks " if key == "tasks" else f"--set {key}="
         raise HarnessError(
             f"names {value}, which lies outside the recipe's folder and the working directory",
             place=place,
-            hint=f"If you mean that file, say so on the command line: --set {key}={value}",
+            hint=f"If you mean that file, say so on the command line: {option}{value}",
         )
 
 

@@ -332,6 +332,40 @@ class Endpoint(Strict):
         return self
 
 
+TASK_SUFFIXES = (".yaml", ".yml")
+"""What tells the file of an lm-eval task from the name of one."""
+OUR_TASKS = "refusal_displacement"
+"""What the names of the harness's own lm-eval tasks begin with."""
+
+
+class OwnTask(Strict):
+    """An lm-eval task of the user's own, measured beside ours: a packaged task, group or tag, or a YAML file.
+
+    `limit`: so many of its documents, the first. `metric`: the one that the run's gate guards, with a filter behind a
+    comma where there are several (`exact_match,flexible-extract`); without it every metric, through its first filter.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    limit: Count | None = None
+    metric: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a YAML file rather than the name of a task that comes with lm-eval."""
+        return self.name.endswith(TASK_SUFFIXES)
+
+    @model_validator(mode="after")
+    def _none_of_ours(self) -> OwnTask:
+        if self.name.startswith(OUR_TASKS):
+            raise ValueError(f"{self.name} is one of the harness's own; name its prompt set in the recipe's `prompts`")
+        return self
+
+
 class Figure(Strict):
     """A published value, and the standard deviation over seeds where one was printed."""
 
@@ -373,6 +407,8 @@ class Recipe(RecipeBase):
     written by the miniature's world; for `gold` also `sorrybench`, SORRY-Bench's answers that people labelled.
     `backend`: what samples and evaluates, transformers (`hf`), vLLM or, with an `endpoint`, an OpenAI-compatible API.
     `paper_states`: pairs are scored up to the answers' end tokens, as in the paper's code.
+    `tasks`: lm-eval tasks measured on every arm beside ours. `trust_task_code`: whether Python code that such a task
+    names, or that the model writes for it, may run.
 
     `seeds` are trainings on one table of pairs of one model. Above them lie `pair_seeds`, tables of pairs drawn anew
     in place of the one of `pairs.seed`, and `organism_seeds` or `models`, starting models in place of the one: every
@@ -395,6 +431,8 @@ class Recipe(RecipeBase):
     training: TrainingSettings = TrainingSettings()
     paper_states: bool = False
     evaluation: EvaluationSettings = EvaluationSettings()
+    tasks: tuple[OwnTask, ...] = ()
+    trust_task_code: bool = False
     arms: dict[ArmName, Arm]
     published: PublishedFigures | None = None
 
@@ -412,6 +450,13 @@ class Recipe(RecipeBase):
         if isinstance(keys, Mapping) and isinstance(models := keys.get("models"), list | tuple) and models:
             return {**keys, "model": models[0]}
         return keys
+
+    @model_validator(mode="after")
+    def _tasks_once_each(self) -> Recipe:
+        names = [task.name for task in self.tasks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"tasks: {twice[0]} is there twice")
+        return self
 
     @property
     def is_drawn(self) -> bool:

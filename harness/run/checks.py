@@ -11,6 +11,7 @@ from harness.models.backends import require_vllm
 from harness.prompts.sets import PROMPT_KINDS, PromptRow, load_prompts
 from harness.recipes.reaching import check_serving
 from harness.recipes.schema import Recipe
+from harness.recipes.task_files import check_task_files
 from harness.scoring.targets import COUNTED_LABEL, asks_unsafe, influence_column
 from harness.support import console
 from harness.support.errors import HarnessError
@@ -38,6 +39,7 @@ def check_prerequisites(recipe: Recipe) -> None:
         check_launch(recipe.training.launch)
     if recipe.training.lora and recipe.training.lora.quantize:
         check_quantization()
+    check_task_files(recipe)
     unsafe, benign = (load_prompts(recipe.prompts, kind) for kind in PROMPT_KINDS)
     if not unsafe:
         raise HarnessError("holds no unsafe prompts", place=recipe.prompts)
@@ -45,6 +47,16 @@ def check_prerequisites(recipe: Recipe) -> None:
     _warn_of_few_prompts(len(unsafe), len(recipe.seeds))
     if not benign:
         _warn_of_no_benign(recipe.prompts)
+
+
+def try_tasks(recipe: Recipe) -> None:
+    """Raises HarnessError where lm-eval cannot load a task, its data too, or the backend cannot measure it."""
+    if not recipe.tasks:
+        return
+    from harness.evaluation.lm_eval import load_own_task  # lm-eval takes seconds to import
+
+    for task in recipe.tasks:
+        load_own_task(task, trusted=recipe.trust_task_code, backend=recipe.backend)
 
 
 def _check_influence(recipe: Recipe, prompts: Mapping[bool, Sequence[PromptRow]]) -> None:

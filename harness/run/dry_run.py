@@ -199,6 +199,7 @@ def _left_out(recipe: Recipe, path: ModelPath) -> list[str]:
         told.append(f"the judge {recipe.judge}")
     if isinstance(recipe.pairs.tie_break, RewardModel):
         told.append(f"the reward model {recipe.pairs.tie_break.reward_model}")
+    told += [f"the task {task.name}" for task in recipe.tasks]
     return told
 
 

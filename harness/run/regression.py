@@ -14,7 +14,7 @@ from harness.judges.registry import try_judge
 from harness.models.templates import check_chat_template
 from harness.recipes.pinning import pin_recipe
 from harness.recipes.schema import Recipe
-from harness.run.checks import check_prerequisites
+from harness.run.checks import check_prerequisites, try_tasks
 from harness.run.directory import read_pins, refuse_other_layout
 from harness.run.results import RESULT_METRICS, compute_results
 from harness.run.stages import Stage, arm_stages, due_stages, run_stages, shared_stages
@@ -48,6 +48,7 @@ def run_regression(recipe: Recipe, out: Path, max_processes: int | None = None) 
         waiting, pieces = due_stages(current), arm_stages(current)
         if waiting:
             try_judge(recipe.judge)
+            try_tasks(recipe)
         left = [piece for piece in pieces if any(stage.name in waiting for stage in piece)]
         if plan.processes > 1 and len(left) > 1:
             preload_imports()

@@ -13,14 +13,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness.evaluation.output import read_evaluations
-from harness.evaluation.samples import Answer, mean_outcome
+from harness.evaluation.samples import Answer, Evaluation, mean_outcome
 from harness.preferences.choosing import count_pair_types
 from harness.preferences.pairs import PAIR_TYPES, pair_type
 from harness.prompts.variants import variant_name
-from harness.recipes.schema import Recipe
+from harness.recipes.schema import OUR_TASKS, OwnTask, Recipe
+from harness.recipes.task_files import read_task_file
 from harness.scoring.targets import TARGETS, influence_column
-from harness.support import artifacts
+from harness.support import artifacts, console
 from harness.support.artifacts import finite_or_null
+from harness.support.errors import HarnessError
 from harness.support.layout import ON_POLICY, OTHER_SOURCES, RunFiles
 from harness.support.redaction import redact_json
 from harness.support.run_results import (
@@ -38,6 +40,7 @@ from harness.support.run_results import (
     RunResults,
     SeedEstimate,
     SeedSpread,
+    TaskMetric,
 )
 from harness.support.stats import Estimate, judged_mean, loss_interval, mean_change, paired_counts, rate_over_seeds
 
@@ -56,6 +59,7 @@ def compute_results(recipe: Recipe, root: Path) -> RunResults:
     rows = artifacts.read_jsonl(files.source(ON_POLICY).pairs)
     names = ("baseline", *recipe.arms)
     answers = {name: [read_arm_answers(files.arm(name, seed).evaluation) for seed in recipe.seeds] for name in names}
+    tasks = measure_tasks(recipe, files) if recipe.tasks else {}
     recorded = redact_json(recipe.model_dump(mode="json", exclude={"published"}))
     results = {
         "schema_version": 1,
@@ -66,13 +70,16 @@ def compute_results(recipe: Recipe, root: Path) -> RunResults:
         "arms": {"baseline": _baseline_result(answers)}
         | {name: _arm_result(recipe, root, name, answers) for name in recipe.arms},
     }
+    for name, measured in tasks.items():
+        results["arms"][name] = results["arms"][name].model_copy(update={"tasks": measured})
     published = {"published": recipe.published.model_dump(mode="json")} if recipe.published else {}
     return RunResults.model_validate(results | published)
 
 
 def read_arm_answers(home: Path) -> list[Answer]:
-    """The answers of one evaluation of an arm, of all tasks."""
-    return [answer for evaluation in read_evaluations(home) for answer in evaluation.answers]
+    """The answers of one evaluation of an arm, of our tasks."""
+    evaluations = read_evaluations(home)
+    return [answer for each in evaluations for answer in each.answers if answer.task.startswith(OUR_TASKS)]
 
 
 def _baseline_result(answers: AnswersByArm) -> ArmResult:
@@ -244,7 +251,13 @@ def _rate_change(
 ) -> Interval:
     """Rate after minus rate before, paired by prompt, with its 95 % interval."""
     tables = [outcomes_by_prompt(side, metric, split) for side in (before, after)]
-    sides = [np.array([judged_mean(np.array(table[name])) for name in tables[0]]) for table in tables]
+    was, now = ([judged_mean(np.array(table[name])) for name in tables[0]] for table in tables)
+    return _paired_change(was, now)
+
+
+def _paired_change(before: Sequence[float], after: Sequence[float]) -> Interval:
+    """Mean after minus mean before, paired, with its 95 % interval, where both were judged."""
+    sides = np.array(before), np.array(after)
     both = ~np.isnan(sides[0] + sides[1])
     if not both.any():
         return NOTHING_MEASURED
@@ -263,3 +276,94 @@ def _seed_estimate(found: Estimate) -> SeedEstimate:
         n=found.n,
         per_seed=[finite_or_null(each) for each in found.per_seed],
     )
+
+
+# Tasks of the user's own
+
+TaskResults = dict[str, dict[str, TaskMetric]]
+_Documents = Mapping[str, Sequence[float]]
+"""By document: its value of a metric under each seed."""
+
+
+def measure_tasks(recipe: Recipe, files: RunFiles) -> dict[str, TaskResults]:
+    """By arm, what was measured of each task.
+
+    What is no rate between 0 and 1 is left out, and that is said. Raises HarnessError where a part of the run is
+    missing or was edited.
+    """
+    read = {
+        arm: [read_evaluations(files.arm(arm, seed).evaluation) for seed in recipe.seeds]
+        for arm in ("baseline", *recipe.arms)
+    }
+    found: dict[str, TaskResults] = {arm: {} for arm in read}
+    chosen = {_scope_of(task, trusted=recipe.trust_task_code): task.metric for task in recipe.tasks}
+    for evaluation in read["baseline"][0]:
+        for task in evaluation.settings:
+            if not task.startswith(OUR_TASKS):
+                for arm, measured in _measure_task(evaluation, task, read, chosen).items():
+                    found[arm][task] = measured
+    return found
+
+
+def _scope_of(task: OwnTask, *, trusted: bool) -> str:
+    """What lm-eval calls a task of the recipe."""
+    return read_task_file(task, trusted=trusted).name if task.is_file else task.name
+
+
+def _measure_task(
+    first: Evaluation,
+    task: str,
+    read: Mapping[str, Sequence[Sequence[Evaluation]]],
+    chosen: Mapping[str, str | None],
+) -> dict[str, dict[str, TaskMetric]]:
+    """Its metrics by arm."""
+    scopes = first.scopes[task]
+    wanted = next((chosen[scope] for scope in scopes if scope in chosen), None)
+    found: dict[str, dict[str, TaskMetric]] = {arm: {} for arm in read}
+    for name in first.metrics[task]:
+        tables = {arm: _values_by_document(by_seed, task, name) for arm, by_seed in read.items()}
+        if not all(_is_rate(table) for table in tables.values()):
+            console.print_note(f"{name} of {task} is no rate between 0 and 1: lm-eval's own results file has it")
+            continue
+        better = first.directions.get(f"{task}/{name}")
+        is_first = name == next(each for each in first.metrics[task] if _metric(each) == _metric(name))
+        is_guarded = better is not None and (name == wanted or (is_first and wanted in {None, _metric(name)}))
+        guarded = f"{scopes[-1]}/{name}" if is_guarded else None
+        for arm, table in tables.items():
+            before = None if arm == "baseline" else tables["baseline"]
+            found[arm][name] = _task_metric(table, before, better, guarded)
+    if wanted and not any(each.guarded for each in found["baseline"].values()):
+        known = ", ".join(found["baseline"]) or "none"
+        raise HarnessError(f"no metric {wanted!r} of {task} can be guarded", place="tasks", hint=f"There are: {known}.")
+    return found
+
+
+def _metric(name: str) -> str:
+    """A metric's name without the filter."""
+    return name.partition(",")[0]
+
+
+def _values_by_document(by_seed: Sequence[Sequence[Evaluation]], task: str, name: str) -> dict[str, list[float]]:
+    """NaN where a document has none under a seed; the mean where a task holds a document twice."""
+    found: dict[str, list[list[float]]] = {}
+    for place, evaluations in enumerate(by_seed):
+        for evaluation in evaluations:
+            for answer in evaluation.answers:
+                if answer.task == task:
+                    row = found.setdefault(answer.document, [[] for _ in by_seed])
+                    row[place].append(answer.outcomes[name])
+    return {document: [fmean(some) if some else math.nan for some in row] for document, row in found.items()}
+
+
+def _is_rate(table: _Documents) -> bool:
+    return bool(table) and all(0 <= value <= 1 for row in table.values() for value in row)
+
+
+def _task_metric(table: _Documents, before: _Documents | None, better: bool | None, guarded: str | None) -> TaskMetric:
+    rate = _seed_estimate(rate_over_seeds(_outcome_matrix(table)))
+    found = TaskMetric(**rate.to_json(), higher_is_better=better, guarded=guarded)
+    if before is None:
+        return found
+    shared = [document for document in before if document in table]
+    means = ([judged_mean(np.array(side[document])) for document in shared] for side in (before, table))
+    return found.model_copy(update={"change": _paired_change(*means)})

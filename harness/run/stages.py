@@ -15,6 +15,7 @@ from typing import Literal
 
 from harness.models.paths import ModelPath
 from harness.recipes.schema import TrainingSettings
+from harness.recipes.task_files import fingerprint_tasks
 from harness.run.state import Run, variant_facts
 from harness.scoring.targets import asks_unsafe
 from harness.support import artifacts
@@ -275,6 +276,7 @@ def _evaluate_inputs(run: Run, arm: str, seed: int) -> dict[str, object]:
         **variant_facts(run.recipe),
         "the trained model": evaluated_model(run, arm, seed).content,
         "evaluation": run.recipe.evaluation.model_dump(),
+        **({"the tasks": fingerprint_tasks(run.recipe)} if run.recipe.tasks else {}),
         "seed": seed,
         "threads": thread_count(),
     }

@@ -13,6 +13,7 @@ from harness.prompts.asked import load_variants
 from harness.prompts.sets import PROMPT_KINDS, PromptRow, load_prompts
 from harness.recipes.pinning import Pins, fetch_model_path
 from harness.recipes.schema import Recipe, RecipeBase
+from harness.recipes.task_files import fingerprint_tasks
 from harness.run.directory import RunDirectory
 from harness.run.own_models import find_own_model
 from harness.scoring.targets import TARGETS, Target, influence_column
@@ -114,6 +115,7 @@ def _data_facts(recipe: Recipe) -> dict[str, Any]:
         "prompts": artifacts.json_fingerprint([load_prompts(recipe.prompts, kind) for kind in PROMPT_KINDS]),
         **variant_facts(recipe),
         **{name: content for name, content in tables.items() if content is not None},
+        **({"tasks": artifacts.json_fingerprint(fingerprint_tasks(recipe))} if recipe.tasks else {}),
         "judge": {"identity": judge_identity(recipe.judge), "version": judges_version()},
     }
 

@@ -372,7 +372,9 @@ def evaluate_arm(run: Run, stage: Stage) -> None:
     recipe, files = run.recipe, run.files.arm(stage.of, stage.seed)
     model = evaluated_model(run, stage.of, stage.seed)
     if recipe.endpoint is not None:
-        asked = AskedPrompts(recipe.prompts, recipe.judge, stage.seed)
+        asked = AskedPrompts(
+            recipe.prompts, recipe.judge, stage.seed, own=recipe.tasks, trust_task_code=recipe.trust_task_code
+        )
         keep = files.partial_evaluation
         evaluate_endpoint(recipe.endpoint, model, files.evaluation, keep, recipe.evaluation, asked)
     elif recipe.backend != "api":
@@ -384,6 +386,8 @@ def evaluate_arm(run: Run, stage: Stage) -> None:
             judge=recipe.judge,
             seed=stage.seed,
             backend=recipe.backend,
+            tasks=recipe.tasks,
+            trust_task_code=recipe.trust_task_code,
         )
 
 

@@ -33,12 +33,47 @@ class _PlainLoader(yaml.SafeLoader):
         return content
 
 
+class _TaggedLoader(_PlainLoader):
+    """What has a tag of its own, such as `!function`, is read as the text that it holds, and the tag is kept."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.tags: list[str] = []
+
+    def keep_tag(self, suffix: str, node: yaml.Node) -> object:
+        """The text of a tagged value; nothing of a tagged list or mapping."""
+        self.tags.append(f"!{suffix}")
+        return self.construct_scalar(node) if isinstance(node, yaml.ScalarNode) else None
+
+
+_TaggedLoader.add_multi_constructor("!", _TaggedLoader.keep_tag)
+
+
 def parse_yaml(text: str) -> Any:
     """The value in a YAML text, of plain data only. Raises ValueError, in one line, where there is none."""
+    return _load_yaml(text, _PlainLoader)
+
+
+def parse_tagged_yaml(text: str) -> tuple[Any, list[str]]:
+    """The value in a YAML text whose values may have tags of their own, as plain data, and these tags.
+
+    Raises ValueError, in one line, where there is none.
+    """
+    tags: list[str] = []
+
+    def keep_loader(stream: str) -> _TaggedLoader:
+        loader = _TaggedLoader(stream)
+        loader.tags = tags
+        return loader
+
+    return _load_yaml(text, keep_loader), tags
+
+
+def _load_yaml(text: str, loader: Any) -> Any:
     if len(text) > LONGEST_YAML:
         raise ValueError(f"is longer than {LONGEST_YAML} characters")
     try:
-        return yaml.load(text, _PlainLoader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"is not YAML ({_yaml_problem(error)})") from error
 

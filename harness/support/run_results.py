@@ -160,6 +160,13 @@ class RecordedEvaluation(RecordedPart):
     max_new_tokens: int
 
 
+class RecordedTask(RecordedPart):
+    """An lm-eval task of the user's own."""
+
+    name: str
+    limit: int | None = None
+
+
 class RegressionRecipe(RecordedRecipe):
     """The recipe of a regression run."""
 
@@ -172,6 +179,7 @@ class RegressionRecipe(RecordedRecipe):
     pairs: RecordedSampling
     training: RecordedTraining
     evaluation: RecordedEvaluation
+    tasks: list[RecordedTask] = []
     arms: dict[str, RecordedArm] = {}
 
 
@@ -257,6 +265,26 @@ class ForecastChange(ResultsPart):
     level: float
 
 
+class TaskMetric(SeedEstimate):
+    """A metric of a task of the user's own, between 0 and 1, over all its documents."""
+
+    higher_is_better: bool | None
+    """As the task says; null where it does not."""
+    guarded: str | None
+    """What the run's gate calls it, as `TASK/METRIC` or `GROUP/METRIC`; null where it does not look."""
+    change: Interval | None = None
+    """After minus before training, paired by document."""
+
+    @property
+    def loss(self) -> Interval | None:
+        """How much worse it became; None where that is not known."""
+        if self.change is None or self.change.known is None or self.higher_is_better is None:
+            return None
+        value, low, high = self.change.known
+        ends = (0.0 - value, 0.0 - high, 0.0 - low) if self.higher_is_better else (value, low, high)
+        return Interval(**dict(zip(("value", "low", "high"), ends, strict=True)), n=self.change.n)
+
+
 class ArmResult(ResultsPart):
     """What was measured of one arm; `baseline` is the model before training and has no changes."""
 
@@ -278,6 +306,8 @@ class ArmResult(ResultsPart):
     variants."""
     change_from_baseline: RateChanges | None = None
     change_from_raw: RateChanges | None = None
+    tasks: dict[str, dict[str, TaskMetric]] = {}
+    """By task of the user's own and its metric, with the filter behind a comma where there are several."""
 
 
 class CitedFigure(ResultsPart):
@@ -324,6 +354,17 @@ class RunResults(ResultsPart):
         """Whether an arm's rate of benign compliance rests on any prompt."""
         rates = [arm.metrics.benign_compliance_rate for arm in self.arms.values()]
         return any(rate.train.n or rate.test.n for rate in rates)
+
+    @property
+    def own_tasks(self) -> list[str]:
+        """The tasks of the user's own that any arm was measured on."""
+        return list(dict.fromkeys(task for arm in self.arms.values() for task in arm.tasks))
+
+    @property
+    def guarded_tasks(self) -> list[str]:
+        """What the run's gate calls the metrics of these that it looks at."""
+        every = (metric for arm in self.arms.values() for metrics in arm.tasks.values() for metric in metrics.values())
+        return list(dict.fromkeys(metric.guarded for metric in every if metric.guarded))
 
     @property
     def ranked_arms(self) -> list[str]:

@@ -31,6 +31,7 @@ from helpers.samples_files import (
     sha,
     side,
     write_evaluation,
+    write_metrics,
 )
 
 
@@ -165,6 +166,75 @@ def swap(pattern: str, old: str, new: str):
         edit(folder, pattern, lambda text: text.replace(old, new, 1))
 
     return damage
+
+
+SUMS = {"strict": [0, 1, 0], "flexible": [1, 1, 0]}
+
+
+def test_several_filters_are_one_answer_by_all_names(tmp_path):
+    """The file's first filter is what the metric's name alone means; each has its own."""
+    write_metrics(tmp_path, {"sums": SUMS}, group_subtasks={"maths": ["sums"], "all": ["maths"]})
+    (evaluation,) = read(tmp_path)
+    assert [answer.prompt_id for answer in evaluation.answers] == [f"unsafe-{n:04d}" for n in range(3)]
+    first = evaluation.answers[0].outcomes
+    scopes = ("", "sums/", "maths/", "all/")
+    assert first == {f"{scope}{name}": value for scope in scopes
+                     for name, value in (("acc", 0), ("acc,strict", 0), ("acc,flexible", 1))}  # fmt: skip
+    assert evaluation.metrics == {"sums": ("acc,strict", "acc,flexible")}
+    assert evaluation.scopes["sums"] == ["sums", "maths", "all"]
+    assert evaluation.directions == dict.fromkeys(first, True)
+    assert evaluation.counts["sums"].is_whole
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"acc,flexible": 0.6', '"acc,flexible": 0.3'), ('"acc,strict": 0.3', '"acc,strict": 0.6')]
+)
+def test_an_edited_rate_of_any_filter_is_refused(tmp_path, old, new):
+    write_metrics(tmp_path, {"sums": SUMS})
+    swap("results_*", old, new)(tmp_path)
+    with pytest.raises(HarnessError, match="says acc of sums is"):
+        read(tmp_path)
+
+
+def test_a_filter_that_lacks_a_document_is_refused(tmp_path):
+    write_metrics(tmp_path, {"sums": SUMS | {"flexible": [1, 1]}})
+    with pytest.raises(HarnessError, match="does not hold the samples"):
+        read(tmp_path)
+
+
+def test_verdicts_through_several_filters_are_refused(tmp_path):
+    rows = [line(UNSAFE, 0, ["refusal"]), line(UNSAFE, 0, ["refusal"]) | {"filter": "other"}]
+    write_evaluation(tmp_path, {UNSAFE: rows})
+    with pytest.raises(HarnessError, match="judged through several filters"):
+        read(tmp_path)
+
+
+def choices(doc: int, second: str, likelihoods: list[float]) -> dict:
+    """A line of a multiple choice task: the same question for all, other choices."""
+    row = line(UNSAFE, doc, ["refusal"]) | {"acc": 1.0, "filter": "none"}
+    asked = {f"gen_args_{n}": {"arg_0": "Capital?", "arg_1": text} for n, text in enumerate((" Rome", second))}
+    row |= {"arguments": asked, "prompt_hash": sha("Capital?"), "resps": [[[str(x), "False"]] for x in likelihoods]}
+    return row | {"filtered_resps": [each[0] for each in row["resps"]]}
+
+
+def test_multiple_choice_is_read_by_what_was_asked(tmp_path):
+    """One question with other choices is another prompt; the answer is what the model thought likeliest."""
+    rows = [choices(0, " Oslo", [-2.5, -1.25]), choices(1, " Lima", [-2.5, -3.0]), choices(2, " Oslo", [-2.0, -9.0])]
+    path = write_evaluation(
+        tmp_path, {"capitals": [*rows, line(UNSAFE, 9, ["refusal"]) | choices(9, " Bern", [-1, -2])]}
+    )
+    content = json.loads(path.read_text())
+    content["configs"]["capitals"]["output_type"] = "multiple_choice"
+    path.write_text(json.dumps(content))
+    file = next(tmp_path.glob("samples_*"))
+    lines = [json.loads(text) for text in file.read_text().splitlines()]
+    lines[-1]["resps"] = [[["-1", "False"]], [["-2", "False"]]]  # the helper signs the last answer
+    file.write_text("".join(json.dumps(row) + "\n" for row in lines))
+    found = answers(tmp_path)
+    assert [answer.response for answer in found] == [
+        "Oslo (-1.25)\nRome (-2.5)", "Rome (-2.5)\nLima (-3)", "Rome (-2)\nOslo (-9)", "Rome (-1)\nBern (-2)"
+    ]  # fmt: skip
+    assert [answer.rendered == found[0].rendered for answer in found] == [True, False, True, False]
 
 
 RATE, SAMPLES = "rate,judge", "*unsafe*"

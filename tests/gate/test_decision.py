@@ -804,7 +804,6 @@ def test_the_template_is_the_default_policy(tmp_path):
         ("metrics: {refusal_rate: {margin: 0.9}}", "must be at most 0.5"),
         ("minimum_prompts: 0", "must be at least 2"),
         ("metrics: {}", "metrics"),
-        ("metrics: {acc: {margin: 0.1}}", "say which way is worse"),
         ("alpha: 0.5", "must be below 0.5"),
         ("alpha: [", "is not YAML"),
         ("- 1", "is not a mapping"),

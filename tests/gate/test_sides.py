@@ -171,13 +171,6 @@ def test_a_task_without_a_guarded_metric_is_left_alone(tmp_path):
     assert (outcome.decision, outcome.checks[0].prompts) == ("pass", 100)
 
 
-def test_a_guarded_task_of_several_filters_is_refused(tmp_path):
-    before, after = with_other_task(tmp_path / "b", "b", 1000.0), with_other_task(tmp_path / "a", "a", 2000.0)
-    for folder in (before, after):
-        edit_results(folder, lambda content: content["results"]["gsm8k"].update({"exact_match,strict-match": 1.0}))
-    refused(before, after, "through several filters", Policy(metrics={"exact_match": Guard(worse="lower")}))
-
-
 def test_compressed_samples_are_gated_alike(tmp_path):
     before, after = sides(tmp_path, 90, 60)
     plain = run_gate(before, after, Policy())

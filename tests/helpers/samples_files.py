@@ -126,6 +126,38 @@ def write_evaluation(
     return path
 
 
+def write_metrics(
+    folder: Path,
+    tasks: dict[str, dict[str, list[float]]],
+    *,
+    better: bool | None = True,
+    beside: Sequence[dict] = (),
+    **changes: object,
+) -> Path:
+    """An evaluation of tasks without verdicts: of each, the metric's values by filter, a document each.
+
+    `better`: whether higher is better, as the tasks say. `beside`: lines of unsafe prompts in the same call.
+    """
+    lines = {
+        task: [
+            line(UNSAFE, number, ["refusal"])
+            | {"acc": value, "filtered_resps": ["7"], "filter": name, "resps": [[f"7, says {changes.get('model')}"]]}
+            for name, values in by_filter.items()
+            for number, value in enumerate(values)
+        ]
+        for task, by_filter in tasks.items()
+    }
+    path = write_evaluation(folder, {**lines, **({UNSAFE: [*beside]} if beside else {})}, **changes)
+    content = json.loads(path.read_text())
+    for task, by_filter in tasks.items():
+        content["results"][task] = {f"acc,{name}": sum(values) / len(values) for name, values in by_filter.items()}
+        documents = len(next(iter(by_filter.values())))
+        content["n-samples"][task] = {"original": documents, "effective": documents}
+        content["higher_is_better"][task] = {} if better is None else {"acc": better}
+    path.write_text(json.dumps(content))
+    return path
+
+
 def side(folder: Path, refused: int, prompts: int = 100, complied: int | None = None, **settings: object) -> Path:
     """A side on which the first `refused` unsafe prompts are refused and the first `complied` benign ones answered."""
     hazards = ("Privacy", "Hate", "Violent crimes", "Self-harm")

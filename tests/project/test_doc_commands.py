@@ -116,6 +116,7 @@ REASONS = {
     r"harness run miniature --out runs/tables": "takes half an hour: tests/run/test_draws.py, on two small tables",
     r"harness power .*--draws": "needs that run: tests/cli/test_gate.py, with results written by hand",
     r"harness run (catastrophic|percentiles|unalignment|mitigations)": "takes long: tests/experiments, tests/recipes",
+    r"harness run miniature .*--tasks helpful": "takes minutes: tests/run/test_own_tasks.py, on a micro model",
     r"harness run smollm2": "takes half an hour and the weights; tests/smollm2, and any recipe's run in tests/run",
     r"harness run selection": "takes an hour: tests/experiments/test_selection.py, a small one",
     r"harness run (llama3_8b|gemma_2b)": "needs the paper's models and a GPU: tests/recipes/test_real_recipes.py",

@@ -22,10 +22,12 @@ from harness.support.run_results import (
     LargestFall,
     MeanFall,
     MeasuredFall,
+    Metric,
     PercentilesResults,
     RunResults,
     SelectionResults,
 )
+from reports.first_screen import MARGIN, fell
 from reports.words import several
 
 
@@ -48,8 +50,12 @@ def print_results(results: AnyResults) -> None:
 
 
 def _print_arms(results: RunResults, console: Console) -> None:
-    """What was measured; the arms ranked against `raw`; and apart from both, what others published."""
-    print("Measured on training prompts; change of ln p(y+) in nats")
+    """What training changed, what was measured, the arms ranked against `raw`; and what others published."""
+    print("Training prompts before→after, in percent; in brackets the change's 95 % interval, in points\n")
+    console.print(_changes_table(results))
+    if results.own_tasks:
+        _print_tasks(results, console)
+    print("\nMeasured on training prompts; change of ln p(y+) in nats")
     print("95 % intervals: over prompts, for these trainings on this one table of pairs\n")
     console.print(_measured_table(results.arms))
     for line in _flag_lines(results.arms):
@@ -71,6 +77,51 @@ def _measured_table(arms: Mapping[str, ArmResult]) -> Table:
         shown = "" if name == "baseline" or change is None else f"{change:+.2f}"
         table.add_row(name, str(arm.pairs), str(arm.steps), *map(_percent_interval, rates), shown)
     return table
+
+
+def _changes_table(results: RunResults) -> Table:
+    """What training changed on training prompts, a row an arm: over-refusal beside safety."""
+    shown: dict[Metric, str] = {
+        "refusal_rate": "refusals",
+        "harmful_completion_rate": "harmful",
+        "benign_compliance_rate": "benign answered",
+    }
+    table = plain_table("arm", shown.values())
+    before = results.arms["baseline"].metrics
+    for name in results.trained_arms:
+        arm = results.arms[name]
+        changes = arm.change_from_baseline
+        cells = (
+            _change_cell(before[metric].train, arm.metrics[metric].train, changes[metric].train if changes else None)
+            for metric in shown
+        )
+        table.add_row(name, *cells)
+    return table
+
+
+def _print_tasks(results: RunResults, console: Console) -> None:
+    """What training changed in tasks of the user's own: below each metric a row an arm."""
+    print("\nBeside safety: tasks of the recipe's own, on all their documents\n")
+    table = plain_table("task, metric", ("before→after", ""))
+    before = results.arms["baseline"].tasks
+    any_fell = False
+    for task in results.own_tasks:
+        for metric in before.get(task, {}):
+            table.add_row(safe_line(f"{task}, {metric}", 50))
+            for name in results.trained_arms:
+                after = results.arms[name].tasks[task][metric]
+                any_fell = any_fell or fell(after)
+                table.add_row(f"  {name}", _change_cell(before[task][metric], after, after.change), "*" * fell(after))
+    console.print(table)
+    if any_fell:
+        print(f"* lost more than the gate's margin of {100 * MARGIN:g} points")
+
+
+def _change_cell(before: Interval, after: Interval, change: Interval | None) -> str:
+    if before.value is None or after.value is None or change is None or change.known is None:
+        return "nothing judged"
+    _, low, high = (100 * number for number in change.known)
+    return f"{100 * before.value:.0f}→{100 * after.value:.0f} ({low:+.0f}, {high:+.0f})"
 
 
 def _flag_lines(arms: Mapping[str, ArmResult]) -> Iterator[str]:
