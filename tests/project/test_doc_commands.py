@@ -75,6 +75,7 @@ RUN = (
     "harness gate --before out/base --after out/tuned --comment my-model --annotations failures.txt",
     "harness gate --before out/base --after out/tuned --sarif gate.sarif",
     "harness gate --before out/base --after out/tuned --policy policy.yaml --statement gate.intoto.json",
+    "harness gate --before out/base --after out/tuned --hub my-model --hub-dataset ORG/BENCHMARK",
     "harness power --prompts 450 --samples 1 --margin 0.05 --rate 0.75",
     "harness judge samples.jsonl --judge lexical --out verdicts.jsonl",
     "harness label runs/mine",
@@ -231,6 +232,7 @@ def inputs(tmp_path, finished_run):
     before, after = sides(tmp_path / "out", 95, 94, 400)
     before.rename(tmp_path / "out/base")
     after.rename(tmp_path / "out/tuned")
+    (tmp_path / "my-model").mkdir()
     shutil.copy(finished_run / "scores.parquet", tmp_path / "ches.parquet")
     write_influences(finished_run / "scores.parquet", tmp_path / "scores.parquet")
     (tmp_path / "policy.yaml").write_text("alpha: 0.025\n")
