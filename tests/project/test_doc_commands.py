@@ -104,7 +104,7 @@ REASONS = {
     r"lm_eval .*--model vllm|backend=vllm": "needs vLLM: tests/models/test_vllm.py",
     r"lm_eval .*(xstest|sorrybench)": "needs the hub, in part behind a form: tests/prompts/test_published.py",
     r"lm_eval .*likelihood": "tests/evaluation/test_likelihood_task.py runs it",
-    r"transformers serve|harness evaluate --base-url|lm_eval .*local-chat": "needs a server: tests/evaluation/test_api.py",
+    r"transformers serve|harness evaluate --base|lm_eval .*local-chat": "needs a server: tests/evaluation/test_api.py",
     r"lm_eval .*--tasks refusal_displacement ": "tests/run/test_regression.py runs it, with fewer prompts",
     r"harness displacement --before out/base": "needs two of those runs: tests/displacement/test_change.py",
     r"harness report runs/(miniature|march|organism)": "as the README's two, which are run, of runs with other names",
