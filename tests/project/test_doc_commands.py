@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -104,6 +105,7 @@ REASONS = {
     r"lm_eval .*--model vllm|backend=vllm": "needs vLLM: tests/models/test_vllm.py",
     r"lm_eval .*(xstest|sorrybench)": "needs the hub, in part behind a form: tests/prompts/test_published.py",
     r"lm_eval .*likelihood": "tests/evaluation/test_likelihood_task.py runs it",
+    r"transformers serve|harness evaluate --base|lm_eval .*local-chat": "needs a server: tests/evaluation/test_api.py",
     r"lm_eval .*--tasks refusal_displacement ": "tests/run/test_regression.py runs it, with fewer prompts",
     r"harness displacement --before out/base": "needs two of those runs: tests/displacement/test_change.py",
     r"harness report runs/(miniature|march|organism)": "as the README's two, which are run, of runs with other names",
@@ -164,7 +166,15 @@ def parse_lm_eval(words: list[str]) -> None:
     if "..." not in words:  # what the gate and the judge read, and not one prompt at a time
         assert given.log_samples
         assert given.output_path
-        assert given.batch_size != 1
+        assert getattr(given, "batch_size", 1) != 1 or "num_concurrent=" in " ".join(words)
+
+
+def parse_transformers(words: list[str]) -> None:
+    from transformers.cli.serve import Serve
+
+    known = {f"--{name}" for name in inspect.signature(Serve.__init__).parameters}
+    assert words[0] == "serve"
+    assert {word for word in words if word.startswith("--")} <= known
 
 
 def parse_pip(words: list[str]) -> None:
@@ -189,6 +199,7 @@ PARSERS = {
     "harness": parse_harness,
     "lm_eval": parse_lm_eval,
     "pip": parse_pip,
+    "transformers": parse_transformers,
     "make": parse_make,
     "python": parse_python,
     "python3": parse_python,
