@@ -10,10 +10,11 @@ import typer
 
 from harness.cli.options import resolve_own_model
 from harness.support.artifacts import lock_directory
+from harness.support.console import print_note, safe_line
 from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.evaluation.lm_eval import AskedPrompts
+    from harness.evaluation.lm_eval import AskedPrompts, Looks
     from harness.recipes.schema import EvaluationSettings
 
 
@@ -23,6 +24,20 @@ AddressOption = Annotated[
 BatchOption = Annotated[int | None, typer.Option("--batch-size", min=1, help="Of a model that is loaded here; 64.")]
 ConcurrencyOption = Annotated[
     int | None, typer.Option("--concurrency", min=1, help="Requests at a time, of an API; 8 without it.")
+]
+
+
+UntilOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--until-decided",
+        metavar="BEFORE",
+        help="Stop when `harness gate --sequential` can tell, against these answers.",
+    ),
+]
+PolicyOption = Annotated[Path | None, typer.Option("--policy", help="The gate's, with --until-decided.")]
+EveryOption = Annotated[
+    int, typer.Option("--every", min=5, help="So many prompts of each kind more before the gate looks again.")
 ]
 
 
@@ -41,6 +56,9 @@ def evaluate_command(
     ] = None,
     concurrency: ConcurrencyOption = None,
     batch_size: BatchOption = None,
+    until_decided: UntilOption = None,
+    policy: PolicyOption = None,
+    every: EveryOption = 25,
 ) -> None:
     """Evaluate one model for `harness gate`.
 
@@ -48,6 +66,7 @@ def evaluate_command(
     harness evaluate --base-url http://localhost:8000/v1 --model my-model --out evals/base
     harness evaluate --base-url https://api.openai.com/v1 --model gpt-4o-mini --out evals/api --limit 50
     harness evaluate --model ./my-model --out evals/mine --samples 4
+    harness evaluate --model ./tuned --out evals/tuned --until-decided evals/base
     harness gate --before evals/base --after evals/tuned
 
     An API's key is read from HARNESS_ENDPOINT_KEY. Its answers are kept beside --out as they arrive: a killed
@@ -66,16 +85,44 @@ def evaluate_command(
 
     settings = EvaluationSettings(temperature=temperature, max_new_tokens=max_new_tokens, batch_size=batch_size or 64)
     asked = AskedPrompts(prompts, pin_judge(judge), seed, samples, limit)
+    looks = _plan_looks(until_decided, policy, every)
     if base_url is None:
-        _evaluate_here(model, out, settings, asked)
+        _evaluate_here(model, out, settings, asked, looks)
     else:
-        _evaluate_over_api(
-            {"base_url": base_url, "model": model, "concurrency": concurrency or 8}, out, settings, asked
-        )
+        address = {"base_url": base_url, "model": model, "concurrency": concurrency or 8}
+        _evaluate_over_api(address, out, settings, asked, looks)
     print(f"{samples} {'answers' if samples > 1 else 'answer'} a prompt, judged by {asked.judge}: {out}")
 
 
-def _evaluate_here(model: str, out: Path, settings: EvaluationSettings, asked: AskedPrompts) -> None:
+def _plan_looks(before: Path | None, policy: Path | None, every: int) -> Looks | None:
+    """When the gate looks, and whether it can tell; None where all prompts are asked anyway.
+
+    Raises HarnessError where the other side or the policy cannot be read: before the model is asked.
+    """
+    from harness.evaluation.lm_eval import Looks
+    from harness.gate.decision import run_gate
+    from harness.gate.policy import Policy, read_policy
+    from harness.handoff.rendering import DECISION_MARKS
+    from harness.readers.detect import read_side
+
+    if before is None:
+        if policy is not None:
+            raise HarnessError("is the gate's", place="--policy", hint="Give --until-decided BEFORE too.")
+        return None
+    rules = (read_policy(policy) if policy else Policy()).model_copy(update={"sequential": True})
+    read_side(before, rules.metrics)
+
+    def decide(written: Path, prompts: int) -> bool:
+        outcome = run_gate(before, written, rules)
+        print_note(safe_line(f"{prompts} prompts: {DECISION_MARKS[outcome.decision]}: {outcome.reason}", 300))
+        return outcome.decision != "inconclusive"
+
+    return Looks(every, decide)
+
+
+def _evaluate_here(
+    model: str, out: Path, settings: EvaluationSettings, asked: AskedPrompts, looks: Looks | None
+) -> None:
     """Loads the model."""
     from harness.evaluation.lm_eval import evaluate_model
 
@@ -88,11 +135,12 @@ def _evaluate_here(model: str, out: Path, settings: EvaluationSettings, asked: A
         seed=asked.seed,
         samples=asked.samples,
         limit=asked.limit,
+        looks=looks,
     )
 
 
 def _evaluate_over_api(
-    told: Mapping[str, object], out: Path, settings: EvaluationSettings, asked: AskedPrompts
+    told: Mapping[str, object], out: Path, settings: EvaluationSettings, asked: AskedPrompts, looks: Looks | None
 ) -> None:
     """Asks the API; what is done so far lies in a hidden directory beside `out`."""
     from harness.evaluation.lm_eval import evaluate_endpoint
@@ -103,4 +151,4 @@ def _evaluate_over_api(
     endpoint = validate_recipe(told, "--base-url", Endpoint)
     keep = out.with_name(f".{out.name}.partial")
     with lock_directory(keep):
-        evaluate_endpoint(endpoint, ModelPath("", endpoint.model or ""), out, keep, settings, asked)
+        evaluate_endpoint(endpoint, ModelPath("", endpoint.model or ""), out, keep, settings, asked, looks)

@@ -8,13 +8,15 @@ import math
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jinja2.sandbox import SandboxedEnvironment
 from lm_eval import evaluator, simple_evaluate, utils
 from lm_eval.api import registry
@@ -48,7 +50,8 @@ from harness.models.vllm import (
     request_seeds,
     shut_down_vllm,
 )
-from harness.prompts.sets import load_prompts, tasks_directory
+from harness.prompts.asked import load_asked_prompts
+from harness.prompts.sets import PROMPT_KINDS, load_prompts, tasks_directory
 from harness.recipes.reaching import ReachedModel, reach_model
 from harness.recipes.schema import OUR_TASKS, Endpoint, EvaluationSettings, OwnTask
 from harness.recipes.task_files import TaskFile, read_task_file
@@ -95,9 +98,32 @@ class AskedPrompts:
         return [TASK_GROUP if load_prompts(self.prompts, "benign") else f"{TASK_GROUP}_unsafe"]
 
     @property
+    def count(self) -> int:
+        """How many prompts of a kind there are, of the kind that has more."""
+        return max(len(load_asked_prompts(self.prompts, kind)) for kind in PROMPT_KINDS)
+
+    def limits(self, looks: Looks | None) -> list[int | None]:
+        """How many prompts of each kind are asked in all at each look, the last time as many as are wanted."""
+        if looks is None:
+            return [self.limit]
+        most = min(self.count, self.limit or self.count)
+        return [*range(looks.every, most, looks.every), self.limit]
+
+    @property
     def manager(self) -> TaskManager:
         """lm-eval's index of the tasks."""
         return _task_manager(self.prompts, self.judge, self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """An evaluation that asks so many more prompts of each kind at a time, until what came so far is `enough`.
+
+    `enough` is asked with the directory of lm-eval's output and the number of prompts of each kind.
+    """
+
+    every: int
+    enough: Callable[[Path, int], bool]
 
 
 def evaluate_model(
@@ -113,6 +139,7 @@ def evaluate_model(
     backend: Backend = "hf",
     tasks: Sequence[OwnTask] = (),
     trust_task_code: bool = False,
+    looks: Looks | None = None,
 ) -> None:
     """Runs the task group on one model and writes lm-eval's own output directory, whole or not at all.
 
@@ -139,13 +166,21 @@ def evaluate_model(
         chosen = {"use_safetensors": True, **attention_options(config)}
         model = _hf_model(place, chosen, evaluation.batch_size)
         answering |= stop_options(generation_config(place, config), tokenizer)
+        if looks:
+            _keep_answers(model, seed)
     told = {"pretrained": place.directory, **place.loading_options, **chosen}
     how = {"model_args": told, "batch_size": evaluation.batch_size, "device": default_device()}
-    _write_evaluation(model, out, asked, backend, how, answering, own)
+    _write_evaluation(model, out, asked, backend, how, answering, own, looks)
 
 
 def evaluate_endpoint(
-    endpoint: Endpoint, model: ModelPath, out: Path, keep: Path, evaluation: EvaluationSettings, asked: AskedPrompts
+    endpoint: Endpoint,
+    model: ModelPath,
+    out: Path,
+    keep: Path,
+    evaluation: EvaluationSettings,
+    asked: AskedPrompts,
+    looks: Looks | None = None,
 ) -> None:
     """`evaluate_model` over an OpenAI-compatible API.
 
@@ -160,6 +195,7 @@ def evaluate_endpoint(
         keep: directory for the answers until `out` is whole; those that are there are not asked for again.
         evaluation: temperature and length; the endpoint batches as it likes.
         asked: the prompts, and who judges.
+        looks: when to stop before all prompts were asked.
 
     Raises HarnessError as `harness.recipes.reaching.reach_model` and `harness.models.served.answering.answer_requests`.
     """
@@ -168,7 +204,7 @@ def evaluate_endpoint(
     with reach_model(endpoint, model, keep) as reached:
         how = {"model_args": dict(reached.model_args)}
         served = _served_model(reached, asked.seed)
-        _write_evaluation(served, out, asked, "local-chat-completions", how, answering, own)
+        _write_evaluation(served, out, asked, "local-chat-completions", how, answering, own, looks)
     shutil.rmtree(keep)
 
 
@@ -185,6 +221,7 @@ def _write_evaluation(
     how: Mapping[str, Any],
     answering: Mapping[str, Any],
     own: Sequence[_LoadedTasks],
+    looks: Looks | None = None,
 ) -> None:
     """Lets the model answer and lm-eval write, tasks of the user's own first.
 
@@ -199,12 +236,41 @@ def _write_evaluation(
             _evaluate_tasks({**settings, **given, "confirm_run_unsafe_code": asked.trust_task_code}, scratch, source)
         if source == "vllm":
             model.begin_last()
-        limit = None if asked.limit is None else asked.limit * asked.samples  # of documents: one an answer
-        ours = {"tasks": asked.tasks, "task_manager": asked.manager, "limit": limit, "gen_kwargs": dict(answering)}
-        _evaluate_tasks({**settings, **ours}, scratch, source)
-        read_evaluations(Path(scratch))  # lm-eval only logs a write that failed
+        ours = {"tasks": asked.tasks, "task_manager": asked.manager, "gen_kwargs": dict(answering)}
+        others = {*Path(scratch).rglob("*")}
+        for most in asked.limits(looks):
+            for path in {*Path(scratch).rglob("*.json*")} - others:
+                path.unlink()  # an earlier look's: this one has all that it had
+            limit = None if most is None else most * asked.samples  # of documents: one an answer
+            _evaluate_tasks({**settings, **ours, "limit": limit}, scratch, source)
+            read_evaluations(Path(scratch))  # lm-eval only logs a write that failed
+            if looks and looks.enough(Path(scratch), asked.count if most is None else most):
+                break
         with artifacts.atomic_directory(out) as temporary:
             shutil.copytree(scratch, temporary, dirs_exist_ok=True)
+
+
+def _keep_answers(model: LM, seed: int) -> None:
+    """Has a model answer no request twice: a later look asks those of the earlier ones again."""
+    kept: defaultdict[str, list[str]] = defaultdict(list)
+    answer = model.generate_until
+
+    def generate_until(requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        counts: Counter[str] = Counter()
+        places = []
+        for request in requests:
+            name = repr(request.args)
+            places.append((name, counts[name]))  # the same request again is another answer to the same prompt
+            counts[name] += 1
+        new = [(name, request) for (name, number), request in zip(places, requests, strict=True)
+               if number >= len(kept[name])]  # fmt: skip
+        torch.manual_seed(seed + sum(map(len, kept.values())))  # lm-eval begins every look with the seed itself
+        drawn = answer([request for _, request in new], disable_tqdm=disable_tqdm) if new else []
+        for (name, _), text in zip(new, drawn, strict=True):
+            kept[name].append(text)
+        return [kept[name][number] for name, number in places]
+
+    model.generate_until = generate_until
 
 
 def _evaluate_tasks(settings: Mapping[str, Any], out: str, source: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,9 +28,23 @@ docs/gate.md (`benchmarks/sequential_gate.py`)."""
 _GUESS, _GUESSED_PROMPTS = 0.25, 10
 """The mean square of a prompt's loss before any was seen (the mean is 0), and the prompts that this counts for."""
 _STEPS = 50
+_FAR = 20
 
 
-def compare_in_order(before: FloatArray, after: FloatArray, margin: float, alpha: float) -> RateComparison:
+@dataclass(frozen=True, slots=True)
+class OrderedComparison(RateComparison):
+    """A loss bounded for all looks together. `settled`: the prompts with which it would be told from the margin or from
+    none, if those to come lose and gain as those that came; None where very many would not do.
+    """
+
+    settled: int | None = None
+
+    def prompts_to_settle(self, prompts: int, margin: float, alpha: float, power: float = 0.8) -> int | None:  # noqa: ARG002
+        """`settled`, which was worked out for this margin and level."""
+        return self.settled
+
+
+def compare_in_order(before: FloatArray, after: FloatArray, margin: float, alpha: float) -> OrderedComparison:
     """The loss from shares of good answers in the order in which the prompts were asked, valid at any time.
 
     Args:
@@ -40,13 +55,14 @@ def compare_in_order(before: FloatArray, after: FloatArray, margin: float, alpha
         alpha: one-sided level of each end of the interval, and of the p-value, over all looks together.
     """
     losses = before - after
-    upper = _bets(losses, np.full(len(losses), margin)) * (1 - margin)
-    lower = _bets(losses, np.maximum(2 * margin, _means_so_far(losses, 0.0)))
+    upper, lower = _upper_bets(losses, margin), _lower_bets(losses, margin)
     ln_goal = -np.log(alpha)
     high = _bisect(lambda m: _ln_wealth(upper, (m - losses) / (1 - m)) >= ln_goal, kept=-1.0, rejected=1.0)
     low = _bisect(lambda m: _ln_wealth(lower, (losses - m) / (1 + m)) >= ln_goal, kept=1.0, rejected=-1.0)
     p_value = min(1.0, float(np.exp(-_ln_wealth(lower, losses))))
-    return RateComparison(float(losses.mean()), low, high, p_value, float(losses.var()) / len(losses))
+    spread = float(losses.var()) / len(losses)
+    settled = _extrapolate_prompts(losses, margin, ln_goal)
+    return OrderedComparison(float(losses.mean()), low, high, p_value, spread, settled=settled)
 
 
 def order_as_asked(answers: SideAnswers) -> list[Unit]:
@@ -99,6 +115,23 @@ def _prompts_asked(pairing: Pairing) -> dict[str, set[int]]:
     return found
 
 
+def _extrapolate_prompts(losses: FloatArray, margin: float, ln_goal: float) -> int | None:
+    """The first number of prompts at which a bet is won, these losses repeated until there are `_FAR` times as many."""
+    told = np.tile(losses, _FAR)
+    won = _ln_wealths(_upper_bets(told, margin), (margin - told) / (1 - margin)) >= ln_goal
+    won |= _ln_wealths(_lower_bets(told, margin), told) >= ln_goal
+    later = won[len(losses) :]
+    return len(losses) + int(later.argmax()) + 1 if later.any() else None
+
+
+def _upper_bets(losses: FloatArray, margin: float) -> FloatArray:
+    return _bets(losses, np.full(len(losses), margin)) * (1 - margin)
+
+
+def _lower_bets(losses: FloatArray, margin: float) -> FloatArray:
+    return _bets(losses, np.maximum(2 * margin, _means_so_far(losses, 0.0)))
+
+
 def _bets(losses: FloatArray, target: FloatArray) -> FloatArray:
     """Each player's share of its wealth before every prompt, `(players, prompts)`: best if the mean is `target` away.
 
@@ -118,6 +151,11 @@ def _means_so_far(values: FloatArray, guess: float) -> FloatArray:
 def _ln_wealth(bets: FloatArray, gains: FloatArray) -> float:
     """The logarithm of what all players have after the last prompt, who began with 1 together."""
     return float(np.logaddexp.reduce(np.log1p(bets * gains).sum(axis=1)) - np.log(len(bets)))
+
+
+def _ln_wealths(bets: FloatArray, gains: FloatArray) -> FloatArray:
+    """The same after every prompt."""
+    return np.asarray(np.logaddexp.reduce(np.log1p(bets * gains).cumsum(axis=1)) - np.log(len(bets)))
 
 
 def _bisect(is_rejected: Callable[[float], bool], *, kept: float, rejected: float) -> float:

@@ -85,6 +85,16 @@ def test_the_first_pass_of_a_model_that_loses_nothing_is_at_the_same_prompt_what
     assert 100 < first < 125  # one look at the end takes 73
 
 
+def test_how_many_prompts_would_do_is_told_by_the_bets():
+    """A model that lost nothing so far passes with as many as the definition says, and not with one more than now."""
+    first = next(n for n in range(1, 450) if wealth([0.0] * n, MARGIN, upper=True) >= 1 / ALPHA)
+    assert compare([0.0] * 40).prompts_to_settle(40, MARGIN, ALPHA) == first
+    lost = [1.0, 0.0, 0.0, 0.0, 0.0] * 6
+    fails = next(n for n in range(31, 600) if wealth((lost * 20)[:n], 0.0, upper=False) >= 1 / ALPHA)
+    assert compare(lost).prompts_to_settle(30, MARGIN, ALPHA) == fails
+    assert compare([1.0, -1.0] * 10).prompts_to_settle(20, MARGIN, ALPHA) is None  # not with twenty times as many
+
+
 def test_prompts_are_taken_as_asked_one_of_each_task_in_turn():
     before = {("b", "3"): [], ("a", "9"): [], ("a", "1"): [], ("a", "5"): [], ("b", "0"): []}
     after = {key: [] for key in [("a", "5"), ("b", "0"), ("a", "9"), ("b", "3")]}
