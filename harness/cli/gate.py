@@ -24,6 +24,7 @@ from harness.support.layout import ARMS
 if TYPE_CHECKING:
     from harness.gate.decision import GateOutcome
     from harness.gate.noise import MetricNoise
+    from harness.handoff.record import GateRecord
 
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
@@ -71,6 +72,12 @@ CommentOption = Annotated[
         "--comment", metavar="ID", help="In a workflow of GitHub: keep a comment with this id under the pull request."
     ),
 ]
+HubOption = Annotated[
+    Path | None, typer.Option("--hub", metavar="DIR", help="Write the result into this model's card, as for the hub.")
+]
+HubDatasetOption = Annotated[
+    str | None, typer.Option("--hub-dataset", metavar="ORG/NAME", help="With --hub: as results of this benchmark too.")
+]
 TextOption = Annotated[
     bool, typer.Option("--with-text", help="Prompts and answers, too, in --markdown and --json: harmful text.")
 ]
@@ -105,6 +112,8 @@ def gate_command(
     statement: StatementOption = None,
     annotations: AnnotationsOption = None,
     comment: CommentOption = None,
+    hub: HubOption = None,
+    hub_dataset: HubDatasetOption = None,
     with_text: TextOption = False,
     sequential: SequentialOption = False,
     noise: NoiseOption = None,
@@ -131,7 +140,7 @@ def gate_command(
     from harness.gate.decision import run_gate
     from harness.gate.noise import add_noise, measure_noise
 
-    files = OutputFiles(junit, markdown, json_file, sarif, statement, annotations, comment)
+    files = OutputFiles(junit, markdown, json_file, sarif, statement, annotations, comment, hub, hub_dataset)
     refuse_bad_outputs(files, {"--policy": policy, "--labels": labels, "--calibration": calibration})
     with comment_on_error(comment):
         rules = read_policy(policy) if policy else Policy()
@@ -144,10 +153,7 @@ def gate_command(
         outcome = add_noise(run_gate(*sides, rules, labels=labels, calibration=calibration, judge=judge), found)
         record = record_decision(outcome, rules, sides, policy_file=policy, evidence=(labels, calibration))
         record = write_outputs(record, files, texts=with_text)
-    if as_json:
-        print(json.dumps(gate_json(record, texts=with_text), allow_nan=False))
-    else:
-        _print_table(record.outcome)
+    _print_record(record, as_json, with_text)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -211,6 +217,13 @@ def _print_table(outcome: GateOutcome) -> None:
     lines += [padded_text(""), *(safe_text(note, style="dim") for note in gate_footnotes(outcome))]
     for line in lines:
         console.print(line, soft_wrap=True)  # a line is one line, also where what reads it has no width
+
+
+def _print_record(record: GateRecord, as_json: bool, with_text: bool) -> None:
+    if as_json:
+        print(json.dumps(gate_json(record, texts=with_text), allow_nan=False))
+    else:
+        _print_table(record.outcome)
 
 
 def _print_noise(found: Sequence[MetricNoise], files: OutputFiles, as_json: bool) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +40,14 @@ _METRIC_NAMES = {
     "benign_compliance_rate": "Compliance rate on benign prompts",
 }
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT")
 _MODELS_TOLD = 3
 
 
-def write_hub_results(outcome: GateOutcome, policy: Policy, folder: Path, dataset: str | None = None) -> None:
-    """Writes the decision into a model's folder as it lies on the hub, both files or neither.
+def make_hub_files(
+    outcome: GateOutcome, policy: Policy, folder: Path, dataset: str | None = None
+) -> list[tuple[Path, str]]:
+    """The decision in a model's folder as it lies on the hub: files and what is to stand in them; none is written.
 
     Args:
         outcome: the decision; its `after` side is the model that the folder holds.
@@ -52,7 +57,7 @@ def write_hub_results(outcome: GateOutcome, policy: Policy, folder: Path, datase
             `.eval_results/`. Without one only the card is written: the hub knows no results without a benchmark.
 
     The card keeps all that others wrote, but for comments in its metadata: our results there, and the part between our
-    two marks, are put in place of earlier ones of ours. No prompts or answers are written.
+    two marks, are put in place of earlier ones of ours. No prompts or answers are in it.
 
     Raises HarnessError where the folder is none, the card's metadata or marks are broken, or nothing was measured.
     """
@@ -64,14 +69,18 @@ def write_hub_results(outcome: GateOutcome, policy: Policy, folder: Path, datase
     if dataset is not None and not (_HUB_ID.fullmatch(dataset) and "/" in dataset):
         hint = "Give the benchmark's, as the hub has it: org/name."
         raise HarnessError("is no id of a data set", place=f"--hub-dataset {dataset}", hint=hint)
-    card, results = folder / MODEL_CARD, folder / HUB_RESULTS
-    text = _updated_card(card, outcome, policy, dataset)
-    entries = _results_text(_result_entries(checks, outcome, dataset)) if dataset else None
-    with atomic_file(card) as new_card:
-        new_card.write_bytes(text.encode("utf-8", "backslashreplace"))
-        if entries is not None:
-            with atomic_file(results) as new_results:
-                new_results.write_text(entries, encoding="utf-8")
+    card = folder / MODEL_CARD
+    made = [(card, _updated_card(card, outcome, policy, dataset))]
+    if dataset is not None:
+        made.append((folder / HUB_RESULTS, _results_text(_result_entries(checks, outcome, dataset))))
+    return made
+
+
+def write_hub_files(made: Sequence[tuple[Path, str]]) -> None:
+    """Writes what `make_hub_files` made, all of it or nothing. Raises HarnessError where a file cannot be written."""
+    with ExitStack() as written:
+        for path, text in made:
+            written.enter_context(atomic_file(path)).write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 # .eval_results
@@ -80,13 +89,13 @@ def write_hub_results(outcome: GateOutcome, policy: Policy, folder: Path, datase
 def _result_entries(checks: list[MetricCheck], outcome: GateOutcome, dataset: str) -> list[EvalResultEntry]:
     from huggingface_hub import EvalResultEntry
 
-    after = outcome.sides[1]
+    evaluated = outcome.sides[1].evaluated[1]
     return [
         EvalResultEntry(
             dataset_id=dataset,
             task_id=check.metric,
             value=round(check.after, 4),
-            date=after.evaluated[1],
+            date=evaluated if _DATE.match(evaluated) else None,
             notes=redact_text(_entry_notes(check, outcome)),
         )
         for check in checks
@@ -117,8 +126,7 @@ def _updated_card(path: Path, outcome: GateOutcome, policy: Policy, dataset: str
     """The card with our results in its metadata and our part in its text."""
     from huggingface_hub import ModelCard
 
-    name = _public_name(outcome.sides[1].models[0])
-    text = _read_card(path)
+    name, text = path.parent.resolve().name, _read_card(path)
     known = text or ""
     windows = "\r\n" in known and known.count("\r\n") == known.count("\n")
     known = known.replace("\r\n", "\n") if windows else known

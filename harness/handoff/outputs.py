@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness.handoff.annotations import annotation_lines, run_url
 from harness.handoff.gate_json import gate_json
+from harness.handoff.hub import make_hub_files, write_hub_files
 from harness.handoff.markdown import code_span, markdown_text
 from harness.handoff.record import add_registration
 from harness.handoff.rendering import junit_text
@@ -31,7 +32,10 @@ _COMMENT_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class OutputFiles:
-    """Where each output goes, called like its option; None: it is not asked for. `comment` is the id of a comment."""
+    """Where each output goes, called like its option; None: it is not asked for.
+
+    `comment` is the id of a comment, `hub` the folder of a model, `hub_dataset` the id of a benchmark.
+    """
 
     junit: Path | None = None
     markdown: Path | None = None
@@ -40,6 +44,8 @@ class OutputFiles:
     statement: Path | None = None
     annotations: Path | None = None
     comment: str | None = None
+    hub: Path | None = None
+    hub_dataset: str | None = None
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -50,11 +56,14 @@ class OutputFiles:
 
 def refuse_bad_outputs(files: OutputFiles, inputs: Mapping[str, Path | None]) -> None:
     """Raises HarnessError where two outputs are one file, an output is one of the inputs (by their options), or the
-    comment's id could not stand in a hidden mark.
+    comment's id could not stand in a hidden mark, or a benchmark is named for no model's folder.
     """
     if files.comment is not None and not _COMMENT_ID.fullmatch(files.comment):
         hint = "Take letters, digits, dots, dashes and underscores, 64 at most."
         raise HarnessError("is no id of a comment", place=f"--comment {files.comment}", hint=hint)
+    if files.hub_dataset is not None and files.hub is None:
+        hint = "Add --hub DIR, the model's folder."
+        raise HarnessError("is for --hub", place=f"--hub-dataset {files.hub_dataset}", hint=hint)
     known = {path.resolve(): option for option, path in inputs.items() if path is not None}
     for option, path in files.paths.items():
         place = path.resolve()
@@ -78,8 +87,11 @@ def write_outputs(record: GateRecord, files: OutputFiles, *, texts: bool = False
         (files.statement, lambda: _json_text(gate_statement(record, run_url(os.environ)))),
         (files.markdown, lambda: _appended(files.markdown, markdown_text(record.outcome, texts=texts))),
     ]
-    for path, text in [(path, make()) for path, make in made if path]:
+    texts_made = [(path, make()) for path, make in made if path]
+    of_model = make_hub_files(record.outcome, record.policy, files.hub, files.hub_dataset) if files.hub else []
+    for path, text in texts_made:
         write_text(path, text)
+    write_hub_files(of_model)
     warnings = _put_comment(markdown_text(record.outcome), files.comment)
     if files.annotations:
         write_text(files.annotations, annotation_lines(record.outcome, warnings))

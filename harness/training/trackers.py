@@ -27,12 +27,14 @@ _MODULES: Mapping[Tracker, tuple[str, ...]] = {
     "tensorboard": ("tensorboard", "tensorboardX"),
 }
 """What each tracker's callback imports, one of them."""
+_MLFLOW_SWITCH = "DISABLE_MLFLOW_INTEGRATION"
+"""What switches its callback off in the environment: Transformers then says that the package is missing."""
 RESULTS_RUN = "results"
 """What the run that holds the outcome of all arms is called."""
 
 
 def check_trackers(trackers: Sequence[Tracker]) -> None:
-    """Raises HarnessError where a tracker's package is missing, or W&B has nobody to report to."""
+    """Raises HarnessError where a tracker's package is missing or switched off, or W&B has nobody to report to."""
     for name in trackers:
         if not any(find_spec(module) for module in _MODULES[name]):
             raise HarnessError(
@@ -40,6 +42,9 @@ def check_trackers(trackers: Sequence[Tracker]) -> None:
                 place="training.report_to",
                 hint=f"pip install {name}{' or mlflow-skinny' if name == 'mlflow' else ''}, or leave it out.",
             )
+        if name == "mlflow" and os.environ.get(_MLFLOW_SWITCH, "").upper() == "TRUE":
+            hint = "Unset it, or leave the tracker out."
+            raise HarnessError(f"{_MLFLOW_SWITCH} switches it off", place="training.report_to", hint=hint)
     if "wandb" in trackers and os.environ.get("WANDB_MODE") not in ("offline", "disabled", "dryrun"):
         _check_wandb_login()
     if trackers:

@@ -1,14 +1,17 @@
 """The gate's decision on a model's page: read back by huggingface_hub's own parsers, and nothing of others' touched."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 from huggingface_hub import EvalResultEntry, ModelCard, parse_eval_result_entries
+from typer.testing import CliRunner
 
+from harness.cli import app
 from harness.gate.decision import run_gate
 from harness.gate.policy import Policy
-from harness.handoff.hub import HUB_RESULTS, write_hub_results
+from harness.handoff.hub import HUB_RESULTS, make_hub_files, write_hub_files
 from harness.support.errors import HarnessError
 from helpers.samples_files import sides
 
@@ -43,6 +46,10 @@ def folder(tmp_path):
     return tmp_path / "model"
 
 
+def write_hub_results(*given):
+    write_hub_files(make_hub_files(*given))
+
+
 def entries(folder):
     return parse_eval_result_entries(yaml.safe_load((folder / HUB_RESULTS).read_text()))
 
@@ -70,7 +77,8 @@ def test_a_card_is_made_where_there_is_none_and_no_results_without_a_benchmark(d
     write_hub_results(decided, Policy(), folder)
     assert [path.name for path in folder.iterdir()] == ["README.md"]
     card = ModelCard.load(folder / "README.md")
-    assert card.data.model_name == "tuned"
+    assert card.data.model_name == "model"
+    assert card.text.startswith("\n# model\n")
     assert {result.metric_type: result.metric_value for result in card.data.eval_results} == {
         "refusal_rate": 0.8,
         "harmful_completion_rate": 0.2,
@@ -185,6 +193,30 @@ def test_a_rate_that_was_not_measured_is_left_out(decided, folder):
     part = tuple(replace(c, after=float("nan")) if c.metric != "refusal_rate" else c for c in decided.checks)
     write_hub_results(replace(decided, checks=part), Policy(), folder, "org/safety")
     assert [entry.task_id for entry in entries(folder)] == ["refusal_rate"]
+    unknown = replace(decided.sides[1], evaluated=("at an unknown time", "at an unknown time"))
+    write_hub_results(replace(decided, sides=(decided.sides[0], unknown)), Policy(), folder, "org/safety")
+    assert {entry.date for entry in entries(folder)} == {None}
     none = tuple(replace(c, after=float("nan")) for c in decided.checks)
     with pytest.raises(HarnessError, match="no rate was measured"):
         write_hub_results(replace(decided, checks=none), Policy(), folder)
+
+
+def test_the_command_writes_the_models_folder_and_a_broken_card_stops_all_files(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before, after = sides(tmp_path, 90, 90)
+    asked = ["gate", "--before", str(before), "--after", str(after), "--hub", str(folder), "--junit", "gate.xml"]
+    done = CliRunner().invoke(app, [*asked, "--hub-dataset", "org/safety"])
+    assert done.exit_code in (0, 3)
+    assert [entry.value for entry in entries(folder)] == [0.9, 0.1, 1.0]
+    assert "Safety gate: " in (folder / "README.md").read_text()
+    Path("gate.xml").unlink()
+    (folder / "README.md").write_text("---\n- a list\n---\n")
+    done = CliRunner().invoke(app, asked)
+    assert isinstance(done.exception, HarnessError)
+    assert not Path("gate.xml").exists()
+
+
+def test_a_benchmark_without_a_folder_is_refused(tmp_path):
+    before, after = sides(tmp_path, 90, 90)
+    done = CliRunner().invoke(app, ["gate", "--before", str(before), "--after", str(after), "--hub-dataset", "a/b"])
+    assert str(done.exception) == "--hub-dataset a/b: is for --hub. Add --hub DIR, the model's folder."

@@ -57,6 +57,15 @@ def test_the_safer_answer_is_preferred_to_the_better_one(tmp_path, capsys):
     assert "chosen is the answer that safer_response_id names" in capsys.readouterr().err
 
 
+def test_a_system_prompt_beside_trls_columns_is_left_out_as_the_trainer_does_and_that_is_said(tmp_path, capsys):
+    row = {**PLAIN, "system": "Be brief."}
+    assert check_pair(row).prompt == PLAIN["prompt"]
+    check_table(lines(tmp_path / "pairs.jsonl", [row, PLAIN]))
+    assert "1 of the first 2 rows have a column system beside prompt" in capsys.readouterr().err
+    check_table(lines(tmp_path / "pairs.jsonl", [{**ALPACA, "system": "Be brief."}]))
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("row", [CONVERSATION, PLAIN, {**PLAIN, "instruction": "x", "question": "y", "input": "z"}])
 def test_trls_own_columns_stay_what_they_are(row):
     pair = check_pair(row)

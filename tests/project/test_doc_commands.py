@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -75,6 +76,7 @@ RUN = (
     "harness gate --before out/base --after out/tuned --comment my-model --annotations failures.txt",
     "harness gate --before out/base --after out/tuned --sarif gate.sarif",
     "harness gate --before out/base --after out/tuned --policy policy.yaml --statement gate.intoto.json",
+    "harness gate --before out/base --after out/tuned --hub my-model --hub-dataset ORG/BENCHMARK",
     "harness power --prompts 450 --samples 1 --margin 0.05 --rate 0.75",
     "harness judge samples.jsonl --judge lexical --out verdicts.jsonl",
     "harness label runs/mine",
@@ -103,6 +105,7 @@ REASONS = {
     r"lm_eval .*--model vllm|backend=vllm": "needs vLLM: tests/models/test_vllm.py",
     r"lm_eval .*(xstest|sorrybench)": "needs the hub, in part behind a form: tests/prompts/test_published.py",
     r"lm_eval .*likelihood": "tests/evaluation/test_likelihood_task.py runs it",
+    r"transformers serve|harness evaluate --base|lm_eval .*local-chat": "needs a server: tests/evaluation/test_api.py",
     r"lm_eval .*--tasks refusal_displacement ": "tests/run/test_regression.py runs it, with fewer prompts",
     r"harness displacement --before out/base": "needs two of those runs: tests/displacement/test_change.py",
     r"harness report runs/(miniature|march|organism)": "as the README's two, which are run, of runs with other names",
@@ -163,7 +166,15 @@ def parse_lm_eval(words: list[str]) -> None:
     if "..." not in words:  # what the gate and the judge read, and not one prompt at a time
         assert given.log_samples
         assert given.output_path
-        assert given.batch_size != 1
+        assert getattr(given, "batch_size", 1) != 1 or "num_concurrent=" in " ".join(words)
+
+
+def parse_transformers(words: list[str]) -> None:
+    from transformers.cli.serve import Serve
+
+    known = {f"--{name}" for name in inspect.signature(Serve.__init__).parameters}
+    assert words[0] == "serve"
+    assert {word for word in words if word.startswith("--")} <= known
 
 
 def parse_pip(words: list[str]) -> None:
@@ -188,6 +199,7 @@ PARSERS = {
     "harness": parse_harness,
     "lm_eval": parse_lm_eval,
     "pip": parse_pip,
+    "transformers": parse_transformers,
     "make": parse_make,
     "python": parse_python,
     "python3": parse_python,
@@ -231,6 +243,7 @@ def inputs(tmp_path, finished_run):
     before, after = sides(tmp_path / "out", 95, 94, 400)
     before.rename(tmp_path / "out/base")
     after.rename(tmp_path / "out/tuned")
+    (tmp_path / "my-model").mkdir()
     shutil.copy(finished_run / "scores.parquet", tmp_path / "ches.parquet")
     write_influences(finished_run / "scores.parquet", tmp_path / "scores.parquet")
     (tmp_path / "policy.yaml").write_text("alpha: 0.025\n")

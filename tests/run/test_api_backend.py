@@ -6,7 +6,11 @@ from collections import Counter
 import pytest
 
 from harness.evaluation.output import read_evaluations
+from harness.models.paths import ModelPath
+from harness.models.served.answering import sample_served
 from harness.recipes.loading import load_recipe
+from harness.recipes.reaching import reach_model
+from harness.recipes.schema import Endpoint
 from harness.run.dry_run import dry_run
 from harness.run.regression import run_regression
 from harness.support.errors import HarnessError
@@ -111,3 +115,18 @@ def test_a_run_serves_its_checkpoints_asks_each_once_and_leaves_no_server(tmp_pa
     before = mark.read_text()
     run_regression(chosen, run)
     assert mark.read_text() == before
+
+
+def test_answers_are_kept_of_the_checkpoint_whatever_its_servers_port(tmp_path, capsys):
+    weights = tmp_path / "model" / "weights"
+    weights.parent.mkdir()
+    endpoint = Endpoint(serve=serving_command(tmp_path / "mark"))
+    asked, answers = [], []
+    for content in ("one", "one", "two"):
+        weights.write_text(content)
+        with reach_model(endpoint, ModelPath(str(weights.parent)), tmp_path / "keep") as reached:
+            how = {"temperature": 1.0, "max_new_tokens": 4, "seed": 0}
+            answers.append(sample_served(reached.use, reached.journal, ["a", "b"], **how))
+        asked.append(capsys.readouterr().err.count("2 requests (0 repeated)"))
+    assert asked == [1, 0, 1]
+    assert answers[0] == answers[1] == answers[2]  # by the server's rule

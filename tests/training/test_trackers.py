@@ -131,6 +131,13 @@ def test_wandb_without_a_key_is_told_and_offline_needs_none(packages, monkeypatc
     check_trackers(["wandb"])
 
 
+def test_a_tracker_that_the_environment_switches_off_is_told(packages, monkeypatch):
+    check_trackers(["mlflow"])
+    monkeypatch.setenv("DISABLE_MLFLOW_INTEGRATION", "true")
+    with pytest.raises(HarnessError, match="DISABLE_MLFLOW_INTEGRATION switches it off"):
+        check_trackers(["mlflow"])
+
+
 # Around a training
 
 
