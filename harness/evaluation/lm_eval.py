@@ -296,8 +296,8 @@ def load_own_task(own: OwnTask, *, trusted: bool, backend: AnyBackend) -> list[T
     _prepare_lm_eval()
     if file and not trusted:
         _refuse_foreign_metrics(file)
-    folders = [str(file.path.parent)] if file and file.is_group else []
-    manager = TaskManager(include_path=folders, include_defaults=file is None or file.is_group)
+    folder = str(file.path.parent) if file and file.is_group else None
+    manager = _own_task_manager(folder, packaged=file is None or file.needs_packaged)
     try:
         with contextlib.chdir(file.data_folder) if file else contextlib.nullcontext():
             loaded = manager.load([str(file.path) if file and not file.is_group else file.name if file else own.name])
@@ -462,6 +462,12 @@ def _served_model(reached: ReachedModel, seed: int) -> LM:
             return answer_requests(seeded, reached.use, reached.journal)
 
     return JournaledChat(base_url=reached.use.url, model=reached.use.model, seed=seed)
+
+
+@cache
+def _own_task_manager(folder: str | None, *, packaged: bool) -> TaskManager:
+    """lm-eval's index of the tasks in a folder, and of those that come with it."""
+    return TaskManager(include_path=[folder] if folder else [], include_defaults=packaged)
 
 
 @cache

@@ -57,6 +57,7 @@ def measure_noise(first: Path, second: Path, policy: Policy) -> tuple[MetricNois
     there, back = run_gate(first, second, alike), run_gate(second, first, alike)
     _refuse_two_models(there, second)
     pairing, backwards = pair_sides(first, second, alike), _whole_checks(back)
+    policy = policy.with_directions(pairing.directions)
     return tuple(
         _metric_noise(check, backwards[metric], plain_answers(pairing.answers(metric, Reading(policy.partial))), policy)
         for metric, check in _whole_checks(there).items()

@@ -23,7 +23,8 @@ _TRUST_HINT = "If you trust it, say so: --set trust_task_code=true, or `trust_ta
 class TaskFile:
     """A task's or a group's file, with those that it includes and, of a group, all beside it.
 
-    `name`: what the task or group is called. `yaml_files`: itself first. `data`: the tables that it names, as it names
+    `name`: what the task or group is called. `needs_packaged`: whether a group holds others than those beside it.
+    `yaml_files`: itself first. `data`: the tables that it names, as it names
     them. `metrics`: names of the metrics that it asks for. `code`: what of it would run, in words; None where nothing
     does.
     """
@@ -31,6 +32,7 @@ class TaskFile:
     path: Path
     name: str
     is_group: bool
+    needs_packaged: bool
     yaml_files: tuple[Path, ...]
     data: tuple[str, ...]
     metrics: tuple[str, ...]
@@ -88,6 +90,7 @@ def read_task_file(task: OwnTask, *, trusted: bool) -> TaskFile:
         path.resolve(),
         name,
         "group" in whole,
+        "group" in whole and bool(_members(whole) - _names(contents)),
         tuple(contents),
         tuple(dict.fromkeys(table for content, _ in contents.values() for table in _named_tables(content))),
         tuple(dict.fromkeys(metric for content, _ in contents.values() for metric in _named_metrics(content))),
@@ -120,6 +123,20 @@ def _read_chain(path: Path) -> dict[Path, tuple[Mapping[str, Any], Sequence[str]
         included = content.get("include", [])
         waiting += [file.parent / str(name) for name in (included if isinstance(included, list) else [included])]
     return found
+
+
+def _members(group: Mapping[str, Any]) -> set[str]:
+    """The tasks and groups that a group names."""
+    listed = group.get("task")
+    entries = listed if isinstance(listed, list) else [listed]
+    return {str(each.get("task") or each.get("group")) if isinstance(each, dict) else str(each) for each in entries}
+
+
+def _names(contents: Mapping[Path, tuple[Mapping[str, Any], Sequence[str]]]) -> set[str]:
+    """What the tasks and groups in some files are called, and their tags."""
+    found = [content for content, _ in contents.values()]
+    tags = (tag for content in found for tag in _texts(content.get("tag")))
+    return {str(content[key]) for content in found for key in ("task", "group") if key in content} | {*tags}
 
 
 def _named_tables(content: Mapping[str, Any]) -> Iterator[str]:

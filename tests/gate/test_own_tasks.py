@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.gate.decision import run_gate
+from harness.gate.noise import measure_noise
 from harness.gate.policy import Guard, Policy, read_policy
 from harness.support.errors import HarnessError
 from helpers.samples_files import UNSAFE, line, write_metrics
@@ -114,3 +115,12 @@ def test_a_policy_file_names_tasks_and_filters(tmp_path):
     assert read_policy(tmp_path / "p.yaml").metrics == {
         "gsm8k/exact_match,flexible-extract": Guard(margin=0.02), "acc": Guard()
     }  # fmt: skip
+
+
+def test_noise_takes_the_tasks_direction(tmp_path):
+    """20 points lower in the second run; a metric of which lower is better would be as much noise."""
+    for number, values in enumerate((GOOD, POOR)):
+        write_metrics(tmp_path / str(number), {"sums": {"none": values}}, model="base", seed=number)
+    policy = Policy(metrics={"sums/acc": Guard()}, category=None)
+    (noise,) = measure_noise(tmp_path / "0", tmp_path / "1", policy)
+    assert (noise.metric, round(noise.difference, 3), round(noise.moved, 3)) == ("sums/acc", -0.2, 0.2)

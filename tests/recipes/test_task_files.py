@@ -64,6 +64,9 @@ def test_of_a_group_every_file_beside_it_counts(places):
     assert {file.name for file in read(places / "tasks" / "both.yaml").yaml_files} == {
         "both.yaml", "sums.yaml", "capitals.yaml"
     }  # fmt: skip
+    assert not read(places / "tasks" / "both.yaml").needs_packaged
+    (places / "tasks" / "more.yaml").write_text("group: more\ntask: [my_sums, {task: gsm8k, num_fewshot: 2}]\n")
+    assert read(places / "tasks" / "more.yaml").needs_packaged
     (places / "tasks" / "sums.yaml").write_text(CODE["function"][0])
     with pytest.raises(HarnessError, match="sums.yaml names code"):
         read(places / "tasks" / "both.yaml")
