@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import inspect
 import json
 import re
@@ -27,6 +28,7 @@ from helpers.samples_files import sides
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+READERS = ROOT / "tests" / "data" / "readers"
 LOOP = re.compile(r"^(?:for \w+ in [^;]*; do ?|done\b)|; done$")
 
 
@@ -79,6 +81,12 @@ RUN = (
     "harness gate --before out/base --after out/tuned --hub my-model --hub-dataset ORG/BENCHMARK",
     "harness power --prompts 450 --samples 1 --margin 0.05 --rate 0.75",
     "harness judge samples.jsonl --judge lexical --out verdicts.jsonl",
+    "harness gate --before base.json --after tuned.json",
+    "harness gate --before base.report.jsonl --after tuned.report.jsonl",
+    "harness gate --before base-memory.json --after tuned-memory.json",
+    "harness gate --before base.jsonl --after tuned.jsonl",
+    "harness gate --before lm-eval/base --after tuned.json --judge lexical",
+    "harness report --before base.jsonl --after tuned.json --judge lexical --out sides.html",
     "harness label runs/mine",
     "harness gate --before runs/mine/arms/baseline --after runs/mine/arms/raw --labels labels.csv",
     "harness calibrate labels.csv --judge lexical --out calibration.json",
@@ -109,6 +117,8 @@ REASONS = {
     r"lm_eval .*--tasks refusal_displacement ": "tests/run/test_regression.py runs it, with fewer prompts",
     r"harness displacement --before out/base": "needs two of those runs: tests/displacement/test_change.py",
     r"harness report runs/(miniature|march|organism)": "as the README's two, which are run, of runs with other names",
+    r"(inspect|promptfoo) eval |^garak |^head ": "another program: tests/data/readers/make.py runs them",
+    r"harness gate --before logs/": "needs inspect_ai: tests/readers/test_tools.py",
     r"--dry-run": "measures this machine for half a minute: tests/run/test_dry_run.py",
     r"harness score .*--probes bundled": "a random model refuses nothing: tests/cli/test_score_influence.py",
     r"harness forecast ": "a random model refuses nothing: tests/cli/test_forecast.py, on the miniature",
@@ -207,6 +217,7 @@ PARSERS = {
     "openssl": lambda _: None,
     "cosign": lambda _: None,
     "export": lambda _: None,
+    **dict.fromkeys(("inspect", "promptfoo", "garak", "head"), lambda _: None),
     "pre-commit": lambda words: parse_python([".pre-commit-config.yaml"]),
 }
 
@@ -235,9 +246,22 @@ def write_influences(scores, out):
     pq.write_table(table, out)
 
 
+def write_tools_files(folder):
+    """The same answers of two models as lm-eval, other tools and nobody in particular wrote them."""
+    shutil.copytree(READERS / "lm_eval", folder / "lm-eval")
+    names = {"promptfoo": ".json", "garak": ".report.jsonl", "pyrit": "-memory.json"}
+    for tool, ending in names.items():
+        for model in ("base", "tuned"):
+            packed = next((READERS / tool).glob(f"{model}.*"))
+            (folder / f"{model}{ending}").write_bytes(gzip.decompress(packed.read_bytes()))
+    for model in ("base", "tuned"):
+        shutil.copy(READERS / "plain" / f"{model}.jsonl", folder)
+
+
 @pytest.fixture
 def inputs(tmp_path, finished_run):
-    """What the pages' commands name, small: runs, two sides of lm-eval's, scores, answers and labels."""
+    """What the pages' commands name, small: runs, sides of lm-eval's and of other tools, scores, answers and labels."""
+    write_tools_files(tmp_path)
     for name in ("mine", "may", "june"):
         shutil.copytree(finished_run, tmp_path / "runs" / name)
     before, after = sides(tmp_path / "out", 95, 94, 400)
