@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.listing import complete_recipe
 from harness.cli.printing.dry_run import print_dry_run
 from harness.support.console import duration_text
 from harness.support.errors import HarnessError
@@ -27,7 +28,9 @@ ReportOption = Annotated[
 
 
 def run_command(
-    recipe: Annotated[str, typer.Argument(help="A packaged recipe's name or the path of a YAML file.")] = "miniature",
+    recipe: Annotated[
+        str, typer.Argument(help="A packaged recipe's name or the path of a YAML file.", autocompletion=complete_recipe)
+    ] = "miniature",
     out: Annotated[
         Path | None, typer.Option("--out", help="Run directory; without it runs/RECIPE, or runs/RECIPE-limitN.")
     ] = None,
