@@ -36,7 +36,8 @@ def run_command(
     ] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Use the seeds 0 to N-1.")] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many unsafe prompts, each hazard in its share.")
+        int | None,
+        typer.Option("--limit", min=1, help="A smoke run: at most so many unsafe prompts, of each hazard its share."),
     ] = None,
     task: Annotated[
         list[str] | None,
@@ -73,7 +74,8 @@ def run_command(
 
     overrides = [*(override or []), *([f"training.report_to={json.dumps(report_to)}"] if report_to else [])]
     chosen = load_any_recipe(recipe, overrides, seeds, limit, _split_names(task or []))
-    directory = out or Path("runs") / (chosen.name if limit is None else f"{chosen.name}-limit{limit}")
+    most = getattr(chosen, "limit", None)
+    directory = out or Path("runs") / (chosen.name if most is None else f"{chosen.name}-limit{most}")
     if dry_run:
         _estimate_run(chosen, directory, workers, as_json)
         return
