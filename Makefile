@@ -7,7 +7,7 @@ JUDGES ?= lexical prefixes
 # Two processes take the tests file by file, the slowest files first (`tests/conftest.py`).
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run smollm2 smollm2-adapter quick test test-long test-vllm check format example example-smollm2 organism judge-table clean
+.PHONY: install run smollm2 smollm2-adapter quick test test-long test-vllm check format example example-smollm2 organism judge-table clean
 
 $(VENV)/ready: pyproject.toml constraints.txt $(wildcard tasks/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -15,6 +15,8 @@ $(VENV)/ready: pyproject.toml constraints.txt $(wildcard tasks/*)
 	$(BIN)/pip install --quiet "torch==$$(sed -n 's/^torch==//p' constraints.txt)" || $(BIN)/pip install --quiet torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
 	@touch $@
+
+install: $(VENV)/ready
 
 run: $(VENV)/ready
 	$(BIN)/harness run --out $(OUT)

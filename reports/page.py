@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from harness.support.console import smoke_text
 from reports import charts, first_screen, words
 from reports.answers import pack_answers
 from reports.comparing import compare_runs
@@ -27,7 +28,7 @@ def render_report(run_dirs: Sequence[Path], *, redact: bool = False) -> str:
     Raises HarnessError where a directory holds no finished run, or is given twice.
     """
     pages = page_environment()
-    pages.globals.update(words=words, charts=charts, first_screen=first_screen)
+    pages.globals.update(words=words, charts=charts, first_screen=first_screen, smoke_text=smoke_text)
     runs = read_runs(run_dirs)
     views = [build_view(run, f"run{number}" if len(runs) > 1 else "") for number, run in enumerate(runs, 1)]
     assets = resources.files("reports").joinpath("templates")

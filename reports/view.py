@@ -57,7 +57,8 @@ class View:
     @property
     def title(self) -> str:
         """What tells the page from that of another run: its name, what was trained, and when it was measured."""
-        return f"{self.run.name}: {shorten_commit(model(self.run.recipe))}, {minute(self.run.date)}"
+        smoke = "Smoke run " if self.run.recipe.limit is not None else ""
+        return f"{smoke}{self.run.name}: {shorten_commit(model(self.run.recipe))}, {minute(self.run.date)}"
 
     @property
     def guarded(self) -> list[str]:

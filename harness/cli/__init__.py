@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import Any, NoReturn, get_type_hints
 
 import typer
 import typer.main
+from typer.completion import shell_complete
 
 from harness.cli.calibrate import calibrate_command
 from harness.cli.displacement import displacement_command
@@ -16,9 +16,11 @@ from harness.cli.evaluate import evaluate_command
 from harness.cli.filter import filter_command
 from harness.cli.forecast import forecast_command
 from harness.cli.gate import GateCommand, gate_command
+from harness.cli.init import init_command
 from harness.cli.judge import judge_command
 from harness.cli.label import label_command
 from harness.cli.listing import judges_command, recipes_command
+from harness.cli.options import HarnessGroup
 from harness.cli.power import power_command
 from harness.cli.preferences import preferences_command
 from harness.cli.report import report_command
@@ -29,16 +31,19 @@ from harness.support.redaction import redact_logs
 
 _ClickError: Any = typer.BadParameter.__mro__[2]
 """What Click raises of a command line; newer versions of Typer have Click within themselves."""
+_COMPLETE = "_HARNESS_COMPLETE"
+"""The variable by which a shell asks for completions, in the script that `--show-completion` prints."""
 
 app = typer.Typer(
     name="harness",
     help="Know before release whether preference training has made a language model less safe.",
+    cls=HarnessGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 for command in (
+    init_command,
     run_command,
     evaluate_command,
     preferences_command,
@@ -67,12 +72,14 @@ def main() -> NoReturn:
 
 def run_command_line() -> int:
     """Runs the command that the process was started with, and returns its exit code; what goes wrong is raised."""
-    _quiet_libraries()
     redact_logs()
     command = typer.main.get_command(app)
+    if asked := os.environ.get(_COMPLETE):
+        return shell_complete(command, {}, "harness", _COMPLETE, asked)
     try:
+        context = _read_own_options(command)
         # Typer's own `main` ends some errors with exit code 1.
-        with command.make_context("harness", sys.argv[1:]) as context:
+        with context:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
@@ -82,17 +89,13 @@ def run_command_line() -> int:
     return 0
 
 
-def _quiet_libraries() -> None:
-    """Keeps the libraries' own bars and notices off the terminal, unless the user asked for them."""
-    quiet = {
-        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "DATASETS_VERBOSITY": "error",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it tells to install a faster kernel
-    if not sys.stderr.isatty():
-        quiet["TQDM_DISABLE"] = "1"
-    for name, value in quiet.items():
-        os.environ.setdefault(name, value)
+def _read_own_options(command: Any) -> Any:
+    """What stands before the subcommand's name. That Typer cannot install a completion, it would say with exit code 1.
+
+    Raises typer.Exit where that is all there is to do.
+    """
+    try:
+        return command.make_context("harness", sys.argv[1:])
+    except (SystemExit, typer.Exit) as ended:
+        code = ended.code if isinstance(ended, SystemExit) else ended.exit_code
+        raise typer.Exit(ERROR_CODE if code else 0) from ended

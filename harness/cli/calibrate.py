@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import ReasoningTagsOption
+from harness.cli.options import JudgeOption, ReasoningTagsOption
 from harness.cli.printing.terminal import plain_table, safe_text, stdout_console
 from harness.support.artifacts import write_json
 from harness.support.console import progress_bar, safe_line
@@ -25,7 +25,7 @@ def calibrate_command(
             help="CSV files: XSTest's columns, or prompt,response,label[,model|source][,unsafe], or of `harness label`."
         ),
     ],
-    name: Annotated[str, typer.Option("--judge", help="Which judge; `harness judges` lists them.")] = "lexical",
+    name: JudgeOption = "lexical",
     out: Annotated[
         Path | None, typer.Option("--out", help="Write the calibration as JSON, for `harness gate`.")
     ] = None,

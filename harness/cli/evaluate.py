@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import resolve_own_model
+from harness.cli.options import JudgeOption, resolve_own_model
 from harness.support.artifacts import lock_directory
 from harness.support.console import print_note, safe_line
 from harness.support.errors import HarnessError
@@ -46,7 +46,7 @@ def evaluate_command(
     out: Annotated[Path, typer.Option("--out", help="New directory for lm-eval's output.")],
     base_url: AddressOption = None,
     prompts: Annotated[str, typer.Option("--prompts", help="bundled, a set's name, or a file.")] = "bundled",
-    judge: Annotated[str, typer.Option("--judge", help="Which judge; `harness judges` lists them.")] = "lexical",
+    judge: JudgeOption = "lexical",
     samples: Annotated[int, typer.Option("--samples", min=1, help="Answers to each prompt.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the sampling.")] = 0,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 takes the likeliest token.")] = 0.7,

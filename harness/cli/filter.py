@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.listing import complete_measure
 from harness.preferences.formats import PairFormat
 from harness.scoring.targets import TARGET_NAMES, TARGETS, influence_column, is_better_higher, parse_targets
 from harness.support.artifacts import sha256_of, write_json
@@ -37,6 +38,14 @@ QuantileOption = Annotated[
 FormatOption = Annotated[
     PairFormat | None, typer.Option("--format", help="For which trainer; without it the pairs' own columns.")
 ]
+ByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        help="The measure: ln_ches, or with --keep-highest refusal_influence, if not given.",
+        autocompletion=complete_measure,
+    ),
+]
 _BY_INFLUENCE = "refusal_influence"
 
 
@@ -60,10 +69,7 @@ def filter_command(
     ] = 0.0,
     random: Annotated[Amounts, _amount_option("--random", "Keep pairs at random: the control.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of --random.")] = 0,
-    by: Annotated[
-        str | None,
-        typer.Option("--by", help="The measure: ln_ches, or with --keep-highest refusal_influence, if not given."),
-    ] = None,
+    by: ByOption = None,
     written_as: FormatOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the sidecar's content as one JSON object.")] = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import resolve_own_model
+from harness.cli.options import ProbeJudgeOption, resolve_own_model
 from harness.cli.printing.terminal import plain_table, safe_text, stdout_console
 from harness.support.artifacts import write_json
 from harness.support.errors import HarnessError
@@ -47,7 +47,7 @@ def forecast_command(
         int, typer.Option("--probe-prompts", min=2, help="How many unsafe and how many benign ones, at most.")
     ] = 96,
     probe_samples: Annotated[int, typer.Option("--probe-samples", min=2, help="Answers to draw for each.")] = 8,
-    judge: Annotated[str, typer.Option("--judge", help="Who judges the probe answers.")] = "lexical",
+    judge: ProbeJudgeOption = "lexical",
     look_ahead: Annotated[
         int, typer.Option("--look-ahead", min=1, max=1000, help="Optimizer steps to take for real, twice.")
     ] = 4,

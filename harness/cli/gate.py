@@ -133,9 +133,11 @@ def gate_command(
     directory of them. Exit codes: 0 pass, 1 fail, 2 bad input, 3 inconclusive.
     """
     from harness.gate.policy import POLICY_TEMPLATE, Policy, read_policy
+    from harness.support.json_schema import schema_comment
 
     if init:
-        _write_template(POLICY_TEMPLATE, policy or Path("policy.yaml"))
+        comment = schema_comment("harness.gate", "policy.schema.json")
+        _write_template(f"{comment}{POLICY_TEMPLATE}", policy or Path("policy.yaml"))
         return
     from harness.gate.decision import run_gate
     from harness.gate.noise import add_noise, measure_noise

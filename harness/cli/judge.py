@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import EngineOption, ReasoningTagsOption, WorkersOption, check_engine
+from harness.cli.options import EngineOption, JudgeOption, ReasoningTagsOption, WorkersOption, check_engine
 from harness.cli.printing.terminal import plain_table, safe_text, stdout_console
 from harness.judges.verdicts import VERDICT_KEYS, Exchange, Verdict, verdict_details
 from harness.support.artifacts import atomic_file
@@ -56,7 +56,7 @@ JudgeFiles = Callable[[str, Sequence[Path]], Iterator[list[Verdict]]]
 
 def judge_command(
     samples: SamplesArgument,
-    name: Annotated[str, typer.Option("--judge", help="Which judge; `harness judges` lists them.")] = "lexical",
+    name: JudgeOption = "lexical",
     out: OutOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a verdict that rows have already, with all that belongs to it.")

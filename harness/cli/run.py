@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.listing import complete_recipe
 from harness.cli.printing.dry_run import print_dry_run
 from harness.support.console import duration_text
 from harness.support.errors import HarnessError
@@ -27,13 +28,16 @@ ReportOption = Annotated[
 
 
 def run_command(
-    recipe: Annotated[str, typer.Argument(help="A packaged recipe's name or the path of a YAML file.")] = "miniature",
+    recipe: Annotated[
+        str, typer.Argument(help="A packaged recipe's name or the path of a YAML file.", autocompletion=complete_recipe)
+    ] = "miniature",
     out: Annotated[
         Path | None, typer.Option("--out", help="Run directory; without it runs/RECIPE, or runs/RECIPE-limitN.")
     ] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Use the seeds 0 to N-1.")] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many unsafe prompts, each hazard in its share.")
+        int | None,
+        typer.Option("--limit", min=1, help="A smoke run: at most so many unsafe prompts, of each hazard its share."),
     ] = None,
     task: Annotated[
         list[str] | None,
@@ -70,7 +74,8 @@ def run_command(
 
     overrides = [*(override or []), *([f"training.report_to={json.dumps(report_to)}"] if report_to else [])]
     chosen = load_any_recipe(recipe, overrides, seeds, limit, _split_names(task or []))
-    directory = out or Path("runs") / (chosen.name if limit is None else f"{chosen.name}-limit{limit}")
+    most = getattr(chosen, "limit", None)
+    directory = out or Path("runs") / (chosen.name if most is None else f"{chosen.name}-limit{most}")
     if dry_run:
         _estimate_run(chosen, directory, workers, as_json)
         return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import EngineOption, WorkersOption, check_engine, resolve_own_model
+from harness.cli.options import EngineOption, ProbeJudgeOption, WorkersOption, check_engine, resolve_own_model
 from harness.cli.printing.checks import checks_json, print_checks
 from harness.cli.printing.terminal import plain_table, safe_text, stdout_console
 from harness.support import hub
@@ -93,7 +93,7 @@ def score_command(
     probes: _ProbesOption = None,
     probe_samples: Annotated[int, typer.Option("--probe-samples", min=1, help="Answers to draw for each prompt.")] = 4,
     targets: _TargetsOption = "refusal",
-    judge: Annotated[str, typer.Option("--judge", help="Who judges the probe answers.")] = "lexical",
+    judge: ProbeJudgeOption = "lexical",
     subspace: _SubspaceOption = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,

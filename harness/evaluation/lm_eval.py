@@ -56,7 +56,7 @@ from harness.recipes.reaching import ReachedModel, reach_model
 from harness.recipes.schema import OUR_TASKS, Endpoint, EvaluationSettings, OwnTask
 from harness.recipes.task_files import TaskFile, read_task_file
 from harness.support import artifacts
-from harness.support.console import safe_line
+from harness.support.console import is_quiet, is_verbose, safe_line
 from harness.support.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -350,7 +350,8 @@ def _prepare_lm_eval() -> None:
 
     Its templates are run in Jinja's sandbox: those of a task file are others' code.
     """
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    if not is_verbose():
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)
     # Its own asks git, whose "fatal: not a git repository" would reach the terminal at every evaluation.
     evaluator.get_git_commit_hash = lambda: None
     sandbox = SandboxedEnvironment(
@@ -398,6 +399,9 @@ def _hf_model(model_path: ModelPath, options: Mapping[str, Any], batch_size: int
             self._model, told = self._model
             refuse_misfits(self._model, told, str(model_path))
 
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+            return list(super().generate_until(requests, disable_tqdm or is_quiet()))
+
     with explain_load_failure(model_path):
         return IntactHFLM(
             pretrained=model_path.directory,
@@ -425,7 +429,7 @@ def _vllm_model(model_path: ModelPath, options: Mapping[str, Any], seed: int) ->
 
         def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
             try:
-                return list(super().generate_until(requests, disable_tqdm))
+                return list(super().generate_until(requests, disable_tqdm or is_quiet()))
             finally:
                 if self.is_last:
                     shut_down_vllm(self.model)

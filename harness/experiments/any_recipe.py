@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from harness.experiments.schema import Catastrophic, Percentiles, Selection
-from harness.prompts.sets import with_limit
 from harness.prompts.variants import refuse_variants
 from harness.recipes.loading import read_recipe_keys, validate_recipe
 from harness.recipes.schema import Recipe
 from harness.run.draws import run_draws
 from harness.run.regression import run_regression
 from harness.support.errors import HarnessError
+from harness.support.json_schema import DescribedSchema, headed_schema
 from harness.support.run_results import AnyResults
 
 AnyRecipe = Recipe | Catastrophic | Percentiles | Selection
@@ -32,17 +36,16 @@ def load_any_recipe(
 ) -> AnyRecipe:
     """A recipe of the kind its `experiment` key names; without one, the regression run's.
 
-    `limit`: so many unsafe prompts, and documents of each task, for a regression run. `tasks`: names or files of
-    lm-eval tasks beside the recipe's own. The other arguments are those of `read_recipe_keys`.
+    `limit`: the key of a regression run's recipe, a smoke run, on so few documents of each task too. `tasks`: names or
+    files of lm-eval tasks beside the recipe's own. The other arguments are those of `read_recipe_keys`.
     """
-    keys, place = read_recipe_keys(source, overrides, seeds)
+    limited = () if limit is None else (f"limit={limit}",)
+    keys, place = read_recipe_keys(source, (*overrides, *limited), seeds)
     if "experiment" not in keys:
-        if limit is not None:
-            keys["prompts"] = with_limit(str(keys.get("prompts", "bundled")), limit)
         if tasks:
             keys["tasks"] = [*(keys.get("tasks") or []), *tasks]
         found = validate_recipe(keys, place, Recipe)
-        return found if limit is None else _limit_tasks(found, limit)
+        return found if found.limit is None else _limit_tasks(found, found.limit)
     if limit is not None or tasks:
         option = "--tasks" if limit is None else "--limit"
         raise HarnessError(f"{option} does not know the experiment {keys['experiment']!r}", place=place)
@@ -80,3 +83,19 @@ def run_any_recipe(chosen: AnyRecipe, out: Path, workers: int | None = None) -> 
     if isinstance(chosen, Catastrophic):
         return run_catastrophic(chosen, out)
     return run_percentiles(chosen, out) if isinstance(chosen, Percentiles) else run_selection(chosen, out)
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe of the kind that its `experiment` key names; without one, the regression run's."""
+    kinds: list[type[BaseModel]] = [Recipe, *EXPERIMENT_KINDS.values()]
+    refs, made = models_json_schema([(kind, "validation") for kind in kinds], schema_generator=DescribedSchema)
+    chosen: dict[str, Any] = refs[Recipe, "validation"]
+    for name, kind in EXPERIMENT_KINDS.items():
+        named = {"properties": {"experiment": {"const": name}}, "required": ["experiment"]}
+        chosen = {"if": named, "then": refs[kind, "validation"], "else": chosen}
+    own = made["$defs"][Recipe.__name__]
+    own["required"].remove("model")
+    own["anyOf"] = [{"required": ["model"]}, {"required": ["models"]}]
+    tasks = own["properties"]["tasks"]
+    tasks["items"] = {"anyOf": [{"type": "string"}, tasks["items"]]}  # a name alone is a task, too
+    return headed_schema("harness recipe", {"type": "object", **chosen, **made})

@@ -32,14 +32,21 @@ PLAIN_TEMPLATE = (
 
 
 class AnswerPair(Strict):
-    """Two answers of one token each."""
+    """Two answers of one token each.
+
+    `chosen`: y+. `rejected`: y-.
+    """
 
     chosen: str
     rejected: str
 
 
 class Objective(Strict):
-    """A loss with its settings; the defaults are the paper's for DPO. `seeds`: its own, in place of the recipe's."""
+    """A loss with its settings; the defaults are the paper's for DPO.
+
+    `loss`: which. `learning_rate`: constant over the training. `beta`: how strongly it holds to the starting model.
+    `seeds`: its own, in place of the recipe's.
+    """
 
     loss: Literal["sigmoid", "ipo"] = "sigmoid"
     learning_rate: Positive = 1e-7
@@ -53,7 +60,11 @@ class Objective(Strict):
 
 
 class PublishedFall(AnswerPair):
-    """A row of Table 1: p(y+) at first and at its lowest, and the kinds of tokens that gained."""
+    """A row of Table 1.
+
+    `before`, `after`: p(y+) at first and at its lowest. `benign`, `catastrophic`: the tokens of either kind that
+    gained.
+    """
 
     before: float
     after: float
@@ -62,7 +73,10 @@ class PublishedFall(AnswerPair):
 
 
 class PublishedFalls(Strict):
-    """What was published; shown beside what is measured, never mixed with it."""
+    """What was published; shown beside what is measured, never mixed with it.
+
+    `source`: who printed it, and where. `falls`: the rows.
+    """
 
     source: str
     falls: tuple[PublishedFall, ...]
@@ -71,7 +85,10 @@ class PublishedFalls(Strict):
 class Catastrophic(RecipeBase):
     """What to run. `model` is `miniature` (the persona organism), a checkpoint directory or a hub id.
 
-    `likeliest`: take only prompts to which y+ is the starting model's likeliest next token.
+    `experiment`: this kind of recipe. `statements`: what is asked about, `bundled`, a file or `NAME=TABLE`.
+    `likeliest`: take only prompts to which y+ is the starting model's likeliest next token. `chat_template`: how a
+    model without one is asked. `seeds`: of the trainings. `sft`: a fine-tuning on y+ before. `pairs`: each trained on
+    alone. `objectives`: with each of which, by name. `steps`: of each training.
     """
 
     experiment: Literal["catastrophic"]
@@ -105,7 +122,10 @@ def _only_mappings(value: object) -> Iterator[Mapping[str, object]]:
 
 
 class ProbeSettings(Strict):
-    """The answers that influence is measured with, drawn to training prompts and apart from those of the pairs."""
+    """The answers that influence is measured with, drawn to training prompts and apart from those of the pairs.
+
+    `samples`: answers to each prompt. `temperature`: at which they are drawn. `seed`: of the draw.
+    """
 
     samples: Annotated[int, Field(ge=2)] = 4
     temperature: Positive = 1.0
@@ -127,21 +147,30 @@ Measure = Literal[
 
 
 class PublishedOrder(Strict):
-    """What was published of one measure (figure 2, whose values are not printed)."""
+    """What was published of one measure (figure 2, whose values are not printed).
+
+    `measure`: which. `said`: what the paper says of it.
+    """
 
     measure: Measure
     said: str
 
 
 class PublishedOrders(Strict):
-    """What was published; shown beside what is measured, never mixed with it."""
+    """What was published; shown beside what is measured, never mixed with it.
+
+    `source`: who printed it, and where. `orders`: what, by measure.
+    """
 
     source: str
     orders: tuple[PublishedOrder, ...]
 
 
 class Bundled(Strict):
-    """How the essays organism's pairs are drawn: `lengths` apart as they come, or alike to a word."""
+    """How the essays organism's pairs are drawn.
+
+    `lengths`: of the two answers, as they come or alike to a word. `seed`: of the draw.
+    """
 
     lengths: Literal["any", "alike"] = "any"
     seed: Seed = 0
@@ -150,7 +179,8 @@ class Bundled(Strict):
 class PercentileProbes(ProbeSettings):
     """What `refusal_influence` is measured with: answers of `max_new_tokens` at most to `asked` training prompts.
 
-    `read`: held-out prompts on which it is read, before and after each training, how often answers start as refusals.
+    `asked`: how many. `max_new_tokens`: the answers' greatest length. `read`: held-out prompts on which it is read,
+    before and after each training, how often answers start as refusals.
     """
 
     asked: Annotated[int, Field(ge=2)] = 48
@@ -160,6 +190,11 @@ class PercentileProbes(ProbeSettings):
 
 class Percentiles(RecipeBase):
     """What to run. `model` is `miniature` (the essays organism), a checkpoint directory or a hub id.
+
+    `experiment`: this kind of recipe. `preferences`: the pairs. `split`: of a folder or a hub id. `sample`: so many of
+    them are scored. `sample_seed`: of their draw. `subset`: pairs that are trained on around each quantile.
+    `quantiles`: of each measure, from 0 to 1. `measures`: that are compared. `seeds`: of the trainings. `judge`: who
+    says which probe answers refuse. `prompts`: of the probes. `chat_template`: how a model without one is asked.
 
     `preferences` is `bundled` (drawn from the essays organism's world), a file, or the `split` of a folder or a hub id;
     `sample` of its pairs are scored. `length_difference`, |y-| - |y+| in tokens, is a control that looks at no hidden
@@ -232,10 +267,11 @@ SelectionMeasure = Literal[
 
 
 class PairTable(Strict):
-    """One table of pairs of each organism: `temperature` and `seed` of the answers they are made of.
+    """One table of pairs of each organism.
 
-    `groups`: trainings on random groups of its pairs, by which the pairs that do harm are found. `objectives`: whether
-    all objectives are tried on it, or the first alone.
+    `temperature`: of the answers that they are made of. `seed`: of those answers. `groups`: trainings on random groups
+    of its pairs, by which the pairs that do harm are found. `objectives`: whether all objectives are tried on it, or
+    the first alone.
     """
 
     temperature: Positive
@@ -246,6 +282,12 @@ class PairTable(Strict):
 
 class Selection(RecipeBase):
     """What to run. `model` is `miniature` (of each seed in `organisms`), or one checkpoint directory or hub id.
+
+    `experiment`: this kind of recipe. `organisms`: the seeds of the miniatures to start from. `prompts`: `bundled` or a
+    file. `judge`: who says which answers refuse. `tables`: of pairs, of each organism. `measures`: that are compared.
+    `shares`: of the pairs that are kept. `compared`: the one of them at which all is tried. `random_draws`: subsets of
+    each share, the control. `seeds`: of the trainings. `objectives`: by name, as arms have them. `training_prompts`: on
+    so many of them, too, is read how answers start.
 
     Of each table and by each measure `shares` of the pairs are kept and trained on for as many steps as all of them
     take: with every seed at the share `compared`, and with every objective there; with the first seed and the first

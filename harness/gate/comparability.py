@@ -12,7 +12,8 @@ from pathlib import Path
 from harness.evaluation.samples import Answer, Evaluation, TaskSettings
 from harness.gate.policy import DEFAULT_CATEGORY, Difference, Policy, read_field
 from harness.support.errors import HarnessError
-from harness.support.layout import ARMS, arm_of_path
+from harness.support.layout import ARMS, arm_of_path, run_of_path
+from harness.support.run_results import smoke_limit
 
 _Side = Sequence[Evaluation]
 _Found = list[tuple[Difference, str]]
@@ -85,6 +86,7 @@ def allowed_differences(before: _Side, after: _Side, policy: Policy, places: tup
     """
     _refuse_shared_evaluations(before, after)
     found = [
+        *_smoke_runs(places),
         *(() if policy.sequential else _unseen_prompts(before, after, policy)),
         *_same_model(before, after),
         *_missing_seeds(before, after),
@@ -141,6 +143,16 @@ def _unseen_prompts(before: _Side, after: _Side, policy: Policy) -> _Found:
         )
         for task, by_side in told.items()
     ]
+
+
+def _smoke_runs(places: tuple[Path, Path]) -> _Found:
+    """Sides of a run that was to show that all works, on few prompts and with what few pairs they gave."""
+    runs = {side: run_of_path(place) for side, place in zip(("--before", "--after"), places, strict=True)}
+    limits = {side: limit for side, run in runs.items() if run and (limit := smoke_limit(run)) is not None}
+    if not limits:
+        return []
+    told = "; ".join(f"{side} on at most {limit} unsafe prompts" for side, limit in limits.items())
+    return [("limit", f"a smoke run (harness run --limit): {told}")]
 
 
 def _count_text(evaluation: Evaluation, task: str, policy: Policy) -> str:

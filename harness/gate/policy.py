@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.gate.readings import Partial
 from harness.support.errors import HarnessError
+from harness.support.json_schema import DescribedSchema, headed_schema, yaml_comments
 from harness.support.plain_yaml import parse_yaml
 from harness.support.schema_errors import explain_schema_error
 
@@ -39,7 +40,10 @@ class _Strict(BaseModel):
 
 
 class Guard(_Strict):
-    """One guarded metric: the largest loss that is still acceptable, as a rate, and which way is worse."""
+    """One guarded metric.
+
+    `margin`: the largest loss that is still acceptable, as a rate. `worse`: which way is; our own metrics know it.
+    """
 
     margin: _Margin = 0.05
     worse: Literal["lower", "higher"] | None = None
@@ -199,6 +203,14 @@ inconclusive: stop
 # even where the sides agree: limit (not all prompts were used), model (the same one twice), seeds (fewer after).
 allow: []
 """
+
+
+def policy_schema() -> dict[str, Any]:
+    """The JSON Schema of a policy, which says of every key what the template says of it."""
+    made = headed_schema("harness gate policy", Policy.model_json_schema(schema_generator=DescribedSchema))
+    for name, told in yaml_comments(POLICY_TEMPLATE).items():
+        made["properties"][name]["description"] = told
+    return made
 
 
 def read_field(doc: Mapping[str, Any], field: str | None) -> str | None:

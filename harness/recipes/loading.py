@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
-from harness.prompts.sets import split_limit
+from harness.prompts.sets import split_limit, with_limit
 from harness.prompts.variants import split_variants
 from harness.recipes.schema import TASK_SUFFIXES, Recipe, Strict
 from harness.support.errors import HarnessError
@@ -57,6 +57,8 @@ def read_recipe_keys(
         _apply_override(keys, override)
     if seeds is not None:
         keys["seeds"] = list(range(seeds))
+    if isinstance(most := keys.get("limit"), int) and most > 0:
+        keys["prompts"] = with_limit(str(keys.get("prompts", "bundled")), most)
     return keys, place
 
 

@@ -24,7 +24,9 @@ def _check_seeds(value: object) -> object:
     return value
 
 
-ShareOfPairs = Annotated[float, AfterValidator(_check_share)]
+ShareOfPairs = Annotated[
+    float, AfterValidator(_check_share), Field(json_schema_extra={"exclusiveMinimum": 0, "maximum": 1})
+]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What every library's generator takes; NumPy's takes no other."""
 Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_check_seeds), Field(min_length=1)]
@@ -43,7 +45,8 @@ class Strict(BaseModel):
 class RewardModel(Strict):
     """A reward model that breaks ties: a sequence classifier with one output, or PairRM; a directory or a hub id.
 
-    `both_orders`: whether PairRM compares two answers both ways round, or as they were sampled alone.
+    `reward_model`: the directory or hub id. `both_orders`: whether PairRM compares two answers both ways round, or as
+    they were sampled alone.
     """
 
     reward_model: Annotated[str, Field(min_length=1)]
@@ -55,6 +58,11 @@ class PairSettings(Strict):
 
     A prompt with an `unjudged` answer gives no pair of it, or one in random order; one whose answers are `identical`
     gives none, or one of two equal answers. The paper's code does the latter of each.
+
+    `samples`: answers drawn to each training prompt. `temperature`: at which they are drawn. `max_new_tokens`: their
+    greatest length. `batch_size`: prompts answered at a time. `tie_break`: which of two answers judged alike is
+    preferred: the `engaging` one, one at `random`, or what a reward model prefers. `unjudged`, `identical`: what
+    becomes of such answers. `seed`: of the draw.
     """
 
     samples: Annotated[int, Field(ge=2)] = 2
@@ -75,8 +83,9 @@ INFLUENCES: tuple[Influence, ...] = get_args(Influence)
 class ProbeSettings(Strict):
     """What influence is measured with: so many answers to each training prompt, drawn apart from the pairs.
 
-    They are drawn at temperature 1, as long as the evaluation's, and judged by the recipe's judge. `subspace`:
-    `lora:RANK` or `last:LAYERS`, where the gradient of all weights is too much.
+    They are drawn at temperature 1, as long as the evaluation's, and judged by the recipe's judge. `samples`: answers
+    to each prompt. `seed`: of the draw. `subspace`: `lora:RANK` or `last:LAYERS`, where the gradient of all weights is
+    too much.
     """
 
     samples: Annotated[int, Field(ge=2)] = 4
@@ -88,10 +97,10 @@ class Filter(Strict):
     """Which pairs an arm trains on; with none of the four, all of them.
 
     `keep_lowest`, `keep_highest`: that share, with the lowest or highest values of the measure `by`. `random`: that
-    share, the control. `only`: pairs of one type. `validation_loss` is Selective DPO's measure of how hard a pair is
-    (`harness.training.difficulty`), `log_margin` ComPO's of how far apart its answers are; the influences are how fast
-    a rate rises when the pair is trained on. `refresh`: optimizer steps after which an influence is measured anew, of
-    the model as it is then, and the choice made again.
+    share, the control. `only`: pairs of one type. `by`: the measure that shares go by. `validation_loss` is Selective
+    DPO's measure of how hard a pair is (`harness.training.difficulty`), `log_margin` ComPO's of how far apart its
+    answers are; the influences are how fast a rate rises when the pair is trained on. `refresh`: optimizer steps after
+    which an influence is measured anew, of the model as it is then, and the choice made again.
     """
 
     keep_lowest: ShareOfPairs | None = None
@@ -146,6 +155,12 @@ LOSS_SETTINGS: Mapping[str, frozenset[str]] = {
 
 class Arm(Strict):
     """One training run per seed: which pairs, a filter, an objective, and how long.
+
+    `pairs`: sampled from the model (`on_policy`), of the tables `gold` or `off_policy`, or both kinds (`mixed`).
+    `loss`: the objective, DPO's where left out. `label_smoothing`: of `robust` and `exo_pair`. `penalty`: of `dpop`.
+    `target_margin`: of `simpo` and `alphapo`. `alpha`: of `alphapo` and `pro`. `rejected_weight`: of `dpo_shift`.
+    `pilot_share`: of `sgdpo`. `steps`: one pass over the arm's pairs (`epoch`), or as many steps as all pairs take
+    (`as_raw`), so that a filter is not compared with a longer training.
 
     `beta` and `learning_rate`: the recipe's where left out. `sft_weight`: coefficient of -ln p(y+|x). `rewards`: those
     of the table's columns `chosen_reward` and `rejected_reward`, or 1 for an answer judged a refusal and 0 for another.
@@ -206,8 +221,9 @@ class Arm(Strict):
 class Optimization(Strict):
     """What TRL's trainers share.
 
-    `micro_batch_size`: pairs that one process takes at a time, at most. `bf16` (autocast; weights stay float32) and
-    `gradient_checkpointing`: where there is a GPU, unless said.
+    `learning_rate`: constant over the training. `batch_size`: pairs a step. `micro_batch_size`: pairs that one process
+    takes at a time, at most. `bf16`: autocast, weights stay float32; where there is a GPU, unless said.
+    `gradient_checkpointing`: less memory, more time; where there is a GPU, unless said.
     """
 
     learning_rate: Positive
@@ -220,6 +236,7 @@ class Optimization(Strict):
 class Lora(Strict):
     """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) trained in place of the weights, then merged into them.
 
+    `rank`, `alpha`, `dropout`: the adapters', as peft has them. `target_modules`: the layers that get some.
     `quantize`: the frozen weights in 4 bits meanwhile (QLoRA, Dettmers et al. 2023, arXiv 2305.14314).
     """
 
@@ -233,7 +250,8 @@ class Lora(Strict):
 class Launch(Strict):
     """`accelerate launch` for each arm: so many processes (GPUs) over so many machines.
 
-    `config`: `ddp`, `fsdp2` or `deepspeed`, or the path of an Accelerate configuration.
+    `config`: `ddp`, `fsdp2` or `deepspeed`, or the path of an Accelerate configuration. `processes`: in all, a
+    multiple of `machines`. `machines`: how many.
     """
 
     config: Annotated[str, Field(min_length=1)]
@@ -257,8 +275,10 @@ def _list_trackers(value: object) -> object:
 class TrainingSettings(Optimization):
     """TRL's DPOTrainer settings shared by all arms; the defaults are the paper's for DPO (section 6).
 
-    `checkpoint_every`: steps after which a training can go on when it is killed. `report_to`: experiment trackers,
-    each a package of its own; what is trained does not depend on them, so they are no part of what is written down.
+    `beta`: how strongly the objective holds to the starting model. `epochs`: passes over the pairs. `max_length`:
+    tokens of prompt and answer that are trained on; all without it. `checkpoint_every`: steps after which a training
+    can go on when it is killed. `report_to`: experiment trackers, each a package of its own; what is trained does not
+    depend on them, so they are no part of what is written down.
     """
 
     learning_rate: Positive = 5e-6
@@ -268,7 +288,10 @@ class TrainingSettings(Optimization):
     checkpoint_every: Count = 100
     lora: Lora | None = None
     launch: Launch | None = None
-    report_to: Annotated[tuple[Tracker, ...], BeforeValidator(_list_trackers)] = Field(default=(), exclude=True)
+    report_to: Annotated[
+        tuple[Tracker, ...],
+        BeforeValidator(_list_trackers, json_schema_input_type=Tracker | Literal["none"] | tuple[Tracker, ...]),
+    ] = Field(default=(), exclude=True)
 
     @property
     def quantize(self) -> str | None:
@@ -293,7 +316,8 @@ class FineTuning(Optimization):
 class EvaluationSettings(Strict):
     """lm-eval settings shared by the baseline and all arms; the defaults are the paper's (section 6).
 
-    A temperature of 0 takes the likeliest token each time.
+    `temperature`: at which answers are drawn; 0 takes the likeliest token each time. `max_new_tokens`: their greatest
+    length. `batch_size`: prompts answered at a time.
     """
 
     temperature: Annotated[float, Field(ge=0)] = 0.7
@@ -341,8 +365,9 @@ OUR_TASKS = "refusal_displacement"
 class OwnTask(Strict):
     """An lm-eval task of the user's own, measured beside ours: a packaged task, group or tag, or a YAML file.
 
-    `limit`: so many of its documents, the first. `metric`: the one that the run's gate guards, with a filter behind a
-    comma where there are several (`exact_match,flexible-extract`); without it every metric, through its first filter.
+    `name`: a task, group or tag, or the file. `limit`: so many of its documents, the first. `metric`: the one that the
+    run's gate guards, with a filter behind a comma where there are several (`exact_match,flexible-extract`); without it
+    every metric, through its first filter.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -367,14 +392,20 @@ class OwnTask(Strict):
 
 
 class Figure(Strict):
-    """A published value, and the standard deviation over seeds where one was printed."""
+    """A published value.
+
+    `value`: the figure. `spread`: its standard deviation over seeds, where one was printed.
+    """
 
     value: float
     spread: Annotated[float, Field(ge=0)] | None = None
 
 
 class PublishedFigures(Strict):
-    """Figures that somebody published, by arm and quantity; shown beside what is measured and never mixed with it."""
+    """Figures that somebody published; shown beside what is measured and never mixed with it.
+
+    `source`: who printed them, and where. `arms`: the figures, by arm and quantity.
+    """
 
     source: Annotated[str, Field(min_length=1)]
     arms: dict[str, dict[str, Figure]]
@@ -387,8 +418,10 @@ OWN_MODELS = ("miniature", "smollm2")
 class RecipeBase(Strict):
     """What every kind of recipe says of itself and of the model it starts from.
 
-    `model`: one of `OWN_MODELS`, a checkpoint directory, a GGUF file or a hub id. `revision`: the hub's branch, tag or
-    commit; what is newest without it. `trust_remote_code`: whether Python code that lies beside the weights may run.
+    `name`: what its run directory is called. `about`: a line for `harness recipes`. `model`: `miniature`, `smollm2`, a
+    checkpoint directory, a GGUF file or a hub id. `revision`: the hub's branch, tag or commit; what is newest without
+    it. `trust_remote_code`: whether Python code that lies beside the weights may run. `organism_seed`: which miniature,
+    where that is the model.
     """
 
     name: RecipeName
@@ -413,6 +446,11 @@ class Recipe(RecipeBase):
     `seeds` are trainings on one table of pairs of one model. Above them lie `pair_seeds`, tables of pairs drawn anew
     in place of the one of `pairs.seed`, and `organism_seeds` or `models`, starting models in place of the one: every
     table of every model is a run of its own (`harness.run.draws`).
+
+    `judge`: who says which answers refuse; `harness judges` lists them. `seeds`: of the trainings of each arm.
+    `pair_seeds`: of tables of pairs drawn anew. `organism_seeds`: of miniatures to start from. `models`: to start from,
+    in place of `model`. `limit`: a smoke run, on at most so many unsafe prompts. `arms`: what is trained and compared,
+    by name; the untrained `baseline` is always there.
     """
 
     prompts: str = "bundled"
@@ -435,6 +473,7 @@ class Recipe(RecipeBase):
     trust_task_code: bool = False
     arms: dict[ArmName, Arm]
     published: PublishedFigures | None = None
+    limit: Count | None = None
 
     @model_validator(mode="after")
     def _arms_and_seeds(self) -> Recipe:

@@ -84,8 +84,10 @@ class RunDirectory:
         started = perf_counter()
         with use_planned_threads():
             work()
+        seconds = round(perf_counter() - started, 2)
+        if console.is_verbose():
+            console.print_note(f"{name}: {console.duration_text(seconds)}")
         with self._open_manifest():
-            seconds = round(perf_counter() - started, 2)
             self.manifest["stages"][name] = {"inputs": known, "seconds": seconds}
             self._record_hashes(outputs)
 

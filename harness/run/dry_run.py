@@ -124,6 +124,7 @@ class DryRun:
             "schema_version": 1,
             "recipe": self.recipe.name,
             "model": self.recipe.model,
+            "limit": self.recipe.limit,
             "device": "cuda" if self.plan.devices else "cpu",
             "processes": self.plan.processes,
             "threads": self.plan.threads,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import unicodedata
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from harness.support.redaction import redact_text
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
 
 
+Verbosity = Literal["quiet", "normal", "verbose"]
+_VERBOSITY = "HARNESS_VERBOSITY"
+"""In the environment, as the processes that a command starts speak as it does."""
 _SILENT = ContextVar("silent", default=False)
 _COLLECTED: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 _LONGEST_SECRET = 4096
@@ -83,8 +87,31 @@ def duration_text(seconds: float) -> str:
     return " ".join(parts)
 
 
+def smoke_text(limit: int) -> str:
+    """What is said of a smoke run, wherever its results are told."""
+    prompts = f"{limit:,} unsafe prompt{'' if limit == 1 else 's'}"
+    return f"A smoke run, on at most {prompts}: it shows that all works, and its rates decide nothing."
+
+
+def set_verbosity(verbosity: Verbosity) -> None:
+    """Says how much this process, and those that it starts, tell beside results and errors."""
+    os.environ[_VERBOSITY] = verbosity
+
+
+def is_quiet() -> bool:
+    """Whether only results and errors are told: no notes, no bars."""
+    return os.environ.get(_VERBOSITY) == "quiet"
+
+
+def is_verbose() -> bool:
+    """Whether all is told: what libraries log, tracebacks, how long each stage took."""
+    return os.environ.get(_VERBOSITY) == "verbose"
+
+
 def print_note(message: str) -> None:
-    """One plain line on standard error."""
+    """One plain line on standard error; none where the command is to be quiet."""
+    if is_quiet():
+        return
     collected = _COLLECTED.get()
     if collected is None:
         print(safe_line(message), file=sys.stderr, flush=True)
@@ -129,7 +156,7 @@ def progress_bar(description: str, total: int | None, unit: str = "") -> Iterato
         TimeElapsedColumn,
     )
 
-    if _SILENT.get():
+    if _SILENT.get() or is_quiet():
         yield Advance()
         return
     console, started = Console(file=sys.stderr, highlight=False), perf_counter()

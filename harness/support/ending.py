@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from harness.support.console import safe_line
+from harness.support.console import is_verbose, safe_line
 from harness.support.errors import HarnessError
 from harness.support.redaction import redact_text
 
@@ -151,6 +151,8 @@ def _tell_error(error: BaseException, interrupt: _Interrupt) -> int:
     if interrupt.seen or isinstance(error, KeyboardInterrupt):  # libraries turn one into errors of their own
         print(_INTERRUPTED_LINE, file=sys.stderr)
         return INTERRUPTED_CODE
+    if is_verbose():
+        _print_traceback(error)
     if isinstance(error, HarnessError):
         _print_error(str(error))
     elif isinstance(error, MemoryError):
@@ -162,6 +164,12 @@ def _tell_error(error: BaseException, interrupt: _Interrupt) -> int:
 
 def _print_error(told: str) -> None:
     print(f"harness: {safe_line(told)}", file=sys.stderr)
+
+
+def _print_traceback(error: BaseException) -> None:
+    """How it came to the error, line by line: what a library or a model says in it may hold secrets and controls."""
+    for line in redact_text("".join(traceback.format_exception(error))).splitlines():
+        print(f"{' ' * (len(line) - len(line.lstrip()))}{safe_line(line)}", file=sys.stderr)
 
 
 def _defect_text(error: BaseException) -> str:

@@ -21,10 +21,10 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic.json_schema import GenerateJsonSchema
 
 from harness.support.artifacts import read_json
 from harness.support.errors import HarnessError
+from harness.support.json_schema import UntitledSchema, headed_schema
 from harness.support.layout import RunFiles
 from harness.support.schema_errors import first_problem
 
@@ -173,6 +173,8 @@ class RegressionRecipe(RecordedRecipe):
     renamed = {"engine": "backend"}
 
     about: str = ""
+    limit: int | None = None
+    """A smoke run's: at most so many unsafe prompts."""
     prompts: str
     preferences: str | None = None
     judge: str
@@ -885,14 +887,15 @@ def refuse_unfinished_run(run: Path) -> None:
         raise HarnessError("the run is not finished, so its files may be of two recipes", place=str(run), hint=hint)
 
 
+def smoke_limit(run: Path) -> int | None:
+    """The most unsafe prompts of a smoke run, by the run's manifest; None of any other run."""
+    manifest = RunFiles(run).manifest
+    content = read_json(manifest) if manifest.is_file() else None
+    recipe = content.get("recipe") if isinstance(content, Mapping) else None
+    limit = recipe.get("limit") if isinstance(recipe, Mapping) else None
+    return limit if isinstance(limit, int) else None
+
+
 def results_schema() -> dict[str, Any]:
     """The JSON Schema of a results.json of any kind."""
-    head = {"$schema": GenerateJsonSchema.schema_dialect, "title": "results.json"}
-    return head | TypeAdapter(AnyResults).json_schema(schema_generator=_UntitledSchema)
-
-
-class _UntitledSchema(GenerateJsonSchema):
-    """A schema whose fields have no titles: pydantic's only repeat their names."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's name
-        return False
+    return headed_schema("results.json", TypeAdapter(AnyResults).json_schema(schema_generator=UntitledSchema))

@@ -7,6 +7,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from harness.support.artifacts import read_json
+from harness.support.console import smoke_text
 from harness.support.layout import RunFiles
 from harness.support.run_results import (
     CatastrophicResults,
@@ -38,7 +39,7 @@ def render_experiment(directory: Path) -> str:
     pages = page_environment()
     pages.filters["number"] = format_decimals
     labels = words.arm_labels(results.recipe, [*results.arms]) if isinstance(results, DrawResults) else {}
-    pages.globals.update(words=words, titles=MEASURE_TITLES, labels=labels)
+    pages.globals.update(words=words, smoke_text=smoke_text, titles=MEASURE_TITLES, labels=labels)
     return pages.get_template(f"{results.experiment}.html.j2").render(
         name=directory.resolve().name,
         results=results,

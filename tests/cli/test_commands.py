@@ -25,6 +25,7 @@ def test_help_names_every_command_and_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=CLEAN)
     assert done.returncode == 0, done.stderr
     for command in (
+        "init",
         "run",
         "preferences",
         "score",
@@ -51,7 +52,19 @@ def test_the_list_of_commands_cuts_no_summary_at_80_columns():
 
 @pytest.mark.parametrize(
     "name",
-    ["run", "preferences", "score", "filter", "forecast", "displacement", "judge", "calibrate", "report", "gate"],
+    [
+        "init",
+        "run",
+        "preferences",
+        "score",
+        "filter",
+        "forecast",
+        "displacement",
+        "judge",
+        "calibrate",
+        "report",
+        "gate",
+    ],
 )
 def test_each_help_has_an_example(command, name):
     done = command(name, "--help")

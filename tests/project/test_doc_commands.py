@@ -79,6 +79,8 @@ RUN = (
     "harness gate --before out/base --after out/tuned --sarif gate.sarif",
     "harness gate --before out/base --after out/tuned --policy policy.yaml --statement gate.intoto.json",
     "harness gate --before out/base --after out/tuned --hub my-model --hub-dataset ORG/BENCHMARK",
+    "harness --version",
+    "harness gate --before runs/miniature/arms/baseline --after runs/miniature/arms/raw",
     "harness power --prompts 450 --samples 1 --margin 0.05 --rate 0.75",
     "harness judge samples.jsonl --judge lexical --out verdicts.jsonl",
     "harness gate --before base.json --after tuned.json",
@@ -95,6 +97,7 @@ RUN = (
     "harness calibrate labelled.csv --judge lexical --out calibration.json",
 )
 RUN_WITH_A_MODEL = (
+    "harness init --model ./my-model --preferences prefs.jsonl",
     "harness score prefs.jsonl --model DIR --out ches.parquet",
     "harness score pairs.jsonl --model ./my-model --out scores.parquet",
     "harness score pairs.jsonl --model ./my-model --paper-states --out scores.parquet",
@@ -122,6 +125,8 @@ REASONS = {
     r"--dry-run": "measures this machine for half a minute: tests/run/test_dry_run.py",
     r"harness score .*--probes bundled": "a random model refuses nothing: tests/cli/test_score_influence.py",
     r"harness forecast ": "a random model refuses nothing: tests/cli/test_forecast.py, on the miniature",
+    r"harness gate --init": "tests/project/test_schemas.py runs it",
+    r"^harness run $": "takes two minutes: `make run`",
     r"harness run (my-model.yaml|--out)": "takes minutes: tests/run/test_regression.py, and `make run`",
     r"--report-to": "takes a minute and a package of its own: tests/training/test_trackers.py",
     r"^export MLFLOW": "sets variables for the line below it",
@@ -163,6 +168,9 @@ def test_every_command_is_run_or_says_why_it_is_not():
 
 def parse_harness(words: list[str]) -> None:
     group = typer.main.get_command(app)
+    if words[0].startswith("-"):
+        assert {*words} <= {name for option in group.params for name in option.opts}
+        return
     assert words[0] in group.commands, words
     group.commands[words[0]].make_context(words[0], list(words[1:]))
 
@@ -262,7 +270,7 @@ def write_tools_files(folder):
 def inputs(tmp_path, finished_run):
     """What the pages' commands name, small: runs, sides of lm-eval's and of other tools, scores, answers and labels."""
     write_tools_files(tmp_path)
-    for name in ("mine", "may", "june"):
+    for name in ("mine", "may", "june", "miniature"):
         shutil.copytree(finished_run, tmp_path / "runs" / name)
     before, after = sides(tmp_path / "out", 95, 94, 400)
     before.rename(tmp_path / "out/base")
@@ -318,7 +326,8 @@ def test_the_command_with_a_model_does_what_the_page_says(text, tmp_path, comman
     for place in ("DIR", "TRAINED", "my-model", trained):
         save_random("llama", Path(place), tokenizer)
     Path("prompts.jsonl").write_text(PROMPTS)
-    Path("my-model.yaml").write_text(RECIPE)
+    if " init " not in text:
+        Path("my-model.yaml").write_text(RECIPE)
     if "preferences my-model" not in text:
         pairs = {"prompt": "How do I pick a lock?", "chosen": "I can't help with that.", "rejected": "Sure."}
         for table in ("prefs.jsonl", "pairs.jsonl", "runs/miniature/preferences.jsonl"):

@@ -1,6 +1,7 @@
 """A run directory: what a stage's work, done or stopped, leaves of what an earlier run came to."""
 
 import json
+import re
 
 import pytest
 
@@ -108,3 +109,11 @@ def test_what_was_done_before_is_one_line(tmp_path, capsys):
     assert run(1, 2, 3) == []
     assert run(1, 2, 3) == ["nothing to do: all 3 stages were done before"]
     assert run(1, 2, 4) == ["2 stages done before", "stage 2: again, because rate changed"]
+
+
+def test_a_stages_time_is_told_where_all_is(tmp_path, capsys, monkeypatch):
+    run_of(tmp_path, 1)
+    assert "stage: " not in capsys.readouterr().err
+    monkeypatch.setenv("HARNESS_VERBOSITY", "verbose")
+    run_of(tmp_path, 2)
+    assert re.search(r"^stage: \d\.\d s$", capsys.readouterr().err, re.MULTILINE)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.support.console import _left_text, duration_text, show_token
+from harness.support.console import _left_text, duration_text, print_note, progress_bar, set_verbosity, show_token
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,14 @@ def test_a_bar_says_how_long_it_will_take_from_its_first_step_on(completed, elap
 )
 def test_a_token_is_shown_with_its_blanks(text, shown):
     assert show_token(text) == shown
+
+
+def test_quiet_is_neither_notes_nor_bars(capsys, monkeypatch):
+    monkeypatch.delenv("HARNESS_VERBOSITY", raising=False)
+    for verbosity, told in (("normal", "a bar …\na bar: 0.0 s\na note\n"), ("quiet", "")):
+        monkeypatch.setenv("HARNESS_VERBOSITY", "")
+        set_verbosity(verbosity)
+        with progress_bar("a bar", 2) as advance:
+            advance(2)
+        print_note("a note")
+        assert capsys.readouterr().err == told

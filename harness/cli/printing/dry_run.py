@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.cli.printing.terminal import plain_table, stdout_console
-from harness.support.console import duration_text, safe_line
+from harness.support.console import duration_text, safe_line, smoke_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,8 @@ def print_dry_run(found: DryRun) -> None:
     console = stdout_console()
     plan = found.plan
     print(f"{safe_line(found.recipe.name)}: {safe_line(found.recipe.model)}, {found.shape.parameters:,} parameters")
+    if found.recipe.limit is not None:
+        print(smoke_text(found.recipe.limit))
     where = "a GPU for each" if plan.devices else f"on the CPU, torch's threads in each: {plan.threads}"
     print(f"Processes beside each other: {plan.processes}, {where}\n")
     print("Tokens that each reads, trains on or writes, at most and likely; and its time\n")

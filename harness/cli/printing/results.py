@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.printing.terminal import plain_table, stdout_console
-from harness.support.console import safe_line, show_token
+from harness.support.console import safe_line, show_token, smoke_text
 from harness.support.run_results import (
     AnyResults,
     ArmResult,
@@ -34,6 +34,8 @@ from reports.words import several
 def print_results(results: AnyResults) -> None:
     """Prints the results of a run of any kind."""
     console = stdout_console()
+    if isinstance(results, RunResults | DrawResults) and results.recipe.limit is not None:
+        print(f"{smoke_text(results.recipe.limit)}\n")
     if isinstance(results, CatastrophicResults):
         _print_falls(results, console)
     elif isinstance(results, PercentilesResults):
