@@ -69,8 +69,10 @@ def _other_columns(row: PreferenceRow, pair: Pair, kind: PairFormat) -> dict[str
         raise _NoPlace("chat_template_kwargs")
     if pair.tools and kind not in _WITH_TOOLS:
         raise _NoPlace("tools")
-    told = pair.tools if kind == "trl" else json.dumps(pair.tools, ensure_ascii=False)
-    return {name: value for name, value in row.items() if name not in gone} | ({"tools": told} if pair.tools else {})
+    others = {name: value for name, value in row.items() if name not in gone}
+    if kind == "trl":
+        return others if pair.tools is None else {**others, "tools": pair.tools}
+    return {**others, "tools": json.dumps(pair.tools, ensure_ascii=False)} if pair.tools else others
 
 
 # The formats

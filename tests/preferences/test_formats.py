@@ -38,7 +38,7 @@ SOURCES = {
 
 def said(row):
     pair = check_pair(row)
-    return pair.prompt, pair.chosen, pair.rejected, pair.tools
+    return pair.prompt, pair.chosen, pair.rejected, pair.tools or None
 
 
 @pytest.mark.parametrize("kind", FORMATS)
