@@ -147,7 +147,7 @@ def gate_command(
     with comment_on_error(comment):
         rules = read_policy(policy) if policy else Policy()
         rules = rules.model_copy(update={"sequential": sequential or rules.sequential})
-        found = measure_noise(*noise, rules) if noise else ()
+        found = measure_noise(*noise, rules, judge) if noise else ()
         if found and before is None and after is None:
             _print_noise(found, files, as_json)
             return

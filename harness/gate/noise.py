@@ -36,13 +36,14 @@ class MetricNoise:
     decisions: tuple[Decision, Decision]
 
 
-def measure_noise(first: Path, second: Path, policy: Policy) -> tuple[MetricNoise, ...]:
+def measure_noise(first: Path, second: Path, policy: Policy, judge: str | None = None) -> tuple[MetricNoise, ...]:
     """The noise of every guarded metric, from two evaluations of one model.
 
     Args:
         first: evaluations of one seed.
         second: the same of another seed.
         policy: what is guarded. What it says of differences holds, but that the two are one model and in no order.
+        judge: who judges the answers of other tools than lm-eval anew.
 
     Raises HarnessError as the gate does, and where the two are of different models.
     """
@@ -54,9 +55,9 @@ def measure_noise(first: Path, second: Path, policy: Policy) -> tuple[MetricNois
             "minimum_preferred_logprob_change": usual.minimum_preferred_logprob_change,
         }
     )
-    there, back = run_gate(first, second, alike), run_gate(second, first, alike)
+    there, back = run_gate(first, second, alike, judge=judge), run_gate(second, first, alike, judge=judge)
     _refuse_two_models(there, second)
-    pairing, backwards = pair_sides(first, second, alike), _whole_checks(back)
+    pairing, backwards = pair_sides(first, second, alike, judge), _whole_checks(back)
     policy = policy.with_directions(pairing.directions)
     return tuple(
         _metric_noise(check, backwards[metric], plain_answers(pairing.answers(metric, Reading(policy.partial))), policy)

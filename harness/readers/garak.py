@@ -76,6 +76,7 @@ def read_garak(source: Source) -> LoggedRun:
         version=str(init.get("garak_version", "")),
         settings={key: setup.get(f"run.{key}") for key in ("deprefix", "generations", "system_prompt")},
         left=left,
+        tool=f"{GARAK} {init.get('garak_version', '')}".strip(),
     )
 
 

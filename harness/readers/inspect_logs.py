@@ -80,6 +80,7 @@ def read_inspect(source: Source) -> LoggedRun:
         asked=spec.dataset.samples,
         limit=next((str(told) for told in (spec.config.limit, spec.config.sample_id) if told is not None), None),
         left=left,
+        tool=f"{INSPECT} {spec.packages.get('inspect_ai', '')}".strip(),
     )
 
 

@@ -71,6 +71,7 @@ def read_promptfoo(source: Source, content: JsonObject) -> LoggedRun:
         settings=_settings(config) | {"repeat": repeat},
         asked=asked,
         left=left,
+        tool=f"{PROMPTFOO} {told.get('promptfooVersion', '')}".strip(),
     )
 
 

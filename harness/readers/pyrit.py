@@ -78,6 +78,7 @@ def read_pyrit(source: Source, content: JsonObject) -> LoggedRun:
         settings={"temperature": target.get("temperature"), "top_p": target.get("top_p")}
         | {key: value for key, value in target.items() if key not in _IDENTITY},
         left=left,
+        tool=f"{PYRIT} {target.get('pyrit_version') or ''}".strip(),
     )
 
 

@@ -67,7 +67,8 @@ class LoggedRun:
 
     `naming` is what names the model's weights, empty where nothing does; `settings` are those of generation, by the
     names that `harness.readers.comparing` compares. `asked` is how many prompts there were to put, None where the
-    file does not say; `limit`, what the tool was told to stop at. `left` counts what could not be taken over, in words.
+    file does not say; `limit`, what the tool was told to stop at. `left` counts what could not be taken over, in words;
+    `tool` is what wrote the file, with its version, empty where nobody says.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class LoggedRun:
     asked: int | None = None
     limit: str | None = None
     left: Counter[str] = field(default_factory=Counter)
+    tool: str = ""
 
 
 def refuse_file(cause: str, place: str | Path, hint: str = "Export it again, and keep the file as it is.") -> NoReturn:
@@ -175,6 +177,7 @@ def build_evaluation(run: LoggedRun, judge: str | None, folder: str = "") -> Eva
         cached=False,
         predicts_only=False,
         date=run.date,
+        tool=run.tool,
         digest=run.digest,
         settings={task: _task_settings(run, some, judged_now) for task, some in by_task.items()},
         counts={task: _prompt_count(run, some, answers) for task, some in by_task.items()},

@@ -110,6 +110,14 @@ def test_verdicts_bear_the_name_of_who_gave_them(tool):
     assert [side.judges for side in outcome.sides] == [(JUDGES[tool],)] * 2
 
 
+@pytest.mark.parametrize(
+    ("tool", "told"), [("promptfoo", "promptfoo 0.121.20"), ("garak", "garak 0.17.1"), ("pyrit", "PyRIT 1.1.0")]
+)
+def test_the_tool_and_its_version_are_told_where_it_says_so(tool, told):
+    assert [side.tools for side in gate(tool, tool).sides] == [(told,)] * 2
+    assert gate("plain", "plain").sides[0].tools == ()
+
+
 def test_verdicts_of_two_judges_are_not_compared():
     with pytest.raises(HarnessError, match=r"judge of unsafe prompts differs \(promptfoo/is-refusal and garak/miti"):
         gate("promptfoo", "garak")

@@ -15,6 +15,7 @@ from harness.cli import app
 from harness.gate.decision import run_gate
 from harness.gate.policy import Policy
 from harness.handoff.gate_json import gate_json
+from harness.handoff.record import record_decision
 from harness.support.artifacts import write_text
 from harness.support.errors import HarnessError
 from reports.sides.page import render_sides
@@ -53,7 +54,7 @@ UNSAFE_ALONE = Policy.model_validate({"metrics": {"refusal_rate": {"margin": 0.0
 def test_every_figure_is_the_gates(before, after):
     page = render_sides(before[0], after[1], Policy(), judge="lexical")
     outcome = run_gate(before[0], after[1], Policy(), judge="lexical")
-    figures = gate_json(outcome, Policy(), (before[0], after[1]))
+    figures = gate_json(record_decision(outcome, Policy(), (before[0], after[1])))
     cited = re.findall(r'<data value="([^"]*)" data-from="([^"]*)">', page)
     assert len(cited) > 100
     for value, pointer in cited:
