@@ -188,7 +188,7 @@ def test_a_finished_run_is_not_run_again(finished, asked, capsys):
     assert "nothing to do" in capsys.readouterr().err
     (changed,) = [task for task in asked.tasks if task.limit]
     tasks = tuple(task if task != changed else task.model_copy(update={"limit": 2}) for task in asked.tasks)
-    due = dry_run(asked.model_copy(update={"tasks": tasks}), out)
+    due = dry_run(asked.model_copy(update={"tasks": tasks}), out, 1)
     assert {cost.stage.kind for cost in due.costs if cost.reason is not None} == {"evaluate"}
     assert f"the task {changed.name}" in due.missing
 
@@ -198,7 +198,7 @@ def test_a_metric_that_a_task_lacks_is_told(finished, asked):
     out, _ = finished
     tasks = tuple(task.model_copy(update={"metric": "f1"}) for task in asked.tasks)
     with pytest.raises(HarnessError, match=r"no metric 'f1' of my_(capitals|sums) can be guarded.*There are: "):
-        run_regression(asked.model_copy(update={"tasks": tasks}), out)
+        run_regression(asked.model_copy(update={"tasks": tasks}), out, 1)
 
 
 def test_a_distrusted_task_stops_a_run_before_any_work(tmp_path, micro):
