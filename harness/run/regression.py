@@ -66,13 +66,15 @@ def run_regression(recipe: Recipe, out: Path, max_processes: int | None = None) 
 
 
 def _tracked_rates(results: RunResults) -> dict[str, float]:
-    """Every arm's measured rates, as `ARM/METRIC/SPLIT`, and its mean change of ln p(y+)."""
+    """Every arm's measured rates, as `ARM/METRIC/SPLIT` or `ARM/TASK/METRIC`, and its mean change of ln p(y+)."""
     found: dict[str, float | None] = {}
     for name, arm in results.arms.items():
         found[f"{name}/preferred_logprob_change"] = arm.preferred_logprob_change.value
         for metric in RESULT_METRICS:
             rates = getattr(arm.metrics, metric)
             found |= {f"{name}/{metric}/train": rates.train.value, f"{name}/{metric}/test": rates.test.value}
+        for task, metrics in arm.tasks.items():  # MLflow takes no comma, which parts a metric from its filter
+            found |= {f"{name}/{task}/{metric.replace(',', ':')}": each.value for metric, each in metrics.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 

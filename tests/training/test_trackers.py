@@ -15,9 +15,10 @@ from harness.gate.decision import run_gate
 from harness.gate.policy import Policy
 from harness.recipes.loading import load_recipe
 from harness.recipes.schema import Arm, TrainingSettings
-from harness.run.regression import run_regression
+from harness.run.regression import _tracked_rates, run_regression
 from harness.run.stages import _training_inputs
 from harness.support.errors import HarnessError
+from harness.support.run_results import TaskMetric
 from harness.training import trackers
 from harness.training.jobs import Tracking, TrainingJob
 from harness.training.launched import read_job, write_job
@@ -217,6 +218,10 @@ def test_a_run_reports_each_training_and_the_outcome_and_is_done_without(micro, 
     decision = texts["gate raw/text_summary"]
     assert decision == run_gate(out / "arms" / "baseline", out / "arms" / "raw", Policy()).decision
     assert "tensorboard" not in (out / "results.json").read_text() + (out / "manifest.json").read_text()
+    own = TaskMetric(value=0.5, low=0.4, high=0.6, n=9, per_seed=[0.5], higher_is_better=True, guarded=None)
+    arm = results.arms["raw"].model_copy(update={"tasks": {"gsm8k": {"exact_match,strict": own}}})
+    rates = _tracked_rates(results.model_copy(update={"arms": {"raw": arm}}))
+    assert rates["raw/gsm8k/exact_match:strict"] == 0.5
     reported = sorted(folder.rglob("events.*"))
     for again in (plain, tracked):
         capsys.readouterr()
