@@ -84,3 +84,25 @@ def test_noise_alone_is_no_decision_to_hand_on(gated, command, asked):
     assert done.returncode == 2
     assert f"{asked[0]}: hands a decision on" in done.stderr
     assert not Path(asked[1]).exists()
+
+
+def test_a_models_card_is_an_output_as_others_are(gated):
+    Path("model").mkdir()
+    assert gated("--hub", "model", "--hub-dataset", "org/benchmark").returncode == 1
+    assert "## Safety gate: FAIL" in Path("model/README.md").read_text()
+    assert Path("model/.eval_results/refusal_displacement.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("--hub-dataset", "org/benchmark"), "--hub-dataset: is for --hub"),
+        (("--hub", "model", "--markdown", "model/README.md"), "is both --markdown and --hub"),
+    ],
+)
+def test_a_card_that_cannot_be_is_refused_before_anything_is_read(gated, asked, told):
+    Path("model").mkdir()
+    done = gated(*asked)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert not [*Path("model").iterdir()]
