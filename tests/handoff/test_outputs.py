@@ -98,7 +98,7 @@ def test_a_models_card_is_an_output_as_others_are(gated):
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        (("--hub-dataset", "org/benchmark"), "--hub-dataset: is for --hub"),
+        (("--hub-dataset", "org/benchmark"), "--hub-dataset org/benchmark: is for --hub"),
         (("--hub", "model", "--markdown", "model/README.md"), "is both --markdown and --hub"),
     ],
 )
