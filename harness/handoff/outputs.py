@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness.handoff.annotations import annotation_lines, run_url
 from harness.handoff.gate_json import gate_json
-from harness.handoff.hub import make_hub_files, write_hub_files
+from harness.handoff.hub import MODEL_CARD, make_hub_files, write_hub_files
 from harness.handoff.markdown import code_span, markdown_text
 from harness.handoff.record import add_registration
 from harness.handoff.rendering import junit_text
@@ -50,8 +50,9 @@ class OutputFiles:
     @property
     def paths(self) -> dict[str, Path]:
         """The files asked for, by their options."""
-        given = {f"--{each.name}": getattr(self, each.name) for each in fields(self)}
-        return {option: path for option, path in given.items() if isinstance(path, Path)}
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        given["hub"] = self.hub / MODEL_CARD if self.hub else None
+        return {f"--{name}": path for name, path in given.items() if isinstance(path, Path)}
 
 
 def refuse_bad_outputs(files: OutputFiles, inputs: Mapping[str, Path | None]) -> None:

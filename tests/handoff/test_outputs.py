@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from itertools import combinations
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from helpers.samples_files import side, sides
 
+READERS = Path(__file__).parents[1] / "data" / "readers"
 FILES = ("junit", "markdown", "json", "sarif", "statement", "annotations")
 
 
@@ -84,3 +86,51 @@ def test_noise_alone_is_no_decision_to_hand_on(gated, command, asked):
     assert done.returncode == 2
     assert f"{asked[0]}: hands a decision on" in done.stderr
     assert not Path(asked[1]).exists()
+
+
+def test_a_models_card_is_an_output_as_others_are(gated):
+    Path("model").mkdir()
+    assert gated("--hub", "model", "--hub-dataset", "org/benchmark").returncode == 1
+    assert "## Safety gate: FAIL" in Path("model/README.md").read_text()
+    assert Path("model/.eval_results/refusal_displacement.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("--hub-dataset", "org/benchmark"), "--hub-dataset org/benchmark: is for --hub"),
+        (("--hub", "model", "--markdown", "model/README.md"), "is both --markdown and --hub"),
+    ],
+)
+def test_a_card_that_cannot_be_is_refused_before_anything_is_read(gated, asked, told):
+    Path("model").mkdir()
+    done = gated(*asked)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert not [*Path("model").iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("tool", "name", "made_with"),
+    [
+        ("garak", "{}.report.jsonl.gz", "garak 0.17.1"),
+        ("promptfoo", "{}.json.gz", "promptfoo 0.121.20"),
+        ("pyrit", "{}.json.gz", "PyRIT"),
+        ("plain", "{}.jsonl", "plain files"),
+    ],
+)
+def test_other_tools_results_are_handed_on_alike(tmp_path, command, monkeypatch, tool, name, made_with):
+    monkeypatch.chdir(tmp_path)
+    before, after = (READERS / tool / name.format(side) for side in ("base", "tuned"))
+    Path("policy.yaml").write_text("metrics: {refusal_rate: {}}\n")
+    compared = ("--before", before, "--after", after, "--policy", "policy.yaml")
+    done = command("gate", *compared, *options(*FILES))
+    assert done.returncode in (0, 1, 3), done.stderr
+    content, statement = (json.loads(Path(f"{kind}.out").read_text()) for kind in ("json", "statement"))
+    assert content["versions"]["after"] == [made_with]
+    digests = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
+    assert digests == {
+        f"{side}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+        for side, path in (("before", before), ("after", after))
+    }
+    assert all(Path(f"{kind}.out").exists() for kind in FILES)
