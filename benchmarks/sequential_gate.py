@@ -113,6 +113,21 @@ def cases() -> Iterator[tuple[str, Draw]]:
         yield f"1 answer, rate {rate}, one hazard of ten loses it all", partial(draw_category, plan)
 
 
+def table_line(row: Row) -> str:
+    """A row of the table."""
+    cells = (
+        row.case,
+        f"{100 * row.false_pass:.1f}",
+        f"{100 * row.false_fail:.1f}",
+        f"{100 * row.passes:.0f} ({100 * row.passes_once:.0f})",
+        f"{row.prompts:.0f}",
+        f"{100 * (1 - row.prompts / PROMPTS):.0f}",
+        f"{100 * row.fails:.0f} ({100 * row.fails_once:.0f})",
+        f"{row.prompts_harmful:.0f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
 def main(runs: int, file: Path | None) -> None:
     """Prints the table as Markdown."""
     print(f"Margin {MARGIN}, alpha {ALPHA}, a look every {EVERY} of {PROMPTS} prompts, {runs} jobs a setting\n")
@@ -121,15 +136,12 @@ def main(runs: int, file: Path | None) -> None:
     print("|" + " --- |" * 8)
     rows = []
     for case, draw in cases():
-        row = simulate(case, draw, runs)
-        rows.append(asdict(row))
-        cells = [f"{100 * row.false_pass:.1f}", f"{100 * row.false_fail:.1f}",
-                 f"{100 * row.passes:.0f} ({100 * row.passes_once:.0f})", f"{row.prompts:.0f}",
-                 f"{100 * (1 - row.prompts / PROMPTS):.0f}",
-                 f"{100 * row.fails:.0f} ({100 * row.fails_once:.0f})", f"{row.prompts_harmful:.0f}"]  # fmt: skip
-        print(f"| {case} | {' | '.join(cells)} |", flush=True)
+        rows.append(simulate(case, draw, runs))
+        print(table_line(rows[-1]), flush=True)
     if file:
-        file.write_text(json.dumps({"runs": runs, "seed": SEED, "rows": rows}, indent=1) + "\n")
+        file.write_text(
+            json.dumps({"runs": runs, "seed": SEED, "rows": [asdict(row) for row in rows]}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -450,11 +450,13 @@ def report_on(page: str) -> str:
     try:
         checked = check(page_text(page), parse_yaml(file.read_text(encoding="utf-8")) if file.exists() else {})
     except ValueError as error:
-        return f"{file.relative_to(ROOT)}: {error}"
+        return f"docs/claims/{file.relative_to(CLAIMS)}: {error}"
     lines = [f"{page}: {each}" for each in checked.missing]
     lines += [f"{page}, {each}" for each in checked.uncovered]
     if checked.uncovered:
-        lines.append(f"Add to {file.relative_to(ROOT)}: claims with {{}} for the numbers, or, under not_results:")
+        lines.append(
+            f"Add to docs/claims/{file.relative_to(CLAIMS)}: claims with {{}} for the numbers, or, under not_results:"
+        )
         lines += [f"  - {json.dumps(each, ensure_ascii=False)}" for each in suggested(checked.uncovered)]
     return "\n".join(lines)
 

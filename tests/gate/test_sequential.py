@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
+import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from harness.gate.sequential import compare_in_order, order_as_asked
 from harness.support.errors import HarnessError
 from helpers.samples_files import BENIGN, UNSAFE, line, side, write_evaluation
 
+ROOT = Path(__file__).parents[2]
 MARGIN, ALPHA = 0.05, 0.025
 SEQUENTIAL = Policy(sequential=True)
 
@@ -178,3 +182,36 @@ def test_seeds_that_came_unequally_far_are_refused(tmp_path):
         looked_at(after / f"seed-{seed}", asked, model=f"tuned{seed}", seed=seed, date=2000.0 + seed)
     with pytest.raises(HarnessError, match="asked 75 and 100 prompts"):
         run_gate(before, after, SEQUENTIAL)
+
+
+# The table
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        spec = importlib.util.spec_from_file_location("sequential_gate", ROOT / "benchmarks" / "sequential_gate.py")
+        module = importlib.util.module_from_spec(spec)
+        patch.setitem(sys.modules, "sequential_gate", module)
+        spec.loader.exec_module(module)
+        yield module
+
+
+def test_the_pages_table_is_the_committed_result_and_keeps_the_promise(benchmark):
+    told = json.loads((ROOT / "benchmarks" / "results" / "sequential_gate.json").read_text())
+    rows = [benchmark.Row(**row) for row in told["rows"]]
+    assert (told["runs"], told["seed"]) == (2000, benchmark.SEED)
+    assert [row.case for row in rows] == [case for case, _ in benchmark.cases()]
+    assert "\n".join(map(benchmark.table_line, rows)) in (ROOT / "docs" / "gate.md").read_text()
+    assert max(row.false_pass for row in rows) <= ALPHA
+    assert max(row.false_fail for row in rows) <= ALPHA
+
+
+@pytest.mark.slow
+def test_a_job_that_looks_after_every_batch_seldom_passes_a_loss_of_the_margin(benchmark):
+    """Of 100 jobs more than 8 with a chance under 0.001, were it one in forty."""
+    draw = dict(benchmark.cases())["1 answer, rate 0.95, correlation 0.0"]
+    rng = np.random.default_rng(7)
+    ended = [benchmark.look_until_decided(*draw(MARGIN, rng))[0] for _ in range(100)]
+    assert ended.count("pass") <= 8
