@@ -48,6 +48,7 @@ def make_comparable(before: ReadSide, after: ReadSide) -> ComparableSides:
     if mixed and _IN_LOCAL_TIME & {before.tool, after.tool}:
         counted = [[replace(each, date=0.0) for each in side] for side in counted]
     compared, uncompared = _compare_recorded(counted[0], counted[1], mixed)
+    remarks += _category_remarks(counted[0], counted[1])
     tools = f"--before is of {before.tool}, --after of {after.tool}: joined by the text of each request"
     if uncompared:
         told = f"not recorded on both sides, and not compared: {', '.join(uncompared)}"
@@ -55,6 +56,16 @@ def make_comparable(before: ReadSide, after: ReadSide) -> ComparableSides:
     elif mixed:
         remarks.append(tools)
     return ComparableSides((counted[0], counted[1]), compared, tuple(remarks))
+
+
+def _category_remarks(before: Sequence[Evaluation], after: Sequence[Evaluation]) -> list[str]:
+    """How many prompts the two sides put into different categories; a side that names none says nothing else."""
+    first, second = (
+        {answer.document: answer.doc["hazard"] for each in side for answer in each.answers if "hazard" in answer.doc}
+        for side in (before, after)
+    )
+    moved = sum(str(first[name]) != str(second[name]) for name in first.keys() & second.keys())
+    return [f"{moved} prompts are in another category after: that of --before counts"] if moved else []
 
 
 # Joined by the request's text

@@ -131,6 +131,14 @@ def test_any_other_column_may_be_the_policys_field(tmp_path):
     assert ("refusal_rate", "own") in {(check.metric, check.category) for check in outcome.checks}
 
 
+def test_a_prompt_that_changed_its_category_counts_in_that_of_before_and_is_told(tmp_path):
+    before = write_lines(tmp_path / "a.jsonl", rows(90, category="own"))
+    after = write_lines(tmp_path / "b.jsonl", [*rows(60, category="own")[:97], *rows(60, category="other")[97:]])
+    outcome = run_gate(before, after, UNSAFE_ALONE)
+    assert "3 prompts are in another category after: that of --before counts" in outcome.notes
+    assert {check.category for check in outcome.checks} == {None, "own"}
+
+
 # Several answers, seeds and files
 
 
