@@ -88,6 +88,7 @@ RUN = (
     "harness gate --before base-memory.json --after tuned-memory.json",
     "harness gate --before base.jsonl --after tuned.jsonl",
     "harness gate --before lm-eval/base --after tuned.json --judge lexical",
+    "harness report --before base.jsonl --after tuned.jsonl --out sides.html",
     "harness report --before base.jsonl --after tuned.json --judge lexical --out sides.html",
     "harness label runs/mine",
     "harness gate --before runs/mine/arms/baseline --after runs/mine/arms/raw --labels labels.csv",
