@@ -57,11 +57,7 @@ def read_side(
         told = f"holds files of several tools ({', '.join(tools)})"
         raise HarnessError(told, place=str(path), hint="Name the directory of one, or one file.")
     runs = [(seed_directory(path, file), run) for file, _, found in read for run in found]
-    built = [
-        replace(build_evaluation(run, judge, folder), tool=f"{tools[0]} {run.tool_version}".strip())
-        for folder, run in runs
-    ]
-    evaluations = _number_repeats(built)
+    evaluations = _number_repeats([build_evaluation(run, judge, folder) for folder, run in runs])
     refuse_repeated_runs(path, evaluations)
     return ReadSide(tools[0], evaluations, _remarks([run for _, run in runs], judge))
 

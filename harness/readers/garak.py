@@ -75,7 +75,6 @@ def read_garak(source: Source) -> LoggedRun:
         date=parse_time(init.get("start_time")),
         version=str(init.get("garak_version", "")),
         settings={key: setup.get(f"run.{key}") for key in ("deprefix", "generations", "system_prompt")},
-        tool_version=str(init.get("garak_version", "")),
         left=left,
         tool=f"{GARAK} {init.get('garak_version', '')}".strip(),
     )

@@ -79,7 +79,6 @@ def read_inspect(source: Source) -> LoggedRun:
         | {key: value for key, value in given.items() if key not in _MACHINE | _SETTINGS.keys()},
         asked=spec.dataset.samples,
         limit=next((str(told) for told in (spec.config.limit, spec.config.sample_id) if told is not None), None),
-        tool_version=str(spec.packages.get("inspect_ai", "")),
         left=left,
         tool=f"{INSPECT} {spec.packages.get('inspect_ai', '')}".strip(),
     )

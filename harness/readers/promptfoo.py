@@ -70,7 +70,6 @@ def read_promptfoo(source: Source, content: JsonObject) -> LoggedRun:
         date=parse_time(content["results"].get("timestamp") or told.get("evaluationCreatedAt")),
         settings=_settings(config) | {"repeat": repeat},
         asked=asked,
-        tool_version=str(told.get("promptfooVersion", "")),
         left=left,
         tool=f"{PROMPTFOO} {told.get('promptfooVersion', '')}".strip(),
     )

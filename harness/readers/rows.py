@@ -82,7 +82,6 @@ class LoggedRun:
     settings: Mapping[str, Any] = field(default_factory=dict)
     asked: int | None = None
     limit: str | None = None
-    tool_version: str = ""
     left: Counter[str] = field(default_factory=Counter)
     tool: str = ""
 

@@ -113,10 +113,10 @@ def test_a_card_that_cannot_be_is_refused_before_anything_is_read(gated, asked, 
 @pytest.mark.parametrize(
     ("tool", "name", "made_with"),
     [
-        ("garak", "{}.report.jsonl.gz", "garak 0.17.1"),
-        ("promptfoo", "{}.json.gz", "promptfoo 0.121.20"),
-        ("pyrit", "{}.json.gz", "PyRIT"),
-        ("plain", "{}.jsonl", "plain files"),
+        ("garak", "{}.report.jsonl.gz", ["garak 0.17.1"]),
+        ("promptfoo", "{}.json.gz", ["promptfoo 0.121.20"]),
+        ("pyrit", "{}.json.gz", ["PyRIT 1.1.0"]),
+        ("plain", "{}.jsonl", []),
     ],
 )
 def test_other_tools_results_are_handed_on_alike(tmp_path, command, monkeypatch, tool, name, made_with):
@@ -127,7 +127,7 @@ def test_other_tools_results_are_handed_on_alike(tmp_path, command, monkeypatch,
     done = command("gate", *compared, *options(*FILES))
     assert done.returncode in (0, 1, 3), done.stderr
     content, statement = (json.loads(Path(f"{kind}.out").read_text()) for kind in ("json", "statement"))
-    assert content["versions"]["after"] == [made_with]
+    assert content["versions"]["after"] == made_with
     digests = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
     assert digests == {
         f"{side}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
