@@ -126,17 +126,7 @@ def _evaluate_here(
     """Loads the model."""
     from harness.evaluation.lm_eval import evaluate_model
 
-    evaluate_model(
-        resolve_own_model(model),
-        out,
-        settings,
-        prompts=asked.prompts,
-        judge=asked.judge,
-        seed=asked.seed,
-        samples=asked.samples,
-        limit=asked.limit,
-        looks=looks,
-    )
+    evaluate_model(resolve_own_model(model), out, settings, asked, looks=looks)
 
 
 def _evaluate_over_api(

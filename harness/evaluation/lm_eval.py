@@ -130,15 +130,9 @@ def evaluate_model(
     model_path: str | ModelPath,
     out: Path,
     evaluation: EvaluationSettings,
+    asked: AskedPrompts,
     *,
-    prompts: str,
-    judge: str,
-    seed: int,
-    samples: int = 1,
-    limit: int | None = None,
     backend: Backend = "hf",
-    tasks: Sequence[OwnTask] = (),
-    trust_task_code: bool = False,
     looks: Looks | None = None,
 ) -> None:
     """Runs the task group on one model and writes lm-eval's own output directory, whole or not at all.
@@ -151,7 +145,6 @@ def evaluate_model(
     HarnessError where the model's weights are not whole, lm-eval's files did not come out so, or the answers' length
     leaves no room for a prompt.
     """
-    asked = AskedPrompts(prompts, judge, seed, samples, limit, tasks, trust_task_code)
     _prepare_lm_eval()
     place = locate_model(model_path)
     config, tokenizer = load_tokenizer(place)
@@ -161,13 +154,13 @@ def evaluate_model(
         chosen = _vllm_options(config, tokenizer, asked.tasks, asked.manager, evaluation)
         if own:  # their prompts hold examples too, whose lengths nobody knows before they are built
             chosen["max_model_len"] = max_positions(config) or chosen["max_model_len"]
-        model = _vllm_model(place, chosen, seed)
+        model = _vllm_model(place, chosen, asked.seed)
     else:
         chosen = {"use_safetensors": True, **attention_options(config)}
         model = _hf_model(place, chosen, evaluation.batch_size)
         answering |= stop_options(generation_config(place, config), tokenizer)
         if looks:
-            _keep_answers(model, seed)
+            _keep_answers(model, asked.seed)
     told = {"pretrained": place.directory, **place.loading_options, **chosen}
     how = {"model_args": told, "batch_size": evaluation.batch_size, "device": default_device()}
     _write_evaluation(model, out, asked, backend, how, answering, own, looks)

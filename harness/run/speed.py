@@ -148,11 +148,11 @@ def _measure_training(
 
 def _measure_evaluation_setup(path: ModelPath, recipe: Recipe, prompt: str) -> float:
     """Seconds of lm-eval around a single answer of one token to an unsafe and to a benign prompt."""
-    from harness.evaluation.lm_eval import evaluate_model
+    from harness.evaluation.lm_eval import AskedPrompts, evaluate_model
     from harness.support import artifacts
 
     with tempfile.TemporaryDirectory() as scratch:
         file, out = Path(scratch) / "prompts.jsonl", Path(scratch) / "eval"
         artifacts.write_jsonl(file, [{"prompt": prompt, "label": label} for label in ("unsafe", "benign")])
         settings = recipe.evaluation.model_copy(update={"max_new_tokens": 1})
-        return time_call(lambda: evaluate_model(path, out, settings, prompts=str(file), judge="lexical", seed=0))[1]
+        return time_call(lambda: evaluate_model(path, out, settings, AskedPrompts(str(file), "lexical", 0)))[1]

@@ -371,24 +371,14 @@ def evaluate_arm(run: Run, stage: Stage) -> None:
     console.print_note(f"Evaluating {stage.of}, seed {stage.seed} …")  # lm-eval draws the bar
     recipe, files = run.recipe, run.files.arm(stage.of, stage.seed)
     model = evaluated_model(run, stage.of, stage.seed)
+    asked = AskedPrompts(
+        recipe.prompts, recipe.judge, stage.seed, own=recipe.tasks, trust_task_code=recipe.trust_task_code
+    )
     if recipe.endpoint is not None:
-        asked = AskedPrompts(
-            recipe.prompts, recipe.judge, stage.seed, own=recipe.tasks, trust_task_code=recipe.trust_task_code
-        )
         keep = files.partial_evaluation
         evaluate_endpoint(recipe.endpoint, model, files.evaluation, keep, recipe.evaluation, asked)
     elif recipe.backend != "api":
-        evaluate_model(
-            model,
-            files.evaluation,
-            recipe.evaluation,
-            prompts=recipe.prompts,
-            judge=recipe.judge,
-            seed=stage.seed,
-            backend=recipe.backend,
-            tasks=recipe.tasks,
-            trust_task_code=recipe.trust_task_code,
-        )
+        evaluate_model(model, files.evaluation, recipe.evaluation, asked, backend=recipe.backend)
 
 
 WORK_OF_KIND: Mapping[StageKind, Callable[[Run, Stage], None]] = {

@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 from transformers import AutoConfig
 
-from harness.evaluation.lm_eval import evaluate_model
+from harness.evaluation.lm_eval import AskedPrompts, evaluate_model
 from harness.models.loading import stop_options
 from harness.models.sampling import sample_on_vllm
 from harness.models.vllm import llm_options, request_seeds
@@ -81,7 +81,7 @@ def test_generation_also_stops_at_the_tokenizers_end(published, expected, tokeni
 def test_answers_as_long_as_the_context_are_told(micro, tmp_path):
     settings = EvaluationSettings(max_new_tokens=512)
     with pytest.raises(HarnessError, match="512 tokens leave no room for a prompt"):
-        evaluate_model(str(micro), tmp_path / "eval", settings, prompts="bundled", judge="lexical", seed=0)
+        evaluate_model(str(micro), tmp_path / "eval", settings, AskedPrompts("bundled", "lexical", 0))
 
 
 def test_a_prompt_as_long_as_the_context_is_told(micro):

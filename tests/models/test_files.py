@@ -202,7 +202,7 @@ def test_weights_of_a_part_that_a_language_model_lacks_are_left_out_with_a_note(
 @pytest.mark.slow
 def test_lm_eval_judges_and_reward_models_refuse_them_too(micro, tmp_path):
     """A classifier's head is what a language model's checkpoint lacks."""
-    from harness.evaluation.lm_eval import evaluate_model
+    from harness.evaluation.lm_eval import AskedPrompts, evaluate_model
     from harness.judges.fine_tuned import load_judge_backend
     from harness.preferences.rewards import answer_rewards
     from harness.recipes.schema import EvaluationSettings
@@ -213,7 +213,7 @@ def test_lm_eval_judges_and_reward_models_refuse_them_too(micro, tmp_path):
     settings = EvaluationSettings(max_new_tokens=4)
     for load, said in (
         (
-            lambda: evaluate_model(place, tmp_path / "o", settings, prompts="bundled", judge="lexical", seed=0),
+            lambda: evaluate_model(place, tmp_path / "o", settings, AskedPrompts("bundled", "lexical", 0)),
             "up_proj",
         ),
         (lambda: load_judge_backend(place), "up_proj"),

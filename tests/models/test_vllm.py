@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from harness.evaluation.lm_eval import evaluate_model
+from harness.evaluation.lm_eval import AskedPrompts, evaluate_model
 from harness.judges.registry import judge_exchanges
 from harness.judges.verdicts import Exchange
 from harness.models.loading import load_model, load_tokenizer
@@ -66,7 +66,7 @@ def read(directory):
 
 def evaluate(backend, model, out, source="bundled", new_tokens=NEW_TOKENS, temperature=0.0, seed=0):
     settings = EvaluationSettings(temperature=temperature, max_new_tokens=new_tokens)
-    evaluate_model(str(model), out, settings, prompts=source, judge="lexical", seed=seed, backend=backend)
+    evaluate_model(str(model), out, settings, AskedPrompts(source, "lexical", seed), backend=backend)
     return read(out)
 
 

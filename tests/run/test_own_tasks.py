@@ -8,7 +8,7 @@ from statistics import fmean
 import pytest
 from typer.testing import CliRunner
 
-from harness.evaluation.lm_eval import evaluate_model, load_own_task
+from harness.evaluation.lm_eval import AskedPrompts, evaluate_model, load_own_task
 from harness.recipes.loading import load_recipe
 from harness.recipes.schema import EvaluationSettings, OwnTask
 from harness.run.checks import check_prerequisites
@@ -39,7 +39,7 @@ def evaluated(micro, tmp_path_factory):
     for name, tasks in given.items():
         settings = EvaluationSettings(max_new_tokens=8, batch_size=4)
         prompts = str(folder / "prompts.jsonl")
-        evaluate_model(str(micro), folder / name, settings, prompts=prompts, judge="lexical", seed=3, tasks=tasks)
+        evaluate_model(str(micro), folder / name, settings, AskedPrompts(prompts, "lexical", 3, own=tasks))
     return folder
 
 
