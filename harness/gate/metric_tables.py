@@ -137,7 +137,7 @@ def _tabulate_reading(
 ) -> MetricTable:
     """The metric on prompts as they are; of several tasks, and of variants of the prompts, each one's."""
     answers = pairing.answers(metric, reading)
-    by_variant = _group_answers(answers, _variant_parts)
+    by_variant = _group_by_variant(answers)
     plain = by_variant.pop("", ({}, {}))
     if not shared_units(plain):
         raise unmeasured_error(metric)
@@ -145,7 +145,7 @@ def _tabulate_reading(
         alone = sum(name.startswith(f"{kind} ") for name in by_variant) == 1
         if alone or policy.sequential:  # a sequential gate bets on prompts one by one, and these come in families
             by_variant.pop(f"all {kind}s", None)
-    by_task = _group_answers(plain, lambda answer: (f"task {answer.task}",))
+    by_task = _group_answers(plain, lambda _, answer: (f"task {answer.task}",))
     parts = {**(by_task if len(by_task) > 1 else {}), **by_variant}
     tables = {name: _tabulate(metric, part, policy, known) for name, part in parts.items() if shared_units(part)}
     whole = _tabulate(metric, plain, policy, known)
@@ -156,22 +156,28 @@ def _tabulate_reading(
 
 def plain_answers(answers: SideAnswers) -> SideAnswers:
     """The answers to prompts as they are: those that a metric's whole is of."""
-    return _group_answers(answers, _variant_parts).get("", ({}, {}))
+    return _group_by_variant(answers).get("", ({}, {}))
 
 
-def _variant_parts(answer: Answer) -> tuple[str, ...]:
-    """What an answer to a variant of a prompt is part of; nothing's name where the prompt is as it is."""
-    name = variant_name(answer.doc)
+def _group_by_variant(answers: SideAnswers) -> dict[str, SideAnswers]:
+    """The answers by what their prompt is a variant of; the side before says so, as another tool's file may not."""
+    docs = {unit: some[0].doc for side in reversed(answers) for unit, some in side.items()}
+    return _group_answers(answers, lambda unit, _: _variant_parts(docs[unit]))
+
+
+def _variant_parts(doc: Mapping[str, Any]) -> tuple[str, ...]:
+    """What answers to a variant of a prompt are part of; nothing's name where the prompt is as it is."""
+    name = variant_name(doc)
     return ("",) if name is None else (name, f"all {name.partition(' ')[0]}s")
 
 
-def _group_answers(answers: SideAnswers, names_of: Callable[[Answer], Sequence[str]]) -> dict[str, SideAnswers]:
+def _group_answers(answers: SideAnswers, names_of: Callable[[Unit, Answer], Sequence[str]]) -> dict[str, SideAnswers]:
     """The answers by the names of each, in order."""
     found: dict[str, tuple[dict[Unit, list[Answer]], dict[Unit, list[Answer]]]] = {}
     for place, side in enumerate(answers):
         for unit, some in side.items():
             for answer in some:
-                for name in names_of(answer):
+                for name in names_of(unit, answer):
                     found.setdefault(name, ({}, {}))[place].setdefault(unit, []).append(answer)
     return dict(sorted(found.items()))
 

@@ -94,8 +94,14 @@ def _rekey(evaluation: Evaluation) -> Evaluation:
 
 def _rekey_answer(answer: Answer) -> Answer:
     unsafe = bool(answer.doc.get("unsafe", not answer.task.endswith("benign")))
-    document = prompt_key(answer.prompt, unsafe)
-    return replace(answer, task=kind_name(unsafe), document=document, rendered=text_digest(answer.prompt))
+    put = _put_text(answer)
+    return replace(answer, task=kind_name(unsafe), document=prompt_key(put, unsafe), rendered=text_digest(put))
+
+
+def _put_text(answer: Answer) -> str:
+    """What the user said: the request, or of one that is put under an attack or in another language all their turns."""
+    turns = answer.doc.get("turns")
+    return "\n\n".join(turns[::2]) if turns else answer.prompt
 
 
 def _join_settings(parts: Sequence[TaskSettings]) -> TaskSettings:
