@@ -38,7 +38,7 @@ class StrictApi(ThreadingHTTPServer):
         seen: how often each request came, by its body as JSON.
         answered: those that were answered with 200.
         plan: what to do with a request (its body, and how often it came before): `ok`, `drop`, `slow:SECONDS`, or a
-            status with what Retry-After says, as `429:0.1`.
+            status with what Retry-After says, as `429:0.1`, or with the error's code, as `400:content_filter`.
         answer_limit: after so many answers a request waits for `released`, and is then dropped.
     """
 
@@ -137,7 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(float(value or 0))
             self.send(200, self.reply(body))
         else:
-            self.send(int(kind), {"error": {"message": "later"}}, {"Retry-After": value} if value else {})
+            code = {"code": value} if kind == "400" else {}
+            self.send(int(kind), {"error": {"message": "later", **code}}, {"Retry-After": value} if value else {})
 
     def held(self, name):
         """Counts an answer, or waits for the end where there were enough of them."""

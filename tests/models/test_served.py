@@ -100,6 +100,19 @@ def test_a_wrong_key_ends_it_at_once_and_is_shown_nowhere(api, tmp_path, capsys,
     assert api.headers[0]["Authorization"] == f"Bearer {KEY}"
 
 
+def test_what_a_filter_blocks_is_an_empty_answer_and_told(api, tmp_path, capsys):
+    """As Azure's filter answers: an error for this prompt, which no other attempt would mend."""
+    api.plan = lambda body, _: "400:content_filter" if body["messages"][0]["content"] == "bad" else "ok"
+    journal, asked = AnswerJournal(tmp_path / "answers.jsonl", api.url), requests("good", "bad", "fine")
+    told = []
+    for _ in range(2):  # the second time from the journal
+        answers = answer_requests(asked, settings(api), journal)
+        assert answers == [answer_to(asked[0]), "", answer_to(asked[2])]
+        told.append(capsys.readouterr().err)
+    assert all("1 of 3 answers were blocked by the endpoint's filter, not given by the model" in each for each in told)
+    assert set(api.seen.values()) == {1}
+
+
 def test_an_api_that_refuses_every_request_is_given_up(api, tmp_path):
     asked = [{**request, "top_k": 0} for request in requests(*map(str, range(40)))]
     with pytest.raises(HarnessError, match="10 answers failed one after another, the last: HTTP 400.*top_k"):

@@ -34,6 +34,11 @@ _TURNED_AWAY: Mapping[int, str] = {
 }
 _GIVEN_UP_HINT = "See that the endpoint answers; what was answered is kept, and the same command asks for the rest."
 
+FILTERED = "content_filter"
+"""Why an answer ended that a filter before or behind the model blocked, in the words of OpenAI's API."""
+_FILTER_CODES = frozenset({FILTERED, "content_policy_violation", "ResponsibleAIPolicyViolation"})
+"""What endpoints call the error of a request that their filter blocks."""
+
 Request = dict[str, Any]
 """The body of a chat completion."""
 
@@ -74,14 +79,18 @@ def seed_requests(requests: Iterable[Request], seed: int) -> list[Request]:
 def answer_requests(requests: Sequence[Request], use: EndpointSettings, journal: AnswerJournal) -> list[str]:
     """The answer to each request, in order, `use.concurrency` at a time; those in the journal are not asked for again.
 
+    A request that the endpoint's filter blocks has an empty answer, and how many there are is told.
+
     Raises HarnessError where the endpoint turns us away (401, 403, 404), fails on too many requests in a row, or has
     failed on any for good when all were asked; what was answered is in the journal.
     """
     missing = {journal.request_key(request): request for request in requests if journal.find(request) is None}
     if missing:
         _ask_all(list(missing.values()), use, journal, len(requests))
-    found = [journal.find(request) for request in requests]
-    return [answer.text for answer in found if answer is not None]
+    found = [answer for request in requests if (answer := journal.find(request)) is not None]
+    if filtered := sum(answer.finish_reason == FILTERED for answer in found):
+        print_note(f"{filtered} of {len(found)} answers were blocked by the endpoint's filter, not given by the model")
+    return [answer.text for answer in found]
 
 
 def _ask_all(requests: Sequence[Request], use: EndpointSettings, journal: AnswerJournal, total: int) -> None:
@@ -134,6 +143,10 @@ def _ask_one(
     try:
         answer = ask_with_retries(client, request, use, usage, read_answer)
     except AttemptError as failure:
+        if failure.code in _FILTER_CODES:
+            journal.add(request, ServedAnswer("", FILTERED))
+            usage.count_outcome(None, _GIVEN_UP_HINT)
+            return None
         told = safe_line(use.hide_key(str(failure)), 2 * TOLD_CHARACTERS)
         if usage.stopped.is_set():
             return told

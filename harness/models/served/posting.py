@@ -114,10 +114,13 @@ class EndpointUsage:
 
 
 class AttemptError(Exception):
-    """An attempt that gave nothing: why, and how long to wait before the next (None: it would not help)."""
+    """An attempt that gave nothing: why, and how long to wait before the next (None: it would not help).
 
-    def __init__(self, cause: str, wait: float | None = 0.0, status: int = 0) -> None:
-        self.wait, self.status = wait, status
+    `status` is HTTP's, `code` the error's own name where the endpoint gives one.
+    """
+
+    def __init__(self, cause: str, wait: float | None = 0.0, status: int = 0, code: str = "") -> None:
+        self.wait, self.status, self.code = wait, status, code
         super().__init__(cause)
 
 
@@ -172,7 +175,7 @@ def post_chat(client: Client, content: Mapping[str, Any], use: EndpointSettings)
         raise AttemptError(f"{type(error).__name__}: {error}") from error
     if response.status_code != 200:
         told = f"HTTP {response.status_code}: {text[:TOLD_CHARACTERS]}"
-        raise AttemptError(told, retry_after(response), response.status_code)
+        raise AttemptError(told, retry_after(response), response.status_code, _error_code(text))
     try:
         reply = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -180,6 +183,17 @@ def post_chat(client: Client, content: Mapping[str, Any], use: EndpointSettings)
     if not isinstance(reply, dict):
         raise AttemptError(f"the reply is not a JSON object: {text[:TOLD_CHARACTERS]!r}")
     return reply
+
+
+def _error_code(text: str) -> str:
+    """What an endpoint calls its error (`error.code`); nothing where it does not."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    error = content.get("error") if isinstance(content, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, str) else ""
 
 
 def reply_choice(reply: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
