@@ -143,7 +143,9 @@ def gate_command(
     from harness.gate.noise import add_noise, measure_noise
 
     files = OutputFiles(junit, markdown, json_file, sarif, statement, annotations, comment, hub, hub_dataset)
-    refuse_bad_outputs(files, {"--policy": policy, "--labels": labels, "--calibration": calibration})
+    given = {"--before": before, "--after": after, "--policy": policy, "--labels": labels, "--calibration": calibration}
+    runs = {f"--noise {number}": run for number, run in enumerate(noise or (), 1)}
+    refuse_bad_outputs(files, {**given, **runs})
     with comment_on_error(comment):
         rules = read_policy(policy) if policy else Policy()
         rules = rules.model_copy(update={"sequential": sequential or rules.sequential})
