@@ -211,6 +211,12 @@ def test_a_prompt_that_one_side_lacks_is_refused(tmp_path):
         run_gate(before, after, UNSAFE_ALONE)
 
 
+def test_an_early_look_does_not_say_that_all_prompts_were_put(tmp_path):
+    before, after = write_lines(tmp_path / "a.jsonl", rows(190, 200)), write_lines(tmp_path / "b.jsonl", rows(90))
+    looks = UNSAFE_ALONE.model_copy(update={"sequential": True})
+    assert "100 prompts answered on both sides (so far)" in run_gate(before, after, looks).notes[0]
+
+
 def test_the_same_file_the_same_answers_and_one_model_twice_are_refused(tmp_path):
     one = write_lines(tmp_path / "a.jsonl", rows(90))
     with pytest.raises(HarnessError, match="same directory"):
