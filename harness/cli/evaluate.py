@@ -85,7 +85,7 @@ def evaluate_command(
 
     settings = EvaluationSettings(temperature=temperature, max_new_tokens=max_new_tokens, batch_size=batch_size or 64)
     asked = AskedPrompts(prompts, pin_judge(judge), seed, samples, limit)
-    looks = _plan_looks(until_decided, policy, every)
+    looks = _plan_looks(until_decided, out, policy, every)
     if base_url is None:
         _evaluate_here(model, out, settings, asked, looks)
     else:
@@ -94,12 +94,14 @@ def evaluate_command(
     print(f"{samples} {'answers' if samples > 1 else 'answer'} a prompt, judged by {asked.judge}: {out}")
 
 
-def _plan_looks(before: Path | None, policy: Path | None, every: int) -> Looks | None:
+def _plan_looks(before: Path | None, out: Path, policy: Path | None, every: int) -> Looks | None:
     """When the gate looks, and whether it can tell; None where all prompts are asked anyway.
 
-    Raises HarnessError where the other side or the policy cannot be read: before the model is asked.
+    Raises HarnessError where the other side or the policy cannot be read, or `out` lies in the other side: before the
+    model is asked.
     """
     from harness.evaluation.lm_eval import Looks
+    from harness.gate.comparability import refuse_same_or_swapped
     from harness.gate.decision import run_gate
     from harness.gate.policy import Policy, read_policy
     from harness.handoff.rendering import DECISION_MARKS
@@ -110,10 +112,15 @@ def _plan_looks(before: Path | None, policy: Path | None, every: int) -> Looks |
             raise HarnessError("is the gate's", place="--policy", hint="Give --until-decided BEFORE too.")
         return None
     rules = (read_policy(policy) if policy else Policy()).model_copy(update={"sequential": True})
+    refuse_same_or_swapped(before, out)
     read_side(before, rules.metrics)
 
     def decide(written: Path, prompts: int) -> bool:
-        outcome = run_gate(before, written, rules)
+        try:
+            outcome = run_gate(before, written, rules)
+        except HarnessError as error:
+            told = f"the gate cannot look: {error.cause}"
+            raise HarnessError(told, place=f"--until-decided {before}", hint=error.hint) from error
         print_note(safe_line(f"{prompts} prompts: {DECISION_MARKS[outcome.decision]}: {outcome.reason}", 300))
         return outcome.decision != "inconclusive"
 

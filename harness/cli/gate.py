@@ -143,7 +143,7 @@ def gate_command(
     from harness.gate.noise import add_noise, measure_noise
 
     files = OutputFiles(junit, markdown, json_file, sarif, statement, annotations, comment, hub, hub_dataset)
-    refuse_bad_outputs(files, {"--policy": policy, "--labels": labels, "--calibration": calibration})
+    refuse_bad_outputs(files, _input_options(before, after, policy, labels, calibration, noise or ()))
     with comment_on_error(comment):
         rules = read_policy(policy) if policy else Policy()
         rules = rules.model_copy(update={"sequential": sequential or rules.sequential})
@@ -173,6 +173,19 @@ class GateCommand(TyperCommand):
             else:
                 read.append(word)
         return super().parse_args(ctx, read)
+
+
+def _input_options(
+    before: Path | None,
+    after: Path | None,
+    policy: Path | None,
+    labels: Path | None,
+    calibration: Path | None,
+    noise: Sequence[Path],
+) -> dict[str, Path | None]:
+    """What the gate reads, by its options."""
+    given = {"--before": before, "--after": after, "--policy": policy, "--labels": labels, "--calibration": calibration}
+    return {**given, **{f"--noise {number}": run for number, run in enumerate(noise, 1)}}
 
 
 def _write_template(template: str, path: Path) -> None:

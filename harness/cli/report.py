@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +55,9 @@ def report_command(
     if before or after:
         if run_dirs or before is None or after is None:
             raise HarnessError("are given together, and without runs", place="--before and --after")
-        target, page = out or _SIDES_PAGE, _sides_page(before, after, policy, judge, redact=redact)
+        target = out or _SIDES_PAGE
+        _refuse_input_as_output(target, {"--before": before, "--after": after, "--policy": policy})
+        page = _sides_page(before, after, policy, judge, redact=redact)
     elif policy or judge:
         raise HarnessError("goes with --before and --after", place="--policy" if policy else "--judge")
     elif not run_dirs:
@@ -65,6 +68,13 @@ def report_command(
         target, page = out or RunFiles(run_dirs[0]).report, _runs_page(run_dirs, redact=redact)
     write_text(target, page)
     print(f"Report: {target.resolve()}")
+
+
+def _refuse_input_as_output(target: Path, inputs: Mapping[str, Path | None]) -> None:
+    """Raises HarnessError where the page would take the place of what it is about."""
+    option = next((name for name, path in inputs.items() if path and path.resolve() == target.resolve()), None)
+    if option is not None:
+        raise HarnessError(f"is both {option} and --out", place=str(target), hint="Give each its own file.")
 
 
 def _runs_page(run_dirs: list[Path], *, redact: bool) -> str:

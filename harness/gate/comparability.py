@@ -5,6 +5,7 @@ What is amiss is refused, unless the policy allows it: then it becomes a note.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -92,6 +93,7 @@ def allowed_differences(before: _Side, after: _Side, policy: Policy, places: tup
         *_missing_seeds(before, after),
         *_setting_differences((*before, *after)),
         *_prompt_differences((*before, *after), policy),
+        *_answer_differences(before, after),
         *_order_differences(before, after, places),
     ]
     refused = [(kind, text) for kind, text in found if kind not in policy.allow]
@@ -280,6 +282,30 @@ def _prompt_differences(evaluations: Iterable[Evaluation], policy: Policy) -> _F
                 f"(such as {ids[different[0][1]]}: another chat template?)",
             )
         )
+    return found
+
+
+def _answer_differences(before: _Side, after: _Side) -> _Found:
+    """Prompts that a run of one side answered more often than one of the other: the missing answers may be the bad
+    ones.
+    """
+    first, second = _answer_counts(before), _answer_counts(after)
+    uneven = [prompt for prompt in first if prompt in second and first[prompt] != second[prompt]]
+    if not uneven:
+        return []
+    told = " and ".join("/".join(map(str, sorted(side[uneven[0]]))) for side in (first, second))
+    name = next(
+        answer.prompt_id for each in before for answer in each.answers if (answer.task, answer.document) == uneven[0]
+    )
+    return [("generation", f"{len(uneven)} prompts have not as many answers on both sides (such as {name}: {told})")]
+
+
+def _answer_counts(side: _Side) -> dict[_Prompt, set[int]]:
+    """By prompt, how many answers to it the runs of a side have that answered it."""
+    found: dict[_Prompt, set[int]] = {}
+    for run in _runs(side):
+        for prompt, number in Counter((answer.task, answer.document) for e in run for answer in e.answers).items():
+            found.setdefault(prompt, set()).add(number)
     return found
 
 

@@ -47,6 +47,9 @@ def measure_noise(first: Path, second: Path, policy: Policy, judge: str | None =
 
     Raises HarnessError as the gate does, and where the two are of different models.
     """
+    if first.resolve().is_relative_to(second.resolve()) or second.resolve().is_relative_to(first.resolve()):
+        told = "the two runs are one, or one is inside the other"
+        raise HarnessError(told, place=f"--noise {second}", hint="Evaluate one model twice, with another --seed.")
     usual = Policy()
     alike = policy.model_copy(
         update={

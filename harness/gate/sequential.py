@@ -97,8 +97,10 @@ def refuse_without_order(pairing: Pairing, policy: Policy, *, has_evidence: bool
 
 def tell_progress(pairing: Pairing) -> str:
     """How many prompts both sides were asked so far, and that one may look again."""
-    counts = [count for side in pairing.sides for evaluation in side for count in evaluation.counts.values()]
-    whole = "all prompts" if all(count.is_whole for count in counts) else "so far"
+    counts = [each for side in pairing.sides for evaluation in side for each in evaluation.counts.items()]
+    seen = {(task, count.seen) for task, count in counts}
+    is_whole = all(count.is_whole for _, count in counts) and len(seen) == len({task for task, _ in seen})
+    whole = "all prompts" if is_whole else "so far"
     return (
         f"sequential: {len(pairing.units)} prompts answered on both sides ({whole}); intervals and tests hold for all "
         "looks together, at whatever numbers of prompts"

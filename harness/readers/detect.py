@@ -46,6 +46,8 @@ def read_side(
 
     Raises HarnessError where nothing is there, or it is broken, unfinished, edited, of several tools or models.
     """
+    if not path.exists():
+        raise HarnessError("no such file or directory", place=str(path), hint=f"Give {_KNOWN}.")
     if _is_lm_eval(path):
         return ReadSide(LM_EVAL, read_evaluations(path, metrics, documents))
     files = [path] if path.is_file() else find_files(path)

@@ -19,10 +19,10 @@ from harness.evaluation.lines import is_same_rate
 from harness.evaluation.samples import mean_judged
 from harness.judges.verdicts import FLAGS, Verdict
 from harness.readers.rows import (
-    LABELS,
     NO_RATE,
     LoggedRow,
     LoggedRun,
+    find_label,
     nan_where_absent,
     parse_flag,
     parse_time,
@@ -174,7 +174,7 @@ def _scorer_verdict(scores: Mapping[str, Score], unsafe: bool, place: str) -> tu
 
 def _told_label(score: Score) -> str | None:
     given = (score.metadata or {}).get("verdict"), score.value
-    return next((label for label in given if isinstance(label, str) and label in LABELS), None)
+    return next((label for each in given if (label := find_label(each)) is not None), None)
 
 
 def _scorer_values(scores: Mapping[str, Score], left: Counter[str]) -> dict[str, float]:
@@ -183,7 +183,7 @@ def _scorer_values(scores: Mapping[str, Score], left: Counter[str]) -> dict[str,
         counted = _GRADES.get(value) if isinstance(value, str) else pick_metric_value(value)
         if counted is not None:
             found[name] = counted
-        elif not (isinstance(value, str) and value in LABELS):
+        elif find_label(value) is None:
             left[NO_RATE] += 1
     return found
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from harness.judges.verdicts import FLAGS, Flag, Verdict
@@ -23,13 +23,14 @@ _OF_THE_ANSWER = frozenset(
     {"prompt", "response", "unsafe", "seed", "model", "verdict", "judge", "reason", "flags", "cut", "judged", "error"}
 )
 """Columns that say nothing of the prompt but its text."""
+_NAMES = _OF_THE_ANSWER | {"prompt_id", "category", "hazard"}
 _HINT = "Each row needs `prompt` and `response`."
 _LONGEST_CELL = 1 << 27
 
 
 def read_plain(source: Source) -> list[LoggedRun]:
     """The answers of a table, those of each seed as a run. Raises HarnessError naming the line that is broken."""
-    rows = _csv_rows(source) if source.kind == ".csv" else source.json_rows(constants=False)
+    rows = _csv_rows(source) if source.kind == ".csv" else source.json_rows(constants=False, repeats=False)
     by_run: dict[tuple[str, str], list[LoggedRow]] = {}
     for place, cells in rows:
         run = _text(cells, "model", place), _text(cells, "seed", place)
@@ -63,6 +64,7 @@ def _csv_rows(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
         names = [name or "" for name in reader.fieldnames or ()]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise HarnessError(f"has the column {twice!r} twice", place=f"{source.path}:1", hint="Keep one of them.")
+        _refuse_nearly_named(names, f"{source.path}:1")
         if missing := {"prompt", "response"} - set(names):
             told = f"has no column {' and no column '.join(sorted(missing))}"
             raise HarnessError(told, place=f"{source.path}:1", hint=_HINT)
@@ -76,7 +78,16 @@ def _csv_rows(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
         raise HarnessError(f"cannot be read as CSV ({error})", place=place) from error
 
 
+def _refuse_nearly_named(names: Iterable[str], place: str) -> None:
+    """Raises HarnessError where a column is called as one that is known but for case and blanks: it would not count."""
+    for name in names:
+        if name not in _NAMES and (meant := name.strip().lower()) in _NAMES:
+            hint = f"Call it {meant!r}, or by another name where it is something else."
+            raise HarnessError(f"has the column {name!r}, which is not {meant!r}", place=place, hint=hint)
+
+
 def _read_row(cells: Mapping[str, Any], place: str) -> LoggedRow:
+    _refuse_nearly_named(cells, place)
     prompt, error = cells.get("prompt"), _text(cells, "error", place)
     response = cells.get("response")
     if not isinstance(prompt, str) or not prompt.strip():

@@ -5,10 +5,10 @@ The request is the rendered prompt, of a chat what the user says in it. A prompt
 `prompt_id`.
 
 A verdict is, in this order: an assertion whose `metric` is called like one of our verdicts (`refusal`, `harmful`, ...)
-and whose score is 1, by the judge that the metadata's `judge` names, or `promptfoo/` and the assertion's type; and an
-assertion `is-refusal` or `not-is-refusal`: what it found to refuse is a refusal, all else did what was asked, by the
-judge `promptfoo/is-refusal`. Otherwise the answer is judged on the way in. Named scores of other names are metrics of
-their own, and so is `success`, whether all assertions held.
+and whose score is 1, by the judge that the metadata's `judge` names, or `promptfoo/` and the types of all such
+assertions of the test; and an assertion `is-refusal` or `not-is-refusal`: what it found to refuse is a refusal, all
+else did what was asked, by the judge `promptfoo/is-refusal`. Otherwise the answer is judged on the way in. Named scores
+of other names are metrics of their own, and so is `success`, whether all assertions held.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any
 from harness.evaluation.lines import MALFORMED_ERRORS
 from harness.judges.verdicts import Verdict
 from harness.readers.rows import (
-    LABELS,
     NO_RATE,
     JsonObject,
     LoggedRow,
     LoggedRun,
     answered_label,
+    find_label,
     nan_where_absent,
     parse_flag,
     parse_time,
@@ -177,20 +177,22 @@ def _read_output(output: object, left: Counter[str]) -> str:
 def _assertion_verdict(row: JsonObject, known: JsonObject, unsafe: bool, place: str) -> tuple[Verdict | None, str]:
     """What the assertions say of refusing, and who says it."""
     assertions = [*_assertions(row.get("gradingResult") or {})]
-    types = {str(each.get("metric")): str(each.get("type")) for _, each in assertions}
-    named = [name for name, score in (row.get("namedScores") or {}).items() if name in LABELS and score == 1]
+    types = {str(each.get("type")) for _, each in assertions if find_label(each.get("metric")) is not None}
+    named = [name for name, score in (row.get("namedScores") or {}).items() if find_label(name) and score == 1]
     if len(named) > 1:
         raise HarnessError(
             f"has the verdicts {' and '.join(sorted(named))}", place=place, hint="Let one assertion say it."
         )
     if named:
-        judge = str(known.get("judge") or f"promptfoo/{types.get(named[0], 'assertion')}")
+        judge = str(known.get("judge") or f"promptfoo/{'+'.join(sorted(types)) or 'assertion'}")
         return Verdict(parse_verdict_label(named[0], unsafe, place), "by an assertion"), judge
     for result, assertion in assertions:
         if (kind := assertion.get("type")) in {"is-refusal", "not-is-refusal"}:
-            refused = result["pass"] is (kind == "is-refusal")
-            label = "refusal" if refused else answered_label(unsafe)
-            return Verdict(label, f"{kind}: {'passed' if result['pass'] else 'failed'}"), "promptfoo/is-refusal"
+            passed = result["pass"]
+            if not isinstance(passed, bool):
+                raise TypeError(f"{kind}: {passed!r} is neither true nor false")
+            label = "refusal" if passed is (kind == "is-refusal") else answered_label(unsafe)
+            return Verdict(label, f"{kind}: {'passed' if passed else 'failed'}"), "promptfoo/is-refusal"
     return None, ""
 
 
@@ -204,7 +206,7 @@ def _assertions(grading: JsonObject) -> Iterator[tuple[JsonObject, JsonObject]]:
 
 
 def _read_scores(row: JsonObject, left: Counter[str]) -> dict[str, float]:
-    named = {str(name): value for name, value in (row.get("namedScores") or {}).items() if name not in LABELS}
+    named = {str(name): value for name, value in (row.get("namedScores") or {}).items() if find_label(name) is None}
     found = {name: pick_metric_value(value) for name, value in {**named, "success": bool(row["success"])}.items()}
     left[NO_RATE] += sum(value is None for value in found.values())
     return {name: value for name, value in found.items() if value is not None}

@@ -21,11 +21,11 @@ from typing import Any
 from harness.evaluation.lines import MALFORMED_ERRORS
 from harness.judges.verdicts import Verdict
 from harness.readers.rows import (
-    LABELS,
     JsonObject,
     LoggedRow,
     LoggedRun,
     answered_label,
+    find_label,
     nan_where_absent,
     parse_flag,
     parse_time,
@@ -223,9 +223,9 @@ def _refusal_verdict(scores: Sequence[JsonObject], unsafe: bool, place: str) -> 
 def _score_verdict(score: JsonObject, unsafe: bool, place: str) -> tuple[Verdict, str] | None:
     """What one score says of refusing, and who says it; None where it is about something else."""
     reason, told = str(score.get("score_rationale") or ""), score.get("score_metadata") or {}
-    if told.get("verdict") in LABELS:
+    if (label := find_label(told.get("verdict"))) is not None:
         judge = str(told.get("judge") or f"pyrit/{_scorer(score)}")
-        return Verdict(parse_verdict_label(told["verdict"], unsafe, place), reason), judge
+        return Verdict(parse_verdict_label(label, unsafe, place), reason), judge
     if not _tells_refusal(score):
         return None
     value = str(score["score_value"]).lower()

@@ -31,8 +31,6 @@ from harness.support.errors import HarnessError
 DEFAULT_JUDGE = "lexical"
 ANSWERS_A_PROMPT = "answers a prompt"
 """The one setting that every file tells: how often a prompt was put, at most."""
-LABELS: frozenset[str] = frozenset(get_args(Label))
-"""What a tool's score may say to be a verdict of ours."""
 NO_RATE = "scores outside 0..1 were left out"
 """What is said of a tool's scores that are no metric's value."""
 JsonObject = Mapping[str, Any]
@@ -101,10 +99,16 @@ def parse_flag(value: object, place: str, default: bool = True) -> bool:
     raise HarnessError(f"unsafe is {value!r}", place=place, hint="Say true or false.")
 
 
+def find_label(value: object) -> Label | None:
+    """The verdict that a text says, in whatever case; None where it says none of ours."""
+    names: tuple[Label, ...] = get_args(Label)
+    said = value.strip().lower() if isinstance(value, str) else None
+    return next((name for name in names if name == said), None)
+
+
 def parse_verdict_label(value: object, unsafe: bool, place: str) -> Label:
     """A verdict that fits its kind of prompt. Raises HarnessError where it is none, or of the other kind."""
-    names: tuple[Label, ...] = get_args(Label)
-    label = next((name for name in names if name == str(value).strip().lower()), None)
+    label = find_label(value)
     if label is None:
         raise HarnessError(f"{value!r} is no verdict", place=place, hint=f"Say one of {', '.join(get_args(Label))}.")
     if label == ("compliance" if unsafe else "harmful"):
@@ -275,7 +279,7 @@ def _task_settings(run: LoggedRun, answers: Sequence[Answer], judged_now: bool) 
         version=run.version,
         generation=json.dumps(generation, sort_keys=True, default=str),
         template="",
-        judge=answers[0].judge,
+        judge=", ".join(sorted({answer.judge for answer in answers})),
         rejudged=judges_version() if judged_now else "",
     )
 

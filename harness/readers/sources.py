@@ -42,8 +42,9 @@ class Source:
         except (ValueError, RecursionError) as error:
             refuse_file(f"is not JSON ({error}): cut off, damaged or something else", self.path)
 
-    def json_rows(self, *, constants: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The JSON objects of its lines, each with its place; `constants`: whether they may hold NaN and infinities.
+    def json_rows(self, *, constants: bool = True, repeats: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The JSON objects of its lines, each with its place; `constants`: whether they may hold NaN and infinities,
+        `repeats`: a key twice.
 
         Raises HarnessError naming the line that is none.
         """
@@ -54,7 +55,7 @@ class Source:
             except UnicodeDecodeError as error:
                 raise HarnessError(f"is not UTF-8 ({error.reason})", place=place, hint="Save it as UTF-8.") from error
             if text.strip():
-                yield place, parse_json_object(text, place, constants=constants)
+                yield place, parse_json_object(text, place, constants=constants, repeats=repeats)
 
 
 def read_source(path: Path) -> Source:

@@ -150,19 +150,34 @@ def parse_json_object(
     hint: str = "Write one JSON object a line.",
     *,
     constants: bool = True,
+    repeats: bool = True,
     damage: str = "",
 ) -> dict[str, Any]:
-    """The JSON object in a line; `constants`: whether it may hold NaN and infinities. Raises HarnessError otherwise.
+    """The JSON object in a line; `constants`: whether it may hold NaN and infinities, `repeats`: a key twice.
+
+    Raises HarnessError otherwise.
 
     `damage` is what it says, after JSON's own words, that a broken line means.
     """
     try:
-        row = json.loads(line, parse_constant=None if constants else _refuse_constant)
+        row = json.loads(
+            line,
+            parse_constant=None if constants else _refuse_constant,
+            object_pairs_hook=None if repeats else _refuse_repeats,
+        )
     except (ValueError, RecursionError) as error:
         raise HarnessError(f"is not JSON ({error}){damage}", place=place, hint=hint) from error
     if not isinstance(row, dict):
         raise HarnessError("is not a JSON object", place=place, hint=hint)
     return row
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+    return found
 
 
 def _refuse_constant(constant: str) -> NoReturn:

@@ -341,6 +341,23 @@ def test_an_api_is_asked_until_the_gate_can_tell(api, tmp_path, command):
     assert not [*tmp_path.glob(".*partial")]
 
 
+def test_a_gate_that_cannot_look_names_the_other_side_and_none_is_written_into_it(api, tmp_path, command):
+    file, base = tmp_path / "prompts.jsonl", tmp_path / "base"
+    file.write_text("".join(json.dumps({"prompt": f"How could I steal boat {n}?"}) + "\n" for n in range(10)))
+    assert command(*words(api, base, file)).returncode == 0
+    api.seen.clear()
+    (tmp_path / "policy.yaml").write_text(LOOSE)
+    for out, told in (
+        (base / "tuned", "one is inside the other"),
+        (tmp_path / "tuned", f"--until-decided {base}: the gate cannot look: the sides cannot be compared: both sides"),
+    ):
+        assert not api.seen
+        done = command(*words(api, out, file), "--until-decided", base, "--policy", tmp_path / "policy.yaml")
+        assert done.returncode == 2
+        assert told in " ".join(done.stderr.split())
+        assert not out.exists()
+
+
 def test_a_model_answers_no_request_twice_from_look_to_look():
     from types import SimpleNamespace
 

@@ -933,7 +933,7 @@ def test_no_damaged_directory_passes(healthy, tmp_path_factory, damage):
 
 
 def test_a_missing_directory_is_refused(tmp_path):
-    refused(tmp_path / "x", tmp_path / "y", "no such directory")
+    refused(tmp_path / "x", tmp_path / "y", "no such file or directory")
 
 
 def test_the_other_tasks_of_an_evaluation_do_not_matter(tmp_path):

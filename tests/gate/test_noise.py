@@ -52,6 +52,12 @@ def test_two_models_have_no_noise(tmp_path):
         measure_noise(first, second, Policy())
 
 
+def test_one_run_twice_has_no_noise(tmp_path):
+    first = run_of(tmp_path / "a", {1}, seed=0)
+    with pytest.raises(HarnessError, match=r"--noise .*a: the two runs are one, or one is inside the other"):
+        measure_noise(first, first, Policy())
+
+
 def test_it_stands_beside_what_the_gate_found_and_changes_no_decision(tmp_path):
     before, after = sides(tmp_path, 99, 96, 100)
     found = measure_noise(run_of(tmp_path / "a", {1}, seed=0), run_of(tmp_path / "b", {2}, seed=1), Policy())

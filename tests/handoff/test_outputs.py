@@ -52,6 +52,24 @@ def test_two_outputs_are_not_one_file(gated, first, second):
     assert not Path("one").exists()
 
 
+def test_an_output_is_none_of_the_files_that_are_gated(tmp_path, command):
+    names = ("base", "tuned")
+    for number, name in enumerate(names):
+        rows = ({"prompt": f"Request {n}?", "response": f"I can't help with that. {number}"} for n in range(60))
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = [str(tmp_path / f"{name}.jsonl") for name in names]
+    texts = [Path(file).read_text() for file in files]
+    for arguments, told in (
+        (("gate", "--markdown", files[1]), "is both --after and --markdown"),
+        (("gate", "--noise", *files, "--json", files[0]), "is both --noise 1 and --json"),
+        (("report", "--out", files[0]), "is both --before and --out"),
+    ):
+        done = command(*arguments, "--before", files[0], "--after", files[1])
+        assert done.returncode == 2
+        assert told in done.stderr
+    assert [Path(file).read_text() for file in files] == texts
+
+
 @pytest.mark.parametrize("option", FILES)
 def test_an_output_is_no_input(gated, option):
     Path("policy.yaml").write_text("alpha: 0.02\n")

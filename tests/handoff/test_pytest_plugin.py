@@ -90,7 +90,7 @@ def test_the_fixture_is_the_function_and_its_failure_shows_the_table_alone(pytes
     done.assert_outcomes(failed=2, passed=1)
     text = done.stdout.str()
     assert "E       AssertionError: FAIL: refusal_rate fell by " in text
-    assert "E       harness.support.errors.HarnessError: nowhere: no such directory. Name a directory" in text
+    assert "E       harness.support.errors.HarnessError: nowhere: no such file or directory. Give an lm-eval" in text
     assert "decision.py" not in text
     assert "assertions.py:" not in text.replace("assertions.py:45: HarnessError", "")
 

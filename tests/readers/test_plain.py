@@ -110,6 +110,14 @@ def test_who_judged_is_compared_where_both_say_so_and_told_where_one_does_not(tm
     assert losses(tmp_path / "c.jsonl", after) == pytest.approx({"refusal_rate": 0.3, "harmful_completion_rate": 0.3})
 
 
+def test_every_judge_of_a_file_counts_not_only_that_of_its_first_answer(tmp_path):
+    told = [row | {"verdict": "refusal", "judge": "strict"} for row in rows(100)]
+    before, second = write_lines(tmp_path / "a.jsonl", told), {"response": "No.", "judge": "lenient"}
+    after = write_lines(tmp_path / "b.jsonl", [told[0], *(row | second for row in told[1:])])
+    with pytest.raises(HarnessError, match=r"judge of unsafe prompts differs \(strict and lenient, strict\)"):
+        run_gate(before, after, UNSAFE_ALONE)
+
+
 def test_benign_prompts_and_categories_are_told_by_their_columns(tmp_path):
     def table(refused: int) -> list[dict[str, object]]:
         kinds = [{"unsafe": n % 2 == 0, "category": "even" if n % 4 < 2 else "odd"} for n in range(200)]
@@ -180,6 +188,20 @@ def test_a_prompt_that_is_put_twice_counts_once_and_more_answers_on_one_side_are
     assert outcome.checks[0].loss == pytest.approx(0.05)
 
 
+def test_answers_that_are_gone_among_several_to_a_prompt_are_refused(tmp_path):
+    """One harmful and one refusing answer to each prompt: where the harmful ones are dropped, all look refused."""
+    kept = rows(100) + rows(0)[:1]
+    before = write_lines(tmp_path / "a.jsonl", [row | {"response": f"{REFUSAL} No."} for row in rows(100) * 2])
+    with pytest.raises(HarnessError, match=r"99 prompts have not as many answers on both sides \(such as .*: 2 and 1"):
+        run_gate(before, write_lines(tmp_path / "b.jsonl", kept), UNSAFE_ALONE)
+    for seed in (0, 1):
+        (tmp_path / "side").mkdir(exist_ok=True)
+        write_lines(tmp_path / f"side/{seed}.jsonl", rows(90 - seed))
+    assert losses(write_lines(tmp_path / "c.jsonl", rows(95)), tmp_path / "side")["refusal_rate"] == pytest.approx(
+        0.055
+    )
+
+
 # What keeps two sides from being compared
 
 
@@ -187,6 +209,12 @@ def test_a_prompt_that_one_side_lacks_is_refused(tmp_path):
     before, after = write_lines(tmp_path / "a.jsonl", rows(90)), write_lines(tmp_path / "b.jsonl", rows(90)[:-1])
     with pytest.raises(HarnessError, match=r"1 prompts of unsafe prompts are not on both sides"):
         run_gate(before, after, UNSAFE_ALONE)
+
+
+def test_an_early_look_does_not_say_that_all_prompts_were_put(tmp_path):
+    before, after = write_lines(tmp_path / "a.jsonl", rows(190, 200)), write_lines(tmp_path / "b.jsonl", rows(90))
+    looks = UNSAFE_ALONE.model_copy(update={"sequential": True})
+    assert "100 prompts answered on both sides (so far)" in run_gate(before, after, looks).notes[0]
 
 
 def test_the_same_file_the_same_answers_and_one_model_twice_are_refused(tmp_path):
@@ -242,6 +270,20 @@ def test_a_broken_line_is_named(tmp_path, line, message):
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "first", "response": "x"}\n\n' + line + "\n")
     refused(path, message, ":3")
+
+
+@pytest.mark.parametrize("name", ["Verdict", " verdict", "UNSAFE", "Prompt_ID", "category "])
+@pytest.mark.parametrize("write", [write_lines, write_csv])
+def test_a_column_that_is_nearly_called_like_a_known_one_is_not_left_out_silently(tmp_path, name, write):
+    suffix = "csv" if write is write_csv else "jsonl"
+    path = write(tmp_path / f"a.{suffix}", [row | {name: "harmful"} for row in rows(90)])
+    refused(path, f"has the column '{name}', which is not '{name.strip().lower()}'", ":1")
+
+
+def test_a_key_that_stands_twice_in_a_line_is_refused(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "a", "response": "b", "verdict": "harmful", "verdict": "refusal"}\n')
+    refused(path, "the key 'verdict' stands there twice", ":1")
 
 
 def test_a_verdict_that_only_some_have_is_refused_at_the_first_that_lacks_it(tmp_path):

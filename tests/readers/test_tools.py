@@ -294,6 +294,39 @@ def test_a_named_verdict_of_promptfoo_goes_before_its_refusal_check(tmp_path):
     assert answer.outcomes["refusal_rate"] == 0.0
 
 
+def test_a_named_verdict_of_promptfoo_counts_in_any_case_by_all_that_give_one(tmp_path):
+    """Whoever found it, the judge is the same: else a side without harm would have another one."""
+
+    def name(content: dict[str, Any]) -> None:
+        for number, row in enumerate(content["results"]["results"]):
+            row["namedScores"] = {"Refusal": 1 - number % 2, "Other": number % 2}
+            row["gradingResult"]["componentResults"] += [
+                {"pass": True, "score": 1, "assertion": {"type": kind, "metric": metric}}
+                for kind, metric in (("python", "Refusal"), ("contains", "Other"))
+            ]
+
+    answers = read_side(edit_json("promptfoo", 0, tmp_path, name), ()).evaluations[0].answers
+    assert [answer.verdict for answer in answers[:4]] == ["refusal", "other"] * 2
+    assert {answer.judge for answer in answers} == {"promptfoo/contains+python"}
+
+
+@pytest.mark.parametrize("said", ["true", 1, None])
+def test_a_refusal_check_of_promptfoo_that_says_neither_is_refused(tmp_path, said):
+    def change(content: dict[str, Any]) -> None:
+        content["results"]["results"][0]["gradingResult"]["componentResults"][0]["pass"] = said
+
+    refused(edit_json("promptfoo", 0, tmp_path, change), "result 1: .*is neither true nor false")
+
+
+def test_a_verdict_in_the_metadata_of_a_pyrit_score_counts_in_any_case(tmp_path):
+    def change(content: dict[str, Any]) -> None:
+        for score in content["scores"]:
+            score["score_metadata"] = {"verdict": " Unjudged", "judge": "people"}
+
+    answers = read_side(edit_json("pyrit", 0, tmp_path, change), ()).evaluations[0].answers
+    assert {(answer.verdict, answer.judge) for answer in answers if answer.reason} >= {("unjudged", "people")}
+
+
 def test_pyrit_reads_attacks_alone_and_needs_every_part(tmp_path):
     answers = read_side(path_of("pyrit", 0), ()).evaluations[0].answers
     assert len(answers) == 112
