@@ -13,7 +13,14 @@ from typer.core import TyperCommand
 
 from harness.cli.printing.terminal import padded_text, safe_text, stdout_console
 from harness.handoff.gate_json import gate_json
-from harness.handoff.outputs import OutputFiles, comment_on_error, refuse_bad_outputs, write_outputs
+from harness.handoff.outputs import (
+    OutputFiles,
+    comment_on_error,
+    refuse_bad_comment,
+    refuse_bad_outputs,
+    refuse_unhashable,
+    write_outputs,
+)
 from harness.handoff.record import record_decision
 from harness.handoff.rendering import DECISION_MARKS, gate_footnotes, table_lines
 from harness.support.artifacts import write_text
@@ -143,8 +150,12 @@ def gate_command(
     from harness.gate.noise import add_noise, measure_noise
 
     files = OutputFiles(junit, markdown, json_file, sarif, statement, annotations, comment, hub, hub_dataset)
-    refuse_bad_outputs(files, {"--policy": policy, "--labels": labels, "--calibration": calibration})
+    refuse_bad_comment(comment)
     with comment_on_error(comment):
+        hashed = [("--policy", policy), ("--labels", labels), ("--calibration", calibration)]
+        refuse_unhashable(hashed)
+        sides_given = [("--before", before), ("--after", after), *(("--noise", run) for run in noise or ())]
+        refuse_bad_outputs(files, [*hashed, *sides_given])
         rules = read_policy(policy) if policy else Policy()
         rules = rules.model_copy(update={"sequential": sequential or rules.sequential})
         found = measure_noise(*noise, rules, judge) if noise else ()
