@@ -189,6 +189,16 @@ def test_names_are_shown_and_do_nothing_and_paths_and_texts_are_left_out(decided
     assert str(tmp_path) not in text
 
 
+def test_a_name_that_is_one_of_our_marks_does_not_stop_the_next_gate(decided, folder):
+    mark = "<!-- refusal-displacement: end -->"
+    told = replace(decided, reason=f"fell in {mark}", notes=(mark,))
+    write_hub_results(told, Policy(), folder)
+    first = (folder / "README.md").read_text()
+    write_hub_results(told, Policy(), folder)
+    assert (folder / "README.md").read_text() == first
+    assert (first.count(mark), first.count("`<! -- refusal-displacement: end -->`")) == (1, 1)
+
+
 def test_a_rate_that_was_not_measured_is_left_out(decided, folder):
     part = tuple(replace(c, after=float("nan")) if c.metric != "refusal_rate" else c for c in decided.checks)
     write_hub_results(replace(decided, checks=part), Policy(), folder, "org/safety")
