@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from harness.evaluation.manifest import RunManifest
 from harness.handoff.annotations import annotation_lines, run_url
 from harness.handoff.gate_json import gate_json
-from harness.handoff.hub import MODEL_CARD, make_hub_files, write_hub_files
+from harness.handoff.hub import MODEL_CARD, make_hub_files
 from harness.handoff.markdown import code_span, markdown_text
 from harness.handoff.record import add_registration
 from harness.handoff.rendering import junit_text
 from harness.handoff.sarif import sarif_log
 from harness.handoff.statement import gate_statement
-from harness.support.artifacts import atomic_file, explain_write_errors, write_text
+from harness.support.artifacts import explain_write_errors, write_text, write_together
 from harness.support.console import print_note
 from harness.support.errors import HarnessError
 
@@ -103,7 +103,7 @@ def _refuse_evidence(record: GateRecord, files: OutputFiles) -> None:
 
 
 def write_outputs(record: GateRecord, files: OutputFiles, *, texts: bool = False) -> GateRecord:
-    """Writes every file, whole or not at all, and then the comment; returns the record with what was found out for it.
+    """Writes all files or none, each whole, and then the comment; returns the record with what was found out for it.
 
     All are made before the first is written. `texts`: prompts and answers too, in Markdown and JSON: harmful text.
     Raises HarnessError where a file cannot be written, or is one that was gated. That there is no comment is a warning.
@@ -121,10 +121,7 @@ def write_outputs(record: GateRecord, files: OutputFiles, *, texts: bool = False
     if files.markdown:
         texts_made.append((files.markdown, _appended(files.markdown, markdown_text(record.outcome, texts=texts))))
     of_model = make_hub_files(record.outcome, record.policy, files.hub, files.hub_dataset) if files.hub else []
-    for path, content in texts_made:
-        with atomic_file(path) as temporary:
-            temporary.write_bytes(content)
-    write_hub_files(of_model)
+    write_together([*texts_made, *of_model])
     warnings = _put_comment(markdown_text(record.outcome), files.comment)
     if files.annotations:
         write_text(files.annotations, annotation_lines(record.outcome, warnings))

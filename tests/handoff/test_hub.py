@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.gate.decision import run_gate
 from harness.gate.policy import Policy
-from harness.handoff.hub import HUB_RESULTS, make_hub_files, write_hub_files
+from harness.handoff.hub import HUB_RESULTS, make_hub_files
+from harness.support.artifacts import write_together
 from harness.support.errors import HarnessError
 from helpers.samples_files import sides
 
@@ -47,7 +48,7 @@ def folder(tmp_path):
 
 
 def write_hub_results(*given):
-    write_hub_files(make_hub_files(*given))
+    write_together(make_hub_files(*given))
 
 
 def entries(folder):

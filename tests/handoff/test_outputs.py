@@ -71,6 +71,19 @@ def test_one_that_cannot_be_written_is_bad_usage_and_nothing_is_half_there(gated
     assert {path.name for path in Path().iterdir()} == {"before", "after", "file"}
 
 
+def test_all_files_are_written_or_none(gated):
+    """A statement that stays beside exit code 2 would be signed."""
+    Path("file").write_text("")
+    Path("model").mkdir()
+    written = [name for name in FILES if name not in ("annotations", "markdown")]
+    done = gated(*options(*written), "--hub", "model", "--markdown", "file/out")
+    assert done.returncode == 2
+    assert done.stderr.count("cannot be written") == 1
+    assert "file/out: cannot be written" in done.stderr
+    assert {path.name for path in Path().iterdir()} == {"before", "after", "file", "model"}
+    assert not [*Path("model").iterdir()]
+
+
 @pytest.mark.parametrize("option", FILES)
 def test_a_gate_that_refuses_its_input_writes_nothing(gated, option):
     assert gated(f"--{option}", "out", "--labels", "missing.csv").returncode == 2
