@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.support.artifacts import write_text
+from harness.support.artifacts import explain_write_errors, write_text
 from harness.support.errors import HarnessError
 from harness.support.layout import RunFiles
 
@@ -51,6 +51,7 @@ def report_command(
     harness report runs/miniature --redact --out for-the-ticket.html
     harness report --before inspect-logs/base --after answers.jsonl --out compared.html
     """
+    _refuse_other_file(out)
     if before or after:
         if run_dirs or before is None or after is None:
             raise HarnessError("are given together, and without runs", place="--before and --after")
@@ -65,6 +66,16 @@ def report_command(
         target, page = out or RunFiles(run_dirs[0]).report, _runs_page(run_dirs, redact=redact)
     write_text(target, page)
     print(f"Report: {target.resolve()}")
+
+
+def _refuse_other_file(out: Path | None) -> None:
+    """Raises HarnessError where the page would take the place of a file that is no page, as an input is."""
+    if out is None or not out.is_file():
+        return
+    with explain_write_errors(out), out.open("rb") as stream:
+        begins = stream.read(200).lstrip().lower()
+    if begins and not begins.startswith((b"<!doctype html", b"<html")):
+        raise HarnessError("is there already, and no page", place=f"--out {out}", hint="Name another file.")
 
 
 def _runs_page(run_dirs: list[Path], *, redact: bool) -> str:
