@@ -16,7 +16,6 @@ from harness.handoff.gate_json import gate_json
 from harness.handoff.outputs import (
     OutputFiles,
     comment_on_error,
-    refuse_bad_comment,
     refuse_bad_outputs,
     refuse_unhashable,
     write_outputs,
@@ -150,12 +149,8 @@ def gate_command(
     from harness.gate.noise import add_noise, measure_noise
 
     files = OutputFiles(junit, markdown, json_file, sarif, statement, annotations, comment, hub, hub_dataset)
-    refuse_bad_comment(comment)
     with comment_on_error(comment):
-        hashed = [("--policy", policy), ("--labels", labels), ("--calibration", calibration)]
-        refuse_unhashable(hashed)
-        sides_given = [("--before", before), ("--after", after), *(("--noise", run) for run in noise or ())]
-        refuse_bad_outputs(files, [*hashed, *sides_given])
+        _refuse_bad_files(files, (policy, labels, calibration), (before, after, *(noise or ())))
         rules = read_policy(policy) if policy else Policy()
         rules = rules.model_copy(update={"sequential": sequential or rules.sequential})
         found = measure_noise(*noise, rules, judge) if noise else ()
@@ -168,6 +163,13 @@ def gate_command(
         record = write_outputs(record, files, texts=with_text)
     _print_record(record, as_json, with_text)
     raise typer.Exit(outcome.exit_code)
+
+
+def _refuse_bad_files(files: OutputFiles, hashed: Sequence[Path | None], sides: Sequence[Path | None]) -> None:
+    """Raises HarnessError on inputs whose hash cannot be told, and on outputs that would take the place of another."""
+    named = [*zip(("--policy", "--labels", "--calibration"), hashed, strict=True)]
+    refuse_unhashable(named)
+    refuse_bad_outputs(files, [*named, *zip(("--before", "--after", "--noise", "--noise"), sides, strict=False)])
 
 
 class GateCommand(TyperCommand):

@@ -86,13 +86,6 @@ def refuse_unhashable(inputs: Sequence[tuple[str, Path | None]]) -> None:
             raise HarnessError("is no file", place=f"{option} {path}", hint=hint)
 
 
-def refuse_bad_comment(identity: str | None) -> None:
-    """Raises HarnessError where the comment's id could not stand in a hidden mark."""
-    if identity is not None and not _COMMENT_ID.fullmatch(identity):
-        hint = "Take letters, digits, dots, dashes and underscores, 64 at most."
-        raise HarnessError("is no id of a comment", place=f"--comment {identity}", hint=hint)
-
-
 def _refuse_evidence(record: GateRecord, files: OutputFiles) -> None:
     """Raises HarnessError where an output would take the place of a file that the decision was made from."""
     read = {(Path(side.path) / name).resolve() for side in record.outcome.sides for name, _ in side.files}
@@ -116,6 +109,7 @@ def write_outputs(record: GateRecord, files: OutputFiles, *, texts: bool = False
         (files.json, lambda: _json_text(gate_json(record, texts=texts))),
         (files.sarif, lambda: _json_text(sarif_log(record))),
         (files.statement, lambda: _json_text(gate_statement(record, run_url(os.environ)))),
+        (files.annotations, lambda: annotation_lines(record.outcome)),
     ]
     texts_made = [(path, make().encode(errors=_ESCAPED)) for path, make in made if path]
     if files.markdown:
@@ -123,14 +117,20 @@ def write_outputs(record: GateRecord, files: OutputFiles, *, texts: bool = False
     of_model = make_hub_files(record.outcome, record.policy, files.hub, files.hub_dataset) if files.hub else []
     write_together([*texts_made, *of_model])
     warnings = _put_comment(markdown_text(record.outcome), files.comment)
-    if files.annotations:
+    if files.annotations and warnings:
         write_text(files.annotations, annotation_lines(record.outcome, warnings))
     return record
 
 
 @contextmanager
 def comment_on_error(identity: str | None) -> Iterator[None]:
-    """Where the block raises, the comment says that nothing was decided, rather than what an earlier run decided."""
+    """Where the block raises, the comment says that nothing was decided, rather than what an earlier run decided.
+
+    Raises HarnessError where the comment's id could not stand in a hidden mark.
+    """
+    if identity is not None and not _COMMENT_ID.fullmatch(identity):
+        hint = "Take letters, digits, dots, dashes and underscores, 64 at most."
+        raise HarnessError("is no id of a comment", place=f"--comment {identity}", hint=hint)
     try:
         yield
     except Exception as error:
