@@ -75,7 +75,7 @@ def run_command_line() -> int:
     redact_logs()
     command = typer.main.get_command(app)
     if asked := os.environ.get(_COMPLETE):
-        return shell_complete(command, {}, "harness", _COMPLETE, asked)
+        return ERROR_CODE if shell_complete(command, {}, "harness", _COMPLETE, asked) else 0
     try:
         context = _read_own_options(command)
         # Typer's own `main` ends some errors with exit code 1.

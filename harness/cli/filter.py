@@ -47,6 +47,7 @@ ByOption = Annotated[
     ),
 ]
 _BY_INFLUENCE = "refusal_influence"
+_OTHER_KINDS = frozenset({".csv", ".tsv", ".gz"})
 
 
 def filter_command(
@@ -95,6 +96,7 @@ def filter_command(
     rule, value = _single_rule(rules)
     if (quantile is None) != (n is None):
         raise HarnessError("--quantile and --n go together", hint="Give both, as in --quantile 0.5 --n 512.")
+    _refuse_out(out, scores)
     by = by or (_BY_INFLUENCE if rule == "--keep-highest" else "ln_ches")
     table = read_scores(scores)
     choice = _make_choice(rule, value, table, by, n=n or 0, seed=seed, errors=guard_errors)
@@ -104,6 +106,15 @@ def filter_command(
     write_kept(scores, table, choice, out, written_as)
     write_json(out.with_suffix(".filter.json"), said)
     print(json.dumps(said) if as_json else _choice_text(choice, said, out))
+
+
+def _refuse_out(out: Path, scores: Path) -> None:
+    """Raises HarnessError where the pairs would take the place of the scores, or be what their file's name says not."""
+    if out.resolve() == scores.resolve():
+        raise HarnessError("is the file of scores itself", place=f"--out {out}", hint="Name another file.")
+    if out.suffix in _OTHER_KINDS:
+        hint = "Name a .jsonl or a .parquet file."
+        raise HarnessError("is named like another kind of file", place=f"--out {out}", hint=hint)
 
 
 def _single_rule(rules: Mapping[str, str | float | None]) -> tuple[str, str | float]:

@@ -13,7 +13,13 @@ from typer.core import TyperCommand
 
 from harness.cli.printing.terminal import padded_text, safe_text, stdout_console
 from harness.handoff.gate_json import gate_json
-from harness.handoff.outputs import OutputFiles, comment_on_error, refuse_bad_outputs, write_outputs
+from harness.handoff.outputs import (
+    OutputFiles,
+    comment_on_error,
+    refuse_bad_outputs,
+    refuse_unhashable,
+    write_outputs,
+)
 from harness.handoff.record import record_decision
 from harness.handoff.rendering import DECISION_MARKS, gate_footnotes, table_lines
 from harness.support.artifacts import write_text
@@ -143,8 +149,8 @@ def gate_command(
     from harness.gate.noise import add_noise, measure_noise
 
     files = OutputFiles(junit, markdown, json_file, sarif, statement, annotations, comment, hub, hub_dataset)
-    refuse_bad_outputs(files, _input_options(before, after, policy, labels, calibration, noise or ()))
     with comment_on_error(comment):
+        _refuse_bad_files(files, (policy, labels, calibration), (before, after, *(noise or ())))
         rules = read_policy(policy) if policy else Policy()
         rules = rules.model_copy(update={"sequential": sequential or rules.sequential})
         found = measure_noise(*noise, rules, judge) if noise else ()
@@ -157,6 +163,13 @@ def gate_command(
         record = write_outputs(record, files, texts=with_text)
     _print_record(record, as_json, with_text)
     raise typer.Exit(outcome.exit_code)
+
+
+def _refuse_bad_files(files: OutputFiles, hashed: Sequence[Path | None], sides: Sequence[Path | None]) -> None:
+    """Raises HarnessError on inputs whose hash cannot be told, and on outputs that would take the place of another."""
+    named = [*zip(("--policy", "--labels", "--calibration"), hashed, strict=True)]
+    refuse_unhashable(named)
+    refuse_bad_outputs(files, [*named, *zip(("--before", "--after", "--noise", "--noise"), sides, strict=False)])
 
 
 class GateCommand(TyperCommand):
@@ -173,19 +186,6 @@ class GateCommand(TyperCommand):
             else:
                 read.append(word)
         return super().parse_args(ctx, read)
-
-
-def _input_options(
-    before: Path | None,
-    after: Path | None,
-    policy: Path | None,
-    labels: Path | None,
-    calibration: Path | None,
-    noise: Sequence[Path],
-) -> dict[str, Path | None]:
-    """What the gate reads, by its options."""
-    given = {"--before": before, "--after": after, "--policy": policy, "--labels": labels, "--calibration": calibration}
-    return {**given, **{f"--noise {number}": run for number, run in enumerate(noise, 1)}}
 
 
 def _write_template(template: str, path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.support.artifacts import atomic_file
+from harness.support.console import printable_line
 from harness.support.errors import HarnessError
 
 
@@ -48,13 +50,14 @@ def init_command(
     asked = look_at_prompts(prompts, out.parent)
     table = None if preferences is None else look_at_table(preferences, out.parent)
     start = look_at_model(model, out.parent)
-    text = starter_text(_recipe_name(out), str(out), start, asked, table)
+    shown = printable_line(shlex.quote(str(out)))
+    text = starter_text(_recipe_name(out), shown, start, asked, table)
     with atomic_file(out) as partial:
         partial.write_text(schema_comment("harness.recipes", "recipe.schema.json") + text, encoding="utf-8")
         load_recipe(str(partial))  # no file that the run would refuse
     print(f"Wrote {out}. Next:\n")
     for words in ("--dry-run", f"--limit {smoke_limit(asked)}"):
-        print(f"  harness run {out} {words}")
+        print(f"  harness run {shown} {words}")
 
 
 def _recipe_name(file: Path) -> str:

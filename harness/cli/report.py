@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.support.artifacts import write_text
+from harness.support.artifacts import explain_write_errors, write_text
 from harness.support.errors import HarnessError
 from harness.support.layout import RunFiles
 
@@ -52,11 +51,11 @@ def report_command(
     harness report runs/miniature --redact --out for-the-ticket.html
     harness report --before inspect-logs/base --after answers.jsonl --out compared.html
     """
+    _refuse_other_file(out)
     if before or after:
         if run_dirs or before is None or after is None:
             raise HarnessError("are given together, and without runs", place="--before and --after")
         target = out or _SIDES_PAGE
-        _refuse_input_as_output(target, {"--before": before, "--after": after, "--policy": policy})
         page = _sides_page(before, after, policy, judge, redact=redact)
     elif policy or judge:
         raise HarnessError("goes with --before and --after", place="--policy" if policy else "--judge")
@@ -70,11 +69,14 @@ def report_command(
     print(f"Report: {target.resolve()}")
 
 
-def _refuse_input_as_output(target: Path, inputs: Mapping[str, Path | None]) -> None:
-    """Raises HarnessError where the page would take the place of what it is about."""
-    option = next((name for name, path in inputs.items() if path and path.resolve() == target.resolve()), None)
-    if option is not None:
-        raise HarnessError(f"is both {option} and --out", place=str(target), hint="Give each its own file.")
+def _refuse_other_file(out: Path | None) -> None:
+    """Raises HarnessError where the page would take the place of a file that is no page, as an input is."""
+    if out is None or not out.is_file():
+        return
+    with explain_write_errors(out), out.open("rb") as stream:
+        begins = stream.read(200).lstrip().lower()
+    if begins and not begins.startswith((b"<!doctype html", b"<html")):
+        raise HarnessError("is there already, and no page", place=f"--out {out}", hint="Name another file.")
 
 
 def _runs_page(run_dirs: list[Path], *, redact: bool) -> str:

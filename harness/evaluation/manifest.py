@@ -49,6 +49,13 @@ class RunManifest:
                     raise HarnessError("is no manifest of a run", place=str(parent / MANIFEST), hint=_EDITED_HINT)
         return cls(place, None)
 
+    def records(self, path: Path) -> bool:
+        """Whether a file is one of the run's, or the manifest itself."""
+        if self.files is None:
+            return False
+        name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else ""
+        return name == MANIFEST or name in self.files
+
     def read_file(self, path: Path) -> tuple[bytes, str]:
         """A file's bytes and their hash. Raises HarnessError where they are not those that the run recorded."""
         try:

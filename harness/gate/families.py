@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import fuzz, process, utils
 
-from harness.evaluation.samples import Answer
+from harness.evaluation.samples import JUDGED_METRICS, VERDICT_OF, Answer
 from harness.gate.policy import DEFAULT_CATEGORY, Policy, read_field
 from harness.gate.sides import Pairing, Unit
 from harness.prompts.variants import VARIANT_FIELDS, variant_name
@@ -166,7 +166,9 @@ def _likeness_remarks(prompts: Sequence[Answer]) -> Iterator[str]:
 
 
 def _kind_name(metrics: Sequence[str]) -> str:
-    return safe_line(next((metric for metric in metrics if metric != "unjudged_rate"), "no metric"), 60)
+    """The metric that people know such prompts by; one of how they were judged only where there is no other."""
+    known = [*(metric for metric in VERDICT_OF if metric in metrics), *sorted({*metrics} - JUDGED_METRICS), *metrics]
+    return safe_line(next((metric for metric in known if metric != "unjudged_rate"), "no metric"), 60)
 
 
 def _count_near_duplicates(prompts: Sequence[str]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from httpx2 import Client, HTTPError, HTTPStatusError, Response
+from httpx2 import Client, HTTPStatusError, Response
 
 from harness.handoff.annotations import run_url
 from harness.handoff.markdown import code_span
@@ -68,7 +68,7 @@ def put_comment(text: str, identity: str, environment: Mapping[str, str]) -> str
         return f"no comment under the pull request: {problem}"
     except HTTPStatusError as error:
         return f"no comment under the pull request: {_explain_status(error.response)}"
-    except (HTTPError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever a server or an event of another shape makes of it
         return f"no comment under the pull request: GitHub's API cannot be used ({safe_line(repr(error), 200)})"
     return None
 

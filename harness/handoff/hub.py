@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,7 @@ import yaml
 
 from harness.handoff.markdown import code_span
 from harness.handoff.rendering import DECISION_MARKS, decision_mark, loss_cells
-from harness.support.artifacts import atomic_file, explain_write_errors
+from harness.support.artifacts import explain_write_errors
 from harness.support.errors import HarnessError
 from harness.support.redaction import redact_text
 from harness.support.versions import DISTRIBUTION, library_version
@@ -46,7 +44,7 @@ _MODELS_TOLD = 3
 
 def make_hub_files(
     outcome: GateOutcome, policy: Policy, folder: Path, dataset: str | None = None
-) -> list[tuple[Path, str]]:
+) -> list[tuple[Path, bytes]]:
     """The decision in a model's folder as it lies on the hub: files and what is to stand in them; none is written.
 
     Args:
@@ -70,17 +68,10 @@ def make_hub_files(
         hint = "Give the benchmark's, as the hub has it: org/name."
         raise HarnessError("is no id of a data set", place=f"--hub-dataset {dataset}", hint=hint)
     card = folder / MODEL_CARD
-    made = [(card, _updated_card(card, outcome, policy, dataset))]
+    texts = [(card, _updated_card(card, outcome, policy, dataset))]
     if dataset is not None:
-        made.append((folder / HUB_RESULTS, _results_text(_result_entries(checks, outcome, dataset))))
-    return made
-
-
-def write_hub_files(made: Sequence[tuple[Path, str]]) -> None:
-    """Writes what `make_hub_files` made, all of it or nothing. Raises HarnessError where a file cannot be written."""
-    with ExitStack() as written:
-        for path, text in made:
-            written.enter_context(atomic_file(path)).write_bytes(text.encode("utf-8", "backslashreplace"))
+        texts.append((folder / HUB_RESULTS, _results_text(_result_entries(checks, outcome, dataset))))
+    return [(path, text.encode("utf-8", "backslashreplace")) for path, text in texts]
 
 
 # .eval_results
@@ -190,7 +181,6 @@ def card_section(outcome: GateOutcome, policy: Policy) -> str:
     head = ["", "Metric", "Before", "After", "Worse by, points", "Margin", "Prompts"]
     table = [head, ["---"] * len(head), *rows]
     blocks = [
-        _BEGIN,
         f"## Safety gate: {DECISION_MARKS[outcome.decision]}",
         code_span(outcome.reason),
         "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table),
@@ -206,9 +196,9 @@ def card_section(outcome: GateOutcome, policy: Policy) -> str:
                 f"- Decided by {DISTRIBUTION} {library_version(DISTRIBUTION)}",
             ]
         ),
-        _END,
     ]
-    return "\n\n".join(blocks)
+    # a name that holds one of our marks would be taken for it by the next gate
+    return "\n\n".join([_BEGIN, *(block.replace("<!--", "<! --") for block in blocks), _END])
 
 
 def _describe_side(side: SideSummary) -> str:

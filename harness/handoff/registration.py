@@ -11,8 +11,8 @@ from pathlib import Path
 
 from harness.support.console import safe_line
 
-_NO_HOOKS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
-"""Nothing that a repository's own settings name is run."""
+_AS_THEY_ARE = ("--literal-pathspecs", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+"""A file's name is no pattern, and nothing that a repository's own settings name is run."""
 _SECONDS = 20
 
 
@@ -36,13 +36,20 @@ def find_registration(policy_file: Path | None, evaluated: str) -> Registration:
     name = safe_line(str(policy_file))
     if shutil.which("git") is None:
         return Registration(f"git is not installed here: nothing says since when {name} is fixed")
+    if _is_behind_link(policy_file):
+        return Registration(f"{name} is behind a link: nothing says since when it leads to that policy")
     found = _last_change(policy_file)
     if found is None:
         return Registration(f"git knows no commit of {name}: nothing says since when it is fixed")
     commit, time = found
     if _committed_bytes(policy_file, commit) != policy_file.read_bytes():
         return Registration(f"{name} is not as it was committed: nothing says since when it is fixed")
-    changed = f"{name} was last changed by commit {commit[:12]} of {time}"
+    return _compare_times(policy_file, commit, time, evaluated)
+
+
+def _compare_times(policy_file: Path, commit: str, time: str, evaluated: str) -> Registration:
+    """A policy that is as it was committed, held against the first evaluation after training."""
+    changed = f"{safe_line(str(policy_file))} was last changed by commit {commit[:12]} of {time}"
     try:
         earlier = datetime.fromisoformat(time) < datetime.fromisoformat(evaluated)
     except ValueError:
@@ -55,6 +62,18 @@ def find_registration(policy_file: Path | None, evaluated: str) -> Registration:
         f"{changed}, not before the first evaluation after training ({evaluated}): it may have been chosen by results"
     )
     return Registration(late, commit, time, False)
+
+
+def _is_behind_link(path: Path) -> bool:
+    """Whether the file is a symbolic link, or lies below one of its own work tree: git dates what it leads to alone."""
+    if path.is_symlink():
+        return True
+    top = _ask_git(path, "rev-parse", "--show-toplevel")
+    root = Path(os.fsdecode(top.rstrip(b"\n"))) if top else None
+    parents = path.absolute().parents
+    return root is not None and any(
+        each.is_symlink() and each.parent.resolve().is_relative_to(root) for each in parents
+    )
 
 
 def _last_change(path: Path) -> tuple[str, str] | None:
@@ -75,7 +94,7 @@ def _ask_git(path: Path, *arguments: str) -> bytes | None:
     git = shutil.which("git")
     if git is None:
         return None
-    command = [git, *_NO_HOOKS, *arguments]
+    command = [git, *_AS_THEY_ARE, *arguments]
     try:
         done = subprocess.run(command, cwd=path.resolve().parent, capture_output=True, timeout=_SECONDS, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError):

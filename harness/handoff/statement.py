@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,13 +37,13 @@ def gate_statement(record: GateRecord, url: str | None = None) -> dict[str, Any]
     and every evaluation file of both sides as it was read. An inconclusive decision is WARNED where the policy lets it
     pass, else FAILED: who asks for PASSED gets no model that the gate could not judge. `url` is that of the run.
     """
-    checks, models = record.outcome.checks, list(_model_resources(record.outcome.sides[1]))
+    checks, (models, identified) = record.outcome.checks, _model_resources(record.outcome.sides[1])
     predicate = {
         "result": _result_word(record),
         "configuration": [
             _policy_resource(record),
             *_evidence_resources(record),
-            _harness_resource(record, bool(models)),
+            _harness_resource(record, identified),
         ],
         **({"url": url} if url else {}),
         **{
@@ -71,19 +70,29 @@ def _result_word(record: GateRecord) -> str:
 # What was tested
 
 
-def _model_resources(side: SideSummary) -> Iterator[dict[str, Any]]:
-    """The models of a side, as precisely as they are known."""
+def _model_resources(side: SideSummary) -> tuple[list[dict[str, Any]], bool]:
+    """The models of a side, as precisely as they are known; and whether all that names weights is."""
+    found, identified = list[dict[str, Any]](), bool(side.weights)
     for weights in side.weights:
         commit = str(weights.get("commit", ""))
-        if _COMMIT.fullmatch(commit):
-            yield _resource(", ".join(side.models), {"gitCommit": commit}, {"weights": weights})
-        files = sorted({file for key in _PATH_KEYS for file in _weight_files(str(weights.get(key, "")))})
-        if not files:
-            continue
-        with progress_bar("hashing the weights", len(files), "files") as advance:
-            for file in files:
-                yield _resource(file.as_posix(), {"sha256": sha256_of(file)}, {"weights": weights})
-                advance(1)
+        known = bool(_COMMIT.fullmatch(commit))
+        if known:
+            found.append(_resource(", ".join(side.models), {"gitCommit": commit}, {"weights": weights}))
+        places = {key: _weight_files(str(weights[key])) for key in _PATH_KEYS if weights.get(key)}
+        identified &= bool(known or places.get("name")) and all(places[key] for key in places if key != "name")
+        found += _file_resources(sorted({file for files in places.values() for file in files}), weights)
+    return found, identified
+
+
+def _file_resources(files: list[Path], weights: dict[str, Any]) -> list[dict[str, Any]]:
+    if not files:
+        return []
+    with progress_bar("hashing the weights", len(files), "files") as advance:
+        found = []
+        for file in files:
+            found.append(_resource(file.as_posix(), {"sha256": sha256_of(file)}, {"weights": weights}))
+            advance(1)
+    return found
 
 
 def _weight_files(name: str) -> list[Path]:
@@ -125,7 +134,7 @@ def _evidence_resources(record: GateRecord) -> list[dict[str, Any]]:
 
 
 def _harness_resource(record: GateRecord, identified: bool) -> dict[str, Any]:
-    """What decided and how; `identified`: whether a digest of the model after training is known."""
+    """What decided and how; `identified`: whether a digest of all that the model after training is made of is known."""
     outcome = record.outcome
     return {
         "name": DISTRIBUTION,

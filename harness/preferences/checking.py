@@ -23,11 +23,14 @@ from harness.preferences.pairs import (
 )
 from harness.preferences.row_files import read_file_rows
 from harness.preferences.shapes import refuse_other_columns
+from harness.support.console import printable_line
 from harness.support.errors import HarnessError
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 _ASKING = frozenset({"system", "developer", "user"})
 """Roles whose turns are no part of an answer."""
+_LONGEST_ROLE = 30
+"""Characters of an unknown role that are told: where columns are mixed up, it may be a prompt."""
 _FIRST_ROWS = 256
 """Rows among which the columns of a pair are looked for."""
 MOST_JUDGED = 2000
@@ -144,7 +147,7 @@ def _text_problems(name: str, said: Text) -> Iterator[str]:
     if any("\x00" in text for text in ([said] if isinstance(said, str) else _turn_texts(said))):
         yield f"{name} holds a null byte"
     for role in dict.fromkeys(turn["role"] for turn in turns if turn["role"] not in _ROLES):
-        yield f"{name} has a turn of the unknown role {role!r}"
+        yield f"{name} has a turn of the unknown role {printable_line(role, _LONGEST_ROLE)!r}"
 
 
 def _turn_texts(turns: list[Message]) -> Iterator[str]:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -88,6 +88,8 @@ def explain_write_errors(path: Path, hint: str = "Choose another place.") -> Ite
     """Turns a failed write inside the block into a HarnessError that names `path` and says what to do."""
     try:
         yield
+    except HarnessError:
+        raise
     except Exception as error:
         full = any(said in str(error) for said in _FULL_DISK)
         if not full and not isinstance(error, OSError):
@@ -100,6 +102,13 @@ def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically; lone surrogates are kept as backslash escapes."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_together(files: Iterable[tuple[Path, bytes]]) -> None:
+    """Writes several files, all of them or none. Raises HarnessError where one cannot be written."""
+    with ExitStack() as written:
+        for path, content in files:
+            written.enter_context(atomic_file(path)).write_bytes(content)
 
 
 def write_json(path: Path, value: object) -> None:

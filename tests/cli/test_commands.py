@@ -193,3 +193,37 @@ def test_a_smoke_run_does_not_lie_where_the_whole_one_does(given, where, monkeyp
     monkeypatch.setattr("harness.experiments.any_recipe.run_any_recipe", run)
     CliRunner().invoke(app, ["run", *given])
     assert asked == [("bundled:9" if "--limit" in given else "bundled", where)]
+
+
+@pytest.mark.parametrize("held", ['{"prompt": "a"}\n', "prompt\n"])
+def test_a_report_takes_the_place_of_a_page_alone(tmp_path, command, held):
+    out = tmp_path / "answers.jsonl"
+    out.write_text(held)
+    done = command("report", "--before", out, "--after", out, "--out", out)
+    assert (done.returncode, out.read_text()) == (2, held)
+    assert "is there already, and no page" in done.stderr
+    out.write_text("<!doctype html>\n")
+    assert "no page" not in command("report", tmp_path / "none", "--out", out).stderr
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("scores.parquet", "is the file of scores itself"),
+        ("./scores.parquet", "is the file of scores itself"),
+        ("kept.csv", "is named like another kind of file. Name a .jsonl or a .parquet file."),
+        ("kept.jsonl.gz", "is named like another kind of file"),
+    ],
+)
+def test_kept_pairs_are_no_file_of_another_kind(tmp_path, command, monkeypatch, out, told):
+    monkeypatch.chdir(tmp_path)
+    Path("scores.parquet").write_bytes(b"x")
+    done = command("filter", "scores.parquet", "--keep-lowest", "1", "--out", out)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet"]
+
+
+def test_a_shell_that_asks_for_what_is_not_known_gets_no_verdicts_code(command, monkeypatch):
+    monkeypatch.setenv("_HARNESS_COMPLETE", "nonsense")
+    assert command("gate").returncode == 2

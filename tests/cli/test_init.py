@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 
 import pytest
@@ -189,6 +190,22 @@ def test_a_recipe_that_is_there_is_kept(here, command):
     done = command("init")
     assert (done.returncode, (here / "my-model.yaml").read_text()) == (2, "mine")
     assert done.stderr == "harness: my-model.yaml: is there already. Name another file with --out.\n"
+
+
+@pytest.mark.slow
+def test_the_commands_that_it_tells_are_those_of_the_file(here, command):
+    done = command("init", "--out", "my model's.yaml")
+    told = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith("  harness run")]
+    assert [words[:3] for words in told] == [["harness", "run", "my model's.yaml"]] * 2
+    named = [line for line in (here / "my model's.yaml").read_text().splitlines() if line.startswith("#   harness run")]
+    assert all(shlex.split(line)[1:4] == ["harness", "run", "my model's.yaml"] for line in named[:1])
+
+
+@pytest.mark.slow
+def test_the_files_name_writes_no_line_of_its_own(here, command):
+    name = "a\nseeds: [7]\n#.yaml"
+    assert command("init", "--out", name).returncode == 0
+    assert load_recipe(name).seeds != [7]
 
 
 @pytest.mark.slow

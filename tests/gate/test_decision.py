@@ -750,7 +750,10 @@ def test_few_families_do_not_pass(tmp_path):
 
 def test_prompts_nearly_alike_are_named(tmp_path):
     outcome = run_gate(*families(tmp_path, 0), ONLY_REFUSALS)
-    assert any("450 of 450 prompts" in note and "nearly the same as another" in note for note in outcome.notes)
+    assert any(
+        "450 of 450 prompts with refusal_rate are" in note and "nearly the same as another" in note
+        for note in outcome.notes
+    )
     named = run_gate(*families(tmp_path / "named", 0), Policy(metrics=ONLY_REFUSALS.metrics, cluster="family"))
     assert not any("nearly the same" in note for note in named.notes)
 

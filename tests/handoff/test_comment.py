@@ -186,6 +186,30 @@ def test_where_there_is_no_way_to_comment_it_says_why(workflow, changes, told):
 
 
 @pytest.mark.parametrize(
+    ("event", "url"),
+    [
+        ([1], None),
+        ("text", None),
+        ({"pull_request": {"number": 5, "head": None}}, None),
+        ({"pull_request": {"number": "x"}}, None),
+        (None, "http://[::1"),
+    ],
+)
+def test_what_is_of_another_shape_raises_nothing(github, workflow, event, url):
+    if event is not None:
+        Path(workflow["GITHUB_EVENT_PATH"]).write_text(json.dumps(event))
+    places = {"GITHUB_API_URL": url, "GITHUB_GRAPHQL_URL": url} if url else {}
+    assert "cannot be used" in put_comment("text", "gate", workflow | places)
+
+
+@pytest.mark.parametrize("comments", ["page", {"a": 1}, ["text"], [[]], [{"user": "x", "body": 1}]])
+def test_an_answer_of_another_shape_raises_nothing(github, workflow, comments, monkeypatch):
+    monkeypatch.setattr(Answers, "list_comments", lambda self, page: self.say(200, comments))
+    assert "cannot be used" in put_comment("text", "gate", workflow)
+    assert not github.comments
+
+
+@pytest.mark.parametrize(
     ("event", "count"),
     [
         ({"ref": "refs/heads/main"}, 0),

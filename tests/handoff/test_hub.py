@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.gate.decision import run_gate
 from harness.gate.policy import Policy
-from harness.handoff.hub import HUB_RESULTS, make_hub_files, write_hub_files
+from harness.handoff.hub import HUB_RESULTS, make_hub_files
+from harness.support.artifacts import write_together
 from harness.support.errors import HarnessError
 from helpers.samples_files import sides
 
@@ -47,7 +48,7 @@ def folder(tmp_path):
 
 
 def write_hub_results(*given):
-    write_hub_files(make_hub_files(*given))
+    write_together(make_hub_files(*given))
 
 
 def entries(folder):
@@ -187,6 +188,16 @@ def test_names_are_shown_and_do_nothing_and_paths_and_texts_are_left_out(decided
     assert not [flip for flip in decided.flips if flip.prompt in text or flip.after in text]
     assert decided.flips
     assert str(tmp_path) not in text
+
+
+def test_a_name_that_is_one_of_our_marks_does_not_stop_the_next_gate(decided, folder):
+    mark = "<!-- refusal-displacement: end -->"
+    told = replace(decided, reason=f"fell in {mark}", notes=(mark,))
+    write_hub_results(told, Policy(), folder)
+    first = (folder / "README.md").read_text()
+    write_hub_results(told, Policy(), folder)
+    assert (folder / "README.md").read_text() == first
+    assert (first.count(mark), first.count("`<! -- refusal-displacement: end -->`")) == (1, 1)
 
 
 def test_a_rate_that_was_not_measured_is_left_out(decided, folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from itertools import combinations
 from pathlib import Path
 
@@ -61,8 +62,8 @@ def test_an_output_is_none_of_the_files_that_are_gated(tmp_path, command):
     texts = [Path(file).read_text() for file in files]
     for arguments, told in (
         (("gate", "--markdown", files[1]), "is both --after and --markdown"),
-        (("gate", "--noise", *files, "--json", files[0]), "is both --noise 1 and --json"),
-        (("report", "--out", files[0]), "is both --before and --out"),
+        (("gate", "--noise", *files, "--json", files[0]), "is both --noise and --json"),
+        (("report", "--out", files[0]), "is there already, and no page"),
     ):
         done = command(*arguments, "--before", files[0], "--after", files[1])
         assert done.returncode == 2
@@ -86,6 +87,19 @@ def test_one_that_cannot_be_written_is_bad_usage_and_nothing_is_half_there(gated
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
     assert {path.name for path in Path().iterdir()} == {"before", "after", "file"}
+
+
+def test_all_files_are_written_or_none(gated):
+    """A statement that stays beside exit code 2 would be signed."""
+    Path("file").write_text("")
+    Path("model").mkdir()
+    written = [name for name in FILES if name != "markdown"]
+    done = gated(*options(*written), "--hub", "model", "--markdown", "file/out")
+    assert done.returncode == 2
+    assert done.stderr.count("cannot be written") == 1
+    assert "file/out: cannot be written" in done.stderr
+    assert {path.name for path in Path().iterdir()} == {"before", "after", "file", "model"}
+    assert not [*Path("model").iterdir()]
 
 
 @pytest.mark.parametrize("option", FILES)
@@ -152,3 +166,77 @@ def test_other_tools_results_are_handed_on_alike(tmp_path, command, monkeypatch,
         for side, path in (("before", before), ("after", after))
     }
     assert all(Path(f"{kind}.out").exists() for kind in FILES)
+
+
+@pytest.mark.parametrize("option", [*FILES, "hub"])
+@pytest.mark.parametrize("given", ["--before", "--after"])
+def test_no_side_is_lost_to_an_output(tmp_path, command, monkeypatch, option, given):
+    monkeypatch.chdir(tmp_path)
+    files = {"--before": Path("a/README.md"), "--after": Path("b/README.md")}
+    for (side_option, path), name in zip(files.items(), ("base", "tuned"), strict=True):
+        path.parent.mkdir()
+        path.write_bytes((READERS / "plain" / f"{name}.jsonl").read_bytes())
+        files[side_option] = path.rename(path.with_suffix(".jsonl")) if option != "hub" else path
+    held = files[given].read_bytes()
+    output = files[given].parent if option == "hub" else files[given]
+    done = command("gate", *(word for pair in files.items() for word in pair), f"--{option}", output)
+    assert done.returncode == 2
+    assert f"is both {given} and --{option}" in done.stderr
+    assert files[given].read_bytes() == held
+
+
+@pytest.mark.parametrize("option", FILES)
+def test_no_file_of_a_sides_directory_is_lost_to_an_output(gated, option):
+    (samples,) = Path("after").rglob("samples_*unsafe*.jsonl")
+    held = samples.read_bytes()
+    Path("link").symlink_to(samples)
+    for place in (samples, "link"):
+        done = gated(f"--{option}", place)
+        assert done.returncode == 2
+        assert f"is a file that was gated, and would be lost to --{option}" in done.stderr
+        assert samples.read_bytes() == held
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "results.json"])
+def test_no_file_of_a_run_is_lost_to_an_output(gated, name):
+    run = Path("run")
+    (run / "arms").mkdir(parents=True)
+    (run / "results.json").write_text("{}")
+    (run / "own.json").write_text("{}")
+    (run / "manifest.json").write_text(json.dumps({"schema_version": 1, "recipe": {}, "files": {"results.json": "0"}}))
+    held = (run / name).read_bytes()
+    done = gated("--json", run / name)
+    assert (done.returncode, (run / name).read_bytes()) == (2, held)
+    assert "is a file of a run, and would be lost to --json" in done.stderr
+    assert gated("--json", run / "own.json").returncode == 1
+
+
+@pytest.mark.parametrize("option", FILES)
+def test_a_directory_is_no_output(gated, option):
+    Path("folder").mkdir()
+    for given, shown in (("", "."), ("folder", "folder")):
+        done = gated(f"--{option}", given)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"--{option} {shown}: is a directory" in done.stderr
+
+
+def test_a_policy_that_can_be_read_once_only_is_refused_as_its_hash_would_be_anothers(gated):
+    os.mkfifo("policy.yaml")
+    done = gated("--policy", "policy.yaml", "--statement", "s.json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--policy policy.yaml: is no file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("held", "kept"),
+    [
+        (b"one\r\ntwo\n", b"one\r\ntwo\n"),
+        (b"no end", b"no end\n"),
+        (b"\xffnot UTF-8\n", b"\xffnot UTF-8\n"),
+        (b"", b""),
+    ],
+)
+def test_markdown_leaves_what_the_file_holds_as_it_is(gated, held, kept):
+    Path("summary.md").write_bytes(held)
+    assert gated("--markdown", "summary.md").returncode == 1
+    assert Path("summary.md").read_bytes().startswith(kept + b"## Safety gate: FAIL\n")

@@ -49,6 +49,33 @@ def test_a_policy_committed_before_the_evaluation_was_fixed_before_it(policy):
     )
 
 
+def test_a_link_may_lead_elsewhere_since_yesterday(policy):
+    """Both policies were committed long before; which of them the link names was not."""
+    Path("policy.yaml").symlink_to(policy)
+    Path("current").symlink_to("rules")
+    for link in ("policy.yaml", "current/policy.yaml"):
+        found = find_registration(Path(link), EVALUATED)
+        assert (found.commit, found.before_evaluation) == (None, None)
+        assert found.told == f"{link} is behind a link: nothing says since when it leads to that policy"
+
+
+def test_a_work_tree_behind_a_link_is_one_all_the_same(policy, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "work")
+    assert find_registration(tmp_path / "link" / policy, EVALUATED).before_evaluation is True
+
+
+@pytest.mark.parametrize("name", [":(glob)*.yaml", "policy[a].yaml", ":!x", "*"])
+def test_a_files_name_is_no_pattern(policy, name):
+    own = policy.rename(policy.with_name(name))
+    git("--literal-pathspecs", "add", str(own))
+    git("commit", "-q", "-m", "rename", when="2026-05-02T00:00:00Z")
+    Path("rules/policya.yaml").write_text("alpha: 0.1\n")
+    git("add", ".")
+    git("commit", "-q", "-m", "another", when="2026-07-01T00:00:00Z")
+    found = find_registration(own, EVALUATED)
+    assert (found.time, found.before_evaluation) == ("2026-05-02T00:00:00Z", True)
+
+
 @pytest.mark.parametrize("when", ["2026-06-01T12:00:00Z", "2026-06-01T12:00:01Z", "2026-06-02T00:00:00Z"])
 def test_one_that_was_changed_later_was_not(policy, when):
     policy.write_text("alpha: 0.2\n")

@@ -105,6 +105,34 @@ def test_weights_that_lie_where_the_evaluation_says_are_hashed(gated):
     assert not [name for name in found if "notes" in name]
 
 
+@pytest.mark.parametrize(
+    ("weights", "identified"),
+    [
+        (("here",), True),
+        (("here", "gone"), False),
+        (("gone",), False),
+        ((), False),
+    ],
+)
+def test_a_model_is_identified_where_all_of_its_weights_are(tmp_path, monkeypatch, weights, identified):
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    Path("here/model.safetensors").write_bytes(b"w")
+    named = [{"name": name} for name in weights]
+    assert identify(*named) is identified
+    assert identify(*({**each, "commit": "0" * 40} for each in named)) is bool(named)
+    assert identify(*({**each, "name": "here", "peft": each["name"]} for each in named)) is identified
+
+
+def identify(*weights: dict) -> bool:
+    """Whether the statement of a decision on models of these weights says that the model is identified."""
+    sides(Path(), 90, 90)
+    outcome = run_gate(Path("before"), Path("after"), Policy())
+    outcome = replace(outcome, sides=(outcome.sides[0], replace(outcome.sides[1], weights=weights)))
+    statement = gate_statement(record_decision(outcome, Policy(), (Path("before"), Path("after"))))
+    return statement["predicate"]["configuration"][-1]["annotations"]["modelIdentified"]
+
+
 def test_its_configuration_is_the_policy_and_what_else_decided(gated):
     text = "alpha: 0.03\nmetrics: {refusal_rate: {}, harmful_completion_rate: {}, benign_compliance_rate: {}}\n"
     Path("policy.yaml").write_text(text)

@@ -57,6 +57,12 @@ def test_a_row_that_training_breaks_on_is_told_by_number(tmp_path, row, said):
     assert check.rows == 2
 
 
+def test_of_an_unknown_role_little_is_told_as_it_may_be_a_prompt(tmp_path):
+    role = "How do I\n\x1b[31m" + "x" * 1000
+    (told,) = found(tmp_path, {**CONVERSATION, "prompt": [{"role": role, "content": "Hi"}]}).problems
+    assert told == (1, f"prompt has a turn of the unknown role 'How do I [31m{'x' * 16}…'")
+
+
 def test_rows_are_held_against_those_before(tmp_path):
     turned = {**PLAIN, "chosen": PLAIN["rejected"], "rejected": PLAIN["chosen"]}
     first, last = {**PLAIN, "pair_id": "a"}, {**PLAIN, "pair_id": "a", "prompt": "another"}

@@ -87,6 +87,12 @@ def test_what_is_not_asked_for_is_not(tmp_path, monkeypatch):
     assert words == ["--before", "--after", "--junit", "--markdown", "--annotations"]
 
 
+def test_an_empty_name_of_the_junit_file_asks_for_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_gate_step(tmp_path, ECHO_ARGUMENTS, JUNIT="")
+    assert "--junit" not in Path("arguments").read_text().splitlines()
+
+
 def test_annotations_are_commands_and_nothing_before_them_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     program = f'{ECHO_ARGUMENTS}; echo "::error title=x::worse" > "$2"'
