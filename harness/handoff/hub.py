@@ -139,8 +139,12 @@ def _updated_card(path: Path, outcome: GateOutcome, policy: Policy, dataset: str
 def _read_card(path: Path) -> str | None:
     if not path.is_file():
         return None
-    with explain_write_errors(path):
-        return path.read_bytes().decode("utf-8-sig", "replace")
+    try:
+        with explain_write_errors(path):
+            return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        hint = "Write it anew in UTF-8: as it is, it could not be kept."
+        raise HarnessError("is not UTF-8", place=str(path), hint=hint) from error
 
 
 def _card_results(outcome: GateOutcome, dataset: str | None) -> list[EvalResult]:

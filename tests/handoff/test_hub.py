@@ -190,6 +190,14 @@ def test_names_are_shown_and_do_nothing_and_paths_and_texts_are_left_out(decided
     assert str(tmp_path) not in text
 
 
+def test_a_card_that_is_not_utf8_is_left_as_it_is(decided, folder):
+    held = "# Modell für alle\n".encode("latin-1")
+    (folder / "README.md").write_bytes(held)
+    with pytest.raises(HarnessError, match="is not UTF-8"):
+        write_hub_results(decided, Policy(), folder)
+    assert (folder / "README.md").read_bytes() == held
+
+
 def test_a_name_that_is_one_of_our_marks_does_not_stop_the_next_gate(decided, folder):
     mark = "<!-- refusal-displacement: end -->"
     told = replace(decided, reason=f"fell in {mark}", notes=(mark,))
