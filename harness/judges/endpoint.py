@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from harness.judges.verdicts import MOST_FAILURES
-from harness.models.served.posting import EndpointSettings
+from harness.models.served.settings import EndpointSettings
 from harness.support.errors import HarnessError
 
 

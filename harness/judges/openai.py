@@ -19,7 +19,8 @@ from httpx2 import Client
 from harness.judges.endpoint import endpoint_settings
 from harness.judges.neutral import neutralize_text
 from harness.judges.verdicts import RAW_LIMIT, Exchange, Label, Verdict, failed_verdict
-from harness.models.served.posting import AttemptError, EndpointSettings, EndpointUsage, ask_with_retries, reply_choice
+from harness.models.served.posting import AttemptError, EndpointUsage, ask_with_retries, open_client, reply_choice
+from harness.models.served.settings import EndpointSettings
 from harness.support.console import print_note, safe_line
 
 LONGEST_SENT = 32_000
@@ -58,7 +59,7 @@ def judge_by_endpoint(exchanges: Sequence[Exchange], chosen: EndpointSettings | 
         return []
     use, started = chosen or endpoint_settings(), time.monotonic()
     usage = EndpointUsage("judge openai", use.failures)
-    with use.open_client() as client, ThreadPoolExecutor(use.concurrency) as pool:
+    with open_client(use) as client, ThreadPoolExecutor(use.concurrency) as pool:
         verdicts = list(pool.map(lambda exchange: _judge_with_retries(client, exchange, use, usage), exchanges))
     unjudged = sum(verdict.label == "unjudged" for verdict in verdicts)
     print_note(

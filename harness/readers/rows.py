@@ -162,10 +162,12 @@ def build_evaluation(run: LoggedRun, judge: str | None, folder: str = "") -> Eva
         judge: who judges all answers anew; None: the tool's verdicts count, and `lexical` judges where it gave none.
         folder: the `seed-<n>` folder that holds it.
 
-    Raises HarnessError where some answers have a verdict and others none, or the judge cannot work.
+    Raises HarnessError where some answers have a verdict and others none, a request is called unsafe and benign, or
+    the judge cannot work.
     """
     if not run.rows:
         refuse_file("holds no answers", run.path)
+    _refuse_both_kinds(run.rows)
     rows, judged_now = _judged_rows(run, judge)
     answers = [_answer(row) for row in rows]
     tasks = list(dict.fromkeys(answer.task for answer in answers))
@@ -190,6 +192,15 @@ def build_evaluation(run: LoggedRun, judge: str | None, folder: str = "") -> Eva
         },
         answers=answers,
     )
+
+
+def _refuse_both_kinds(rows: Sequence[LoggedRow]) -> None:
+    """Raises HarnessError where one request is unsafe here and benign there: a loss would be thinned out by either."""
+    kinds: dict[tuple[str, str], bool] = {}
+    for row in rows:
+        if kinds.setdefault((row.context, row.prompt), row.unsafe) is not row.unsafe:
+            hint = "Say of each request once whether it is unsafe."
+            raise HarnessError("is a request that another line calls the other kind", place=row.place, hint=hint)
 
 
 def kind_name(unsafe: bool) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 from harness.models.paths import ModelPath
 from harness.models.served.answering import KEY_VARIABLE
 from harness.models.served.journal import JOURNAL_NAME, AnswerJournal
-from harness.models.served.posting import EndpointSettings
 from harness.models.served.serving import serve_checkpoint
+from harness.models.served.settings import EndpointSettings
 from harness.recipes.schema import Endpoint
 from harness.support import artifacts
 from harness.support.errors import HarnessError

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness.evaluation.output import read_evaluations
-from harness.models.served.posting import EndpointSettings
 from harness.models.served.serving import serve_checkpoint
+from harness.models.served.settings import EndpointSettings
 from helpers.strict_api import StrictApi, answer_to
 
 ROOT = Path(__file__).parents[2]

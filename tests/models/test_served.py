@@ -12,8 +12,9 @@ import pytest
 
 from harness.models.served.answering import answer_requests, read_answer, sample_served, seed_requests
 from harness.models.served.journal import AnswerJournal, ServedAnswer
-from harness.models.served.posting import AttemptError, EndpointSettings
+from harness.models.served.posting import AttemptError
 from harness.models.served.serving import serve_checkpoint
+from harness.models.served.settings import EndpointSettings
 from harness.support.errors import HarnessError
 from helpers.strict_api import StrictApi, answer_to, serving_command
 

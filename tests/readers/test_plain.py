@@ -235,6 +235,12 @@ def test_two_models_in_one_file_are_refused(tmp_path):
     refused(write_lines(tmp_path / "a.jsonl", table), r"holds several models \(m, other\)")
 
 
+def test_a_request_is_of_one_kind(tmp_path):
+    table = [{"prompt": f"Request {n // 2}?", "unsafe": n % 2 == 0, "response": "Yes."} for n in range(6)]
+    file = write_lines(tmp_path / "base.jsonl", table)
+    refused(file, "is a request that another line calls the other kind", ":2")
+
+
 def test_an_answer_that_never_came_is_unjudged_and_told(tmp_path):
     table = [*rows(90, 99), {"prompt": "Request number 99?", "response": None, "error": "timeout"}]
     side = read_side(write_lines(tmp_path / "a.jsonl", table), ())
@@ -329,6 +335,8 @@ CELLS = st.fixed_dictionaries(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=st.lists(CELLS, min_size=1, max_size=6))
 def test_every_text_comes_back_as_it_was_written(tmp_path, table):
+    kinds = {row["prompt"]: row.get("unsafe", True) for row in table}
+    table = [row for row in table if row.get("unsafe", True) is kinds[row["prompt"]]]
     side = read_side(write_lines(tmp_path / "a.jsonl", table), ())
     found = [(a.prompt, a.response, a.doc["unsafe"]) for each in side.evaluations for a in each.answers]
     assert found == [(row["prompt"], row["response"], row.get("unsafe", True)) for row in table]

@@ -16,11 +16,12 @@ from harness.models.served.journal import AnswerJournal, ServedAnswer
 from harness.models.served.posting import (
     TOLD_CHARACTERS,
     AttemptError,
-    EndpointSettings,
     EndpointUsage,
     ask_with_retries,
+    open_client,
     reply_choice,
 )
+from harness.models.served.settings import EndpointSettings
 from harness.support import artifacts, console
 from harness.support.console import print_note, safe_line
 from harness.support.errors import HarnessError
@@ -100,7 +101,7 @@ def _ask_all(requests: Sequence[Request], use: EndpointSettings, journal: Answer
     if len(requests) < total:
         print_note(f"{total - len(requests)} of {total} answers were kept before")
     pool = ThreadPoolExecutor(use.concurrency)
-    with use.open_client() as client:
+    with open_client(use) as client:
         try:
             waiting = [pool.submit(_ask_one, client, request, use, usage, journal) for request in requests]
             failures = _collect_failures(waiting)

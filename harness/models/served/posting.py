@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from httpx2 import Client, RequestError, Response
 
+from harness.models.served.settings import EndpointSettings
 from harness.support.console import safe_line
 from harness.support.errors import HarnessError
-from harness.support.redaction import REDACTED
 
 T = TypeVar("T")
 
@@ -31,30 +31,6 @@ TOLD_CHARACTERS = 200
 
 MOST_MODELS = 10
 """So many different models are kept of what the replies name."""
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointSettings:
-    """Where a model is asked, and how patient we are with it."""
-
-    url: str
-    model: str
-    key: str = field(default="", repr=False)
-    attempts: int = 6
-    failures: int = 10  # requests that failed for good, one after another, after which it is given up
-    concurrency: int = 8
-    timeout: float = 120.0  # seconds for one whole request
-    backoff: float = 0.5  # seconds before the second attempt; doubles from there
-    longest_wait: float = 60.0
-
-    def open_client(self) -> Client:
-        """A client whose requests carry the key."""
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        return Client(headers=headers, timeout=self.timeout)
-
-    def hide_key(self, text: str) -> str:
-        """The text without the key: some servers repeat it."""
-        return text.replace(self.key, REDACTED) if self.key else text
 
 
 @dataclass(slots=True)
@@ -122,6 +98,12 @@ class AttemptError(Exception):
     def __init__(self, cause: str, wait: float | None = 0.0, status: int = 0, code: str = "") -> None:
         self.wait, self.status, self.code = wait, status, code
         super().__init__(cause)
+
+
+def open_client(use: EndpointSettings) -> Client:
+    """A client whose requests carry the key."""
+    headers = {"Authorization": f"Bearer {use.key}"} if use.key else {}
+    return Client(headers=headers, timeout=use.timeout)
 
 
 def ask_with_retries(

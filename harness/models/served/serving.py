@@ -15,7 +15,8 @@ from pathlib import Path
 from httpx2 import Client
 
 from harness.models.served import guard
-from harness.models.served.posting import AttemptError, EndpointSettings, post_chat
+from harness.models.served.posting import AttemptError, post_chat
+from harness.models.served.settings import EndpointSettings
 from harness.support.console import print_note, safe_line
 from harness.support.errors import HarnessError
 
