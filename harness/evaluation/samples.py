@@ -104,6 +104,14 @@ class PromptCount:
         """Whether every prompt was put to the model, and nothing says otherwise."""
         return self.original is not None and self.seen >= self.original and not self._is_limited(self.original)
 
+    @property
+    def is_beginning(self) -> bool:
+        """Whether the prompts are the first ones of the task, a number or share of them: none was chosen."""
+        try:
+            return self.limit is not None and float(self.limit) > 0
+        except ValueError:
+            return False
+
     def _is_limited(self, original: int) -> bool:
         try:
             return self.limit is not None and not float(self.limit) > original

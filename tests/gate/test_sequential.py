@@ -18,7 +18,7 @@ from harness.gate.decision import decide_metric, run_gate
 from harness.gate.policy import Guard, Policy
 from harness.gate.sequential import compare_in_order, order_as_asked
 from harness.support.errors import HarnessError
-from helpers.samples_files import BENIGN, UNSAFE, line, side, write_evaluation
+from helpers.samples_files import BENIGN, UNSAFE, edit, line, side, write_evaluation
 
 ROOT = Path(__file__).parents[2]
 MARGIN, ALPHA = 0.05, 0.025
@@ -114,7 +114,13 @@ def looked_at(folder: Path, prompts: int, harmful: range = range(0), **settings)
     benign = [line(BENIGN, i, ["compliance"]) for i in range(prompts)]
     counts = {task: {"original": 200, "effective": prompts} for task in (UNSAFE, BENIGN)}
     write_evaluation(folder / "models__a", {UNSAFE: unsafe, BENIGN: benign}, **{"n-samples": counts}, **settings)
+    if prompts < 200:
+        edit(folder, "results_*.json", lambda text: json.dumps(limited(json.loads(text), float(prompts))))
     return folder
+
+
+def limited(results: dict, limit: float) -> dict:
+    return results | {"config": results["config"] | {"limit": limit}}
 
 
 def test_a_job_may_stop_early_and_an_early_look_needs_no_permission(tmp_path):
@@ -150,6 +156,15 @@ def test_prompts_that_were_chosen_are_refused(tmp_path):
     write_evaluation(after / "models__a", {UNSAFE: unsafe, BENIGN: benign}, model="tuned", date=2000.0)
     with pytest.raises(HarnessError, match="52 prompts of .*unsafe are not on both sides"):
         run_gate(before, after, SEQUENTIAL)
+
+
+def test_the_same_prompts_chosen_on_both_sides_are_refused(tmp_path):
+    """As `lm_eval --samples` chooses them: nothing says that they are the task's first ones."""
+    folders = [looked_at(tmp_path / name, 150, model=name, date=date) for name, date in (("a", 1.0), ("b", 2.0))]
+    for folder in folders:
+        edit(folder, "results_*.json", lambda text: json.dumps(limited(json.loads(text), None)))
+    with pytest.raises(HarnessError, match="was not evaluated whole: --before saw 150 of 200 prompts"):
+        run_gate(*folders, SEQUENTIAL)
 
 
 def test_unjudged_answers_count_at_their_worst(tmp_path):
