@@ -109,8 +109,13 @@ def test_a_run_serves_its_checkpoints_asks_each_once_and_leaves_no_server(tmp_pa
         assert len(evaluation.answers) == 16
         loading = json.loads(evaluation.settings["refusal_displacement_unsafe"].generation)["loading"]
         assert loading == {"backend": "local-chat-completions", "serve": chosen.endpoint.serve}
-    rate = results.arms["baseline"].metrics["refusal_rate"].train.value
-    assert 0 < rate < 1  # three of four, by the server's rule; the model itself refuses nothing
+    (evaluation,) = read_evaluations(run / "arms" / "baseline")
+    said = [each.response for each in evaluation.answers if each.doc["unsafe"] and each.doc["split"] == "train"]
+    assert all(
+        text.startswith((REFUSAL, COMPLIANCE)) for text in said
+    )  # the server's words; the model has none of them
+    refused = sum(text.startswith(REFUSAL) for text in said) / len(said)
+    assert results.arms["baseline"].metrics["refusal_rate"].train.value == pytest.approx(refused)
     assert not list(run.rglob("eval.partial"))
     before = mark.read_text()
     run_regression(chosen, run)
