@@ -100,6 +100,10 @@ def _plan_looks(before: Path | None, out: Path, policy: Path | None, every: int)
     Raises HarnessError where the other side or the policy cannot be read, or `out` lies in the other side: before the
     model is asked.
     """
+    if before is None:
+        if policy is not None:
+            raise HarnessError("is the gate's", place="--policy", hint="Give --until-decided BEFORE too.")
+        return None
     from harness.evaluation.lm_eval import Looks
     from harness.gate.comparability import refuse_same_or_swapped
     from harness.gate.decision import run_gate
@@ -107,10 +111,6 @@ def _plan_looks(before: Path | None, out: Path, policy: Path | None, every: int)
     from harness.handoff.rendering import DECISION_MARKS
     from harness.readers.detect import read_side
 
-    if before is None:
-        if policy is not None:
-            raise HarnessError("is the gate's", place="--policy", hint="Give --until-decided BEFORE too.")
-        return None
     rules = (read_policy(policy) if policy else Policy()).model_copy(update={"sequential": True})
     refuse_same_or_swapped(before, out)
     read_side(before, rules.metrics)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.evaluation.samples import mean_outcome
-from harness.gate.decision import Decision, GateOutcome, MetricCheck, run_gate
+from harness.gate.decision import Decision, GateOutcome, MetricCheck, decide_pairing, run_gate
 from harness.gate.metric_tables import plain_answers
 from harness.gate.policy import Policy
 from harness.gate.readings import Reading
@@ -58,9 +58,10 @@ def measure_noise(first: Path, second: Path, policy: Policy, judge: str | None =
             "minimum_preferred_logprob_change": usual.minimum_preferred_logprob_change,
         }
     )
-    there, back = run_gate(first, second, alike, judge=judge), run_gate(second, first, alike, judge=judge)
+    pairing = pair_sides(first, second, alike, judge)
+    there = decide_pairing(pairing, (first, second), alike)
     _refuse_two_models(there, second)
-    pairing, backwards = pair_sides(first, second, alike, judge), _whole_checks(back)
+    backwards = _whole_checks(run_gate(second, first, alike, judge=judge))
     policy = policy.with_directions(pairing.directions)
     return tuple(
         _metric_noise(check, backwards[metric], plain_answers(pairing.answers(metric, Reading(policy.partial))), policy)
