@@ -276,15 +276,17 @@ class TrainingSettings(Optimization):
     """TRL's DPOTrainer settings shared by all arms; the defaults are the paper's for DPO (section 6).
 
     `beta`: how strongly the objective holds to the starting model. `epochs`: passes over the pairs. `max_length`:
-    tokens of prompt and answer that are trained on; all without it. `checkpoint_every`: steps after which a training
-    can go on when it is killed. `report_to`: experiment trackers, each a package of its own; what is trained does not
-    depend on them, so they are no part of what is written down.
+    tokens of prompt and answer that are trained on; all without it. `packed`: each distinct token of a micro-batch is
+    computed once, where that is exact; TRL's padded batches without it. `checkpoint_every`: steps after which a
+    training can go on when it is killed. `report_to`: experiment trackers, each a package of its own; what is trained
+    does not depend on them, so they are no part of what is written down.
     """
 
     learning_rate: Positive = 5e-6
     beta: Positive = 0.1
     epochs: Count = 1
     max_length: Count | None = None
+    packed: bool = True
     checkpoint_every: Count = 100
     lora: Lora | None = None
     launch: Launch | None = None

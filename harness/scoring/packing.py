@@ -18,6 +18,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -172,16 +173,37 @@ def _trie_attention(
 ) -> tuple[Tensor, None]:
     if not isinstance(attention_mask, _Masks):
         raise TypeError(f"the model makes its own attention mask ({type(attention_mask).__name__})")
-    attend, outputs = _base_attention(module, attention_mask.plan.base), []
-    for bucket, mask in zip(attention_mask.plan.buckets, attention_mask.masks, strict=True):
-        parts = (_select_rows(query, bucket.queries), _select_rows(key, bucket.keys), _select_rows(value, bucket.keys))
-        outputs.append(attend(module, *parts, mask, **options)[0].flatten(0, 1))
-    rows, inverse = torch.cat(outputs), attention_mask.plan.inverse
-    return rows[None] if inverse is None else rows[inverse][None], None
+    plan = attention_mask.plan
+    attend, outputs = _base_attention(module, plan.base), []
+    select = _select_together if torch.is_grad_enabled() else _select_apart
+    queries, keys = [bucket.queries for bucket in plan.buckets], [bucket.keys for bucket in plan.buckets]
+    parts = select(query, queries), select(key, keys), select(value, keys)
+    for mask, *states in zip(attention_mask.masks, *parts, strict=True):
+        outputs.append(attend(module, *states, mask, **options)[0].flatten(0, 1))
+    rows, inverse = torch.cat(outputs), plan.inverse
+    if inverse is None:
+        return rows[None], None
+    return embedding(inverse, rows.flatten(1)).view(1, -1, *rows.shape[1:]), None
+
+
+def _select_together(states: Tensor, indices: Sequence[Tensor]) -> list[Tensor]:
+    """Picks each of `indices` [s, n] from states [1, heads, nodes, size] -> [s, heads, n, size].
+
+    All at once, as a node that several paths share would else get a gradient as large as all states from each; and as
+    rows of an embedding, whose backward pass adds up rows faster than an indexing's.
+    """
+    heads, size = states.shape[1], states.shape[3]
+    rows = embedding(torch.cat([index.flatten() for index in indices]), states[0].transpose(0, 1).flatten(1))
+    parts = torch.split(rows, [index.numel() for index in indices])
+    return [part.view(*index.shape, heads, size).transpose(1, 2) for part, index in zip(parts, indices, strict=True)]
+
+
+def _select_apart(states: Tensor, indices: Sequence[Tensor]) -> list[Tensor]:
+    """`_select_together` where no gradient is taken: no copy of what stands in one stretch."""
+    return [_select_rows(states, index) for index in indices]
 
 
 def _select_rows(states: Tensor, index: Tensor) -> Tensor:
-    """Picks `index` [s, n] from states [1, heads, nodes, size] -> [s, heads, n, size]; no copy of a single stretch."""
     if len(index) == 1 and index.device.type == "cpu" and index[0, -1] - index[0, 0] == index.shape[1] - 1:
         return states[:, :, int(index[0, 0]) : int(index[0, -1]) + 1]
     return states[0][:, index].transpose(0, 1)
@@ -197,24 +219,41 @@ def _base_attention(module: torch.nn.Module, base: str) -> Attention:
 
 
 @contextmanager
-def _use_trie_attention(body: PreTrainedModel, current: AttentionPlan) -> Iterator[None]:
+def use_trie_attention(body: PreTrainedModel) -> Iterator[None]:
+    """Inside the block a decoder body attends along tries: each of its forward passes is in a `follow_plan`.
+
+    A backward pass that computes layers anew (checkpointed gradients) belongs into the block, too.
+    """
     AttentionInterface.register(_NAME, _trie_attention)
     AttentionMaskInterface.register(_NAME, _trie_masks)
-    before, token = body.config._attn_implementation, _PLAN.set(current)
+    before = body.config._attn_implementation
     body.set_attn_implementation(_NAME)
     try:
         yield
     finally:
         body.set_attn_implementation(before)
+
+
+@contextmanager
+def follow_plan(plan: AttentionPlan) -> Iterator[None]:
+    """Inside the block a body under `use_trie_attention` attends by this plan."""
+    token = _PLAN.set(plan)
+    try:
+        yield
+    finally:
         _PLAN.reset(token)
+
+
+def base_implementation(body: PreTrainedModel) -> str:
+    """The attention of each bucket: the body's own, or sdpa for flash and flex kernels, which take no such mask."""
+    return "eager" if body.config._attn_implementation == "eager" else "sdpa"
 
 
 def trie_pass(body: PreTrainedModel, sequences: Sequences) -> tuple[Tensor, Paths]:
     """A `Pass` that computes every distinct token once; exact where `trie_doubts` finds none."""
     laid, device = build_trie(sequences), body.device
-    # Flash and flex kernels take no such mask; sdpa computes the same.
-    base = "eager" if body.config._attn_implementation == "eager" else "sdpa"
-    with _use_trie_attention(body, plan_attention(laid.segments, len(laid.tokens), device, base)):
+    plan = plan_attention(laid.segments, len(laid.tokens), device, base_implementation(body))
+    with use_trie_attention(body), follow_plan(plan):
         ids, depths = laid.tokens.to(device)[None], laid.depths.to(device)[None]
         # A mask of ones keeps transformers from reading the depths as the bounds of packed sequences.
         states = body(input_ids=ids, position_ids=depths, attention_mask=torch.ones_like(ids), use_cache=False)

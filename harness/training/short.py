@@ -1,8 +1,8 @@
 """Many short trainings of one model that stays in memory: the objective and the optimizer of `harness.training.train`.
 
-A trainer's set-up, and the padding of its batches, cost a small model more than its steps. Here the pairs are cut into
-tokens once, the weights put back before each training, and answers alike in length share a forward pass. What is
-computed is the same: a test holds the weights against TRL's.
+A trainer's set-up costs a small model more than its steps. Here the pairs are cut into tokens once, the weights put
+back before each training, and each distinct token of a batch computed once. What is computed is the same: a test holds
+the weights against TRL's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn.functional import logsigmoid
 from harness.preferences.tokens import Tokens
 from harness.recipes.schema import TrainingSettings
 from harness.scoring.logprobs import PairLogprobs
-from harness.scoring.packing import decoder_body, padded_pass
+from harness.scoring.packing import choose_pass, decoder_body
 from harness.scoring.unembedding import token_logprobs
 from harness.support.errors import HarnessError
 from harness.training.losses import LogprobBatch, ipo_sequence_loss, sft_loss
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from harness.recipes.schema import Arm
-
-_ANSWERS_AT_ONCE = 32
 
 
 class ShortTrainings:
@@ -50,6 +48,7 @@ class ShortTrainings:
     ) -> None:
         self.model, self.tokens, self.reference, self.settings = model, tokens, reference, settings
         self._start = {name: each.detach().clone() for name, each in model.named_parameters()}
+        self._pass = choose_pass(decoder_body(model), tell=False)
 
     def train(self, pairs: Sequence[str], arm: Arm, steps: int, seed: int, label: str) -> None:
         """Trains the model, from its starting weights, on these pairs; they go by in another order each epoch.
@@ -101,19 +100,13 @@ class ShortTrainings:
         return loss + arm.sft_weight * sft_loss(batch)
 
     def _answer_logprobs(self, answers: Sequence[tuple[list[int], list[int]]]) -> Tensor:
-        """Ln p of each answer given its prompt [n]; those alike in length go through the model together."""
-        order = sorted(range(len(answers)), key=lambda place: len(answers[place][0]) + len(answers[place][1]))
-        sums: dict[int, Tensor] = {}
-        for start in range(0, len(order), _ANSWERS_AT_ONCE):
-            places = order[start : start + _ANSWERS_AT_ONCE]
-            parts = [answers[place] for place in places]
-            hidden, paths = padded_pass(decoder_body(self.model), [tuple(prompt + answer) for prompt, answer in parts])
-            before = [paths[tuple(prompt + answer)][len(prompt) - 1 : -1] for prompt, answer in parts]
-            tokens = torch.tensor([token for _, answer in parts for token in answer], device=hidden.device)
-            logprobs = token_logprobs(self.model, hidden[torch.cat(before).to(hidden.device)], tokens)
-            split = torch.split(logprobs, [len(answer) for _, answer in parts])
-            sums |= {place: part.sum() for place, part in zip(places, split, strict=True)}
-        return torch.stack([sums[place] for place in range(len(answers))])
+        """Ln p of each answer given its prompt [n]."""
+        whole = [tuple(prompt + answer) for prompt, answer in answers]
+        hidden, paths = self._pass(decoder_body(self.model), whole)
+        before = [paths[ids][len(prompt) - 1 : -1] for ids, (prompt, _) in zip(whole, answers, strict=True)]
+        tokens = torch.tensor([token for _, answer in answers for token in answer], device=hidden.device)
+        logprobs = token_logprobs(self.model, hidden[torch.cat(before).to(hidden.device)], tokens)
+        return torch.stack([part.sum() for part in torch.split(logprobs, [len(answer) for _, answer in answers])])
 
 
 def _draw_batches(pairs: Sequence[str], size: int, seed: int) -> Iterator[Sequence[str]]:

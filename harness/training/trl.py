@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -23,6 +24,7 @@ from harness.models.loading import load_model
 from harness.models.paths import ModelPath
 from harness.recipes.schema import LOSS_SETTINGS, Arm, FineTuning, Lora, Optimization
 from harness.scoring.logprobs import PairLogprobs, profile_model, tokenize_pairs
+from harness.scoring.packing import decoder_body, use_trie_attention
 from harness.support import artifacts, console
 from harness.training.arms import reward_differences
 from harness.training.by_token import (
@@ -49,6 +51,7 @@ from harness.training.losses import (
     sgdpo_loss,
     simpo_loss,
 )
+from harness.training.packed import pack_forward, packing_doubts
 
 # bitsandbytes, which a trainer's module imports where it is installed, says at import that a faster kernel is not.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -92,10 +95,27 @@ def build_trainer(
             callbacks=callbacks,
             peft_config=lora_config(job.training.lora),
         )
+    trainer.packs = job.training.packed and _can_pack(trainer, job.training.lora)
+    if trainer.packs:
+        pack_forward(trainer.model)
     trainer.data_collator = _collate_with_columns(trainer.data_collator)
     trainer._set_signature_columns_if_needed()  # the columns that a batch is made of
     trainer._signature_columns += _OBJECTIVE_COLUMNS
     return trainer
+
+
+def _can_pack(trainer: DPOTrainer, lora: Lora | None) -> bool:
+    """Whether packed batches train as padded ones do; where not, a line on standard error says why."""
+    if trainer.is_deepspeed_enabled:
+        doubts: list[str | None] = ["DeepSpeed has parted the weights already"]
+    elif trainer.aux_loss_enabled:
+        doubts = ["the loss that balances experts counts every copy of a prompt"]
+    else:  # under FSDP only the first process has weights to try it with
+        doubts = [packing_doubts(trainer.model, lora) if trainer.accelerator.is_main_process else None]
+        broadcast_object_list(doubts)
+    if doubts[0] is not None:
+        console.print_note(f"training in padded batches, each prompt twice: {doubts[0]}")
+    return doubts[0] is None
 
 
 def build_sft_trainer(
@@ -284,6 +304,10 @@ def _trainer_class(job: TrainingJob, changing: ChangingPairs | None) -> type[DPO
             # Accelerate's own loader holds the next batch before a step's end, so a change would come a batch late.
             return DataLoader(table, batch_sampler=batches, collate_fn=self.data_collator)
 
+        def training_step(self, *args: Any, **options: Any) -> Any:
+            with use_trie_attention(decoder_body(self.model)) if self.packs else nullcontext():
+                return super().training_step(*args, **options)
+
         def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
             if own is None:
                 chosen = inputs["completion_mask"].chunk(2)[0]
@@ -361,6 +385,11 @@ def load_trainable(
     return model.float(), tokenizer
 
 
+_REPACKS = "support_avx512bf16_for_cpu"
+"""Where it is true, bitsandbytes lays 4-bit weights out anew at a pass in evaluation mode, for good and without a
+gradient: whatever is measured of a model on a CPU, before or while it is trained, would end its training."""
+
+
 def load_quantized(
     model_path: str | ModelPath, kind: str, chat_template: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -377,7 +406,11 @@ def load_quantized(
         bnb_4bit_quant_storage=torch.bfloat16,  # FSDP shards weights of one type only
     )
     options = {"quantization_config": quantization}
-    return load_model(model_path, chat_template=chat_template, placed=False, options=options)
+    model, tokenizer = load_model(model_path, chat_template=chat_template, placed=False, options=options)
+    for module in model.modules():
+        if hasattr(module, _REPACKS):
+            setattr(module, _REPACKS, False)
+    return model, tokenizer
 
 
 def lora_config(lora: Lora | None) -> Any:

@@ -23,10 +23,11 @@ from harness.preferences.tokens import Tokens
 from harness.scoring import ches, packing, streaming
 from harness.scoring import scorer as scorer_module
 from harness.scoring.filtering import filter_lowest
-from harness.scoring.packing import Tensor, build_trie, plan_attention
+from harness.scoring.packing import build_trie
 from harness.scoring.scorer import Scorer, cut_windows, pack_pairs, score
 from harness.scoring.streaming import score_file, score_window, weights_mark
 from harness.support.errors import HarnessError
+from helpers.devices import rename_device
 from helpers.preference_rows import (
     CONFIGS,
     CONVERSATION,
@@ -237,22 +238,8 @@ def test_buckets_padded_as_on_a_gpu_give_the_same_scores(monkeypatch):
     """Off the CPU, segments of like sizes are attended together, padded: the same code with the device renamed."""
     model, data = make(CONFIGS["gemma2"]), pairs(16)
     plain = Scorer(model)(data)
-    whole = plan_attention
-    monkeypatch.setattr(
-        packing, "plan_attention", lambda segments, nodes, _, base: whole(segments, nodes, Elsewhere(), base)
-    )
-    monkeypatch.setattr(Tensor, "to", _stay(Tensor.to))
+    rename_device(monkeypatch, packing)
     assert worst(Scorer(model)(data), same(plain)) <= 1e-5
-
-
-class Elsewhere:
-    """Stands for a device that is no CPU, though its tensors stay here."""
-
-    type = "elsewhere"
-
-
-def _stay(move):
-    return lambda tensor, *a, **k: tensor if a and isinstance(a[0], Elsewhere) else move(tensor, *a, **k)
 
 
 @pytest.mark.slow

@@ -219,6 +219,24 @@ def test_adapters_on_weights_in_four_bits(job, micro, pairs, tmp_path):
     assert not getattr(trained.model, "is_loaded_in_4bit", False)
 
 
+@pytest.mark.slow
+def test_a_four_bit_model_keeps_its_gradients_after_it_was_measured(micro, tmp_path):
+    """On processors with AVX512-BF16 bitsandbytes would lay its weights out anew, and end the gradient there."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install '.[qlora]'")
+    model, _ = load_quantized(wide(micro, tmp_path), "nf4")
+    ids = torch.arange(8)[None]
+
+    def gradient():
+        states = model.get_input_embeddings()(ids).detach().requires_grad_()
+        model.train()(inputs_embeds=states).logits.float().square().sum().backward()
+        return states.grad
+
+    before = gradient()
+    with torch.no_grad():
+        model.eval()(input_ids=ids)
+    assert torch.equal(gradient(), before)
+
+
 def test_four_bits_without_bitsandbytes_are_told_before_any_work(monkeypatch, tmp_path):
     monkeypatch.setattr("harness.training.jobs.find_spec", lambda _: None)
     result = CliRunner().invoke(app, ["run", "--out", str(tmp_path / "run"), "--set", "training.lora.quantize=nf4"])
