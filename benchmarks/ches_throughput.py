@@ -9,7 +9,8 @@ reference   one pair at a time, each answer with its prompt through the whole mo
 ours        `harness.scoring.scorer.Scorer`
 floor       the bare decoder body on as many tokens as are distinct, in full rows of one length, no padding, no mask
 
-`small` is a 39M-parameter Llama shape for a CPU; `1b` and `8b` are Llama-3.2-1B's and Llama-3-8B's, in bfloat16 on a GPU.
+`small` is a 39M-parameter Llama shape for a CPU; `1b` and `8b` are Llama-3.2-1B's and Llama-3-8B's, on a GPU in
+bfloat16.
 """
 
 from __future__ import annotations
