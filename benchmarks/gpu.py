@@ -12,7 +12,8 @@ real_model              the recipe of SmolLM2, small, where its weights are inst
 Weights are random, in Llama-3.2-1B's and Llama-3-8B's shapes. Each part has a process of its own: one that fails,
 crashes or hangs is recorded with its error, and the others go on. One whose expected time is not left is skipped. What
 is done is in the file after each part (`gpu_results.py` says in which form): `benchmarks/results/gpu_CARD.json`; of the
-same card and versions, it keeps the parts that are not done again (`--parts`). Exits 1 where a part failed; a goal that is not met is no failure.
+same card and versions, it keeps the parts that are not done again (`--parts`). Exits 1 where a part failed; a goal that
+is not met is no failure.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ def main() -> int:
     print_plan()
     measure_all(results, options.parts, 60 * options.minutes, out)
     print(f"written to {out}")
-    return int(any(part.status == "failed" for part in results.parts.values()))
+    return int(any(results.parts[name].status == "failed" for name in options.parts))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ import torch
 _SHOWN = 2000
 """Characters of an error that are kept, from its end."""
 
+_LEAVING = 5
+"""Seconds that a process has to leave when it has answered."""
+
 
 class ChildError(Exception):
     """Work in a child process that failed, crashed or took too long; the text says which."""
@@ -37,6 +40,7 @@ def run_in_child(work: Callable[..., Any], *arguments: Any, limit: float) -> Any
         if not receiver.poll(limit):
             raise ChildError(f"not done after {limit:.0f} s")
         done, answer = receiver.recv()
+        process.join(_LEAVING)
     except EOFError:
         process.join()
         raise ChildError(f"its process ended with exit code {process.exitcode} and no answer") from None
@@ -73,7 +77,7 @@ def _exit_with_parent() -> None:
 
 
 def _end_tree(process: Any) -> None:
-    """Ends a process and all that it started; once it has answered, nothing that it does is needed."""
+    """Ends a process, where it is still there, and all that it started."""
     with suppress(psutil.NoSuchProcess):
         found = psutil.Process(process.pid)
         for each in [*found.children(recursive=True), found]:

@@ -1,4 +1,4 @@
-"""`benchmarks/gpu.py` on a CPU with tiny shapes: every part, the file it writes, and what becomes of parts that fail."""
+"""`benchmarks/gpu.py` on a CPU with tiny shapes: every part, the file it writes, and what comes of parts that fail."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def load_script(name):
 results = load_script("gpu_results")
 table = load_script("gpu_table")
 
+PARTS = {"scoring_1b", "scoring_8b", "dpo", "out_of_memory", "lora", "qlora", "fsdp", "real_model"}
+
 
 def run_python(*arguments):
     path = os.pathsep.join([str(BENCHMARKS), os.environ["PYTHONPATH"]])
@@ -53,10 +55,8 @@ pytestmark = pytest.mark.timeout(900)
 @slow
 def test_every_part_is_measured(tiny):
     assert (tiny.tiny, tiny.schema_version) == (True, 1)
-    assert {name: (part.status, part.why) for name, part in tiny.parts.items()} == {
-        name: ("measured", None)
-        for name in ("scoring_1b", "dpo", "scoring_8b", "out_of_memory", "qlora", "lora", "fsdp", "real_model")
-    }
+    assert {*tiny.parts} == PARTS
+    assert {(part.status, part.why) for part in tiny.parts.values()} == {("measured", None)}
     assert {"python", "torch", "transformers", "trl"} <= {*tiny.versions}
     assert all(part.seconds > 0 for part in tiny.parts.values())
 
@@ -229,9 +229,7 @@ def test_the_table_has_a_column_a_card_and_says_what_is_not_measured():
 
 
 def test_every_row_can_be_drawn_of_what_a_script_measures():
-    assert {part for _, _, part, _ in table.ROWS} == {
-        *("scoring_1b", "scoring_8b", "dpo", "out_of_memory", "lora", "qlora", "fsdp", "real_model")
-    }
+    assert {part for _, _, part, _ in table.ROWS} == PARTS
     assert table.draw_gpu_table([]).count("not measured") == 1 + len(table.ROWS)
 
 
