@@ -143,7 +143,7 @@ def measure_fsdp(setting: Setting) -> Measured:
     """FSDP2 with one process on a GPU. On a CPU, for which there is no FSDP2 here, DDP with two."""
     gpu = setting.device.type == "cuda"
     launch = Launch(config="fsdp2", processes=1) if gpu else Launch(config="ddp", processes=2)
-    measured = _measure_training(setting, load_float32, launch=launch, learning_rate=1e-5)
+    measured = _measure_training(setting, load_float32, launch=launch)
     return replace(measured, figures={"launch": launch.config, "processes": launch.processes} | measured.figures)
 
 
