@@ -7,7 +7,7 @@ JUDGES ?= lexical prefixes
 # Two processes take the tests file by file, the slowest files first (`tests/conftest.py`).
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install run smollm2 smollm2-adapter quick test test-long test-vllm check format example example-smollm2 organism judge-table clean
+.PHONY: install run smollm2 smollm2-adapter quick test test-long test-vllm check format example example-smollm2 organism judge-table gpu gpu-tiny gpu-table clean
 
 $(VENV)/ready: pyproject.toml constraints.txt $(wildcard tasks/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -87,6 +87,19 @@ example-smollm2: $(VENV)/smollm2
 # that docs/judges.md speaks of, PAGE=docs/judges.md writes into the page instead of printing.
 judge-table: $(VENV)/ready
 	@$(BIN)/python benchmarks/judge_table.py $(FILES) --judges $(JUDGES) $(if $(HALVES),--halves) $(if $(PAGE),--page $(PAGE))
+
+# What is to be measured on a GPU, by an environment at hand whose torch can use one; where none can, whether it works.
+gpu:
+	@for python in $(BIN)/python $(PYTHON); do \
+	$$python -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null \
+	&& exec $$python benchmarks/gpu.py; done; $(MAKE) gpu-tiny
+
+gpu-tiny: $(VENV)/ready
+	$(BIN)/python benchmarks/gpu.py --tiny --out runs/gpu_tiny.json
+
+# The table of docs/gpu.md, from what that wrote.
+gpu-table: $(VENV)/ready
+	$(BIN)/python benchmarks/gpu_table.py
 
 clean:
 	rm -rf $(VENV) .venv-vllm runs build dist

@@ -1,6 +1,6 @@
 """Throughput of CHES scoring against the one-at-a-time script and against the floor, in one process, alternating.
 
-    python benchmarks/ches_throughput.py [--shape small|1b] [--pairs 32] [--rounds 5] [--out FILE.json]
+    python benchmarks/ches_throughput.py [--shape small|1b|8b] [--pairs 32] [--rounds 5] [--out FILE.json]
 
 Three ways to the same work, on randomly initialised weights and random tokens of SORRY-Bench-like lengths (prompts of
 40 to 200 tokens, answers of 30 to 250):
@@ -9,7 +9,8 @@ reference   one pair at a time, each answer with its prompt through the whole mo
 ours        `harness.scoring.scorer.Scorer`
 floor       the bare decoder body on as many tokens as are distinct, in full rows of one length, no padding, no mask
 
-`small` is a 39M-parameter Llama shape for a CPU, `1b` a Llama-3.2-1B shape in bfloat16 for a GPU.
+`small` is a 39M-parameter Llama shape for a CPU; `1b` and `8b` are Llama-3.2-1B's and Llama-3-8B's, on a GPU in
+bfloat16.
 """
 
 from __future__ import annotations
@@ -26,19 +27,13 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
+from random_models import SHAPES, random_llama
+from transformers import PreTrainedModel
 from transformers import __version__ as transformers_version
 
 from harness.preferences.tokens import Tokens
 from harness.scoring.packing import build_trie
 from harness.scoring.scorer import Scorer
-
-SHAPES: dict[str, dict[str, Any]] = {
-    "small": {"vocab_size": 32000, "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8,
-              "num_attention_heads": 6, "num_key_value_heads": 6},
-    "1b": {"vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
-           "num_attention_heads": 32, "num_key_value_heads": 8, "tie_word_embeddings": True},
-}  # fmt: skip
 
 CASES = {"one pair a prompt": (1, 2), "four pairs a prompt": (4, 8), "four pairs a prompt from four answers": (4, 4)}
 """Pairs and answers of each prompt; the last as in UltraFeedback, where pairs share answers."""
@@ -148,11 +143,9 @@ def main() -> None:
     parser.add_argument("--budget", type=int)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    config = LlamaConfig(**SHAPES[options.shape], max_position_embeddings=1024)
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype).to(device).eval()
+    model = random_llama(options.shape, device, dtype)
     result: dict[str, Any] = {
         "hardware": hardware(device),
         "model": f"{sum(p.numel() for p in model.parameters()) / 1e6:.0f}M-parameter Llama shape, {dtype}",
@@ -160,7 +153,7 @@ def main() -> None:
         "transformers": transformers_version,
     }
     for name, (per_prompt, answers) in CASES.items():
-        pairs = pairs_like_sorry_bench(options.pairs, per_prompt, answers, config.vocab_size)
+        pairs = pairs_like_sorry_bench(options.pairs, per_prompt, answers, model.config.vocab_size)
         figures = result[name] = compare(model, pairs, options.rounds, options.budget)
         ratios = f"{figures['times_reference']:.2f}x the reference, {figures['share_of_floor']:.2f} of the floor"
         print(f"{name}: {ratios}, {figures['ours_pairs_per_second']:.1f} pairs/s", flush=True)

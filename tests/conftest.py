@@ -45,6 +45,7 @@ SLOWEST_FIRST = (
     "workers/test_ray.py",
     "training/test_trl.py",
     "run/test_regression.py",
+    "project/test_gpu_benchmark.py",
     "reports/test_browser.py",
     "prompts/test_published.py",
     "scoring/test_scorer.py",

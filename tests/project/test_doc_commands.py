@@ -113,6 +113,7 @@ RUN_WITH_A_MODEL = (
 REASONS = {
     r"make |python3 tests/helpers/|\.venv": "makes an environment of its own, or is this test suite",
     r"pip install ": "installs",
+    r"python benchmarks/gpu": "tests/project/test_gpu_benchmark.py runs it",
     r"python benchmarks/structure": "tests/project/test_structure.py runs it",
     r"lm_eval .*--model vllm|backend=vllm": "needs vLLM: tests/models/test_vllm.py",
     r"lm_eval .*(xstest|sorrybench)": "needs the hub, in part behind a form: tests/prompts/test_published.py",
