@@ -152,7 +152,8 @@ def _kill_pool(pool: ProcessPoolExecutor) -> None:
 
 def _forkserver_context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED_MODULES)
+    if not gpu_names():  # a library that looks for GPUs at its import, as bitsandbytes does, leaves the copies none
+        context.set_forkserver_preload(PRELOADED_MODULES)
     return context
 
 

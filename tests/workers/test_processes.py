@@ -100,6 +100,18 @@ def test_a_killed_process_is_told(tmp_path):
         run_in_processes(partial(die, tmp_path), ["bad", *names(3)], TWO, "working", tmp_path / "log")
 
 
+def test_where_there_are_gpus_each_process_imports_for_itself(monkeypatch):
+    """A copy of a process that has looked for GPUs may use none; bitsandbytes looks when it is imported."""
+    preloaded = []
+    monkeypatch.setattr(processes.forkserver, "set_forkserver_preload", preloaded.extend)
+    monkeypatch.setattr(processes, "gpu_names", lambda: ["a card"])
+    processes._forkserver_context()
+    assert preloaded == []
+    monkeypatch.setattr(processes, "gpu_names", lambda: [])
+    processes._forkserver_context()
+    assert preloaded == processes.PRELOADED_MODULES
+
+
 def test_ctrl_c_does_not_reach_what_imports_for_the_processes():
     """Bit 2 - 1 of the process's blocked signals is SIGINT's; this process's own stay as they were."""
     processes.preload_imports()
