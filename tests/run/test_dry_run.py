@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -260,3 +261,10 @@ def test_the_stages_of_a_large_run_fit_80_columns(monkeypatch, capsys):
         "46",
         "min",
     ]
+
+
+@pytest.mark.slow
+def test_several_draws_start_once(without_weights):
+    found = replace(without_weights, starting=10.0, seconds=70.0)
+    assert found.draws_seconds(3) == 10 + 3 * 60
+    assert without_weights.draws_seconds(3) is None

@@ -202,11 +202,11 @@ def test_parameters_are_the_models_without_its_weights(kind, tmp_path, tokenizer
 def test_answers_that_were_cut_count_as_longer():
     assert likely_lengths([3, 5, 4], 8, 64) == (3, 4, 5)
     assert likely_lengths([3, 64, 5], 64, 64) == (3, 5, 64)  # as long as they may be: nothing was cut short
-    # 8 and 8 were cut: of 24 tokens two ended, a chance of 1/12 after each. A fourth of the rest ends within
-    # ln(3/4) / ln(11/12) = 3.3 tokens, three fourths within ln(1/4) / ln(11/12) = 15.9
-    assert likely_lengths([3, 8, 5, 8], 8, 64) == (3, 5, 12, 24)
-    assert likely_lengths([3, 8, 5, 8], 8, 20) == (3, 5, 12, 20)
-    assert likely_lengths([8, 8], 8, 64) == (64, 64)
+    # 8 and 8 were cut: from the fifth token on one of three ended, after 1 + 4 + 4 tokens, so a chance of 1/9. A fourth
+    # of the rest ends within ln(3/4) / ln(8/9) = 2.4 tokens, three fourths within ln(1/4) / ln(8/9) = 11.8
+    assert likely_lengths([3, 8, 5, 8], 8, 64) == (3, 5, 11, 20)
+    assert likely_lengths([3, 8, 5, 8], 8, 15) == (3, 5, 11, 15)
+    assert likely_lengths([3, 8, 8], 8, 64) == (3, 64, 64)  # none ended late, so nothing says that the others will
     assert mean_length((3, 5, 12, 25)) == 12  # 11.25
 
 

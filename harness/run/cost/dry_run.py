@@ -171,6 +171,7 @@ def dry_run(recipe: Recipe, out: Path, max_processes: int | None = None, began: 
     working = _working_seconds(costs, speed, plan)
     seconds = None if working is None else starting + working
     told = [*_left_out(recipe, path), *missing]
+    costs = _with_imports(costs, speed)
     return DryRun(recipe, plan, shape, costs, memory, free, speed, starting, seconds, told)
 
 
@@ -347,6 +348,15 @@ def _training_seconds(work: Workload, speed: Speed) -> float | None:
         return seconds
     drawing = sampling_seconds(replace(work, read=0), replace(speed, load=0.0), speed.probing, PROBES_AT_ONCE, 1)
     return None if drawing is None else seconds + drawing
+
+
+def _with_imports(costs: Sequence[Cost], speed: Speed | None) -> list[Cost]:
+    """The stages' costs where the first that is due also waits for its libraries."""
+    first = next((cost for cost in costs if cost.reason is not None and cost.seconds is not None), None)
+    return [
+        replace(cost, seconds=(cost.seconds or 0.0) + speed.imports) if speed and cost is first else cost
+        for cost in costs
+    ]
 
 
 def _working_seconds(costs: Sequence[Cost], speed: Speed | None, plan: ProcessPlan) -> float | None:

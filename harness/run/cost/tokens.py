@@ -93,14 +93,17 @@ def expected_longest(lengths: Sequence[int], drawn: int) -> float:
 def likely_lengths(lengths: Sequence[int], limit: int, most: int) -> tuple[int, ...]:
     """How long answers will be that were cut at `limit` tokens, where they may have `most`.
 
-    Those that had not ended go on with a constant chance to end after each token (answers ended over tokens written,
-    its maximum-likelihood estimate under censoring), and are spread over that distribution by its quantiles.
+    Those that had not ended go on with a constant chance to end after each token, and are spread over that distribution
+    by its quantiles. The chance is that of the second half of what was seen: answers ended in it over tokens written in
+    it, its maximum-likelihood estimate under censoring.
     """
     ended = sorted(length for length in lengths if length < limit or limit >= most)
-    cut = len(lengths) - len(ended)
-    if not ended:
-        return (most,) * len(lengths)
-    stays = log1p(-min(len(ended) / sum(lengths), 1 - 1e-9))
+    cut, seen = len(lengths) - len(ended), limit // 2
+    late = sum(length > seen for length in ended)
+    if cut and not late:
+        return (*ended, *(most,) * cut)
+    written = sum(max(0, length - seen) for length in lengths)
+    stays = log1p(-min(late / written, 1 - 1e-9)) if cut else 0.0
     more = (ceil(log1p(-(place + 0.5) / cut) / stays) for place in range(cut))
     return (*ended, *(min(most, limit + each) for each in more))
 

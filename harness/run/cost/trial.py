@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.displacement.openings import answer_starts
+from harness.judges.registry import judge_exchanges
+from harness.judges.verdicts import Exchange
 from harness.models.loading import load_model
 from harness.models.paths import ModelPath
 from harness.models.sampling import generate_answer_tokens, render_prompt
@@ -44,12 +46,13 @@ from reports.page import render_report
 
 T = TypeVar("T")
 
-SECONDS = 0.5
+SECONDS = 1.5
 """What one short generation, or reading the small run's pairs once, may take."""
 _FIRST = 4
 """Tokens of the generation that comes before it: it tells how many tokens the time is enough for."""
-_OPENINGS, _PAIRS, _STEPS = 16, 32, 3
-"""Prompts whose answers' starts are read, pairs that are read first, and passes of a training that are timed."""
+_OPENINGS, _PAIRS, _STEPS, _BATCHES = 16, 32, 3, 2
+"""Prompts whose answers' starts are read, pairs that are read first, passes of the small run's training, and batches of
+its evaluation."""
 _ARM, _SHARED = "small", ("scores", "reference")
 """The small run's arm, and its stages before that."""
 
@@ -120,7 +123,7 @@ def _measure_forward(known: KnownTokens, path: ModelPath, folder: Path) -> tuple
     probing = evaluation
     if known.run.influence_targets:
         probing, _ = _try_writing(model, tokenizer, _some_of(unsafe, PROBES_AT_ONCE), PROBE_TEMPERATURE, most)
-    _pair_share(recipe, rows[:2], answers, folder / "judged-first")
+    _pair_share(recipe, rows, answers, folder / "judged-first")  # the first time is slow
     paired, judging = time_call(lambda: _pair_share(recipe, rows, answers, folder / "judged"))
     pairs = _neighbour_pairs(asked, answers)
     model.float()  # as a run measures
@@ -210,7 +213,7 @@ def _prepare_small(
 ) -> _SmallRun:
     """A run on these pairs, whose evaluation is as large as `SECONDS` allow and no larger than the whole."""
     longest = max(writing.lengths)
-    batches = max(1, int(SECONDS / (writing.step * longest)))
+    batches = min(_BATCHES, max(1, int(SECONDS / (writing.step * longest))))
     limit = min(longest, max(_FIRST, int(SECONDS / writing.step)))
     rows = [{**row, "label": kind} for kind in PROMPT_KINDS for row in known.rows[kind]]
     asked = _some_of(rows, batches * known.recipe.evaluation.batch_size)
@@ -295,7 +298,8 @@ def _time_arm(run: Run, first: Run, trains: bool, place: int) -> None:
     settings = run.recipe.evaluation
     asked = [row["prompt"] for kind in PROMPT_KINDS for row in load_prompts(run.recipe.prompts, kind)]
     some = _some_of(asked, settings.batch_size)
-    writing, _ = _try_writing(model, tokenizer, some, settings.temperature, settings.max_new_tokens)
+    writing, said = _try_writing(model, tokenizer, some, settings.temperature, settings.max_new_tokens)
+    judge_exchanges(run.recipe.judge, [*map(Exchange, some, said)])  # the first time is slow
     model.float()
     pairs = artifacts.read_jsonl(run.files.source(ON_POLICY).pairs)
     read, _ = _try_reading(model, tokenizer, pairs, run.recipe.training.max_length)
