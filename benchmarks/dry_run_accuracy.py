@@ -37,7 +37,7 @@ def expected_seconds(dry_run: dict[str, Any]) -> dict[str, list[float]]:
     return found
 
 
-def measure(arguments: list[str], folder: Path) -> dict[str, Any]:
+def compare_times(arguments: list[str], folder: Path) -> dict[str, Any]:
     """The dry run, and the run."""
     dry = ran([*arguments, "--out", str(folder), "--dry-run", "--json"])
     estimate = json.loads(dry.stdout)
@@ -68,7 +68,7 @@ def clock(done: Ran) -> dict[str, float]:
     return {"seconds": done.seconds, "processor_seconds": done.processor, "load": done.load}
 
 
-def show(found: dict[str, Any]) -> None:
+def show_kinds(found: dict[str, Any]) -> None:
     """Prints both, kind by kind."""
     for name in ("dry_run", "run"):
         each = found[name]
@@ -95,8 +95,8 @@ def main() -> None:
     arguments = [options.recipe, *(part for name, value in given.items() if value for part in (name, value))]
     arguments += [part for each in options.settings for part in ("--set", each)]
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(arguments, Path(folder) / "run")
-    show(found)
+        found = compare_times(arguments, Path(folder) / "run")
+    show_kinds(found)
     if options.out:
         options.out.write_text(json.dumps(found, indent=2) + "\n")
 

@@ -110,7 +110,7 @@ class Speed:
     outcome: float = 0.0
 
     @property
-    def trained(self) -> float | None:
+    def trained_alone(self) -> float | None:
         """A token in a forward and backward pass, with no other process beside: slowed there as reading is."""
         if self.arms is None or self.arms.trained is None:
             return None
@@ -132,7 +132,11 @@ def reading_seconds(work: Workload, speed: Speed, rest: float) -> float:
 
 def gradient_seconds(work: Workload, speed: Speed) -> float | None:
     """A stage that reads and takes gradients, and one that trains so many times, but for the trainings' rest."""
-    return None if speed.trained is None else reading_seconds(work, speed, speed.load) + work.trained * speed.trained
+    return (
+        None
+        if speed.trained_alone is None
+        else reading_seconds(work, speed, speed.load) + work.trained * speed.trained_alone
+    )
 
 
 def sampling_seconds(work: Workload, speed: Speed, writing: Writing | None, batch: int, samples: int) -> float | None:

@@ -198,7 +198,7 @@ class _SmallRun:
         """One stage of each kind."""
         return {stage.kind: stage for stage in every_stage(self.run)}
 
-    def work(self, kind: str) -> Workload:
+    def work_of(self, kind: str) -> Workload:
         """The work of its stage of a kind; its evaluation's answers as long as they may be."""
         return stage_work(self.known, self.stages[kind], most_tokens(self.run.recipe))
 
@@ -264,7 +264,7 @@ def _measure_shared(small: _SmallRun, speed: Speed) -> Speed:
     for run in (small.first, small.run):
         run_stages(run, shared_stages(run))
     seconds = {kind: small.run.directory.manifest["stages"][small.stages[kind].name]["seconds"] for kind in _SHARED}
-    rest = {kind: max(0.0, seconds[kind] - reading_seconds(small.work(kind), speed, 0.0)) for kind in _SHARED}
+    rest = {kind: max(0.0, seconds[kind] - reading_seconds(small.work_of(kind), speed, 0.0)) for kind in _SHARED}
     return replace(speed, **rest)
 
 
@@ -279,8 +279,8 @@ def _measure_arms(small: _SmallRun, writing: Writing, opening: float, plan: Proc
     run_in_processes(work, range(plan.processes), plan, "Measuring", log)
     found = [ArmTimes(**artifacts.read_json(_times_file(small.run, place))) for place in range(plan.processes)]
     lengths = tuple(min(length, settings.max_new_tokens) for length in writing.lengths)
-    training = small.work("train") if trains else None
-    return arm_speed(found, training, small.work("evaluate"), opening, lengths, settings.batch_size)
+    training = small.work_of("train") if trains else None
+    return arm_speed(found, training, small.work_of("evaluate"), opening, lengths, settings.batch_size)
 
 
 def _times_file(run: Run, place: int) -> Path:
