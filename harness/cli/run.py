@@ -104,9 +104,9 @@ def _estimate_run(recipe: AnyRecipe, directory: Path, workers: int | None, as_js
         )
     import psutil
 
+    from harness.run.cost.dry_run import dry_run
     from harness.run.directory import is_finished
     from harness.run.draws import draw_directory, list_draws
-    from harness.run.dry_run import dry_run
 
     began = psutil.Process().create_time()
     draws = list_draws(recipe) if recipe.is_drawn else []
@@ -117,12 +117,13 @@ def _estimate_run(recipe: AnyRecipe, directory: Path, workers: int | None, as_js
     else:
         one = (waiting or draws)[0]
         found = dry_run(one.recipe, places[one.name], workers, began=began)
-    counts = {"draws": len(draws), "draws_left": len(waiting)} if draws else {}
+    in_all = found.draws_seconds(len(waiting))
+    counts = {"draws": len(draws), "draws_left": len(waiting), "draws_seconds": in_all} if draws else {}
     if as_json:
         print(json.dumps(found.to_json() | counts))
         return
     if draws:
         print(f"{len(draws)} draws, each a run of its own, {len(draws) - len(waiting)} done. What follows is of one.\n")
     print_dry_run(found)
-    if waiting and found.seconds is not None:
-        print(f"All {len(waiting)} draws that are left, about: {duration_text(found.seconds * len(waiting))}")
+    if waiting and in_all is not None:
+        print(f"All {len(waiting)} draws that are left, about: {duration_text(in_all)}")

@@ -41,7 +41,7 @@ from harness.support.layout import ON_POLICY, OTHER_SOURCES
 from harness.support.spacing import evenly_spaced
 from harness.training.arms import choose_arm_pairs, keep_arm_pairs, optimizer_steps, reward_differences
 from harness.training.difficulty import validation_losses
-from harness.training.jobs import Trained, TrainingJob
+from harness.training.jobs import Trained, TrainingJob, Watch
 from harness.training.train import train_on_pairs
 from harness.training.trl import load_quantized
 
@@ -282,15 +282,18 @@ _LARGEST_WEIGHT = 1e8
 """No trained model's weights come near it."""
 
 
-def train_arm(run: Run, stage: Stage) -> None:
-    """One arm with one seed: the checkpoint, what it was trained on, and what that did to the likelihood of answers."""
+def train_arm(run: Run, stage: Stage, watch: Watch | None = None) -> None:
+    """One arm with one seed: the checkpoint, what it was trained on, and what that did to the likelihood of answers.
+
+    `watch` sees the model before the first step and after each; not where influence is refreshed.
+    """
     settings, files = run.recipe.training, run.files.arm(stage.of, stage.seed)
     job, choice = _training_job(run, stage.of, stage.seed)
     job = replace(job, tracking=run.track(f"{stage.of}-seed-{stage.seed}"))
     kept, refreshes = len(job.pairs), dict[str, Any]()
     if job.arm.filter.refresh is None:
         begun_with = [run.directory.manifest["versions"], stage.inputs(run)]
-        trained = train_on_pairs(job, keep=artifacts.resume_or_clear(files.partial, begun_with))
+        trained = train_on_pairs(job, watch=watch, keep=artifacts.resume_or_clear(files.partial, begun_with))
     else:
         trained, pairs, refreshes["refreshes"] = _train_refreshed(run, job)
         job = replace(job, pairs=pairs)

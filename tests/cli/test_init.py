@@ -163,7 +163,7 @@ def test_what_is_written_is_of_the_model_and_the_data(here, command):
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [(), ("--limit", "6")])
 def test_a_dry_run_of_it_is_told(here, command, monkeypatch, limit):
-    monkeypatch.setattr("harness.run.dry_run._measured_speed", lambda *_: (None, []))
+    monkeypatch.setattr("harness.run.cost.dry_run._measured_speed", lambda *_: (None, []))
     assert (
         command("init", "--model", "my-model", "--preferences", "prefs.jsonl", "--out", "sub/mine.yaml").returncode == 0
     )

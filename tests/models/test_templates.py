@@ -140,7 +140,7 @@ def test_a_models_template_is_found_without_loading_it(tmp_path, settings, files
 @pytest.mark.parametrize("template", [None, NESTED])
 def test_a_run_and_its_dry_run_say_so_before_anything_is_written(template, tmp_path):
     from harness.recipes.loading import load_recipe
-    from harness.run.dry_run import dry_run
+    from harness.run.cost.dry_run import dry_run
     from harness.run.regression import run_regression
 
     model = shutil.copytree(DEFAULT_DIRECTORY, tmp_path / "model")

@@ -11,7 +11,7 @@ from harness.models.served.answering import sample_served
 from harness.recipes.loading import load_recipe
 from harness.recipes.reaching import reach_model
 from harness.recipes.schema import Endpoint
-from harness.run.dry_run import dry_run
+from harness.run.cost.dry_run import dry_run
 from harness.run.regression import run_regression
 from harness.support.errors import HarnessError
 from helpers.run_inputs import PROMPTS, SMALL

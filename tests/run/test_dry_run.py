@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from harness.cli.printing.dry_run import _stages_table
 from harness.cli.printing.terminal import stdout_console
 from harness.recipes.loading import load_recipe
-from harness.run.dry_run import Cost, dry_run
-from harness.run.estimate import TokenTable, Workload, training_memory
+from harness.run.cost.dry_run import Cost, dry_run
+from harness.run.cost.memory import training_memory
+from harness.run.cost.tokens import Workload
 from harness.run.stages import Stage
 from harness.support.errors import HarnessError
 from helpers.models import save_random
@@ -88,16 +90,14 @@ def test_tokens_by_hand(without_weights):
     assert tokens["scores"] == (7 + 9 + 4 * 3, 0, 0)
     # the recipe's table: prompts of <bos> <user> a b <end> <assistant>, answers of 2, 3 and 2, 4 tokens with <end>
     assert tokens["gold scores"] == (6 + 6 + 11, 0, 0)
-    on_policy, gold = TokenTable(2, 16, 12), TokenTable(2, 12, 11)
-    assert on_policy.sequences == 44
-    assert gold.sequences == 35
     assert counts["reference"][0] == 4
+    # 2 x (7 + 9) + 4 x 3 tokens of sampled pairs, 4 x 6 + 11 of the recipe's
     assert tokens["reference"] == (44 + 35 + (7 + 9) + (7 + 9 + 5), 0, 0)
     assert counts["train raw seed 0"] == (2, 0, 1)
-    assert tokens["train raw seed 0"] == (44, 44, 0)
+    assert tokens["train raw seed 0"] == (44, 4 * 12, 0)  # trained in one pass, padded to 9 + 3
     assert counts["train half seed 0"] == (1, 0, 1)  # as many steps as on both pairs: one, of one pair
     assert tokens["train half seed 0"] == (44, 22, 0)
-    assert tokens["train gold seed 0"] == (44 + 35, 35, 0)
+    assert tokens["train gold seed 0"] == (44 + 35, 4 * 10, 0)
     assert counts["evaluate raw seed 0"] == (0, 4, 0)
     assert tokens["evaluate raw seed 0"] == (7 + 9 + 5 + 6, 0, 4 * 4)
     assert found["reference"].openings == 3
@@ -105,7 +105,7 @@ def test_tokens_by_hand(without_weights):
 
 @pytest.mark.slow
 def test_each_refresh_draws_answers_and_measures_the_pairs(place, monkeypatch):
-    monkeypatch.setattr("harness.run.dry_run.has_weights", lambda _: False)
+    monkeypatch.setattr("harness.run.cost.dry_run.has_weights", lambda _: False)
     rule = "keep_highest: 0.5, by: refusal_influence"
     arms = (
         f"arms={{once: {{filter: {{{rule}}}, steps: as_raw}}, anew: {{filter: {{{rule}, refresh: 1}}, steps: as_raw}}}}"
@@ -163,7 +163,7 @@ def test_json_on_standard_output_and_nothing_written(place, command):
     assert sorted(place.rglob("*")) == before
     assert found["seconds"] > sum(stage["seconds"] for stage in found["stages"][:5]) > 0
     assert found["missing"] == []
-    assert found["speed"]["trained"] > 0
+    assert found["speed"]["arms"]["trained"] > 0
     for stage in found["stages"]:
         assert 0 < stage["tokens"]["expected"] <= stage["tokens"]["at_most"] or stage["name"] == "gold pairs"
     printed = command("run", "--dry-run", "--out", place / "run", *arguments).stdout
@@ -176,7 +176,7 @@ def test_a_training_that_does_not_fit_is_not_tried(place, monkeypatch, without_w
     """With room for all but the training, all but the training is timed."""
     room = max(each.total for kind, each in without_weights.memory.items() if kind != "training")
     # Private, as no machine has just so much room.
-    monkeypatch.setattr("harness.run.dry_run._available_bytes", lambda _: room)
+    monkeypatch.setattr("harness.run.cost.dry_run._available_bytes", lambda _: room)
     found = dry_run(chosen(place, "training={batch_size: 512, micro_batch_size: 512}"), place / "run")
     assert found.memory["training"].total > room
     seconds = {cost.stage.name: cost.seconds for cost in found.costs}
@@ -204,7 +204,7 @@ def test_more_layers_than_the_model_has_are_told_beforehand(place):
 
 @pytest.mark.slow
 def test_prompts_without_benign_ones_are_told_beforehand(place, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("harness.run.dry_run.has_weights", lambda _: False)
+    monkeypatch.setattr("harness.run.cost.dry_run.has_weights", lambda _: False)
     dry_run(chosen(place), tmp_path / "run")
     assert "benign" not in capsys.readouterr().err
     unsafe = tmp_path / "unsafe.jsonl"
@@ -236,7 +236,7 @@ def test_a_miniature_that_is_not_grown_is_not_grown_now(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_what_is_timed_as_imports_is_not_loaded_before():
-    code = "import sys, harness.run.dry_run; sys.exit(bool({'trl', 'lm_eval'} & set(sys.modules)))"
+    code = "import sys, harness.run.cost.dry_run; sys.exit(bool({'trl', 'lm_eval'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -261,3 +261,10 @@ def test_the_stages_of_a_large_run_fit_80_columns(monkeypatch, capsys):
         "46",
         "min",
     ]
+
+
+@pytest.mark.slow
+def test_several_draws_start_once(without_weights):
+    found = replace(without_weights, starting=10.0, seconds=70.0)
+    assert found.draws_seconds(3) == 10 + 3 * 60
+    assert without_weights.draws_seconds(3) is None

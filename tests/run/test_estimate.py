@@ -4,46 +4,53 @@ import pytest
 
 from harness.models.loading import empty_model, load_model, load_tokenizer
 from harness.recipes.schema import Lora
-from harness.run.dry_run import _adapter_parameters
-from harness.run.estimate import (
-    Memory,
-    Shape,
+from harness.run.cost.dry_run import _adapter_parameters
+from harness.run.cost.memory import Memory, Shape, decoder_shape, sampling_memory, scoring_memory, training_memory
+from harness.run.cost.seconds import (
+    ArmSpeed,
+    ArmTimes,
     Speed,
+    Writing,
+    arm_speed,
+    evaluation_seconds,
+    gradient_seconds,
+    makespan,
+    reading_seconds,
+    sampling_seconds,
+    training_seconds,
+)
+from harness.run.cost.tokens import (
     TokenTable,
     Workload,
-    Writing,
-    decoder_shape,
     difficulty_work,
-    expected_lengths,
-    makespan,
+    expected_longest,
+    influence_work,
+    likely_lengths,
+    mean_length,
     pairs_kept,
     pairs_seen,
-    reading_seconds,
     reference_work,
-    sampling_memory,
     sampling_work,
-    scoring_memory,
     scoring_work,
-    training_memory,
-    training_seconds,
     training_work,
     unsampled_table,
-    wall_clock,
-    writing_seconds,
 )
 from helpers.models import save_random
 
 TINY = Shape(parameters=1000, layers=2, hidden=8, queries=8, keys=4, feed_forward=16, vocabulary=50, weight_bytes=2)
+WRITING = Writing(step=0.1, lengths=(20,))
 SPEED = Speed(
     load=2.0,
     read=0.01,
     opening=0.5,
-    sampling=Writing(step=0.1, mean=5, longest=20),
-    evaluation=Writing(step=0.1, mean=5, longest=20),
-    trained=0.03,
-    training_setup=4.0,
-    evaluation_setup=3.0,
+    judged=0.2,
+    sampling=WRITING,
+    evaluation=WRITING,
+    probing=WRITING,
+    arms=ArmSpeed(load=3.0, read=0.02, step=0.15, document=0.5, warm_up=1.0, trained=0.06, training=4.0, before=1.5),
 )
+TABLE = TokenTable((3, 5), (4, 1), (2, 5))
+"""Sequences of 7, 5, 6 and 10 tokens."""
 
 
 @pytest.mark.parametrize(
@@ -67,24 +74,42 @@ def test_a_share_is_rounded_up_as_the_filter_does():
 
 def test_a_table_that_is_still_to_be_sampled():
     # prompts of 3 and 5 tokens, two answers of 4 to each
-    assert unsampled_table([3, 5], 4, None) == TokenTable(2, 8, 16)
+    assert unsampled_table([3, 5], [4], None) == TokenTable((3, 5), (4, 4), (4, 4))
     # at most 7 tokens: 3 + 4 fits, 5 leaves room for 2
-    assert unsampled_table([3, 5], 4, 7) == TokenTable(2, 8, 2 * 4 + 2 * 2)
-    assert TokenTable(2, 8, 16).sequences == 32
+    assert unsampled_table([3, 5], [4], 7) == TokenTable((3, 5), (4, 2), (4, 2))
+    # each prompt takes the next two lengths, from the first again after the last
+    assert unsampled_table([3, 5, 2], [1, 6], None) == TokenTable((3, 5, 2), (1, 6, 1), (6, 1, 6))
+    assert (TABLE.sequences, TABLE.longest) == (28, (7, 10))
+
+
+def test_the_longest_of_some_that_are_drawn_by_chance():
+    assert expected_longest([7, 10], 1) == pytest.approx(8.5)
+    assert expected_longest([7, 10], 2) == expected_longest([7, 10], 9) == pytest.approx(10)
+    # of 1, 2 and 4 two at a time: 2, 4 and 4
+    assert expected_longest([4, 1, 2], 2) == pytest.approx(10 / 3)
+    assert expected_longest([4, 1, 2], 0) == 0
+
+
+def test_passes_of_a_training_are_padded_to_their_longest_sequence():
+    assert TABLE.trained_for(2, 1) == 2 * (7 + 10)  # each pair alone
+    assert TABLE.trained_for(2, 2) == 4 * 10
+    assert TABLE.trained_for(6, 2) == 3 * 4 * 10
+    assert TokenTable((), (), ()).trained_for(0, 2) == 0
 
 
 def test_tokens_of_the_stages_by_hand():
-    table = TokenTable(pairs=2, prompt_tokens=8, answer_tokens=12)  # 28 tokens in four sequences
     assert sampling_work([3, 5], 2, 4) == Workload(prompts=2, answers=4, read=16, written=16)
-    assert scoring_work(table).read == 20
+    assert scoring_work(TABLE).read == 20
     # 28 for ln p, 8 for the pairs' prompts, 3 + 5 + 6 for the evaluation's
-    assert reference_work(table, [], [3, 5, 6], 3) == Workload(pairs=2, prompts=3, openings=3, read=50)
-    assert reference_work(table, [table], [3, 5, 6], 3).read == 78
+    assert reference_work(TABLE, [], [3, 5, 6], 3) == Workload(pairs=2, prompts=3, openings=3, read=50)
+    assert reference_work(TABLE, [TABLE], [3, 5, 6], 3).read == 78
     # three times: each half of one pair for two epochs, and the other half read
-    assert difficulty_work(table, 3, 2, 4) == Workload(pairs=2, steps=12, trained=168, read=84)
-    # one pair of two, six steps of it: 6 * 14 tokens; then all four sequences once
-    assert training_work(table, 1, 6, 4, table, 0, 3) == Workload(1, steps=6, openings=3, trained=84, read=28)
-    assert training_work(table, 1, 6, 4, table, 1, 3).read == 28 + 14
+    assert difficulty_work(TABLE, 3, 2, 4, 1) == Workload(pairs=2, steps=12, trained=6 * 34, read=84)
+    # two targets, one of them the pairs' own answers: 7 passes, and gradients of 9 and of 20 tokens
+    assert influence_work(TABLE, 9, 2, preferred=True) == Workload(pairs=2, read=7 * 20, trained=29)
+    # one pair of two, six steps of it, of 7 or 10 tokens twice; then all four sequences once
+    assert training_work(TABLE, 1, 6, 4, 4, TABLE, 0, 3) == Workload(1, steps=6, openings=3, trained=102, read=28)
+    assert training_work(TABLE, 1, 6, 4, 4, TABLE, 1, 3).read == 28 + 14
 
 
 def test_memory_by_hand():
@@ -175,27 +200,62 @@ def test_parameters_are_the_models_without_its_weights(kind, tmp_path, tokenizer
 
 
 def test_answers_that_were_cut_count_as_longer():
-    assert expected_lengths([3, 5, 4], 8, 64) == (4, 5)
-    assert expected_lengths([3, 64, 5], 64, 64) == (24, 64)  # as long as they may be: nothing was cut short
-    # 8 and 8 were cut: 24 tokens over two answers that ended
-    assert expected_lengths([3, 8, 5, 8], 8, 64) == (12, 64)
-    assert expected_lengths([8, 8], 8, 64) == (64, 64)
+    assert likely_lengths([3, 5, 4], 8, 64) == (3, 4, 5)
+    assert likely_lengths([3, 64, 5], 64, 64) == (3, 5, 64)  # as long as they may be: nothing was cut short
+    # 8 and 8 were cut: from the fifth token on one of three ended, after 1 + 4 + 4 tokens, so a chance of 1/9. A fourth
+    # of the rest ends within ln(3/4) / ln(8/9) = 2.4 tokens, three fourths within ln(1/4) / ln(8/9) = 11.8
+    assert likely_lengths([3, 8, 5, 8], 8, 64) == (3, 5, 11, 20)
+    assert likely_lengths([3, 8, 5, 8], 8, 15) == (3, 5, 11, 15)
+    assert likely_lengths([3, 8, 8], 8, 64) == (3, 64, 64)  # none ended late, so nothing says that the others will
+    assert mean_length((3, 5, 12, 25)) == 12  # 11.25
 
 
 def test_seconds_by_hand():
-    assert reading_seconds(Workload(read=100, openings=2), SPEED) == pytest.approx(2 + 1 + 1)
-    assert training_seconds(Workload(trained=100, read=100, openings=2), SPEED) == pytest.approx(4 + 3 + 1 + 1)
-    assert training_seconds(Workload(trained=100), SPEED, 6) == pytest.approx(24 + 3)
-    # 10 answers in batches of 4: three batches of 20 tokens
+    assert reading_seconds(Workload(read=100, openings=2), SPEED, 2.5) == pytest.approx(2.5 + 1 + 1)
+    # beside others: 4 and 100 x .06 and 100 x .02, and openings
+    assert training_seconds(Workload(trained=100, read=100, openings=2), SPEED) == pytest.approx(4 + 6 + 2 + 1)
+    # alone a token is read in half of that time, and so trained on: .03
+    assert gradient_seconds(Workload(trained=100, read=100, openings=2), SPEED) == pytest.approx(2 + 3 + 1 + 1)
+    # 10 answers in batches of 4: three batches of 20 tokens; each judged
     work = Workload(answers=10, read=100, written=50)
-    assert writing_seconds(work, SPEED, SPEED.evaluation, 4, 3.0) == pytest.approx(3 + 1 + 3 * 20 * 0.1)
-    assert writing_seconds(work, SPEED, None, 4, 3.0) is None
-    assert training_seconds(work, Speed(load=1, read=1, opening=1)) is None
+    assert sampling_seconds(work, SPEED, WRITING, 4, 1) == pytest.approx(2 + 1 + 3 * 20 * 0.1 + 10 * 0.2)
+    # five prompts twice: two batches each time
+    assert sampling_seconds(work, SPEED, WRITING, 4, 2) == pytest.approx(2 + 1 + 2 * 2 * 20 * 0.1 + 10 * 0.2)
+    assert evaluation_seconds(work, SPEED, 4) == pytest.approx(3 + 2 + 3 * 20 * 0.15 + 10 * 0.5)
+
+
+def test_what_was_not_tried_has_no_time():
+    untried, work = Speed(load=1, read=1, opening=1), Workload(answers=10, trained=5)
+    assert sampling_seconds(work, untried, None, 4, 1) is None
+    assert {of(work, untried) for of in (training_seconds, gradient_seconds)} == {None}
+    assert evaluation_seconds(work, untried, 4) is None
+
+
+def test_a_batch_goes_on_until_its_longest_answer_has_ended():
+    writing = Writing(step=1.0, lengths=(1, 2, 4))
+    # two at a time: 10/3 on average; the last one alone 7/3
+    assert writing.batch_seconds(5, 2) == pytest.approx(2 * 10 / 3 + 7 / 3)
+
+
+def test_parts_of_a_training_and_an_evaluation_from_their_whole():
+    """Two processes, whose means are 1 to load, .01 a token read, .1 a step, 9 a training, 4 an evaluation."""
+    found = [
+        ArmTimes(first=8, load=0.5, read=0.02, step=0.1, training=10, before=2, passes=4, evaluation=3),
+        ArmTimes(first=8, load=1.5, read=0.00, step=0.1, training=8, before=1, passes=2, evaluation=5),
+    ]
+    training, evaluation = Workload(trained=60, read=100, openings=4), Workload(answers=5, read=50)
+    speed = arm_speed(found, training, evaluation, opening=0.25, lengths=(4, 4), batch=5)
+    assert speed.trained == pytest.approx(3 / 60)
+    assert speed.training == pytest.approx(9 - 3 - 1 - 1)
+    assert speed.before == pytest.approx(1.5)
+    assert speed.document == pytest.approx((4 - 1 - 0.5 - 0.4) / 5)
+    assert speed.warm_up == pytest.approx(8 - 1 - 4)
+    alone = arm_speed(found, None, evaluation, opening=0.25, lengths=(4, 4), batch=5)
+    assert (alone.trained, alone.training, alone.warm_up) == (None, None, 7)
 
 
 def test_pieces_beside_each_other():
     assert makespan([3, 1, 1, 4], 2) == 6  # 3 | 1 1 then 4 on the one that is free at 2
     assert makespan([3, 1, 1, 4], 1) == 9
+    assert makespan([3, 1, 1, 4], 2, start=1.5) == 7.5
     assert makespan([], 2) == 0
-    assert wall_clock(5, [3, 1, 1, 4], 8, 2) == 8 + 6  # the imports take longer than what comes before
-    assert wall_clock(5, [3, 1, 1, 4], 8, 1) == 5 + 8 + 9

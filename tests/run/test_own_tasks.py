@@ -12,7 +12,7 @@ from harness.evaluation.lm_eval import AskedPrompts, evaluate_model, load_own_ta
 from harness.recipes.loading import load_recipe
 from harness.recipes.schema import EvaluationSettings, OwnTask
 from harness.run.checks import check_prerequisites
-from harness.run.dry_run import dry_run
+from harness.run.cost.dry_run import dry_run
 from harness.run.regression import run_regression
 from harness.support.errors import HarnessError
 from helpers.own_tasks import CAPITALS, SUMS, write_tasks

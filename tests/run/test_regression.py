@@ -21,7 +21,7 @@ from harness.recipes.loading import load_recipe
 from harness.recipes.schema import Recipe
 from harness.run import checks
 from harness.run.checks import _warn_of_few_prompts
-from harness.run.dry_run import dry_run
+from harness.run.cost.dry_run import dry_run
 from harness.run.regression import run_regression
 from harness.run.state import Run
 from harness.scoring.logprobs import tokenize_pairs
@@ -447,7 +447,7 @@ def test_every_unsafe_prompt_is_traced_to_the_scored_pairs(influenced):
 def test_an_arm_by_influence_leaves_the_others_as_they_are(influenced, monkeypatch):
     out, chosen, _ = influenced
     monkeypatch.setitem(JUDGES, "prefixes", refuse_odd_answers)
-    monkeypatch.setattr("harness.run.dry_run.has_weights", lambda _: False)
+    monkeypatch.setattr("harness.run.cost.dry_run.has_weights", lambda _: False)
     found = dry_run(chosen, out, max_processes=1)
     manifest = json.loads((out / "manifest.json").read_text())
     assert sorted(cost.stage.name for cost in found.costs) == sorted(manifest["stages"])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from harness.run.dry_run import Cost, DryRun
+    from harness.run.cost.dry_run import Cost, DryRun
 
 
 def print_dry_run(found: DryRun) -> None:
