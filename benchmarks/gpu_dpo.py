@@ -25,7 +25,7 @@ from trl import DPOConfig, DPOTrainer
 
 from harness.models.loading import empty_model, load_model, load_tokenizer
 from harness.recipes.schema import Arm, TrainingSettings
-from harness.run.estimate import decoder_shape, training_memory
+from harness.run.cost.memory import decoder_shape, training_memory
 from harness.scoring.logprobs import PairLogprobs, pair_logprobs, tokenize_pairs
 from harness.training.jobs import TrainingJob
 from harness.training.train import train_on_pairs
@@ -42,7 +42,7 @@ class Trial:
         pairs: preference pairs with `pair_id`.
         reference: their log-probabilities under the checkpoint.
         tokens: of an epoch.
-        longest: tokens of the longest sequence.
+        longest: tokens of the longest pair, its prompt counted once.
         batch: pairs a step.
         micro: pairs at a time.
     """
@@ -85,7 +85,7 @@ def measure_dpo(setting: Setting) -> Measured:
         "trl_peak_gib": plain.peak / 2**30,
         "expected_gib": expected / 2**30,
         "expected_off_by": abs(expected / ours.peak - 1),
-        "longest_sequence": trial.longest,
+        "longest_pair": trial.longest,
         "pairs_a_micro_batch": trial.micro,
     }
     return Measured(figures, (set_goal("expected_off_by", figures["expected_off_by"], "<=", 0.15),))
@@ -99,8 +99,9 @@ def prepare_trial(setting: Setting) -> Trial:
     pairs = draw_text_pairs(tokenizer, 2 * batch, words)
     reference = pair_logprobs(model, tokenizer, pairs)
     tokens = tokenize_pairs(pairs, tokenizer, None).values()
-    lengths = [len(each.prompt) + len(answer) for each in tokens for answer in (each.chosen, each.rejected)]
-    return Trial(path, pairs, reference, sum(lengths), max(lengths), batch, micro)
+    answers = [(len(each.prompt), len(each.chosen) + len(each.rejected)) for each in tokens]
+    longest = max(prompt + both for prompt, both in answers)
+    return Trial(path, pairs, reference, sum(2 * prompt + both for prompt, both in answers), longest, batch, micro)
 
 
 def train_ours(trial: Trial) -> Cost:
@@ -147,7 +148,7 @@ def expect_memory(trial: Trial) -> int:
     """Bytes that the dry run expects of our training."""
     config, _ = load_tokenizer(trial.model)
     shape = decoder_shape(config, empty_model(config).num_parameters(), weight_bytes=2)
-    return training_memory(shape, 2 * trial.micro * trial.longest, on_gpu=torch.cuda.is_available()).total
+    return training_memory(shape, trial.micro * trial.longest, on_gpu=torch.cuda.is_available()).total
 
 
 def _take_cost(trial: Trial, train: Callable[[int, Callable[[Any, int], None]], None]) -> Cost:

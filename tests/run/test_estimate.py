@@ -79,7 +79,7 @@ def test_a_table_that_is_still_to_be_sampled():
     assert unsampled_table([3, 5], [4], 7) == TokenTable((3, 5), (4, 2), (4, 2))
     # each prompt takes the next two lengths, from the first again after the last
     assert unsampled_table([3, 5, 2], [1, 6], None) == TokenTable((3, 5, 2), (1, 6, 1), (6, 1, 6))
-    assert (TABLE.sequences, TABLE.longest) == (28, (7, 10))
+    assert (TABLE.sequences, TABLE.longest, TABLE.distinct) == (28, (7, 10), (9, 11))
 
 
 def test_the_longest_of_some_that_are_drawn_by_chance():
@@ -90,7 +90,13 @@ def test_the_longest_of_some_that_are_drawn_by_chance():
     assert expected_longest([4, 1, 2], 0) == 0
 
 
-def test_passes_of_a_training_are_padded_to_their_longest_sequence():
+def test_a_packed_pass_computes_a_prompt_once():
+    assert TABLE.trained_for(2, None) == 20
+    assert TABLE.trained_for(3, None) == 30
+    assert TokenTable((), (), ()).trained_for(0, None) == 0
+
+
+def test_padded_passes_of_a_training_are_as_long_as_their_longest_sequence():
     assert TABLE.trained_for(2, 1) == 2 * (7 + 10)  # each pair alone
     assert TABLE.trained_for(2, 2) == 4 * 10
     assert TABLE.trained_for(6, 2) == 3 * 4 * 10
@@ -104,10 +110,11 @@ def test_tokens_of_the_stages_by_hand():
     assert reference_work(TABLE, [], [3, 5, 6], 3) == Workload(pairs=2, prompts=3, openings=3, read=50)
     assert reference_work(TABLE, [TABLE], [3, 5, 6], 3).read == 78
     # three times: each half of one pair for two epochs, and the other half read
-    assert difficulty_work(TABLE, 3, 2, 4, 1) == Workload(pairs=2, steps=12, trained=6 * 34, read=84)
+    assert difficulty_work(TABLE, 3, 2, 4) == Workload(pairs=2, steps=12, trained=6 * 20, read=84)
     # two targets, one of them the pairs' own answers: 7 passes, and gradients of 9 and of 20 tokens
     assert influence_work(TABLE, 9, 2, preferred=True) == Workload(pairs=2, read=7 * 20, trained=29)
-    # one pair of two, six steps of it, of 7 or 10 tokens twice; then all four sequences once
+    # one pair of two, six steps of it, of 7 or 10 tokens twice, or of 20 for both; then all four sequences once
+    assert training_work(TABLE, 1, 6, 4, None, TABLE, 0, 3).trained == 60
     assert training_work(TABLE, 1, 6, 4, 4, TABLE, 0, 3) == Workload(1, steps=6, openings=3, trained=102, read=28)
     assert training_work(TABLE, 1, 6, 4, 4, TABLE, 1, 3).read == 28 + 14
 

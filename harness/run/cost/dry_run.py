@@ -249,7 +249,7 @@ def _memory_by_kind(known: KnownTokens, shape: Shape, adapted: int | None, moved
         "scoring": scoring_memory(replace(shape, weight_bytes=4), at_once),  # in float32, as it is trained
         "training": training_memory(
             shape,
-            2 * known.pairs_at_once * longest,
+            known.tokens_at_once(),
             on_gpu=known.on_gpu,
             bf16=recipe.training.bf16,
             adapted=adapted,

@@ -99,7 +99,7 @@ def training_memory(
     quantized: bool = False,
     shards: int = 1,
 ) -> Memory:
-    """One micro-batch of `tokens` tokens, padding included, forward and backward, and the optimizer's step.
+    """One micro-batch of `tokens` tokens, forward and backward, and the optimizer's step.
 
     Args:
         shape: the model's.

@@ -117,6 +117,11 @@ class KnownTokens:
         launch = self.recipe.training.launch
         return micro_batch(self.recipe.training, launch.processes if launch else 1)
 
+    @property
+    def padded_pairs(self) -> int | None:
+        """`pairs_at_once` where a training's passes are padded, None where they are packed."""
+        return None if self.recipe.training.packed else self.pairs_at_once
+
     def source_table(self, source: str, lengths: AnswerLengths) -> TokenTable:
         """A source's pairs; where they are still to be sampled, those that answers so long may give."""
         table = self._tables[ON_POLICY if source == "mixed" else source]
@@ -127,6 +132,13 @@ class KnownTokens:
                 self._unsampled[lengths] = unsampled_table(paired, lengths.sampled, limit)
             table = self._unsampled[lengths]
         return table
+
+    def tokens_at_once(self) -> int:
+        """The most tokens that a forward and backward pass of a training may have."""
+        tables = [self.source_table(source, most_tokens(self.recipe)) for source in self._tables]
+        if self.padded_pairs is None:
+            return self.pairs_at_once * max((size for table in tables for size in table.distinct), default=0)
+        return 2 * self.pairs_at_once * max((size for table in tables for size in table.longest), default=0)
 
     def longest_sequence(self) -> int:
         """Tokens of the longest prompt with its answer that may be trained on."""
@@ -203,7 +215,7 @@ def _measuring_work(known: KnownTokens, stage: Stage, table: TokenTable, lengths
         return _forecast_work(known, table, mean_length(lengths.probed))
     if stage.kind == "difficulty":
         settings = recipe.training
-        return difficulty_work(table, TRAINING_ROUNDS, settings.epochs, settings.batch_size, known.pairs_at_once)
+        return difficulty_work(table, TRAINING_ROUNDS, settings.epochs, settings.batch_size)
     others = [known.source_table(source, lengths) for source in known.run.other_sources]
     return reference_work(table, others, known.unsafe, known.openings)
 
@@ -225,7 +237,7 @@ def _forecast_work(known: KnownTokens, table: TokenTable, probed: int) -> Worklo
     answers = known.recipe.probes.samples * asked * (prompt + probed)
     trainings = len(arms) * look.draws
     steps = trainings * look.steps
-    trained = table.trained_for(steps * settings.batch_size, known.pairs_at_once)
+    trained = table.trained_for(steps * settings.batch_size, known.padded_pairs)
     # After each, and once before all.
     return Workload(table.pairs, steps=steps, trained=trained, read=(1 + trainings) * answers)
 
@@ -236,7 +248,7 @@ def _arm_training_work(known: KnownTokens, name: str, lengths: AnswerLengths) ->
     kept = pairs_kept(pool.pairs, arm.filter.share)
     count = optimizer_steps(arm, settings, kept, measured.pairs)
     others = {ON_POLICY: 0, "mixed": kept // 2}.get(arm.pairs, kept)
-    work = training_work(pool, kept, count, settings.batch_size, known.pairs_at_once, measured, others, known.openings)
+    work = training_work(pool, kept, count, settings.batch_size, known.padded_pairs, measured, others, known.openings)
     if arm.reads_start_by_token:
         work = replace(work, read=work.read + pool.tokens_for(kept))
     return work if arm.filter.refresh is None else _with_refreshes(known, arm, work, measured, lengths)

@@ -1,7 +1,7 @@
 """The tokens of each stage of a run, by arithmetic alone.
 
 A token is `read` in a forward pass, `trained` on in a forward and a backward pass, or `written` by sampling. Trained
-ones are those that a pass computes, padding included.
+ones are those that a pass computes: where it is packed, each distinct one, else padding too.
 """
 
 from __future__ import annotations
@@ -67,16 +67,26 @@ class TokenTable:
         rows = zip(self.prompts, self.chosen, self.rejected, strict=True)
         return tuple(prompt + max(answers) for prompt, *answers in rows)
 
+    @cached_property
+    def distinct(self) -> tuple[int, ...]:
+        """Tokens of each pair's prompt and both answers."""
+        return tuple(map(sum, zip(self.prompts, self.chosen, self.rejected, strict=True)))
+
     def tokens_for(self, pairs: int) -> int:
         """Tokens of so many of its pairs' sequences, at the mean of all, rounded up."""
         return -(-pairs * self.sequences // self.pairs) if self.pairs else 0
 
-    def trained_for(self, pairs: int, at_once: int) -> int:
-        """Tokens of forward and backward passes over so many of its pairs, `at_once` in each, drawn by chance.
+    def trained_for(self, pairs: int, padded: int | None) -> int:
+        """Tokens of forward and backward passes over so many of its pairs, drawn by chance.
 
-        TRL pads both sequences of all pairs of a pass to the longest of them.
+        `padded`: pairs of a pass, both of whose sequences TRL pads to the longest in it; None where passes are packed,
+        so that a prompt is computed once.
         """
-        return ceil(2 * pairs * expected_longest(self.longest, at_once)) if self.pairs else 0
+        if not self.pairs:
+            return 0
+        if padded is None:
+            return -(-pairs * sum(self.distinct) // self.pairs)
+        return ceil(2 * pairs * expected_longest(self.longest, padded))
 
 
 def expected_longest(lengths: Sequence[int], drawn: int) -> float:
@@ -148,11 +158,11 @@ def reference_work(table: TokenTable, others: Iterable[TokenTable], prompts: Seq
     return Workload(pairs=sum(each.pairs for each in tables), prompts=len(prompts), openings=openings, read=read)
 
 
-def difficulty_work(table: TokenTable, runs: int, epochs: int, batch: int, at_once: int) -> Workload:
-    """Trainings on both halves of the pairs, `runs` times, and each time ln p of the other half."""
+def difficulty_work(table: TokenTable, runs: int, epochs: int, batch: int) -> Workload:
+    """Trainings on both halves of the pairs, `runs` times, packed, and each time ln p of the other half."""
     halves = table.pairs // 2, table.pairs - table.pairs // 2
     steps = runs * epochs * sum(-(-half // batch) for half in halves)
-    trained = runs * epochs * table.trained_for(table.pairs, at_once)
+    trained = runs * epochs * table.trained_for(table.pairs, None)
     return Workload(table.pairs, steps=steps, trained=trained, read=runs * table.sequences)
 
 
@@ -171,13 +181,20 @@ def influence_work(table: TokenTable, asked: int, targets: int, preferred: bool)
 
 
 def training_work(
-    pool: TokenTable, kept: int, steps: int, batch: int, at_once: int, measured: TokenTable, others: int, openings: int
+    pool: TokenTable,
+    kept: int,
+    steps: int,
+    batch: int,
+    padded: int | None,
+    measured: TokenTable,
+    others: int,
+    openings: int,
 ) -> Workload:
     """DPO on `kept` pairs of a pool, then ln p of the `measured` pairs and of those `others` of the pool it saw.
 
-    `at_once`: pairs of a forward and backward pass.
+    `padded`: as of `TokenTable.trained_for`.
     """
-    trained = pool.trained_for(pairs_seen(kept, steps, batch), min(at_once, kept))
+    trained = pool.trained_for(pairs_seen(kept, steps, batch), padded and min(padded, kept))
     return Workload(
         kept, steps=steps, openings=openings, trained=trained, read=measured.sequences + pool.tokens_for(others)
     )
