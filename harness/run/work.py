@@ -151,9 +151,9 @@ def _scored_files(run: Run, source: str) -> _ScoredFiles:
     files, own = run.files.source(source), source == ON_POLICY
     margins = any(arm.filter.by == "log_margin" for arm in run.recipe.arms.values())
     wanted = {run.files.difficulty: own, files.reference: margins, run.files.influence: own}
-    joined = [path if asked and path.is_file() else None for path, asked in wanted.items()]
-    content = tuple(artifacts.sha256_of(path) for path in (files.scores, *joined) if path is not None)
-    return _ScoredFiles(files.scores, *joined, content=content)
+    difficulty, reference, influence = (path if asked and path.is_file() else None for path, asked in wanted.items())
+    there = [path for path in (files.scores, difficulty, reference, influence) if path is not None]
+    return _ScoredFiles(files.scores, difficulty, reference, influence, tuple(map(artifacts.sha256_of, there)))
 
 
 @lru_cache(maxsize=4)
