@@ -2,11 +2,11 @@
 
     python benchmarks/evaluation_speed.py [--model DIR] [--rounds 3] [--backend vllm]
 
-Two models: the miniature on the bundled prompts, and a Llama of 30 million random weights on long and uneven ones, whose
-answers hardly ever end by themselves; or the one of `--model`, on the bundled prompts. Each is loaded once. Rounds of
-both sides take turns, and the fastest counts: seconds of the process, so that others on the machine disturb less. Greedy
-answers, and those drawn from the same seed, have to be the same, else it stops. vLLM draws in its own way, and its sums
-are other ones: it is timed alone, where it is installed.
+Two models: the miniature on the bundled prompts, and a Llama of 30 million random weights on long and uneven ones,
+whose answers hardly ever end by themselves; or the one of `--model`, on the bundled prompts. Each is loaded once.
+Rounds of both sides take turns, and the fastest counts: seconds of the process, so that others on the machine disturb
+less. Greedy answers, and those drawn from the same seed, have to be the same, else it stops. vLLM draws in its own way,
+and its sums are other ones: it is timed alone, where it is installed.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ def _influence_inputs(run: Run) -> dict[str, object]:
 
 
 def _forecast_stage(run: Run, before: tuple[str, ...]) -> Stage:
-    """What training some arms would do, by a look ahead, before any is trained."""
+    """What training some arms would do, by a look ahead: before any is trained, in a single process."""
     return Stage(
         "forecast", "forecast", _forecast_inputs, (run.files.forecast,), seed=run.recipe.seeds[0], after=before
     )
