@@ -21,7 +21,6 @@ from jinja2.sandbox import SandboxedEnvironment
 from lm_eval import evaluator, simple_evaluate, utils
 from lm_eval.api import registry
 from lm_eval.loggers import EvaluationTracker
-from lm_eval.models import huggingface
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.openai_completions import LocalChatCompletion
 from lm_eval.tasks import TaskManager
@@ -29,7 +28,6 @@ from torch.utils import collect_env
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from harness.evaluation.output import read_evaluations
-from harness.evaluation.stopping import stop_at_texts
 from harness.models.backends import AnyBackend, Backend
 from harness.models.intact import refuse_misfits
 from harness.models.loading import (
@@ -343,8 +341,6 @@ def _refuse_foreign_metrics(file: TaskFile) -> None:
 def _prepare_lm_eval() -> None:
     """Keeps lm-eval quiet, and what it else works out anew: a compiled template a document, the machine each time.
 
-    And it does not decode every answer after each token to see that one goes on.
-
     Its templates are run in Jinja's sandbox: those of a task file are others' code.
     """
     if not is_verbose():
@@ -358,7 +354,6 @@ def _prepare_lm_eval() -> None:
     utils.env = sandbox
     utils.env.from_string = cache(utils.env.from_string)
     collect_env.get_pretty_env_info = cache(collect_env.get_pretty_env_info)
-    huggingface.stop_sequences_criteria = stop_at_texts
 
 
 def _refuse_no_room(new_tokens: int, config: PretrainedConfig) -> None:
