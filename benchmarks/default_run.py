@@ -1,9 +1,9 @@
 """Where the time of the default run goes: cold, then again with only the results and the report to be written anew.
 
-    python benchmarks/default_run.py [--recipe miniature] [--set KEY=VALUE]... [--targets 120 45] [--out FILE.json]
+    python benchmarks/default_run.py [--recipe miniature] [--set KEY=VALUE]... [--targets 90 30] [--out FILE.json]
 
 First the dry run says what it expects. Each run is a process of its own in a temporary directory. Stages are those of
-manifest.json; arms run beside each other, so their seconds add up to more than the clock's. On a busy machine all of it
+manifest.json; they run beside each other, so their seconds add up to more than the clock's. On a busy machine all of it
 is longer: the load (processes that want to run, over the last minute) is printed with each time, and the processor time
 that the run's own processes took, which depends on it less; over the cores, it is the least that the clock could show.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 import tempfile
 from collections import defaultdict
@@ -26,7 +25,6 @@ from typing import Any
 import psutil
 
 HARNESS = [sys.executable, "-c", "from harness.cli import main; main()", "run"]
-ARMS = re.compile(r"^Training and evaluating: ([0-9.]+) s$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,7 @@ def measure(arguments: list[str], folder: Path) -> dict[str, Any]:
     print(f"dry run: {dry}; it expects {expected['seconds']:.0f} s")
     cold = ran([*arguments, *out])
     by_kind = kinds(json.loads((folder / "manifest.json").read_text())["stages"])
-    arms = sum(map(float, ARMS.findall(cold.stderr)))
-    show(cold, by_kind, arms)
+    show(cold, by_kind)
     for name in ("results.json", "report.html"):
         (folder / name).unlink()
     warm = ran([*arguments, *out])
@@ -93,23 +90,18 @@ def measure(arguments: list[str], folder: Path) -> dict[str, Any]:
         },
         "expected_seconds": expected["seconds"],
         "expected_stages": {stage["name"]: stage["seconds"] for stage in expected["stages"]},
-        "arms_seconds": arms,
         "stages": by_kind,
     }
 
 
-def show(cold: Ran, by_kind: dict[str, list[float]], arms: float) -> None:
+def show(cold: Ran, by_kind: dict[str, list[float]]) -> None:
     """Prints the cold run's parts."""
     total = sum(map(sum, by_kind.values()))
     print(f"cold: {cold}")
     for kind, each in by_kind.items():
-        print(
-            f"  {kind:12} {len(each):3} x {sum(each) / len(each):6.2f} s = {sum(each):7.1f} s  {sum(each) / total:6.1%}"
-        )
-    before = sum(sum(each) for kind, each in by_kind.items() if kind not in {"train", "evaluate"})
-    pieces = total - before
-    print(f"  all stages {total:.1f} s: {before:.1f} s one by one, {pieces:.1f} s in the {arms:.1f} s of the arms")
-    print(f"  start-up, imports, results and report: {cold.seconds - before - arms:.1f} s")
+        mean, whole = sum(each) / len(each), sum(each)
+        print(f"  {kind:16} {len(each):3} x {mean:6.2f} s = {whole:7.1f} s  {whole / total:6.1%}")
+    print(f"  all stages {total:.1f} s, beside each other")
 
 
 def main() -> None:
@@ -117,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="miniature")
     parser.add_argument("--set", action="append", default=[], dest="settings")
-    parser.add_argument("--targets", type=float, nargs=2, default=(120.0, 45.0), metavar=("COLD", "WARM"))
+    parser.add_argument("--targets", type=float, nargs=2, default=(90.0, 30.0), metavar=("COLD", "WARM"))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     arguments = [options.recipe, *(part for each in options.settings for part in ("--set", each))]

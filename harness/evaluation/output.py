@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.evaluation.finding import EvaluationFiles, find_evaluations
@@ -82,22 +83,21 @@ def _read_evaluation(
         if wanted is None or task not in results.tasks or results.guard_names(task) & wanted
     }
     contents = {task: manifest.read_file(path) for task, path in samples.items()}
-    folder = seed_directory(root, files.results)
-    key = (folder, str(files.results), digest, *(f"{samples[task]} {sha}" for task, (_, sha) in contents.items()))
+    key = (str(files.results), digest, *(f"{samples[task]} {sha}" for task, (_, sha) in contents.items()))
     if key not in _READ_EVALUATIONS:
-        reader = _EvaluationReader(files.results, results, digest, folder, documents)
+        reader = _EvaluationReader(files.results, results, digest, documents)
         reader.files |= {samples[task]: sha for task, (_, sha) in contents.items()}
         for task in samples:
             reader.read_task(task, samples[task], contents.pop(task)[0])
         _READ_EVALUATIONS[key] = reader.evaluation()
-    return _READ_EVALUATIONS[key]
+    return replace(_READ_EVALUATIONS[key], folder=seed_directory(root, files.results))
 
 
 class _EvaluationReader:
     """One evaluation, task by task."""
 
-    def __init__(self, path: Path, results: ResultsFile, digest: str, folder: str, documents: KnownDocuments) -> None:
-        self.path, self.results, self.digest, self.folder = path, results, digest, folder
+    def __init__(self, path: Path, results: ResultsFile, digest: str, documents: KnownDocuments) -> None:
+        self.path, self.results, self.digest = path, results, digest
         self.documents, self.files = documents, {path: digest}
         self.settings: dict[str, TaskSettings] = {}
         self.counts: dict[str, PromptCount] = {}
@@ -135,7 +135,7 @@ class _EvaluationReader:
                 self.directions.setdefault(each, set()).add(self.results.better(task, metric))
 
     def evaluation(self) -> Evaluation:
-        """What was read."""
+        """What was read; `folder` is told by who reads."""
         results = self.results
         return Evaluation(
             path=self.path,
@@ -143,7 +143,7 @@ class _EvaluationReader:
             model_told=results.model_told,
             weights=results.weights,
             is_named=results.is_named,
-            folder=self.folder,
+            folder="",
             seeds=_seed_settings(results, self.path),
             cached=bool(results.config.get("use_cache")),
             predicts_only=results.predicts_only,

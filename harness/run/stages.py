@@ -50,6 +50,9 @@ class Stage:
     after: tuple[str, ...] = ()
 
 
+Piece = list[Stage]
+"""Stages that run one after another, in one process."""
+
 # The list
 
 
@@ -62,18 +65,17 @@ def shared_stages(run: Run) -> list[Stage]:
         made.append(_difficulty_stage(run, made[-1]))
     if run.recipe.influences:
         made += _influence_stages(run)
-    if run.forecast_arms:
-        made.append(_forecast_stage(run, tuple(stage.name for stage in made)))
     return made
 
 
-def arm_stages(run: Run) -> list[list[Stage]]:
+def arm_stages(run: Run) -> list[Piece]:
     """What each arm takes with each seed, the baseline first; these pieces do not depend on each other.
 
-    Before them, what the page alone reads.
+    Before them, what the page alone reads: the forecast, and what pushes the prompts' refusals.
     """
     shared = shared_stages(run)
-    arms = [[_pushes_stage(run)]]
+    arms = [[_forecast_stage(run, tuple(stage.name for stage in shared))]] if run.forecast_arms else []
+    arms.append([_pushes_stage(run)])
     arms += [[_evaluate_stage(run, "baseline", seed)] for seed in run.recipe.seeds]
     for name in run.recipe.arms:
         before = tuple(stage.name for stage in shared if _feeds_arm(run, stage, name))
@@ -87,7 +89,7 @@ def _feeds_arm(run: Run, stage: Stage, arm: str) -> bool:
         return run.recipe.arms[arm].needs_difficulty
     if stage.kind in {"probes", "influence"}:
         return run.filters_by_influence(arm)
-    return stage.kind != "forecast"
+    return True
 
 
 def every_stage(run: Run) -> list[Stage]:
@@ -208,7 +210,7 @@ def _influence_inputs(run: Run) -> dict[str, object]:
 
 
 def _forecast_stage(run: Run, before: tuple[str, ...]) -> Stage:
-    """What training some arms would do, by a look ahead, before any is trained."""
+    """What training some arms would do, by a look ahead: before any is trained, in a single process."""
     return Stage(
         "forecast", "forecast", _forecast_inputs, (run.files.forecast,), seed=run.recipe.seeds[0], after=before
     )
@@ -233,7 +235,7 @@ def _pushes_inputs(run: Run) -> dict[str, object]:
     }
 
 
-def _arm_piece(run: Run, arm: str, seed: int, before: tuple[str, ...]) -> list[Stage]:
+def _arm_piece(run: Run, arm: str, seed: int, before: tuple[str, ...]) -> Piece:
     files = run.files.arm(arm, seed)
     inputs = partial(_train_inputs, arm=arm, seed=seed)
     outputs = (files.model, files.training, files.displacement)

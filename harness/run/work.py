@@ -8,8 +8,9 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets import Dataset
 
@@ -21,10 +22,12 @@ from harness.forecast.extrapolation import LEVEL
 from harness.forecast.forecasting import forecast_training
 from harness.forecast.look_ahead import AnswerLogprobs
 from harness.models.loading import load_model, load_tokenizer
+from harness.models.paths import ModelPath
 from harness.organism import answers
 from harness.preferences.building import BuiltPairs, build_pairs, pairs_from_answers
 from harness.preferences.gold import make_gold_pairs, names_labelled_answers
 from harness.preferences.tables import load_preferences, load_training_rows
+from harness.preferences.tokens import Tokens
 from harness.prompts.sets import PromptRow, load_prompts
 from harness.recipes.schema import Recipe
 from harness.run.refreshing import Refresher
@@ -130,19 +133,53 @@ def _refuse_arms_without_pairs(run: Run, source: str) -> None:
 
 
 def load_scored_pairs(run: Run, source: str) -> Dataset:
-    """A source's scored pairs; one that could not be scored is in no arm."""
-    table = Dataset.from_parquet(str(run.files.source(source).scores))
+    """A source's scored pairs; one that could not be scored is in no arm. The arms of a process share the table."""
+    return _join_scores(_scored_files(run, source))
+
+
+class _ScoredFiles(NamedTuple):
+    """What a source's scored pairs are read from, where it is there, and the hashes of the content."""
+
+    scores: Path
+    difficulty: Path | None
+    reference: Path | None
+    influence: Path | None
+    content: tuple[str, ...]
+
+
+def _scored_files(run: Run, source: str) -> _ScoredFiles:
+    files, own = run.files.source(source), source == ON_POLICY
+    margins = any(arm.filter.by == "log_margin" for arm in run.recipe.arms.values())
+    wanted = {run.files.difficulty: own, files.reference: margins, run.files.influence: own}
+    difficulty, reference, influence = (path if asked and path.is_file() else None for path, asked in wanted.items())
+    there = [path for path in (files.scores, difficulty, reference, influence) if path is not None]
+    return _ScoredFiles(files.scores, difficulty, reference, influence, tuple(map(artifacts.sha256_of, there)))
+
+
+@lru_cache(maxsize=4)
+def _join_scores(files: _ScoredFiles) -> Dataset:
+    table = Dataset.from_parquet(str(files.scores))
     table = table.filter(lambda score: score is not None, input_columns="ln_ches")
-    if source == ON_POLICY and run.files.difficulty.is_file():
-        losses = artifacts.read_json(run.files.difficulty)
+    if files.difficulty is not None:
+        losses = artifacts.read_json(files.difficulty)
         table = table.add_column("validation_loss", [losses.get(name) for name in table["pair_id"]])
-    asked = any(arm.filter.by == "log_margin" for arm in run.recipe.arms.values())
-    if asked and run.files.source(source).reference.is_file():
-        margins = _log_margins(run.files.source(source).reference)
+    if files.reference is not None:
+        margins = _log_margins(files.reference)
         table = table.add_column("log_margin", [margins.get(name) for name in table["pair_id"]])
-    if source == ON_POLICY and run.files.influence.is_file():
-        table = _join_influences(table, Dataset.from_parquet(str(run.files.influence)))
+    if files.influence is not None:
+        table = _join_influences(table, Dataset.from_parquet(str(files.influence)))
     return table
+
+
+def _scored_tokens(run: Run) -> Mapping[str, Tokens]:
+    """The on-policy pairs' tokens under the starting model's tokenizer, which every arm trains with."""
+    model, longest = run.model_path, run.recipe.training.max_length
+    return _tokenize_scored(_scored_files(run, ON_POLICY), (model, model.content), longest)
+
+
+@lru_cache(maxsize=1)
+def _tokenize_scored(files: _ScoredFiles, model: tuple[ModelPath, str], max_length: int | None) -> Mapping[str, Tokens]:
+    return tokenize_pairs(_join_scores(files), load_tokenizer(model[0])[1], max_length)
 
 
 def _log_margins(reference: Path) -> dict[str, float]:
@@ -269,11 +306,9 @@ def write_forecast(run: Run, stage: Stage) -> None:
 
 def write_pushes(run: Run, _: Stage) -> None:
     """How hard each on-policy pair pushes each unsafe prompt's refusal; nothing where it is too much work."""
-    pairs = load_scored_pairs(run, ON_POLICY)
     model, tokenizer = load_model(run.model_path)
     prompts = {row["prompt_id"]: row["prompt"] for row in load_prompts(run.recipe.prompts, "unsafe")}
-    tokens = tokenize_pairs(pairs, tokenizer, run.recipe.training.max_length)
-    measure_pushes(model, tokenizer, prompts, tokens).save(run.files.pushes)
+    measure_pushes(model, tokenizer, prompts, _scored_tokens(run)).save(run.files.pushes)
 
 
 # Arms
@@ -298,10 +333,8 @@ def train_arm(run: Run, stage: Stage, watch: Watch | None = None) -> None:
         trained, pairs, refreshes["refreshes"] = _train_refreshed(run, job)
         job = replace(job, pairs=pairs)
     model, tokenizer = trained.model, trained.tokenizer
-    on_policy = load_scored_pairs(run, ON_POLICY)
     start = StartSide.load(run.files.reference.start)
-    tokens = tokenize_pairs(on_policy, tokenizer, settings.max_length)
-    measured = profile_model(model, tokens, anchor=start.anchor)
+    measured = profile_model(model, _scored_tokens(run), anchor=start.anchor)
     after = measured.pair_sums()
     others = job.pairs.filter(lambda pair: pair not in after, input_columns="pair_id")
     of_others = pair_logprobs(model, tokenizer, others, max_length=settings.max_length) if len(others) else {}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from harness.support.redaction import redact_text
 
 if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
     from rich.progress import Progress, Task, TaskID
 
 
@@ -148,13 +149,6 @@ def progress_bar(description: str, total: int | None, unit: str = "") -> Iterato
     Where standard error is no terminal, one line at the start and one at the end stand in for it.
     """
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-    )
 
     if _SILENT.get() or is_quiet():
         yield Advance()
@@ -165,17 +159,31 @@ def progress_bar(description: str, total: int | None, unit: str = "") -> Iterato
         yield Advance()
         print_note(f"{description}: {duration_text(perf_counter() - started)}")
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+    with _make_bars(console, unit) as progress:
+        yield Advance((progress, progress.add_task(description, total=total, extra="", left="")))
+
+
+def _make_bars(console: Console, unit: str) -> Progress:
+    """Bars that are whole in 80 columns: only what is described takes two lines, and what they are at has its own."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Column
+    from rich.text import Text
+
+    class TwoLineBars(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from super().get_renderables()
+            extras = (str(task.fields["extra"]) for task in self.tasks)
+            yield from (Text(extra, no_wrap=True, overflow="ellipsis") for extra in extras if extra)
+
+    return TwoLineBars(
+        TextColumn("{task.description}", table_column=Column(no_wrap=False)),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}"),
-        TextColumn("{task.fields[extra]}", markup=False),
+        console=console,
     )
-    with Progress(*columns, console=console) as progress:
-        yield Advance((progress, progress.add_task(description, total=total, extra="", left="")))
 
 
 def _left_text(task: Task) -> str:
@@ -186,16 +194,16 @@ def _left_text(task: Task) -> str:
 
 
 class Advance:
-    """Moves one bar on; `extra` shows a live figure (a loss, tokens/s) at its end."""
+    """Moves one bar on; `extra` shows a live figure (a loss, tokens/s) or what is worked on, below it."""
 
     def __init__(self, bar: tuple[Progress, TaskID] | None = None) -> None:
         self._bar = bar
 
-    def __call__(self, steps: float = 1, extra: str = "") -> None:
-        """Moves on by `steps` and shows `extra` at the end of the bar."""
+    def __call__(self, steps: float = 1, extra: str | None = None) -> None:
+        """Moves on by `steps` and shows `extra` below the bar; without one, what stands there stays."""
         if self._bar is not None:
             progress, task = self._bar
             progress.update(task, advance=steps)
             progress.update(task, left=_left_text(progress.tasks[progress.task_ids.index(task)]))
-            if extra:
+            if extra is not None:
                 progress.update(task, extra=safe_line(extra))

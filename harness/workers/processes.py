@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import psutil
 from tqdm import tqdm
@@ -87,67 +89,150 @@ def run_in_processes(
     label: str,
     log: Path,
     name: Callable[[Item], str] = str,
+    *,
+    first: Sequence[Callable[[], object]] = (),
+    is_ready: Callable[[Item], bool] = lambda _: True,
 ) -> None:
     """Does `work` on every item, in processes beside each other; a plan of one process does it here.
 
     Args:
-        work: a module's function; it leaves its results in files.
+        work: a module's function; it leaves its results in files. Each process has it as it is now.
         items: what to work on; pickled.
         plan: how.
         label: what the bar says.
         log: where the processes' standard error goes.
         name: an item's, by which the bar says what is worked on.
+        first: what this process does itself, one after another. Where there is no GPU, on which it would need the
+            memory, the items that are ready are worked on meanwhile, in one process fewer.
+        is_ready: whether what an item reads is there; asked again after each of `first`, and true after all of them.
 
     Raises the first item's error, after the processes are stopped; HarnessError where one was killed.
     """
-    if plan.processes == 1 or len(items) < 2:
+    alone = plan.processes == 1 or len(items) < 2
+    if alone or plan.devices:
+        for step in first:
+            step()
+        first = ()
+    if alone:
         for item in items:
             work(item)
         return
+    crew = _Crew(_start_pool(plan, log), work, items, is_ready)
+    try:
+        crew.add_seats(plan.processes - bool(first))
+        for step in first:
+            step()
+            crew.look_again()
+        crew.add_seats(bool(first))
+        crew.tell_ends(label, name)
+    except BaseException as error:
+        crew.stop()
+        if isinstance(error, BrokenProcessPool):
+            told, hint = "a worker process was killed (out of memory?)", "Use fewer: --workers 1."
+            raise HarnessError(told, place=str(log), hint=hint) from error
+        raise
+    crew.pool.shutdown()
+
+
+def _start_pool(plan: ProcessPlan, log: Path) -> ProcessPoolExecutor:
+    """A pool whose processes start with the first items that they get."""
     preload_imports()
     context = _forkserver_context()
     devices = context.SimpleQueue()
     for place in range(plan.processes):
         devices.put(plan.devices[place] if plan.devices else None)
-    start = partial(_start_worker, devices, plan.threads, log)
-    pool = ProcessPoolExecutor(min(plan.processes, len(items)), context, start)
-    try:
-        with console.progress_bar(label, len(items)) as advance:
-            waiting = {pool.submit(_collect_notes, work, item): name(item) for item in items}
-            advance(0, _first_names(waiting.values(), plan.processes))
-            for future in as_completed([*waiting]):
-                for note in future.result():
-                    console.print_note(note)
-                del waiting[future]
-                advance(1, _first_names(waiting.values(), plan.processes))
-    except BaseException as error:
-        _kill_pool(pool)
-        if isinstance(error, BrokenProcessPool):
-            told, hint = "a worker process was killed (out of memory?)", "Use fewer: --workers 1."
-            raise HarnessError(told, place=str(log), hint=hint) from error
-        raise
-    pool.shutdown()
+    return ProcessPoolExecutor(plan.processes, context, partial(_start_worker, devices, plan.threads, log))
 
 
-def _first_names(names: Iterable[str], processes: int) -> str:
-    """Those that the processes are at: they take them in their order."""
-    return ", ".join(islice(names, processes))
+class _Crew(Generic[Item]):
+    """A pool's processes, each with a thread, its seat, that hands it one item after another once they are ready.
+
+    The threads, as the first process waits for the imports of `PRELOADED_MODULES`, and whoever asks for it with it.
+    """
+
+    def __init__(
+        self,
+        pool: ProcessPoolExecutor,
+        work: Callable[[Item], object],
+        items: Sequence[Item],
+        is_ready: Callable[[Item], bool],
+    ) -> None:
+        self.pool = pool
+        self._work = pickle.dumps(work)  # now: this process may change meanwhile what it refers to
+        self._is_ready = is_ready
+        self._waiting, self._at_work, self._left = [*items], list[Item](), len(items)
+        self._changed = threading.Condition()
+        self._ends: SimpleQueue[list[str] | BaseException] = SimpleQueue()
+
+    def add_seats(self, count: int) -> None:
+        """So many more processes work."""
+        for _ in range(count):
+            threading.Thread(target=self._fill_seat, daemon=True).start()
+
+    def look_again(self) -> None:
+        """More items may be ready. Raises the error of one that failed."""
+        with self._changed:
+            self._changed.notify_all()
+        while not self._ends.empty():
+            self._take_end()
+
+    def tell_ends(self, label: str, name: Callable[[Item], str]) -> None:
+        """Waits for all items under a bar. Raises the error of the first that fails."""
+        self.look_again()
+        with console.progress_bar(label, self._left) as advance:
+            while True:
+                advance(0, ", ".join(map(name, self._at_work)))
+                if not self._left:
+                    return
+                self._take_end()
+                advance(1)
+
+    def stop(self) -> None:
+        """Ends all now: what is unfinished leaves nothing behind, as stages write whole files only."""
+        with self._changed:
+            self._waiting.clear()
+            self._changed.notify_all()
+        processes = list((self.pool._processes or {}).values())
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+            process.join()
+
+    def _fill_seat(self) -> None:
+        while (item := self._next_item()) is not None:
+            try:
+                end: list[str] | BaseException = self.pool.submit(_collect_notes, self._work, item).result()
+            except BaseException as error:  # whatever it is, it is raised where the ends are waited for
+                end = error
+            with self._changed:
+                self._at_work.remove(item)
+            self._ends.put(end)
+
+    def _next_item(self) -> Item | None:
+        """The first item that is ready, once there is one; None where none waits any more."""
+        with self._changed:
+            while self._waiting:
+                if (found := next(filter(self._is_ready, self._waiting), None)) is not None:
+                    self._waiting.remove(found)
+                    self._at_work.append(found)
+                    return found
+                self._changed.wait()
+        return None
+
+    def _take_end(self) -> None:
+        end = self._ends.get()
+        if isinstance(end, BaseException):
+            raise end
+        self._left -= 1
+        for note in end:
+            console.print_note(note)
 
 
-def _collect_notes(work: Callable[[Item], object], item: Item) -> list[str]:
-    """Does the work in this process and returns its notes, but for those that something begins."""
+def _collect_notes(work: bytes, item: object) -> list[str]:
+    """Does the pickled work in this process and returns its notes, but for those that something begins."""
     with console.collect_notes() as notes:
-        work(item)
+        pickle.loads(work)(item)  # noqa: S301
     return [note for note in notes if not note.endswith("…")]
-
-
-def _kill_pool(pool: ProcessPoolExecutor) -> None:
-    """Ends the pool now: what is unfinished leaves nothing behind, as stages write whole files only."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.kill()
-        process.join()
 
 
 def _forkserver_context() -> ForkServerContext:
@@ -169,6 +254,7 @@ def _start_worker(devices: Any, threads: int, log: Path) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system's, which a killed process leaves behind
     set_thread_count(threads)
+    gc.freeze()  # the imports' objects stay: to look at half a million of them took a third of a second each time
 
 
 def _end_with_parent() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -76,16 +77,71 @@ def test_two_processes_do_every_item_once_with_their_threads(tmp_path, monkeypat
 
     @contextmanager
     def bar(*_):
-        yield lambda steps, extra: shown.append((steps, extra))
+        yield lambda steps, extra="": shown.append((steps, extra))
 
     monkeypatch.setattr(processes.console, "progress_bar", bar)
     run_in_processes(partial(touch, tmp_path), names(6), TWO, "working", tmp_path / "log", lambda name: name[-1:])
-    assert shown[0] == (0, "0, 1")
-    assert [steps for steps, _ in shown[1:]] == [1] * 6
-    assert shown[-1] == (1, "")
+    assert sum(steps for steps, _ in shown) == 6
+    assert {name for _, extra in shown for name in extra.split(", ") if name} <= set("012345")
+    assert shown[-1] == (0, "")
     said = [(tmp_path / name).read_text().split() for name in names(6)]
     assert str(os.getpid()) not in {process for process, _ in said}
     assert {threads for _, threads in said} == {"1"}
+
+
+def wait_for(folder: Path, name: str) -> None:
+    """Ends when `released` is there, for half a minute."""
+    ends = time.monotonic() + 30
+    while not (folder / "released").exists() and time.monotonic() < ends:
+        time.sleep(0.05)
+    (folder / name).write_text("released" if (folder / "released").exists() else "alone")
+
+
+@pytest.mark.slow
+def test_items_are_worked_on_beside_what_this_process_does_once_what_they_read_is_there(tmp_path):
+    """The first item can only end because this process goes on meanwhile; the other one waits for the second step."""
+    done = []
+
+    def first_step():
+        (tmp_path / "released").touch()
+        done.append(1)
+
+    def second_step():
+        ends = time.monotonic() + 30
+        while not (tmp_path / "early").exists() and time.monotonic() < ends:
+            time.sleep(0.05)
+        assert not (tmp_path / "late").exists()
+        done.append(2)
+
+    steps, ready = [first_step, second_step], lambda item: item == "early" or 2 in done
+    run_in_processes(
+        partial(wait_for, tmp_path), ["late", "early"], TWO, "working", tmp_path / "log", first=steps, is_ready=ready
+    )
+    assert done == [1, 2]
+    assert {name: (tmp_path / name).read_text() for name in ("early", "late")} == dict.fromkeys(
+        ("early", "late"), "released"
+    )
+
+
+@pytest.mark.parametrize("plan", [ProcessPlan(1, 1), ProcessPlan(2, 1, (0, 1))])
+@pytest.mark.slow
+def test_one_process_and_gpus_do_what_comes_first_before_all_items(tmp_path, plan):
+    def first_step():
+        assert not [*tmp_path.glob("item-*")]
+        (tmp_path / "first").touch()
+
+    run_in_processes(partial(touch, tmp_path), names(2), plan, "working", tmp_path / "log", first=[first_step])
+    assert (tmp_path / "first").exists()
+    assert len([*tmp_path.glob("item-*")]) == 2
+
+
+@pytest.mark.slow
+def test_an_error_of_what_comes_first_ends_the_processes(tmp_path):
+    def first_step():
+        raise HarnessError("is bad", place="first", hint="Mend it.")
+
+    with pytest.raises(HarnessError, match="first: is bad"):
+        run_in_processes(partial(touch, tmp_path), names(3), TWO, "working", tmp_path / "log", first=[first_step])
 
 
 @pytest.mark.slow
