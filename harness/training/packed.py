@@ -119,7 +119,7 @@ def pack_forward(model: PreTrainedModel) -> None:
     base = base_implementation(body)
 
     @wraps(type(inner).forward)  # `generate` reads the signature
-    def forward(*args: Any, fused_lm_head: bool = False, **inputs: Any) -> Any:
+    def forward_packed(*args: Any, fused_lm_head: bool = False, **inputs: Any) -> Any:
         if not fused_lm_head:
             return fused(*args, **inputs)
         batch = pack_batch(inputs.pop("input_ids"), inputs.pop("attention_mask"), inputs.pop("labels"), base)
@@ -133,7 +133,7 @@ def pack_forward(model: PreTrainedModel) -> None:
             found[name] = batch.unpack(found[name][0])
         return found
 
-    inner.forward = forward
+    inner.forward = forward_packed
 
 
 @contextmanager
