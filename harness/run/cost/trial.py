@@ -53,7 +53,7 @@ _FIRST = 4
 _OPENINGS, _PAIRS, _STEPS, _BATCHES = 16, 32, 3, 2
 """Prompts whose answers' starts are read, pairs that are read first, passes of the small run's training, and batches of
 its evaluation."""
-_ARM, _SHARED = "small", ("scores", "reference")
+_ARM, _MEASURING = "small", ("scores", "reference")
 """The small run's arm, and its stages before that."""
 
 
@@ -263,8 +263,8 @@ def _measure_shared(small: _SmallRun, speed: Speed) -> Speed:
     """What scores and the starting model's side take beside reading."""
     for run in (small.first, small.run):
         run_stages(run, shared_stages(run))
-    seconds = {kind: small.run.directory.manifest["stages"][small.stages[kind].name]["seconds"] for kind in _SHARED}
-    rest = {kind: max(0.0, seconds[kind] - reading_seconds(small.work_of(kind), speed, 0.0)) for kind in _SHARED}
+    seconds = {kind: small.run.directory.manifest["stages"][small.stages[kind].name]["seconds"] for kind in _MEASURING}
+    rest = {kind: max(0.0, seconds[kind] - reading_seconds(small.work_of(kind), speed, 0.0)) for kind in _MEASURING}
     return replace(speed, **rest)
 
 
