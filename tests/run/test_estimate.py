@@ -9,6 +9,7 @@ from harness.run.cost.memory import Memory, Shape, decoder_shape, sampling_memor
 from harness.run.cost.seconds import (
     ArmSpeed,
     ArmTimes,
+    PieceTime,
     Speed,
     Writing,
     arm_speed,
@@ -262,7 +263,17 @@ def test_parts_of_a_training_and_an_evaluation_from_their_whole():
 
 
 def test_pieces_beside_each_other():
-    assert makespan([3, 1, 1, 4], 2) == 6  # 3 | 1 1 then 4 on the one that is free at 2
-    assert makespan([3, 1, 1, 4], 1) == 9
-    assert makespan([3, 1, 1, 4], 2, start=1.5) == 7.5
-    assert makespan([], 2) == 0
+    pieces = [PieceTime(0, seconds) for seconds in (3, 1, 1, 4)]
+    assert makespan(pieces, [0, 0]) == 6  # 3 | 1 1 then 4 on the one that is free at 2
+    assert makespan(pieces, [0]) == 9
+    assert makespan(pieces, [1.5, 1.5]) == 7.5
+    assert makespan(pieces, [0, 5]) == 9  # 3 1 1 on the first until the second is free, too
+    assert makespan([], [0, 2]) == 2
+
+
+def test_a_piece_waits_for_what_it_reads():
+    """The third is ready first, at 1; the first two follow at 4 and 6, the last one is not before 9."""
+    pieces = [PieceTime(4, 2), PieceTime(4, 1), PieceTime(1, 1), PieceTime(9, 1)]
+    assert makespan(pieces, [0]) == 10
+    assert makespan(pieces[:3], [0]) == 7
+    assert makespan(pieces[:3], [0, 5]) == 6

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from harness.run.cost.memory import (
     training_memory,
 )
 from harness.run.cost.seconds import (
+    PieceTime,
     Speed,
     evaluation_seconds,
     gradient_seconds,
@@ -46,8 +47,8 @@ from harness.run.cost.tokens import Workload
 from harness.run.cost.trial import measure_speed
 from harness.run.directory import read_pins
 from harness.run.own_models import find_own_model
-from harness.run.stages import Stage, due_stages, every_stage
-from harness.run.state import open_run, plan_arm_processes
+from harness.run.stages import Stage, arm_stages, due_stages, every_stage, shared_stages
+from harness.run.state import Run, open_run, plan_arm_processes
 from harness.scoring.influence.directions import CPU_GRADIENT_TOKENS, DEVICE_GRADIENT_TOKENS
 from harness.scoring.influence.subspace import Subspace, check_layers
 from harness.scoring.packing import PADDED_TOKENS
@@ -168,7 +169,7 @@ def dry_run(recipe: Recipe, out: Path, max_processes: int | None = None, began: 
         speed, missing = _measured_speed(known, at_hand, plan, memory, free) if reasons else (None, [])
     costs = [_stage_cost(known, stage, reasons.get(stage.name), speed) for stage in every_stage(run)]
     starting = start + (speed.imports if speed else 0.0)
-    working = _working_seconds(costs, speed, plan)
+    working = _working_seconds(run, costs, speed, plan)
     seconds = None if working is None else starting + working
     told = [*_left_out(recipe, path), *missing]
     costs = _with_imports(costs, speed)
@@ -359,20 +360,24 @@ def _with_imports(costs: Sequence[Cost], speed: Speed | None) -> list[Cost]:
     ]
 
 
-def _working_seconds(costs: Sequence[Cost], speed: Speed | None, plan: ProcessPlan) -> float | None:
+def _working_seconds(run: Run, costs: Sequence[Cost], speed: Speed | None, plan: ProcessPlan) -> float | None:
     """From the start of the first stage to the end of the report; None where a stage's time is not known."""
     seconds = {cost.stage.name: cost.seconds for cost in costs}
     if None in seconds.values():
         return None
     if speed is None:
         return 0.0
-    shared = 0.0
-    pieces: defaultdict[tuple[str, int], float] = defaultdict(float)
-    for cost in costs:
-        if cost.stage.kind in {"pushes", "train", "evaluate"}:
-            pieces[cost.stage.of, cost.stage.seed] += cost.seconds or 0.0
-        else:
-            shared += cost.seconds or 0.0
-    waiting = [piece for piece in pieces.values() if piece]
-    beside = makespan(waiting, plan.processes, speed.arms.warm_up if speed.arms and waiting else 0.0)
-    return shared + beside + speed.outcome
+    known = {name: each or 0.0 for name, each in seconds.items()}
+    shared = accumulate(known[stage.name] for stage in shared_stages(run))
+    ends = dict(zip((stage.name for stage in shared_stages(run)), shared, strict=True))
+    shared_end = max(ends.values())
+    # This process does what the arms share, and the others the pieces that are ready, but not beside GPUs.
+    begins = [shared_end] * plan.processes if plan.devices else [*[0.0] * (plan.processes - 1), shared_end]
+    warm_up = speed.arms.warm_up if speed.arms else 0.0
+    pieces = [
+        PieceTime(max((ends[name] for name in piece[0].after), default=0.0), taken)
+        for piece in arm_stages(run)
+        if (taken := sum(known[stage.name] for stage in piece))
+    ]
+    beside = makespan(pieces, [each + warm_up for each in begins]) if pieces else 0.0
+    return max(shared_end, beside) + speed.outcome

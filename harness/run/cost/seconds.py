@@ -117,12 +117,23 @@ class Speed:
         return self.arms.trained * min(1.0, self.read / self.arms.read)
 
 
-def makespan(seconds: Iterable[float], processes: int, start: float = 0.0) -> float:
-    """When the last of some pieces ends that so many processes take in their order, each free from `start` on."""
-    free = [start] * processes
-    for piece in seconds:
-        heapq.heapreplace(free, free[0] + piece)
-    return max(free)
+@dataclass(frozen=True, slots=True)
+class PieceTime:
+    """Stages that one process does one after another: from when what they read is there, and how long they take."""
+
+    ready: float
+    seconds: float
+
+
+def makespan(pieces: Iterable[PieceTime], free: Sequence[float]) -> float:
+    """When the last piece ends; each process, free from then on, takes the first in their order that is ready."""
+    seats, waiting = sorted(free), [*pieces]
+    while waiting:
+        now = max(seats[0], min(piece.ready for piece in waiting))
+        taken = next(piece for piece in waiting if piece.ready <= now)
+        waiting.remove(taken)
+        heapq.heapreplace(seats, now + taken.seconds)
+    return max(seats)
 
 
 def reading_seconds(work: Workload, speed: Speed, rest: float) -> float:
