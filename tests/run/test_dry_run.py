@@ -94,10 +94,10 @@ def test_tokens_by_hand(without_weights):
     # 2 x (7 + 9) + 4 x 3 tokens of sampled pairs, 4 x 6 + 11 of the recipe's
     assert tokens["reference"] == (44 + 35 + (7 + 9) + (7 + 9 + 5), 0, 0)
     assert counts["train raw seed 0"] == (2, 0, 1)
-    assert tokens["train raw seed 0"] == (44, 4 * 12, 0)  # trained in one pass, padded to 9 + 3
+    assert tokens["train raw seed 0"] == (44, 7 + 9 + 4 * 3, 0)  # packed: each prompt once
     assert counts["train half seed 0"] == (1, 0, 1)  # as many steps as on both pairs: one, of one pair
-    assert tokens["train half seed 0"] == (44, 22, 0)
-    assert tokens["train gold seed 0"] == (44 + 35, 4 * 10, 0)
+    assert tokens["train half seed 0"] == (44, 14, 0)
+    assert tokens["train gold seed 0"] == (44 + 35, 6 + 6 + 11, 0)
     assert counts["evaluate raw seed 0"] == (0, 4, 0)
     assert tokens["evaluate raw seed 0"] == (7 + 9 + 5 + 6, 0, 4 * 4)
     assert found["reference"].openings == 3
@@ -132,12 +132,14 @@ def test_without_weights_tokens_and_memory_are_told_and_why_there_is_no_time(wit
 
 @pytest.mark.slow
 def test_memory_is_that_of_the_longest_pair(place, without_weights, monkeypatch):
-    """Two sequences of each of two pairs: 9 + 3 tokens where they are sampled, 6 + 4 in the table."""
+    """Two pairs at once: 9 + 3 + 3 tokens where they are sampled, 6 + 2 + 4 in the table; padded, twice 9 + 3."""
     monkeypatch.setattr("harness.models.paths.has_weights", lambda _: False)
     shape = without_weights.shape
-    assert without_weights.memory["training"] == training_memory(shape, 2 * 2 * 12, on_gpu=False)
+    assert without_weights.memory["training"] == training_memory(shape, 2 * 15, on_gpu=False)
     given = dry_run(chosen(place, f"preferences={place}/gold.jsonl"), place / "run")
-    assert given.memory["training"] == training_memory(shape, 2 * 2 * 10, on_gpu=False)
+    assert given.memory["training"] == training_memory(shape, 2 * 12, on_gpu=False)
+    padded = dry_run(chosen(place, "training.packed=false"), place / "run")
+    assert padded.memory["training"] == training_memory(shape, 2 * 2 * 12, on_gpu=False)
     assert given.costs[0].at_most.tokens == 0  # nothing is sampled
 
 
