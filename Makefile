@@ -7,7 +7,11 @@ JUDGES ?= lexical prefixes
 # Two processes take the tests file by file, the slowest files first (`tests/conftest.py`).
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
+<<<<<<< HEAD
 .PHONY: install run smollm2 smollm2-adapter quick test test-long test-vllm check format example example-smollm2 organism judge-table gpu gpu-tiny gpu-table clean
+=======
+.PHONY: install run smollm2 smollm2-adapter quick test test-long test-vllm newest lowest check format example example-smollm2 organism judge-table clean
+>>>>>>> 758e67099336d1ca2b08a8adddf3aa70055fba41
 
 $(VENV)/ready: pyproject.toml constraints.txt $(wildcard tasks/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -50,6 +54,16 @@ test-vllm:
 .venv-vllm/ready: pyproject.toml constraints.txt tests/helpers/vllm_environment.py
 	$(PYTHON) tests/helpers/vllm_environment.py .venv-vllm
 	@touch $@
+
+# The tests beside the newest releases that pyproject.toml allows, and beside the lowest, in an environment of their own
+# that is brought up to date each time. UV_TORCH_BACKEND=cpu leaves the CUDA libraries out.
+newest: RESOLUTION := highest
+lowest: RESOLUTION := lowest-direct
+newest lowest:
+	test -d .venv-$@ || $(PYTHON) -m venv .venv-$@
+	.venv-$@/bin/pip install --quiet --upgrade uv
+	.venv-$@/bin/uv pip install --quiet --upgrade --resolution $(RESOLUTION) --python .venv-$@/bin/python --editable '.[dev,ray]'
+	.venv-$@/bin/python -m pytest $(SIDE_BY_SIDE) -m "not long"
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .
@@ -102,4 +116,4 @@ gpu-table: $(VENV)/ready
 	$(BIN)/python benchmarks/gpu_table.py
 
 clean:
-	rm -rf $(VENV) .venv-vllm runs build dist
+	rm -rf $(VENV) .venv-* runs build dist

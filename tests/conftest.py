@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
@@ -41,6 +42,7 @@ NEEDS = {
     else "`transformers serve` needs more: pip install 'transformers[serving]'",
 }
 """Markers, and what is missing here for the tests that have them."""
+VERSIONS_SHOWN = ("torch", "transformers", "trl", "lm_eval", "datasets", "accelerate", "peft", "numpy", "pydantic")
 SLOWEST_FIRST = (
     "workers/test_ray.py",
     "training/test_trl.py",
@@ -58,6 +60,10 @@ SLOWEST_FIRST = (
     "gate/test_decision.py",
 )
 """Begun first, so that the workers end at about the same time."""
+
+
+def pytest_report_header():
+    return "beside " + ", ".join(f"{name} {version(name)}" for name in VERSIONS_SHOWN)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
