@@ -7,11 +7,7 @@ JUDGES ?= lexical prefixes
 # Two processes take the tests file by file, the slowest files first (`tests/conftest.py`).
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-<<<<<<< HEAD
-.PHONY: install run smollm2 smollm2-adapter quick test test-long test-vllm check format example example-smollm2 organism judge-table gpu gpu-tiny gpu-table clean
-=======
-.PHONY: install run smollm2 smollm2-adapter quick test test-long test-vllm newest lowest check format example example-smollm2 organism judge-table clean
->>>>>>> 758e67099336d1ca2b08a8adddf3aa70055fba41
+.PHONY: install run smollm2 smollm2-adapter quick test test-long test-vllm newest lowest check format example example-smollm2 organism judge-table gpu gpu-tiny gpu-table clean
 
 $(VENV)/ready: pyproject.toml constraints.txt $(wildcard tasks/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
