@@ -114,11 +114,11 @@ def test_each_refresh_draws_answers_and_measures_the_pairs(place, monkeypatch):
     work = {cost.stage.name: cost.at_most for cost in costs}
     once, anew = work["train once seed 0"], work["train anew seed 0"]
     assert (once.steps, anew.steps) == (3, 3)
-    # After the first step and the second: four answers of 4 tokens to prompts of 7 and 9, whose gradient is taken, and
-    # four passes over the pairs.
+    # After the first step and the second: four answers of 4 tokens to prompts of 7 and 9, whose gradient is taken with
+    # each prompt once, and four passes over the pairs.
     assert (anew.answers - once.answers, anew.written - once.written) == (2 * 8, 2 * 8 * 4)
     assert anew.read - once.read == 2 * (4 * (7 + 9) + 4 * (7 + 9 + 4 * 3))
-    assert anew.trained - once.trained == 2 * (4 * (7 + 9) + 8 * 4)
+    assert anew.trained - once.trained == 2 * ((7 + 9) + 8 * 4)
 
 
 @pytest.mark.slow

@@ -208,7 +208,7 @@ def _measuring_work(known: KnownTokens, stage: Stage, table: TokenTable, lengths
         return scoring_work(table)
     if stage.kind == "influence":
         probes = sampling_work(known.probed, recipe.probes.samples, mean_length(lengths.probed))
-        return influence_work(table, probes.tokens, len(targets), "preferred" in targets)
+        return influence_work(table, sum(known.probed) + probes.written, len(targets), "preferred" in targets)
     if stage.kind == "pushes":
         return _pushes_work(known, table)
     if stage.kind == "forecast":
@@ -234,7 +234,7 @@ def _forecast_work(known: KnownTokens, table: TokenTable, probed: int) -> Worklo
     arms, look, settings = known.run.forecast_arms, LookAhead(), known.recipe.training
     asked = min(FORECAST_PROMPTS, len(known.probed))
     prompt = -(-sum(known.probed) // max(len(known.probed), 1))
-    answers = known.recipe.probes.samples * asked * (prompt + probed)
+    answers = asked * (prompt + known.recipe.probes.samples * probed)  # packed: a prompt once
     trainings = len(arms) * look.draws
     steps = trainings * look.steps
     trained = table.trained_for(steps * settings.batch_size, known.padded_pairs)
@@ -264,7 +264,7 @@ def _with_refreshes(
         [] if own else known.benign_training if arm.filter.influence == influence_column("benign") else known.training
     )
     drawn = sampling_work(asked, known.recipe.probes.samples, mean_length(lengths.probed))
-    measured = influence_work(table, drawn.tokens, 1, own)
+    measured = influence_work(table, sum(asked) + drawn.written, 1, own)
     return replace(
         work,
         prompts=refreshes * drawn.prompts,

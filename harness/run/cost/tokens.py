@@ -171,7 +171,7 @@ def influence_work(table: TokenTable, asked: int, targets: int, preferred: bool)
 
     Args:
         table: the pairs.
-        asked: tokens of the probe answers, each behind its prompt.
+        asked: tokens of the probe answers and their prompts.
         targets: their number.
         preferred: whether one of them is ln p of the pairs' own preferred answers.
     """

@@ -140,16 +140,23 @@ def _measure_forward(known: KnownTokens, path: ModelPath, folder: Path) -> tuple
 def _try_writing(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], temperature: float, most: int
 ) -> tuple[Writing, list[str]]:
-    """One batch of answers, as long as `SECONDS` allows."""
+    """One batch of answers, as long as `SECONDS` allows; the prompts' own pass is no part of a step."""
     texts = [render_prompt(tokenizer, prompt) for prompt in prompts]
     write = partial(generate_answer_tokens, model, tokenizer, texts, temperature or 1.0)  # the likeliest is no quicker
     write(1)  # the first is slow
+    _, prompt_pass = time_call(lambda: write(1))
     _, first = time_call(lambda: write(min(_FIRST, most)))
-    limit = min(most, max(_FIRST, int(SECONDS * _FIRST / first)))
+    limit = min(most, max(_FIRST, int(SECONDS / _step_seconds(first, prompt_pass, min(_FIRST, most)))))
     drawn, seconds = time_call(lambda: write(limit))
     lengths = [len(tokens) for tokens in drawn]
     answers = tokenizer.batch_decode(drawn, skip_special_tokens=True)
-    return Writing(seconds / max(lengths), likely_lengths(lengths, limit, most)), answers
+    return Writing(_step_seconds(seconds, prompt_pass, max(lengths)), likely_lengths(lengths, limit, most)), answers
+
+
+def _step_seconds(seconds: float, prompt_pass: float, tokens: int) -> float:
+    """What each further token of a batch takes; where that is too little to be told, its share of all."""
+    further = seconds - prompt_pass
+    return further / (tokens - 1) if tokens > 1 and further > 0 else seconds / tokens
 
 
 def _try_reading(
@@ -215,13 +222,19 @@ def _prepare_small(
     longest = max(writing.lengths)
     batches = min(_BATCHES, max(1, int(SECONDS / (writing.step * longest))))
     limit = min(longest, max(_FIRST, int(SECONDS / writing.step)))
-    rows = [{**row, "label": kind} for kind in PROMPT_KINDS for row in known.rows[kind]]
-    asked = _some_of(rows, batches * known.recipe.evaluation.batch_size)
+    asked = _some_asked(known, batches * known.recipe.evaluation.batch_size)
     few = [{**each[0], "label": kind} for kind, each in known.rows.items() if each]
     passes = _STEPS * known.pairs_at_once
     run = _open_small(known, path, folder / "run", pairs, asked, limit, passes, processes)
     first = _open_small(known, path, folder / "first", pairs[:2], few, 1, 1, processes)
     return _SmallRun(known.of_another(run), run, first)
+
+
+def _some_asked(known: KnownTokens, most: int) -> list[dict[str, Any]]:
+    """At most so many of the evaluation's prompts; few of them unsafe, as of those it is read how answers start."""
+    unsafe, benign = ([{**row, "label": kind} for row in known.rows[kind]] for kind in PROMPT_KINDS)
+    few = _some_of(unsafe, max(_OPENINGS, most - len(benign)))
+    return _some_of([*few, *_some_of(benign, max(0, most - len(few)))], most)
 
 
 def _open_small(
