@@ -140,7 +140,7 @@ def test_every_kind_of_file_is_read(tmp_path):
         ),
         ("a.json", b"3", "holds no list of rows"),
         ("a.parquet", b"PAR1", "is not Parquet"),
-        ("a.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 99)[:-9], "cannot be read"),
+        ("a.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 99, mtime=0)[:-9], "cannot be read"),
         ("a.txt", b"", "is of no known kind"),
     ],
 )
