@@ -317,7 +317,7 @@ def decoder_body(model: PreTrainedModel) -> PreTrainedModel:
 
 def choose_pass(body: PreTrainedModel, *, tell: bool = True) -> Pass:
     """The fastest exact pass for this model; with `tell`, a line on standard error says why it is not the fast one."""
-    if _positions_depend_on_batch(body):
+    if positions_depend_on_batch(body):
         told = f"one sequence at a time: the rotary embedding of {body.config.model_type} depends on the batch"
         chosen = single_pass
     elif (reason := trie_doubts(body)) is not None:
@@ -345,7 +345,8 @@ def trie_doubts(body: PreTrainedModel) -> str | None:
     return None if difference <= limit else f"hidden states of {kind} differ by {difference:.1e} under the mask"
 
 
-def _positions_depend_on_batch(body: PreTrainedModel) -> bool:
+def positions_depend_on_batch(body: PreTrainedModel) -> bool:
+    """Whether what a token is given for its place changes with the sequences that it is computed beside."""
     scaling = getattr(body.config, "rope_parameters", None) or {}
     # Both kinds of scaling choose their frequencies by the longest row of the batch.
     kinds = {scaling.get("rope_type")} | {part.get("rope_type") for part in scaling.values() if isinstance(part, dict)}

@@ -26,6 +26,7 @@ from harness.scoring.packing import (
     decoder_body,
     follow_plan,
     plan_attention,
+    positions_depend_on_batch,
     trie_doubts,
 )
 
@@ -106,6 +107,8 @@ def packing_doubts(model: PreTrainedModel, lora: Lora | None) -> str | None:
     """Why packed batches would not train this model as padded ones do, or None where they would."""
     if lora is not None and lora.dropout:
         return "dropout is drawn anew for each answer's copy of a prompt"
+    if positions_depend_on_batch(decoder_body(model)):
+        return "the rotary embedding depends on the batch"
     return trie_doubts(decoder_body(model.train()))  # in the mode that it is trained in
 
 

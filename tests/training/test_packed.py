@@ -206,6 +206,13 @@ def test_what_is_not_exact_trains_in_padded_batches_and_says_why(job, tmp_path, 
 
 
 @pytest.mark.slow
+def test_a_rotary_embedding_that_depends_on_the_batch_is_doubted():
+    config = copy.deepcopy(CONFIGS["llama"])
+    config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    assert packing_doubts(make(config), None) == "the rotary embedding depends on the batch"
+
+
+@pytest.mark.slow
 def test_a_model_with_layers_other_than_attention_is_doubted():
     from transformers import MambaConfig, MambaForCausalLM
 
