@@ -20,7 +20,6 @@ from transformers import PreTrainedModel
 from harness.recipes.schema import Lora
 from harness.scoring.packing import (
     AttentionPlan,
-    Trie,
     base_implementation,
     build_trie,
     decoder_body,
@@ -33,21 +32,21 @@ from harness.scoring.packing import (
 _UNTRAINED = -100
 """The label of a token that is not trained on, as torch has it."""
 _BITS = 32
-"""Of a token id in a node's number."""
+"""Of a token id, in a number for a node and the token that it predicts."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """A padded batch as a trie, of `nodes` distinct tokens, of which `m` predict a token that is trained on.
+    """A padded batch as a trie of `nodes` distinct tokens, with `m` predictions of tokens that are trained on.
 
     Attributes:
         tokens: token ids [nodes].
         depths: their places in their sequences [nodes].
         plan: how they attend.
-        predicting: the nodes that predict a token that is trained on [m].
-        labels: those tokens [m].
+        predicting: the node of each prediction [m].
+        labels: the token that is to be predicted [m].
         trained: where in the padded batch a token is trained on, the first column left out [rows, n - 1].
-        places: which of the m predicts it there [rows, n - 1]; 0 elsewhere.
+        places: which prediction it is there [rows, n - 1]; 0 elsewhere.
     """
 
     tokens: Tensor
@@ -59,7 +58,7 @@ class PackedBatch:
     places: Tensor
 
     def unpack(self, values: Tensor) -> Tensor:
-        """Values of the tokens that are trained on [m], as TRL has them [rows, n - 1]; zero at all others."""
+        """Values of the predictions [m], as TRL has them [rows, n - 1]; zero where no token is trained on."""
         return values[self.places].masked_fill(~self.trained, 0)
 
 
@@ -72,35 +71,25 @@ def pack_batch(input_ids: Tensor, attention_mask: Tensor, labels: Tensor, base: 
         labels: the token ids that are trained on, -100 elsewhere [rows, n].
         base: the attention of each bucket, `sdpa` or `eager`.
     """
-    trie, nodes = _lay_out(input_ids.cpu(), attention_mask.sum(1).tolist())
-    trained = labels.cpu()[:, 1:] != _UNTRAINED
-    predicting, chosen = torch.unique(nodes[trained], return_inverse=True)
-    following = trie.tokens & ((1 << _BITS) - 1)
+    ids, trained = input_ids.cpu(), labels.cpu()[:, 1:] != _UNTRAINED
+    # A row's last token predicts nothing.
+    rows = [tuple(row[: length - 1]) for row, length in zip(ids.tolist(), attention_mask.sum(1).tolist(), strict=True)]
+    trie = build_trie(rows)
+    nodes = torch.zeros_like(trained, dtype=torch.long)
+    for places, row in zip(nodes, rows, strict=True):
+        places[: len(row)] = trie.paths[row]
+    # A node that two answers follow predicts a token for each, from one state: what the two push alike cancels exactly.
+    predictions, chosen = torch.unique((nodes[trained] << _BITS) | ids[:, 1:][trained], return_inverse=True)
     device = input_ids.device
     return PackedBatch(
-        (trie.tokens >> _BITS).to(device),
+        trie.tokens.to(device),
         trie.depths.to(device),
         plan_attention(trie.segments, len(trie.tokens), device, base),
-        predicting.to(device),
-        following[predicting].to(device),
+        (predictions >> _BITS).to(device),
+        (predictions & ((1 << _BITS) - 1)).to(device),
         trained.to(device),
         torch.zeros_like(nodes).masked_scatter_(trained, chosen).to(device),
     )
-
-
-def _lay_out(input_ids: Tensor, lengths: list[int]) -> tuple[Trie, Tensor]:
-    """The trie of some rows, and the node of each of their places but the last [rows, n - 1]; 0 at padding.
-
-    A node is a token together with the one that follows, so that each predicts one token only: two answers part at the
-    prompt's last token, which is computed for each. A row's last token predicts nothing and is left out.
-    """
-    pairs = ((input_ids[:, :-1] << _BITS) | input_ids[:, 1:]).tolist()
-    sequences = [tuple(row[: length - 1]) for row, length in zip(pairs, lengths, strict=True)]
-    trie = build_trie(sequences)
-    nodes = torch.zeros(len(pairs), input_ids.shape[1] - 1, dtype=torch.long)
-    for row, sequence in zip(nodes, sequences, strict=True):
-        row[: len(sequence)] = trie.paths[sequence]
-    return trie, nodes
 
 
 def packing_doubts(model: PreTrainedModel, lora: Lora | None) -> str | None:
