@@ -122,7 +122,7 @@ def test_a_model_that_calls_another_part_its_decoder_is_scored_as_any():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_neox"])
+@pytest.mark.parametrize("name", ["llama", "mistral with a short window", "gpt_neox"])
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_padding_makes_no_difference(name, padding):
     model, data = make(CONFIGS[name]), pairs(8)

@@ -99,10 +99,8 @@ def test_every_node_stands_for_one_beginning(pairs):
 # Exactness
 
 
-def step(model, batch, *, packs):
+def step(model, batch):
     """A step of DPO, and all else that TRL reads: the loss, the gradients, the fields of the output."""
-    if packs:
-        pack_forward(model)
     found = model(**batch, fused_lm_head=True)
     chosen, rejected = found.log_probs.sum(1).chunk(2)
     loss = -torch.nn.functional.logsigmoid(0.1 * (chosen - rejected)).mean() + 0.01 * found.entropy.sum()
@@ -115,9 +113,10 @@ def assert_alike(model, batch, bound=1e-5):
     other = copy.deepcopy(model)
     for each in (model, other):
         add_fused_lm_head(each, outputs=FIELDS)
+    pack_forward(model)
     with use_trie_attention(decoder_body(model)):
-        loss, gradients, fields = step(model, batch, packs=True)
-    their_loss, their_gradients, their_fields = step(other, batch, packs=False)
+        loss, gradients, fields = step(model, batch)
+    their_loss, their_gradients, their_fields = step(other, batch)
     assert loss == pytest.approx(their_loss, rel=bound)
     whole = max(float(each.norm()) for each in their_gradients.values())
     for name, gradient in gradients.items():
