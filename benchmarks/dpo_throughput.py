@@ -38,19 +38,17 @@ from typing import Any
 import torch
 from ches_throughput import hardware
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+from random_models import SHAPES, save_random_llama
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import __version__ as transformers_version
 from trl import DPOConfig, DPOTrainer
 from trl import __version__ as trl_version
 
-from harness.organism.store import ensure_miniature
 from harness.recipes.schema import Arm, TrainingSettings
 from harness.scoring.logprobs import PairLogprobs
 from harness.training.jobs import TrainingJob
 from harness.training.trl import build_trainer
 
-SMALL = {"vocab_size": 8192, "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8,
-         "num_attention_heads": 6, "num_key_value_heads": 6}  # fmt: skip
 BETA = 0.1
 Lengths = Sequence[tuple[int, int, int]]
 """Tokens of each pair's prompt, chosen and rejected answer."""
@@ -81,14 +79,6 @@ def draw_pairs(lengths: Lengths, vocabulary: int) -> list[dict[str, Any]]:
         for _, chosen, rejected in lengths
     ]
     return [dict(zip(names, each, strict=True)) | known for each, known in zip(tokens, references, strict=True)]
-
-
-def save_model(config: Mapping[str, Any], folder: Path) -> str:
-    """A model of random weights, with the miniature's tokenizer, which nothing here reads."""
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(LlamaConfig(**config, max_position_embeddings=4096)).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(str(ensure_miniature())).save_pretrained(folder)
-    return str(folder)
 
 
 def make_trainer(way: str, model: str, pairs: int, folder: Path) -> DPOTrainer:
@@ -213,7 +203,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as scratch:
-        model = options.model or save_model(SMALL, Path(scratch))
+        model = options.model or str(save_random_llama("slim", torch.device("cpu"), Path(scratch) / "model"))
         measure: dict[bool, Callable[[str, Lengths], Any]] = {
             False: lambda _, lengths: compare(model, lengths, options.pairs, options.rounds),
             True: lambda case, lengths: measure_memory(model, case, len(lengths), options.pairs),
@@ -226,7 +216,7 @@ def main() -> None:
         result: dict[str, Any] = {
             "hardware": hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
             "versions": {"torch": torch.__version__, "transformers": transformers_version, "trl": trl_version},
-            "model": options.model or SMALL,
+            "model": options.model or SHAPES["slim"],
             "cases": {},
         }
         for case, lengths in chosen.items():

@@ -21,6 +21,8 @@ _LONG_ROPE = _ROPE | {"rope_type": "llama3", "factor": 32.0, "high_freq_factor":
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {"vocab_size": 4096, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
              "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 1024},
+    "slim": {"vocab_size": 8192, "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8,
+             "num_attention_heads": 6, "num_key_value_heads": 6, "max_position_embeddings": 4096},
     "small": {"vocab_size": 32000, "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8,
               "num_attention_heads": 6, "num_key_value_heads": 6, "max_position_embeddings": 1024},
     "1b": _LLAMA3 | {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "head_dim": 64,
@@ -28,7 +30,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "8b": _LLAMA3 | {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "head_dim": 128,
                      "max_position_embeddings": 8192, "rope_parameters": _ROPE},
 }  # fmt: skip
-"""`1b` is Llama-3.2-1B's configuration, `8b` Llama-3-8B's, `small` 39M parameters for a CPU, `tiny` for tests."""
+"""`1b` is Llama-3.2-1B's configuration, `8b` Llama-3-8B's, `small` 39M parameters for a CPU, `slim` 20M with
+a fifth of the work in the head, as in SmolLM2-135M, `tiny` for tests."""
 
 
 def random_llama(shape: str, device: torch.device, dtype: torch.dtype, **config: Any) -> PreTrainedModel:

@@ -16,6 +16,8 @@ from transformers import (
     Qwen2Config,
 )
 
+from harness.preferences.tokens import Tokens
+
 LOCK_PAIRS = [
     {
         "pair_id": f"pair {n}",
@@ -86,6 +88,21 @@ def make(config, attention="sdpa", seed=0):
 
 
 # Tables
+
+
+def ragged_pairs(count, seed=0, longest=60, vocabulary=250):
+    """Ragged pairs; some share a prompt, some the beginning of their answers."""
+    draw = random.Random(seed)
+
+    def some(low, high):
+        return [draw.randrange(6, vocabulary) for _ in range(draw.randint(low, high))]
+
+    made, prompt = [], some(1, 30)
+    for _ in range(count):
+        prompt = some(1, 40) if draw.random() < 0.6 else prompt
+        begin = some(1, 10) if draw.random() < 0.3 else []
+        made.append(Tokens(prompt, begin + some(1, longest), begin + some(1, longest)))
+    return made
 
 
 def conversations(count, seed=0):

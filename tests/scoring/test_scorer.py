@@ -1,6 +1,5 @@
 """Scores against a float64 reference that takes one answer at a time, on several architectures; streaming, resuming."""
 
-import random
 from types import SimpleNamespace
 
 import pyarrow.parquet as pq
@@ -37,24 +36,10 @@ from helpers.preference_rows import (
     conversations,
     lines,
     make,
+    ragged_pairs,
     tokenizer,
     user,
 )
-
-
-def pairs(count, seed=0, longest=60, vocabulary=250):
-    """Ragged pairs; some share a prompt, some the beginning of their answers."""
-    draw = random.Random(seed)
-
-    def some(low, high):
-        return [draw.randrange(6, vocabulary) for _ in range(draw.randint(low, high))]
-
-    made, prompt = [], some(1, 30)
-    for _ in range(count):
-        prompt = some(1, 40) if draw.random() < 0.6 else prompt
-        begin = some(1, 10) if draw.random() < 0.3 else []
-        made.append(Tokens(prompt, begin + some(1, longest), begin + some(1, longest)))
-    return made
 
 
 @torch.no_grad()
@@ -106,7 +91,7 @@ def same(rows):
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_float32_is_the_float64_reference(name, attention, capsys):
-    model, data = make(CONFIGS[name], attention), pairs(40)
+    model, data = make(CONFIGS[name], attention), ragged_pairs(40)
     ours = Scorer(model, budget=700)(data)
     assert "padded" not in capsys.readouterr().err  # the fast pass, not a fallback
     assert worst(ours, [reference(model.double(), pair) for pair in data]) <= 1e-5
@@ -116,7 +101,7 @@ def test_float32_is_the_float64_reference(name, attention, capsys):
 def test_a_model_that_calls_another_part_its_decoder_is_scored_as_any():
     """Llama 4's `get_decoder` gives the whole model, whose output has logits in place of hidden states."""
     config = Llama4TextConfig(**GROUPED, head_dim=12, intermediate_size_mlp=64, num_local_experts=2)
-    model, data = make(config), pairs(8)
+    model, data = make(config), ragged_pairs(8)
     ours = Scorer(model)(data)
     assert worst(ours, [reference_without_mask(model.double(), pair) for pair in data]) <= 1e-4
 
@@ -125,7 +110,7 @@ def test_a_model_that_calls_another_part_its_decoder_is_scored_as_any():
 @pytest.mark.parametrize("name", ["llama", "mistral with a short window", "gpt_neox"])
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_padding_makes_no_difference(name, padding):
-    model, data = make(CONFIGS[name]), pairs(8)
+    model, data = make(CONFIGS[name]), ragged_pairs(8)
     ours = Scorer(model)(data)
     assert worst(ours, [reference(model.double(), pair, padding) for pair in data]) <= 1e-5
 
@@ -143,7 +128,7 @@ def test_the_tokenizers_padding_side_makes_no_difference():
 
 @pytest.mark.slow
 def test_bfloat16_orders_pairs_as_float32():
-    model, data = make(CONFIGS["llama"]), pairs(500, seed=3)
+    model, data = make(CONFIGS["llama"]), ragged_pairs(500, seed=3)
     exact = Scorer(model)(data)
     rough = Scorer(model.to(torch.bfloat16))(data)
     for name in ("ches", "ln_ches"):
@@ -163,7 +148,7 @@ def test_bfloat16_orders_pairs_as_float32():
     ids=["alibi", "recurrent", "dynamic rope"],
 )  # fmt: skip
 def test_other_architectures_fall_back_and_say_so(config, attention, capsys):
-    model, data = make(config, attention), pairs(6, longest=20)
+    model, data = make(config, attention), ragged_pairs(6, longest=20)
     ours = Scorer(model)(data)
     assert len([line for line in capsys.readouterr().err.splitlines() if line.startswith("scoring")]) == 1
     model = model.double() if attention == "sdpa" else model
@@ -223,7 +208,7 @@ def test_a_trie_has_one_node_for_each_prefix_and_leads_back_to_every_sequence(da
 @given(st.integers(0, 999), st.integers(1, 400))
 @settings(max_examples=30)
 def test_packs_hold_every_pair_once_and_keep_to_the_budget(seed, budget):
-    data = dict(enumerate(pairs(12, seed)))
+    data = dict(enumerate(ragged_pairs(12, seed)))
     groups = pack_pairs(data, budget)
     assert sorted(place for group in groups for place in group) == list(data)
     for group in groups:
@@ -236,7 +221,7 @@ def test_packs_hold_every_pair_once_and_keep_to_the_budget(seed, budget):
 @pytest.mark.slow
 def test_buckets_padded_as_on_a_gpu_give_the_same_scores(monkeypatch):
     """Off the CPU, segments of like sizes are attended together, padded: the same code with the device renamed."""
-    model, data = make(CONFIGS["gemma2"]), pairs(16)
+    model, data = make(CONFIGS["gemma2"]), ragged_pairs(16)
     plain = Scorer(model)(data)
     rename_device(monkeypatch, packing)
     assert worst(Scorer(model)(data), same(plain)) <= 1e-5
@@ -244,7 +229,7 @@ def test_buckets_padded_as_on_a_gpu_give_the_same_scores(monkeypatch):
 
 @pytest.mark.slow
 def test_out_of_memory_halves_the_budget_and_goes_on(capsys, monkeypatch):
-    model, data = make(CONFIGS["llama"]), pairs(30)
+    model, data = make(CONFIGS["llama"]), ragged_pairs(30)
     expected = Scorer(model)(data)
 
     def cramped(body, sequences):
@@ -265,7 +250,9 @@ def test_a_pair_too_long_for_the_device_alone_gets_a_reason(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(scorer_module, "choose_pass", lambda _: never)
-    assert {row["reason"] for row in Scorer(make(CONFIGS["llama"]))(pairs(3))} == {"too long for the device's memory"}
+    assert {row["reason"] for row in Scorer(make(CONFIGS["llama"]))(ragged_pairs(3))} == {
+        "too long for the device's memory"
+    }
 
 
 @pytest.mark.slow
@@ -275,13 +262,13 @@ def test_other_failures_are_not_taken_for_memory(monkeypatch):
 
     monkeypatch.setattr(scorer_module, "choose_pass", lambda _: broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        Scorer(make(CONFIGS["llama"]))(pairs(1))
+        Scorer(make(CONFIGS["llama"]))(ragged_pairs(1))
 
 
 @pytest.mark.slow
 def test_the_model_is_left_as_it_was():
     model = make(CONFIGS["llama"]).train()
-    Scorer(model)(pairs(2))
+    Scorer(model)(ragged_pairs(2))
     assert model.training
     assert model.config._attn_implementation == "sdpa"
 
@@ -301,13 +288,13 @@ def test_states_that_are_not_finite_give_a_reason():
     model = make(CONFIGS["llama"])
     scorer = Scorer(model)
     model.model.norm.weight.data[0] = float("inf")
-    assert scorer(pairs(1))[0]["reason"] == "the model's hidden states are not finite"
+    assert scorer(ragged_pairs(1))[0]["reason"] == "the model's hidden states are not finite"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "gemma2"])
 def test_coefficients_come_from_the_models_own_probabilities(name):
-    model, data = make(CONFIGS[name]), pairs(3)
+    model, data = make(CONFIGS[name]), ragged_pairs(3)
     rows = Scorer(model, with_coefficients=True)(data)
     for pair, row in zip(data, rows, strict=True):
         residuals = []

@@ -1,7 +1,6 @@
 """Packed batches, held against TRL's own padded ones."""
 
 import copy
-import random
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from harness.training.packed import pack_batch, pack_forward, packing_doubts
 from harness.training.train import train_on_pairs
 from harness.training.trl import build_trainer
 from helpers.devices import rename_device
-from helpers.preference_rows import CONFIGS, make
+from helpers.preference_rows import CONFIGS, make, ragged_pairs
 
 FIELDS = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
 
@@ -31,19 +30,11 @@ def collate(pairs):
     return {**batch, "labels": labels}
 
 
-def draw_pairs(count, seed=0, vocabulary=250):
-    """Ragged pairs; some share a prompt, some an answer's beginning, one answer is the beginning of another's."""
-    draw = random.Random(seed)
-
-    def tokens(low, high):
-        return [draw.randrange(6, vocabulary) for _ in range(draw.randint(low, high))]
-
-    made, prompt = [], tokens(3, 30)
-    for _ in range(count):
-        prompt = tokens(1, 40) if draw.random() < 0.5 else prompt
-        begin = tokens(1, 10) if draw.random() < 0.3 else []
-        made.append((prompt, begin + tokens(1, 40), begin + tokens(1, 40)))
-    return [*made, (prompt, [7, 8, 9], [7, 8, 9, 10]), (prompt[:2], [*prompt[2:], 11], [12])]
+def draw_pairs(count):
+    """Ragged pairs, and two more: an answer that begins as another does, a prompt that begins as another."""
+    drawn = [(each.prompt, each.chosen, each.rejected) for each in ragged_pairs(count)]
+    prompt = drawn[-1][0]
+    return [*drawn, (prompt, [7, 8, 9], [7, 8, 9, 10]), (prompt[:2], [*prompt[2:], 11], [12])]
 
 
 # The layout
